@@ -1,0 +1,66 @@
+"""How a service decides anything about a request: a named check that refuses, and that a watcher can see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rolecall import events
+from rolecall.errors import OAuthError
+
+registry: dict[str, Check] = {}
+
+
+class Secret(str):
+    """A value that a watcher may recognise but never show: pass secrets to a check as `Secret(value)`."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rule of a specification.
+
+    Args:
+        name: unique, `place.rule`, for example `token.code_verifier`.
+        clause: where the rule stands, for example `RFC 7636 section 4.6`.
+        error: the error code a failure is answered with.
+        description: what the client is told; fixed text.
+        status: HTTP status of a failure.
+    """
+
+    name: str
+    clause: str
+    error: str
+    description: str
+    status: int = 400
+
+    def __call__(self, passed: bool, *, expected: Any = None, actual: Any = None, detail: str | None = None) -> None:
+        """Note the outcome and go on, or refuse.
+
+        Raises:
+            OAuthError: `passed` is false.
+        """
+        self.note(passed, expected=expected, actual=actual)
+        if not passed:
+            raise self.refusal(detail)
+
+    def note(self, passed: bool, *, expected: Any = None, actual: Any = None) -> None:
+        """Only let a watcher see the outcome, for checks whose refusal has a form of its own."""
+        events.note("check", name=self.name, passed=passed, expected=expected, actual=actual, clause=self.clause)
+
+    def refusal(self, detail: str | None = None) -> OAuthError:
+        """The error that this check answers with."""
+        return OAuthError(self.error, self.description, detail=detail or self.name, status=self.status)
+
+
+def define(name: str, clause: str, error: str, description: str, *, status: int = 400) -> Check:
+    """Enter a check into the registry.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in registry:
+        raise ValueError(f"the check {name} is defined twice")
+    registry[name] = Check(name, clause, error, description, status)
+    return registry[name]

@@ -1,0 +1,134 @@
+"""The one HTTP client of all services: time-outs, connection reuse, trace context, and what was sent is noted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+from rolecall import clock, events, trace
+
+MAX_BODY = 1 << 20
+"""Bytes of an answer that are read; more is refused."""
+
+
+class Unreachable(Exception):
+    """Nobody answered in time, or what came back was no HTTP answer of a sensible size."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} did not answer: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer: `status`, `headers` (names in lower case), `body` (bytes), `milliseconds` it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    milliseconds: float
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises:
+            ValueError: it is none.
+        """
+        value = json.loads(self.body)
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
+        return value
+
+
+class HttpClient:
+    """Keeps connections open; one for the life of a process, safe for threads.
+
+    Args:
+        connect: seconds to wait for a connection.
+        read: seconds to wait for an answer.
+    """
+
+    def __init__(self, *, connect: float = 1.0, read: float = 5.0) -> None:
+        self._pool = urllib3.PoolManager(
+            num_pools=8,
+            maxsize=16,
+            timeout=urllib3.Timeout(connect=connect, read=read),
+            retries=False,
+        )
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send one request, follow no redirect, and give the answer whatever its status.
+
+        Raises:
+            Unreachable: no answer, or one over `MAX_BODY`.
+        """
+        outgoing = {"Accept": "application/json", "traceparent": trace.outgoing(), **(headers or {})}
+        if form is not None:
+            body = urlencode(form).encode()
+            outgoing["Content-Type"] = "application/x-www-form-urlencoded"
+        started = clock.monotonic()
+        message: dict[str, Any] = {"method": method, "url": url, "headers": outgoing, "body": body}
+        try:
+            answer = self._send(method, url, outgoing, body, started)
+        except Unreachable as error:
+            events.sent({**message, "answer": None, "failure": error.reason})
+            raise
+        events.sent({**message, "answer": answer, "failure": None})
+        return answer
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, started: float) -> Answer:
+        try:
+            response = self._request(method, url, headers, body)
+            try:
+                content = response.read(MAX_BODY + 1, decode_content=True)
+                if len(content) > MAX_BODY:
+                    response.close()
+                    raise Unreachable(url, "the answer is too large")
+                response.drain_conn()
+            finally:
+                response.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(url, _reason(error)) from error
+        return Answer(
+            response.status,
+            {name.lower(): value for name, value in response.headers.items()},
+            content,
+            (clock.monotonic() - started) * 1000,
+        )
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request(
+                method, url, headers=headers, body=body, redirect=False, preload_content=False
+            )
+        except urllib3.exceptions.ProtocolError:
+            if method != "GET":
+                raise
+            # a kept connection that the other side has closed meanwhile; a GET may be sent again (RFC 9110 9.2.2)
+            return self._pool.request(
+                method, url, headers=headers, body=body, redirect=False, preload_content=False
+            )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "it took too long"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return "nobody listens there"
+    return type(error).__name__

@@ -1,0 +1,167 @@
+"""Settings from the environment: a frozen dataclass a service, read once, every fault reported together."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+
+LAB_MARK = "lab-only-"
+"""Every secret that the lab publishes begins with this; production refuses such a value."""
+
+
+class SettingsError(Exception):
+    """Some settings are missing or wrong; `faults` has a line for each."""
+
+    def __init__(self, service: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__(f"{service} cannot start: " + "; ".join(faults))
+
+
+def setting(
+    doc: str, *, default: Any = dataclasses.MISSING, secret: bool = False, parse: Callable[[str], Any] | None = None
+) -> Any:
+    """Declare a setting; its environment variable is the field's name in capitals.
+
+    Args:
+        doc: one line for the table in the README.
+        default: the value without the variable; none means that it must be set. Secrets have no default.
+        secret: never shown, and refused in production when it is the lab's or short.
+        parse: turns the text into the value, raising ValueError with a reason.
+    """
+    return dataclasses.field(default=default, metadata={"doc": doc, "secret": secret, "parse": parse})
+
+
+def url(text: str) -> str:
+    """An absolute http or https URL without query, fragment or trailing slash."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be an http or https URL without user, query and fragment")
+    _ = parts.port
+    return text.rstrip("/")
+
+
+def urls(text: str) -> tuple[str, ...]:
+    """Several URLs, separated by commas."""
+    return tuple(url(part.strip()) for part in text.split(",") if part.strip())
+
+
+def seconds(text: str) -> int:
+    """A number of seconds above zero."""
+    number = int(text)
+    if number <= 0:
+        raise ValueError("must be a number of seconds above zero")
+    return number
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """One of the given words."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    parse.__doc__ = f"one of {', '.join(choices)}"
+    return parse
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a URL's host is loopback, `*.localhost` or `*.test`."""
+    host = urlsplit(address).hostname or ""
+    return host in {"localhost", "127.0.0.1", "::1"} or host.endswith((".localhost", ".test"))
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting, dataclasses.field))
+def settings_class(cls: type[T]) -> type[T]:
+    """Make a class of settings: a frozen dataclass whose fields are given by name."""
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+@settings_class
+class ServiceSettings:
+    """What every service has, and how all of it is read.
+
+    `lab` does not come from the environment: only the lab package sets it, and refuses any address that is not local.
+    """
+
+    SERVICE: ClassVar[str] = "service"
+
+    secret_key: str = setting("Signs cookies and CSRF tokens; 32 characters or more.", secret=True)
+    log_level: str = setting(
+        "The lowest level that is logged.", default="INFO", parse=one_of("DEBUG", "INFO", "WARNING", "ERROR")
+    )
+    trusted_proxies: int = setting(
+        "How many proxies in front may set X-Forwarded-For, -Proto and -Host.", default=0, parse=int
+    )
+    lab: bool = False
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], *, lab: bool = False) -> Self:
+        """Read every setting.
+
+        Raises:
+            SettingsError: with all the faults found.
+        """
+        values: dict[str, Any] = {"lab": lab}
+        faults: list[str] = []
+        for field in declared(cls):
+            name = field.name.upper()
+            text = environ.get(name, "").strip()
+            if not text:
+                if field.default is dataclasses.MISSING:
+                    faults.append(f"{name} is not set")
+                continue
+            try:
+                parse = field.metadata["parse"]
+                values[field.name] = parse(text) if parse else text
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+                continue
+            if field.metadata["secret"]:
+                faults += _secret_faults(name, text, lab=lab)
+        if not faults:
+            settings = cls(**values)
+            faults = settings.faults()
+            if not faults:
+                return settings
+        raise SettingsError(cls.SERVICE, faults)
+
+    def faults(self) -> list[str]:
+        """What is wrong between settings that are each right; services extend it."""
+        return []
+
+    @property
+    def keep_expired(self) -> int:
+        """Seconds that Redis keeps what has expired: long in the lab, whose clock can be turned back."""
+        return 86400 if self.lab else 60
+
+
+def declared(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]]:
+    """The fields of a service's settings that come from the environment, in order."""
+    return [field for field in dataclasses.fields(cls) if "doc" in field.metadata]
+
+
+def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
+    """What the README's table says of a setting's form."""
+    parse = field.metadata["parse"]
+    if parse in {url, urls, seconds}:
+        return {url: "URL", urls: "URLs", seconds: "seconds"}[parse]
+    if parse is not None and (parse.__doc__ or "").startswith("one of"):
+        return str(parse.__doc__)
+    hint: object = typing.get_type_hints(cls)[field.name]
+    return {int: "number", str: "text"}.get(hint, "text")  # type: ignore[call-overload, no-any-return]
+
+
+def _secret_faults(name: str, text: str, *, lab: bool) -> list[str]:
+    if lab:
+        return []
+    if LAB_MARK in text:
+        return [f"{name} is the lab's published value; make one of your own"]
+    if len(text) < 32:
+        return [f"{name} is shorter than 32 characters"]
+    return []

@@ -1,0 +1,140 @@
+"""What must last, in SQL: one engine a service, short transactions, migrations by Alembic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+
+class MigrationError(Exception):
+    """The database is not as the code needs it; the text says what to do."""
+
+
+class Database:
+    """An engine and its two kinds of session.
+
+    SQLite runs in WAL mode: readers never wait, and a writer takes the lock when it begins (BEGIN IMMEDIATE), so that
+    no transaction fails half-way because another one wrote meanwhile.
+
+    Args:
+        url: an SQLAlchemy URL, for example `sqlite:////data/auth.db` or `postgresql+psycopg://user@host/auth`.
+        migrations: the folder of Alembic's scripts.
+    """
+
+    def __init__(self, url: str, migrations: Path) -> None:
+        self.url = url
+        self.migrations = migrations
+        parsed = sa.make_url(url)
+        self._sqlite = parsed.get_backend_name() == "sqlite"
+        if self._sqlite:
+            self.engine = sa.create_engine(url, connect_args={"timeout": 2.0})
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = sa.create_engine(
+                url,
+                pool_pre_ping=True,
+                pool_size=4,
+                max_overflow=8,
+                pool_timeout=2,
+                connect_args={"connect_timeout": 2, "options": "-c statement_timeout=5000 -c lock_timeout=2000"},
+            )
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that only reads."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that writes: commits at the end of the block, rolls back when the block raises."""
+        engine = self.engine.execution_options(rolecall_write=True)
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def head(self) -> str:
+        """The newest revision that the code knows: scripts are named `<revision>_<slug>.py`."""
+        return max(_revision(path) for path in (self.migrations / "versions").glob("[0-9]*_*.py"))
+
+    def revision(self) -> str | None:
+        """The revision that the database is at; None for an empty one."""
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+
+    def require_head(self) -> None:
+        """Refuse a database that is not migrated.
+
+        Raises:
+            MigrationError: it is at another revision, or does not answer.
+        """
+        try:
+            revision = self.revision()
+        except sa.exc.SQLAlchemyError as error:
+            raise MigrationError(f"the database does not answer: {_first_line(error)}") from error
+        if revision != self.head():
+            raise MigrationError(
+                f"the database is at revision {revision or 'none'} and this version needs {self.head()}; "
+                "run `flask db-upgrade`"
+            )
+
+    def upgrade(self, revision: str = "head") -> None:
+        """Bring the database to `revision`, one process at a time."""
+        self._alembic("upgrade", revision)
+
+    def downgrade(self, revision: str) -> None:
+        """Take the database back to `revision`."""
+        self._alembic("downgrade", revision)
+
+    def _alembic(self, direction: str, revision: str) -> None:
+        # imported here: only migrations need it, and it doubles the time that a service takes to start
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config()
+        config.set_main_option("script_location", str(self.migrations).replace("%", "%%"))
+        with self.engine.execution_options(rolecall_write=True).begin() as connection:
+            if not self._sqlite:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(72176)"))
+            config.attributes["connection"] = connection
+            getattr(command, direction)(config, revision)
+
+    def is_alive(self) -> bool:
+        """Whether the database answers."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        except sa.exc.SQLAlchemyError:
+            return False
+        return True
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves, below
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("rolecall_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _revision(path: Path) -> str:
+    match = re.match(r"\d+", path.name)
+    assert match is not None
+    return match[0]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

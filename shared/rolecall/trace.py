@@ -1,0 +1,29 @@
+"""W3C Trace Context: one trace id follows a request through the services and into their logs."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+
+_trace_id: ContextVar[str | None] = ContextVar("rolecall_trace_id", default=None)
+
+
+def begin(traceparent: str | None) -> str:
+    """Take the trace id of an incoming `traceparent`, or make one; it is the request's id in logs and error pages."""
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    trace_id = match[1] if match and set(match[1]) != {"0"} else secrets.token_hex(16)
+    _trace_id.set(trace_id)
+    return trace_id
+
+
+def current() -> str | None:
+    """The trace id of the request being served, 32 hexadecimal digits."""
+    return _trace_id.get()
+
+
+def outgoing() -> str:
+    """The `traceparent` for a message that this service sends."""
+    return f"00-{_trace_id.get() or secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

@@ -1,0 +1,276 @@
+"""What every service's Flask application has: routes from a table, headers, health, request ids, error answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Literal
+
+import redis
+import sqlalchemy as sa
+from flask import Blueprint, Flask, Response, current_app, g, jsonify, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from rolecall import clock, logs, trace
+from rolecall.errors import NO_STORE, OAuthError, json_response, unavailable
+from rolecall.settings import ServiceSettings
+
+log = logging.getLogger("rolecall.access")
+
+MAX_REQUEST_BODY: Final = 64 * 1024
+"""Bytes; nothing that these services are sent is longer."""
+
+Kind = Literal["page", "api"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A row of a service's table of URLs: `kind` says who reads the answer, a person (page) or a program (api)."""
+
+    name: str
+    path: str
+    methods: tuple[str, ...]
+    view: Callable[..., ResponseReturnValue]
+    kind: Kind
+    clause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What an error page says: what happened, and what the person can do next, as (label, address) links."""
+
+    status: int
+    title: str
+    explanation: str
+    links: tuple[tuple[str, str], ...] = ()
+
+
+class PageError(Exception):
+    """Ends a page's request with an error page."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.title)
+        self.problem = problem
+
+
+def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
+    """A Flask application with everything that the services share; routes are registered afterwards."""
+    logs.configure(settings.SERVICE, settings.log_level)
+    app = Flask(import_name)
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=MAX_REQUEST_BODY,
+        MAX_FORM_MEMORY_SIZE=MAX_REQUEST_BODY,
+        MAX_FORM_PARTS=100,
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.extensions["rolecall_kinds"] = {}
+    app.register_blueprint(Blueprint("rolecall", __name__, template_folder="templates", static_folder="static",
+                                     static_url_path="/static/rolecall"))
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(OAuthError, _oauth_error)
+    app.register_error_handler(PageError, _page_error)
+    app.register_error_handler(CSRFError, _csrf_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(redis.RedisError, _store_error)
+    app.register_error_handler(sa.exc.OperationalError, _store_error)
+    app.register_error_handler(sa.exc.TimeoutError, _store_error)
+    app.register_error_handler(Exception, _unexpected)
+    return app
+
+
+def register(app: Flask, routes: Sequence[Route]) -> None:
+    """Enter a table of routes."""
+    for route in routes:
+        app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
+        app.extensions["rolecall_kinds"][route.name] = route.kind
+
+
+def health_routes(ready: Callable[[], dict[str, bool]]) -> list[Route]:
+    """`/healthz` (the process serves) and `/readyz` (all that `ready` names is true; else 503)."""
+
+    def healthz() -> ResponseReturnValue:
+        return jsonify(status="ok"), 200, NO_STORE
+
+    def readyz() -> ResponseReturnValue:
+        parts = ready()
+        status = 200 if all(parts.values()) else 503
+        return jsonify(status="ready" if status == 200 else "not ready", **parts), status, NO_STORE
+
+    return [
+        Route("healthz", "/healthz", ("GET",), healthz, "api", "none: the process serves"),
+        Route("readyz", "/readyz", ("GET",), readyz, "api", "none: all that it needs answers"),
+    ]
+
+
+def cookie_settings(app: Flask, name: str, *, secure: bool) -> None:
+    """Name and harden the session cookie; with TLS it has the `__Host-` prefix (RFC 6265bis section 4.1.3.2).
+
+    The library's own age check is out of use (ten years): our clock judges the session that the cookie names.
+    """
+    app.config.update(
+        SESSION_COOKIE_NAME=f"__Host-{name}" if secure else name,
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=10 * 365 * 86400,
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=False,  # our pages send no Referer; SameSite and the token carry the protection
+    )
+
+
+def allow_form_targets(response: Response, *origins: str) -> None:
+    """Name the origins to which a form's answer may redirect; Chromium holds `form-action` against redirects too."""
+    response.headers["Content-Security-Policy"] = _policy(" ".join(("'self'", *origins)))
+
+
+def wants_page() -> bool:
+    """Whether the request's answer is read by a person."""
+    kind = g.get("kind")
+    return bool(kind == "page" if kind else request.accept_mimetypes.best == "text/html")
+
+
+def problem_response(problem: Problem) -> Response:
+    """Write an error page."""
+    page = render_template("rolecall/problem.html", problem=problem, request_id=trace.current())
+    response = make_response(page, problem.status)
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def _policy(form_action: str) -> str:
+    return (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        f"form-action {form_action}"
+    )
+
+
+_HEADERS: Final = {
+    "Content-Security-Policy": _policy("'self'"),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+
+def _begin() -> None:
+    trace.begin(request.headers.get("traceparent"))
+    g.started = clock.monotonic()
+    g.kind = request.endpoint and _kinds().get(request.endpoint)
+
+
+def _finish(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["X-Request-Id"] = trace.current() or "-"
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    if request.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
+        log.info(
+            "request",
+            extra={
+                "method": request.method,
+                "path": request.path[:200],
+                "status": response.status_code,
+                "milliseconds": round((clock.monotonic() - g.get("started", clock.monotonic())) * 1000, 1),
+                "client_id": g.get("client_id"),
+            },
+        )
+    return response
+
+
+def _kinds() -> dict[str, Kind]:
+    kinds: dict[str, Kind] = current_app.extensions["rolecall_kinds"]
+    return kinds
+
+
+def _oauth_error(error: OAuthError) -> Response:
+    log.log(
+        logging.ERROR if error.status >= 500 else logging.INFO,
+        "refused",
+        extra={"error": error.error, "detail": error.detail, "client_id": g.get("client_id")},
+    )
+    if wants_page():
+        return problem_response(_problem_of(error))
+    return json_response(error)
+
+
+def _problem_of(error: OAuthError) -> Problem:
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return Problem(503, "One moment, please", error.description, (("Try again", _here()),))
+    return Problem(error.status, "This request cannot be answered", error.description)
+
+
+def _here() -> str:
+    """The page to try again: this one when asking for it changes nothing, else the first page."""
+    return request.full_path.rstrip("?") if request.method == "GET" else "/"
+
+
+def _page_error(error: PageError) -> Response:
+    return problem_response(error.problem)
+
+
+def _csrf_error(error: CSRFError) -> Response:
+    log.info("refused", extra={"error": "csrf", "detail": str(error.description)})
+    return problem_response(
+        Problem(
+            400,
+            "This page was too old to be used",
+            "It was opened before your session changed, in this tab or another one, or your browser refuses cookies. "
+            "Nothing has been changed. Open the page again and repeat what you did.",
+            (("Open the page again", request.full_path.rstrip("?") if "GET" in _methods() else "/"),),
+        )
+    )
+
+
+def _methods() -> set[str]:
+    return (request.url_rule.methods if request.url_rule else None) or set()
+
+
+_EXPLANATIONS: Final = {
+    404: ("There is no such page", "The address is wrong, or what it showed is gone."),
+    405: ("This address is used in another way", "It does not answer to this kind of request."),
+    413: ("That was too much", "The request is larger than anything this service needs."),
+}
+
+
+def _http_error(error: HTTPException) -> ResponseReturnValue:
+    status = error.code or 500
+    if error.response is not None or status < 400:
+        return error.get_response()
+    title, explanation = _EXPLANATIONS.get(status, (error.name, "The request cannot be answered as it is."))
+    if wants_page():
+        response = problem_response(Problem(status, title, explanation, (("Go to the first page", "/"),)))
+    else:
+        response = json_response(OAuthError("invalid_request", f"{title}. {explanation}", status=status))
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def _store_error(error: Exception) -> ResponseReturnValue:
+    log.error("store does not answer", extra={"detail": type(error).__name__})
+    return _oauth_error(unavailable(type(error).__name__))
+
+
+def _unexpected(error: Exception) -> ResponseReturnValue:
+    log.exception("unexpected", exc_info=error)
+    text = f"Something went wrong on our side. The request is noted under {trace.current()}."
+    if wants_page():
+        return problem_response(Problem(500, "Something went wrong on our side", text, (("Go to the first page", "/"),)))
+    return json_response(OAuthError("server_error", text, status=500))
+
