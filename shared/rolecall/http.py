@@ -114,16 +114,12 @@ class HttpClient:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> urllib3.BaseHTTPResponse:
         try:
-            return self._pool.request(
-                method, url, headers=headers, body=body, redirect=False, preload_content=False
-            )
+            return self._pool.request(method, url, headers=headers, body=body, redirect=False, preload_content=False)
         except urllib3.exceptions.ProtocolError:
             if method != "GET":
                 raise
             # a kept connection that the other side has closed meanwhile; a GET may be sent again (RFC 9110 9.2.2)
-            return self._pool.request(
-                method, url, headers=headers, body=body, redirect=False, preload_content=False
-            )
+            return self._pool.request(method, url, headers=headers, body=body, redirect=False, preload_content=False)
 
 
 def _reason(error: Exception) -> str:

@@ -61,8 +61,7 @@ def require_noeviction(client: redis.Redis) -> None:
 
 
 def _maxmemory_policy(client: redis.Redis) -> str:
-    info = cast("dict[str, Any]", client.info("memory"))
-    return str(info.get("maxmemory_policy", "unknown"))
+    return str(client.info("memory").get("maxmemory_policy", "unknown"))
 
 
 class Store:

@@ -12,7 +12,7 @@ import redis
 import sqlalchemy as sa
 from flask import Blueprint, Flask, Response, current_app, g, jsonify, make_response, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_wtf.csrf import CSRFError
+from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -30,7 +30,15 @@ Kind = Literal["page", "api"]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A row of a service's table of URLs: `kind` says who reads the answer, a person (page) or a program (api)."""
+    """A row of a service's table of URLs.
+
+    Args:
+        name: the endpoint's name in Flask.
+        kind: who reads the answer, a person (page) or a program (api).
+        clause: what it implements.
+        metadata: the member of the server's metadata that names its address, if any.
+        csrf: whether a POST must carry our token; only for pages.
+    """
 
     name: str
     path: str
@@ -38,6 +46,8 @@ class Route:
     view: Callable[..., ResponseReturnValue]
     kind: Kind
     clause: str
+    metadata: str | None = None
+    csrf: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +81,15 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.extensions["rolecall_kinds"] = {}
-    app.register_blueprint(Blueprint("rolecall", __name__, template_folder="templates", static_folder="static",
-                                     static_url_path="/static/rolecall"))
+    app.register_blueprint(
+        Blueprint(
+            "rolecall",
+            __name__,
+            template_folder="templates",
+            static_folder="static",
+            static_url_path="/static/rolecall",
+        )
+    )
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
@@ -90,10 +107,14 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
 
 
 def register(app: Flask, routes: Sequence[Route]) -> None:
-    """Enter a table of routes."""
+    """Enter the table of routes; every POST of a page is protected from other sites' forms, unless it says not."""
+    app.extensions["rolecall_routes"] = tuple(routes)
+    csrf = CSRFProtect(app) if any(route.kind == "page" for route in routes) else None
     for route in routes:
         app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
         app.extensions["rolecall_kinds"][route.name] = route.kind
+        if csrf is not None and (route.kind == "api" or not route.csrf):
+            csrf.exempt(route.view)
 
 
 def health_routes(ready: Callable[[], dict[str, bool]]) -> list[Route]:
@@ -271,6 +292,7 @@ def _unexpected(error: Exception) -> ResponseReturnValue:
     log.exception("unexpected", exc_info=error)
     text = f"Something went wrong on our side. The request is noted under {trace.current()}."
     if wants_page():
-        return problem_response(Problem(500, "Something went wrong on our side", text, (("Go to the first page", "/"),)))
+        return problem_response(
+            Problem(500, "Something went wrong on our side", text, (("Go to the first page", "/"),))
+        )
     return json_response(OAuthError("server_error", text, status=500))
-

@@ -1,0 +1,62 @@
+"""The authorization server of the role diagram (RFC 6749 section 1.1)."""
+
+from __future__ import annotations
+
+import click
+from flask import Flask
+
+from auth_service import routes
+from auth_service.settings import Settings
+from auth_service.state import State, build
+from rolecall import storage, web
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
+    app = web.create_flask(__name__, settings)
+    state = app.extensions["auth_service"] = build(settings)
+    web.cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
+    web.register(app, [*routes.ROUTES, *web.health_routes(lambda: _ready(state))])
+    app.jinja_env.globals.update(
+        service_title="Rolecall Accounts",
+        service_role="authorization-server",
+        service_role_name="authorization server",
+        sign_up_is_open=settings.sign_up == "open",
+        current_sign_in=state.sessions.current,
+    )
+    _add_commands(app, state)
+    return app
+
+
+def _ready(state: State) -> dict[str, bool]:
+    def answers(store: str) -> bool:
+        try:
+            if store == "redis":
+                storage.require_noeviction(state.store.client)
+            elif store == "sql":
+                state.database.require_head()
+            else:
+                state.keys.signing("ES256")
+        except Exception:
+            return False
+        return True
+
+    return {store: answers(store) for store in ("redis", "sql", "keys")}
+
+
+def _add_commands(app: Flask, state: State) -> None:
+    @app.cli.command("db-upgrade")
+    def db_upgrade() -> None:
+        """Bring the database to this version's schema, and make the first signing keys."""
+        state.database.upgrade()
+        state.keys.ensure()
+        click.echo(f"The database is at revision {state.database.revision()}.")
+
+    @app.cli.command("rotate-keys")
+    def rotate_keys() -> None:
+        """Publish new signing keys; they take over when everybody has had time to fetch them."""
+        new = state.keys.rotate()
+        if not new:
+            click.echo("A new key is published already and has not begun to sign; nothing was changed.")
+        for kid in new:
+            click.echo(f"Published {kid}; it signs in {state.settings.jwks_max_age} seconds.")

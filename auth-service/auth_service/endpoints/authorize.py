@@ -1,0 +1,169 @@
+"""The authorization endpoint (RFC 6749 section 3.1): validate, let pages ask the person, answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import redis
+import sqlalchemy as sa
+from authlib.common.urls import add_params_to_uri
+from authlib.oauth2 import OAuth2Error
+from flask import Response, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
+
+from auth_service import parameters
+from auth_service.authorization_server import OAuth2Request, from_authlib
+from auth_service.endpoints.engine import engine
+from auth_service.grants.issue import resource_of_request
+from auth_service.models.client import Client
+from auth_service.models.consent import has_consent
+from auth_service.models.interaction import LOST, Interaction
+from auth_service.models.session import SignIn
+from auth_service.state import state
+from rolecall import checks
+from rolecall.errors import OAuthError, unavailable
+from rolecall.web import PageError, Problem
+
+CLIENT = checks.define(
+    "authorize.client_id", "RFC 6749 section 4.1.2.1", "invalid_request", "The client_id is missing or unknown."
+)
+REDIRECT_URI = checks.define(
+    "authorize.redirect_uri",
+    "RFC 9700 section 2.1",
+    "invalid_request",
+    "The redirect_uri is not registered for this client.",
+)
+RESPONSE_TYPE = checks.define(
+    "authorize.response_type", "RFC 6749 section 3.1.1", "invalid_request", "The response_type is missing."
+)
+
+_NEVER_REDIRECTED = frozenset({"client_id", "redirect_uri"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the answer may go: a client and one of its redirect URIs, both verified."""
+
+    client: Client
+    redirect_uri: str
+    state: str | None
+
+
+def authorize() -> ResponseReturnValue:
+    """GET or POST /authorize; pages send the browser back here with the name of the waiting interaction."""
+    name = parameters.read("authorize", request.args, only=frozenset({"interaction"})).get("interaction")
+    if request.method == "GET" and name is not None:
+        return _resume(name)
+    source = request.form if request.method == "POST" else request.args
+    return _answer(source, None, None)
+
+
+def _resume(name: str) -> ResponseReturnValue:
+    interaction = state().interactions.get(name)
+    if interaction is None:
+        raise PageError(LOST)
+    return _answer(MultiDict(interaction.parameters), name, interaction)
+
+
+def _answer(source: MultiDict[str, str], name: str | None, interaction: Interaction | None) -> ResponseReturnValue:
+    target = _validate_target(source)
+    try:
+        clean = parameters.read("authorize", source)
+        RESPONSE_TYPE("response_type" in clean, expected="present", actual=clean.get("response_type", "missing"))
+        oauth2_request = OAuth2Request(clean)
+        grant = engine.get_consent_grant(oauth2_request)
+        resource = resource_of_request(oauth2_request)
+        if request.method == "POST":
+            # a form from another site brings no Lax cookie; the GET that follows does
+            return redirect(url_for("authorize", interaction=state().interactions.put(clean)), 303)
+        return _proceed(target, grant, resource.identifier, clean, name, interaction)
+    except OAuth2Error as error:
+        return _error_redirect(target, from_authlib(error))
+    except OAuthError as error:
+        return _error_redirect(target, error)
+    except (redis.RedisError, sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+        return _error_redirect(target, unavailable(type(error).__name__))
+
+
+def _validate_target(source: MultiDict[str, str]) -> Target:
+    """Client and redirect URI; when one is bad the person is told, and never sent on (RFC 6749 section 4.1.2.1)."""
+    try:
+        clean = parameters.read("authorize", source, only=_NEVER_REDIRECTED)
+        client = state().registry.client(clean["client_id"]) if "client_id" in clean else None
+        CLIENT(client is not None, expected="a registered client", actual=clean.get("client_id", "missing"))
+        assert client is not None
+        redirect_uri = clean.get("redirect_uri") or client.get_default_redirect_uri()
+        good = redirect_uri is not None and client.check_redirect_uri(redirect_uri)
+        REDIRECT_URI(good, expected=" or ".join(client.redirect_uris), actual=redirect_uri or "missing")
+    except OAuthError as error:
+        if error.status != 400:
+            raise
+        raise PageError(_bad_target(error)) from error
+    assert redirect_uri is not None
+    states = [value for value in source.getlist("state") if value]
+    return Target(client, redirect_uri, states[0] if len(states) == 1 else None)
+
+
+def _proceed(
+    target: Target,
+    grant: Any,
+    resource: str,
+    clean: dict[str, str],
+    name: str | None,
+    interaction: Interaction | None,
+) -> ResponseReturnValue:
+    """Sign in, ask, answer: whichever is still missing."""
+    who = state().sessions.current()
+    if who is None:
+        return redirect(url_for("sign-in", interaction=name or state().interactions.put(clean)), 303)
+    if interaction is not None and interaction.decision is not None and interaction.decided_by == who.user_id:
+        taken = state().interactions.take(name or "")
+        if taken is None:
+            raise PageError(LOST)
+        if taken.decision == "deny":
+            return _error_redirect(target, checks.registry["engine.access_denied"].refusal("denied"))
+        return _success(target, grant, who)
+    if _is_remembered(target, who, resource, grant.request.scope):
+        if name is not None:
+            state().interactions.take(name)
+        return _success(target, grant, who)
+    return redirect(url_for("consent", interaction=name or state().interactions.put(clean)), 303)
+
+
+def _is_remembered(target: Target, who: SignIn, resource: str, scope: str) -> bool:
+    if target.client.asks_every_time(target.redirect_uri):
+        return False
+    with state().database.read() as session:
+        return has_consent(session, who.user_id, target.client.client_id, resource, scope)
+
+
+def _success(target: Target, grant: Any, who: SignIn) -> Response:
+    _status, _body, headers = grant.create_authorization_response(target.redirect_uri, who)
+    return _redirect_to_client(dict(headers)["Location"])
+
+
+def _error_redirect(target: Target, error: OAuthError) -> Response:
+    answer = {"error": error.error, "error_description": error.description}
+    if target.state is not None and target.state.isascii() and target.state.isprintable():
+        answer["state"] = target.state
+    return _redirect_to_client(add_params_to_uri(target.redirect_uri, list(answer.items())))
+
+
+def _redirect_to_client(location: str) -> Response:
+    """The only way back to the client, so that `iss` is in every answer (RFC 9207 section 2); 303 (RFC 9700 4.12)."""
+    separator = "&" if "?" in location else "?"
+    response = Response(status=303)
+    response.headers["Location"] = location + separator + urlencode({"iss": state().settings.issuer})
+    return response
+
+
+def _bad_target(error: OAuthError) -> Problem:
+    return Problem(
+        400,
+        "The app sent you here with a bad request",
+        f"{error.description} For your safety you are not sent back to it. This is a mistake of the app, not yours: "
+        "go back to it and try again, and tell the people who make it if that does not help.",
+    )

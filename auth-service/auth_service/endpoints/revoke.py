@@ -1,0 +1,50 @@
+"""Token revocation (RFC 7009): an access token alone, or with a refresh token everything that came with it."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask.typing import ResponseReturnValue
+
+from auth_service import tokens
+from auth_service.authorization_server import authenticate_client, read_back_channel
+from auth_service.grants.issue import PARAMETERS
+from auth_service.models.authorization import Authorization
+from auth_service.models.client import Client
+from auth_service.models.token import RefreshToken
+from auth_service.state import state
+from rolecall import checks
+from rolecall.errors import NO_STORE
+from rolecall.storage import digest
+
+OWN = checks.define(
+    "revoke.own_token", "RFC 7009 section 2.1", "invalid_grant", "The token was issued to another client."
+)
+
+
+def revoke() -> ResponseReturnValue:
+    """POST /revoke: 200 for what is revoked, and for what was none (RFC 7009 section 2.2). The hint is not needed."""
+    clean, credentials = read_back_channel("revoke")
+    client = authenticate_client(credentials)
+    PARAMETERS("token" in clean, expected="token", actual=sorted(clean))
+    if not _revoke_refresh_token(client, clean["token"]):
+        _revoke_access_token(client, clean["token"])
+    return Response(status=200, headers=NO_STORE)
+
+
+def _revoke_refresh_token(client: Client, token: str) -> bool:
+    with state().database.read() as session:
+        row = session.get(RefreshToken, digest(token))
+        authorization = session.get(Authorization, row.authorization_id) if row else None
+    if authorization is None:
+        return False
+    OWN(authorization.client_id == client.client_id, expected="the client's own token", actual="a refresh token")
+    state().revocations.end("revoked by the client", Authorization.id == authorization.id)
+    return True
+
+
+def _revoke_access_token(client: Client, token: str) -> None:
+    found = tokens.read(state().keys, state().settings.issuer, token)
+    if found is None:
+        return
+    OWN(found.client_id == client.client_id, expected="the client's own token", actual="an access token")
+    state().revocations.revoke_token(found.authorization_id, found.token_id, found.expires_at)

@@ -1,0 +1,145 @@
+"""The authorization code grant (RFC 6749 section 4.1) with PKCE (RFC 7636): validate, take, mint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from authlib.common.urls import add_params_to_uri
+from authlib.oauth2.rfc6749 import grants
+from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
+
+from auth_service.grants.issue import issue, resource_of_request
+from auth_service.models import new_id, new_secret
+from auth_service.models.authorization import Authorization
+from auth_service.models.code import AuthorizationCode
+from auth_service.models.consent import normal_scope
+from auth_service.state import state
+from rolecall import checks
+from rolecall.checks import Secret
+from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
+
+CHALLENGE = checks.define(
+    "authorize.code_challenge", "RFC 9700 section 2.1.1", "invalid_request", "PKCE is required: send a code_challenge."
+)
+METHOD = checks.define(
+    "authorize.code_challenge_method",
+    "RFC 7636 section 4.4.1",
+    "invalid_request",
+    "The only code_challenge_method is S256.",
+)
+RESOURCE = checks.define(
+    "token.resource", "RFC 8707 section 2.2", "invalid_target", "The code was not issued for this resource."
+)
+ALIVE = checks.define(
+    "token.code",
+    "RFC 6749 section 4.1.3",
+    "invalid_grant",
+    "The code is unknown, expired or for another client.",
+)
+VERIFIER_SENT = checks.define(
+    "token.code_verifier_sent", "RFC 7636 section 4.5", "invalid_request", "The code_verifier is missing."
+)
+NO_STRAY_VERIFIER = checks.define(
+    "token.no_stray_verifier",
+    "RFC 9700 section 4.8.2",
+    "invalid_request",
+    "There is a code_verifier, but the authorization request had no code_challenge.",
+)
+VERIFIER = checks.define(
+    "token.code_verifier", "RFC 7636 section 4.6", "invalid_grant", "The code_verifier does not fit the code_challenge."
+)
+ONCE = checks.define(
+    "token.code_once", "RFC 6749 section 4.1.2", "invalid_grant", "The code was used before; what it gave has ended."
+)
+
+
+class CodeGrant(grants.AuthorizationCodeGrant):
+    """Authlib validates; codes are kept, taken and turned into tokens here."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = CLIENT_AUTH_METHODS
+
+    def create_authorization_response(self, redirect_uri: str, grant_user: Any) -> Any:
+        """Make a code that is bound to client, redirect URI, person, scope, resource and challenge."""
+        parameters = self.request.payload.data
+        code = new_secret()
+        state().codes.put(
+            code,
+            AuthorizationCode(
+                client_id=self.request.client.client_id,
+                user_id=grant_user.user_id,
+                redirect_uri=parameters.get("redirect_uri"),
+                scope=normal_scope(self.request.scope),
+                resource=resource_of_request(self.request).identifier,
+                code_challenge=parameters.get("code_challenge"),
+                auth_time=grant_user.auth_time,
+            ),
+            state().settings.code_lifetime,
+        )
+        answer = [("code", code)]
+        if "state" in parameters:
+            answer.append(("state", parameters["state"]))
+        return 303, "", [("Location", add_params_to_uri(redirect_uri, answer))]
+
+    def query_authorization_code(self, code: str, client: Any) -> AuthorizationCode | None:
+        """The code, when it is this client's: a foreign one takes nothing and ends nothing."""
+        found = state().codes.find(code)
+        mine = found is not None and found.client_id == client.client_id
+        ALIVE(mine, expected="a living code of this client", actual="one" if mine else "none")
+        return found
+
+    def create_token_response(self) -> Any:
+        """Take the code in one atomic step, then mint; a replay ends all that the code gave."""
+        code, found = self.request.form["code"], self.request.authorization_code
+        wanted = self.request.form.get("resource", found.resource)
+        RESOURCE(wanted == found.resource, expected=found.resource, actual=wanted)
+        authorization_id = new_id()
+        if not state().codes.take(code, found, authorization_id):
+            self._refuse_replay(code, found)
+        client = self.request.client
+        token = issue(
+            Authorization(
+                id=authorization_id,
+                user_id=found.user_id,
+                client_id=client.client_id,
+                resource=found.resource,
+                scope=found.scope,
+                auth_time=found.auth_time,
+            ),
+            with_refresh_token=client.check_grant_type("refresh_token"),
+        )
+        if state().codes.was_replayed(code):
+            self._refuse_replay(code, found)
+        ONCE.note(True, expected="first use", actual="first use")
+        return 200, token, self.TOKEN_RESPONSE_HEADER
+
+    def _refuse_replay(self, code: str, found: AuthorizationCode) -> None:
+        # read again: when `found` was the living code, somebody else's take has put the tombstone there since
+        spent = state().codes.find(code) or found
+        if spent.authorization_id is not None:
+            state().revocations.end("code replayed", Authorization.id == spent.authorization_id)
+        ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
+
+
+class Pkce(CodeChallenge):
+    """S256 only; required unless the client's profile makes it optional; a stray verifier is refused."""
+
+    def validate_code_challenge(self, grant: Any, redirect_uri: Any) -> None:  # noqa: ARG002
+        """At /authorize."""
+        parameters = grant.request.payload.data
+        challenge, method = parameters.get("code_challenge"), parameters.get("code_challenge_method")
+        required = grant.request.client.requires_pkce or method is not None
+        CHALLENGE(challenge is not None or not required, expected="present", actual=challenge or "missing")
+        if challenge is not None:
+            # a missing method means `plain` (RFC 7636 section 4.3), which is not offered
+            METHOD(method == CODE_CHALLENGE_METHOD, expected=CODE_CHALLENGE_METHOD, actual=method or "plain (default)")
+
+    def validate_code_verifier(self, grant: Any, result: Any) -> None:  # noqa: ARG002
+        """At /token, after client, code and redirect URI."""
+        verifier = grant.request.form.get("code_verifier")
+        challenge = grant.request.authorization_code.code_challenge
+        if challenge is None:
+            NO_STRAY_VERIFIER(verifier is None, expected="no code_verifier", actual="one" if verifier else "none")
+            return
+        VERIFIER_SENT(verifier is not None, expected="present", actual="present" if verifier else "missing")
+        computed = create_s256_code_challenge(verifier)
+        VERIFIER(computed == challenge, expected=challenge, actual=f"SHA-256 of the verifier: {Secret(computed)}")

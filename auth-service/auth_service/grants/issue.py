@@ -1,0 +1,77 @@
+"""The last step that no grant can skip: an authorization is stored, and its tokens are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auth_service import tokens
+from auth_service.models import token as refresh_tokens
+from auth_service.models.authorization import Authorization
+from auth_service.models.resource import Resource
+from auth_service.state import state
+from rolecall import checks, clock, events
+
+TARGET = checks.define(
+    "authorize.resource", "RFC 8707 section 2", "invalid_target", "There is no such resource, or name one: several fit."
+)
+SCOPE = checks.define(
+    "authorize.scope", "RFC 6749 section 3.3", "invalid_scope", "The scope is more than the resource or the client has."
+)
+PARAMETERS = checks.define(
+    "token.parameters", "RFC 6749 section 5.2", "invalid_request", "A required parameter is missing."
+)
+
+
+def resource_of_request(request: Any) -> Resource:
+    """The one resource that the tokens are for: the named one, or the only one that has all of the scope.
+
+    Raises:
+        OAuthError: invalid_target or invalid_scope.
+    """
+    wanted = set((request.scope or "").split())
+    identifier = request.payload.data.get("resource")
+    registry = state().registry
+    if identifier is not None:
+        named = registry.resource(identifier)
+        TARGET(named is not None, expected="a known resource", actual=identifier)
+        candidates = [] if named is None else [named]
+    else:
+        candidates = [resource for resource in registry.resources() if wanted <= set(resource.scopes)]
+        TARGET(len(candidates) <= 1, expected="one resource that has the scope", actual=len(candidates))
+    fitting = bool(wanted) and bool(candidates) and wanted <= set(candidates[0].scopes)
+    SCOPE(fitting, expected="scopes of one resource", actual=" ".join(sorted(wanted)))
+    return candidates[0]
+
+
+def issue(authorization: Authorization, *, with_refresh_token: bool) -> dict[str, Any]:
+    """Store a new authorization, and give the token response (RFC 6749 section 5.1)."""
+    settings = state().settings
+    access_token = tokens.mint(
+        state().keys, settings.issuer, settings.access_token_lifetime, authorization, authorization.scope
+    )
+    refresh_token = None
+    with state().database.transaction() as session:
+        session.add(authorization)
+        session.flush()
+        if with_refresh_token:
+            refresh_token = refresh_tokens.add(
+                session,
+                authorization.id,
+                idle=settings.refresh_idle_lifetime,
+                family_expires_at=clock.now() + settings.refresh_lifetime,
+            )
+    events.note("state", store="sql", key=f"authorization:{authorization.id[:6]}…", change="made")
+    return response(access_token, authorization.scope, refresh_token)
+
+
+def response(access_token: str, scope: str, refresh_token: str | None) -> dict[str, Any]:
+    """The members of a token response; the scope is always said."""
+    body: dict[str, Any] = {
+        "access_token": access_token,
+        "token_type": "Bearer",
+        "expires_in": state().settings.access_token_lifetime,
+        "scope": scope,
+    }
+    if refresh_token is not None:
+        body["refresh_token"] = refresh_token
+    return body

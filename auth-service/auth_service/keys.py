@@ -1,0 +1,178 @@
+"""The keys that sign: one active an algorithm, rotated in three timed states, kept as key objects in memory."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from cryptography.fernet import InvalidToken, MultiFernet
+from joserfc.jwk import ECKey, RSAKey
+
+from auth_service.models.key import SigningKey
+from rolecall import clock
+from rolecall.sql import Database
+from rolecall.storage import digest
+from rolecall.vocabulary import SIGNING_ALGORITHMS
+
+RELOAD_AFTER: Final = 1.0
+"""Seconds after which a process looks for new keys; a new key is published far longer before it signs."""
+
+LEEWAY: Final = 60.0
+"""Seconds that a retired key verifies beyond the longest token, for clocks that differ."""
+
+_GENERATORS: Final[dict[str, Callable[[], ECKey | RSAKey]]] = {
+    "ES256": lambda: ECKey.generate_key("P-256"),
+    "RS256": lambda: RSAKey.generate_key(2048),
+}
+_IMPORTERS: Final[dict[str, Callable[[dict[str, Any]], ECKey | RSAKey]]] = {
+    "ES256": ECKey.import_key,
+    "RS256": RSAKey.import_key,
+}
+
+
+class KeysError(Exception):
+    """The keys cannot be used; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key in memory."""
+
+    kid: str
+    algorithm: str
+    private: ECKey | RSAKey
+    signs_from: float
+    signs_until: float | None
+    verifies_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    at: float
+    keys: tuple[Key, ...]
+
+
+class Keys:
+    """All keys of the issuer, read from SQL at most once in `RELOAD_AFTER` seconds.
+
+    Args:
+        cipher: opens the private parts.
+        jwks_max_age: seconds that a new key is published before it signs.
+        token_lifetime: seconds that a signature must verify after its key stopped signing.
+    """
+
+    def __init__(self, database: Database, cipher: MultiFernet, *, jwks_max_age: int, token_lifetime: int) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._jwks_max_age = jwks_max_age
+        self._token_lifetime = token_lifetime
+        self._loaded = _Loaded(float("-inf"), ())
+        self._lock = threading.Lock()
+        self._imported: dict[str, ECKey | RSAKey] = {}
+
+    def signing(self, algorithm: str) -> Key:
+        """The one active key of the algorithm.
+
+        Raises:
+            KeysError: there is none; the database was never prepared.
+        """
+        now = clock.now()
+        active = [
+            key
+            for key in self._current()
+            if key.algorithm == algorithm
+            and key.signs_from <= now
+            and (key.signs_until is None or now < key.signs_until)
+        ]
+        if not active:
+            raise KeysError(f"there is no {algorithm} key; run `flask db-upgrade`")
+        return max(active, key=lambda key: key.signs_from)
+
+    def verifying(self, kid: str) -> Key | None:
+        """The published key of this id."""
+        return next((key for key in self._published() if key.kid == kid), None)
+
+    def public_set(self) -> tuple[bytes, str]:
+        """The JWK Set (RFC 7517 section 5) as JSON, and its entity tag."""
+        jwks = [
+            {**key.private.as_dict(private=False), "kid": key.kid, "alg": key.algorithm, "use": "sig"}
+            for key in self._published()
+        ]
+        body = json.dumps({"keys": jwks}, separators=(",", ":")).encode()
+        return body, digest(body.decode())[:32]
+
+    def ensure(self) -> None:
+        """Make the first key of each algorithm where there is none; it signs at once."""
+        with self._database.transaction() as session:
+            for algorithm in SIGNING_ALGORITHMS:
+                if session.scalar(sa.select(SigningKey.kid).where(SigningKey.algorithm == algorithm).limit(1)) is None:
+                    session.add(self._new(algorithm, signs_from=clock.now()))
+
+    def rotate(self) -> list[str]:
+        """Publish a new key an algorithm; it takes over after `jwks_max_age` seconds. Gives the new key ids.
+
+        A key that is published and has not begun to sign is left to begin: two rotations at once make one.
+        """
+        begins = clock.now() + self._jwks_max_age
+        new = []
+        with self._database.transaction() as session:
+            for algorithm in SIGNING_ALGORITHMS:
+                query = sa.select(SigningKey).where(SigningKey.algorithm == algorithm, SigningKey.signs_until.is_(None))
+                current = list(session.scalars(query))
+                if any(key.signs_from > clock.now() for key in current):
+                    continue
+                for key in current:
+                    key.signs_until = begins
+                    key.verifies_until = begins + self._token_lifetime + LEEWAY
+                row = self._new(algorithm, signs_from=begins)
+                session.add(row)
+                new.append(row.kid)
+        self._loaded = _Loaded(float("-inf"), ())
+        return new
+
+    def _published(self) -> list[Key]:
+        now = clock.now()
+        return [key for key in self._current() if key.verifies_until is None or now < key.verifies_until]
+
+    def _current(self) -> tuple[Key, ...]:
+        loaded = self._loaded
+        if loaded.at > clock.monotonic() - RELOAD_AFTER:
+            return loaded.keys
+        with self._lock:
+            if self._loaded.at <= clock.monotonic() - RELOAD_AFTER:
+                self._loaded = _Loaded(clock.monotonic(), self._load())
+        return self._loaded.keys
+
+    def _load(self) -> tuple[Key, ...]:
+        with self._database.read() as session:
+            rows = list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
+        return tuple(
+            Key(row.kid, row.algorithm, self._import(row), row.signs_from, row.signs_until, row.verifies_until)
+            for row in rows
+        )
+
+    def _import(self, row: SigningKey) -> ECKey | RSAKey:
+        if row.kid not in self._imported:
+            try:
+                opened = self._cipher.decrypt(row.private_sealed)
+            except InvalidToken as error:
+                raise KeysError(
+                    "DATA_KEY does not open the signing keys in the database; set the one that sealed them"
+                ) from error
+            self._imported[row.kid] = _IMPORTERS[row.algorithm](json.loads(opened))
+        return self._imported[row.kid]
+
+    def _new(self, algorithm: str, *, signs_from: float) -> SigningKey:
+        key = _GENERATORS[algorithm]()
+        kid = key.thumbprint()
+        return SigningKey(
+            kid=kid,
+            algorithm=algorithm,
+            private_sealed=self._cipher.encrypt(json.dumps(key.as_dict(private=True)).encode()),
+            public_jwk=key.as_dict(private=False),
+            signs_from=signs_from,
+        )

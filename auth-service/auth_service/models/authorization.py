@@ -1,0 +1,32 @@
+"""An authorization: what one person gave one client at one time, and everything that came of it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from auth_service.models import Model, new_id
+from rolecall import clock
+
+
+class Authorization(Model):
+    """Code, refresh tokens and access tokens belong to one; when it ends, none of them is active."""
+
+    __tablename__ = "authorization_grant"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
+    client_id: Mapped[str] = mapped_column(sa.ForeignKey("client.client_id", ondelete="CASCADE"), index=True)
+    resource: Mapped[str] = mapped_column(sa.String(500))
+    scope: Mapped[str] = mapped_column(sa.String(1000))
+    auth_time: Mapped[float] = mapped_column(sa.Double)
+    created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
+    used_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
+    ended_at: Mapped[float | None] = mapped_column(sa.Double, index=True)
+    end_reason: Mapped[str | None] = mapped_column(sa.String(40))
+
+
+def active_of_user(session: Session, user_id: str) -> list[Authorization]:
+    """What a person's apps hold, newest use first."""
+    query = sa.select(Authorization).where(Authorization.user_id == user_id, Authorization.ended_at.is_(None))
+    return list(session.scalars(query.order_by(Authorization.used_at.desc())))

@@ -1,0 +1,102 @@
+"""Clients: the registered applications (RFC 6749 section 2, metadata names of RFC 7591 section 2)."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from authlib.oauth2.rfc6749 import ClientMixin
+from sqlalchemy.orm import Mapped, mapped_column
+
+from auth_service.models import Model
+from rolecall import clock
+from rolecall.storage import digest
+from rolecall.vocabulary import PROFILES
+
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^#]*)?")
+
+
+class Client(Model, ClientMixin):
+    """A client. Rows are read through `Registry`, detached, and never changed there."""
+
+    __tablename__ = "client"
+
+    client_id: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
+    client_name: Mapped[str] = mapped_column(sa.String(100))
+    client_uri: Mapped[str | None] = mapped_column(sa.String(2000))
+    description: Mapped[str | None] = mapped_column(sa.String(300))
+    profile: Mapped[str] = mapped_column(sa.String(20), default=PROFILES[0])
+    application_type: Mapped[str] = mapped_column(sa.String(10), default="web")
+    token_endpoint_auth_method: Mapped[str] = mapped_column(sa.String(40))
+    secret_hash: Mapped[str | None] = mapped_column(sa.String(64))
+    redirect_uris: Mapped[list[str]] = mapped_column(sa.JSON)
+    grant_types: Mapped[list[str]] = mapped_column(sa.JSON)
+    response_types: Mapped[list[str]] = mapped_column(sa.JSON)
+    scope: Mapped[str] = mapped_column(sa.String(1000))
+    refresh_grace: Mapped[int] = mapped_column(sa.Integer, default=10)
+    created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
+    disabled_at: Mapped[float | None] = mapped_column(sa.Double)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it can keep no secret (RFC 6749 section 2.1)."""
+        return self.token_endpoint_auth_method == "none"
+
+    @property
+    def requires_pkce(self) -> bool:
+        """PKCE is optional only for confidential clients of the profile `openid` (RFC 9700 section 2.1.1)."""
+        return self.is_public or self.profile != "openid"
+
+    def get_client_id(self) -> str:
+        """The client identifier (RFC 6749 section 2.2)."""
+        return self.client_id
+
+    def get_default_redirect_uri(self) -> str | None:
+        """The redirect URI of a request that names none: the registered one when it is the only one."""
+        return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
+
+    def get_allowed_scope(self, scope: Any) -> str | None:
+        """The scope that a request gets: all that is registered when it names none, else what it names or None."""
+        if not scope:
+            return self.scope
+        return scope if set(scope.split()) <= set(self.scope.split()) else None
+
+    def check_redirect_uri(self, redirect_uri: Any) -> bool:
+        """Exact match; for native clients the port of a loopback address may differ (RFC 8252 section 7.3)."""
+        if redirect_uri in self.redirect_uris:
+            return True
+        if self.application_type != "native":
+            return False
+        wanted = _without_port(redirect_uri)
+        return wanted is not None and any(_without_port(uri) == wanted for uri in self.redirect_uris)
+
+    def asks_every_time(self, redirect_uri: str) -> bool:
+        """Whether another program could pose as this client, so that consent is never remembered (RFC 8252 8.6)."""
+        parts = urlsplit(redirect_uri)
+        return self.is_public and (
+            parts.scheme not in {"http", "https"} or parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        )
+
+    def check_client_secret(self, client_secret: Any) -> bool:
+        """Compared by hash in constant time; public clients have none that matches."""
+        return hmac.compare_digest(self.secret_hash or "no secret", digest(client_secret))
+
+    def check_endpoint_auth_method(self, method: Any, endpoint: Any) -> bool:  # noqa: ARG002
+        """Only the registered method, at every endpoint."""
+        return bool(self.token_endpoint_auth_method == method)
+
+    def check_response_type(self, response_type: Any) -> bool:
+        """Whether it is registered."""
+        return response_type in self.response_types
+
+    def check_grant_type(self, grant_type: Any) -> bool:
+        """Whether it is registered."""
+        return grant_type in self.grant_types
+
+
+def _without_port(uri: str) -> tuple[str | None, ...] | None:
+    match = _LOOPBACK.fullmatch(uri)
+    return (match[1], match[3], match[4]) if match else None

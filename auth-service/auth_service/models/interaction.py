@@ -1,0 +1,73 @@
+"""An authorization request that waits for its person, bound to the browser that made it."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+from flask import session as cookie
+
+from auth_service.models import new_secret
+from rolecall.storage import Store, digest
+from rolecall.web import Problem
+
+LOST: Final = Problem(
+    400,
+    "This request is no longer waiting",
+    "It was answered already, it took too long, or it was opened in another browser. "
+    "Nothing was given to the app. Go back to the app and start again.",
+    (("See your connected apps", "/apps"),),
+)
+"""What the person is told who comes back to a request that is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """A request whose parameters passed the guard; `decision` is allow or deny once `decided_by` (a user) gave it."""
+
+    parameters: dict[str, str]
+    decision: str | None = None
+    decided_by: str | None = None
+
+
+class Interactions:
+    """Waiting requests, by a secret that stands in the address of the pages. Several tabs have one each."""
+
+    def __init__(self, store: Store, lifetime: int) -> None:
+        self._store = store
+        self._lifetime = lifetime
+
+    def put(self, parameters: dict[str, str]) -> str:
+        """Keep a request; gives its secret name."""
+        name = new_secret()
+        self._put(name, Interaction(parameters))
+        return name
+
+    def get(self, name: str) -> Interaction | None:
+        """The request, when it waits for this browser."""
+        return self._of(self._store.get("interaction", name))
+
+    def decide(self, name: str, interaction: Interaction, user_id: str, decision: str) -> None:
+        """Note what the person decided; /authorize takes it from there."""
+        self._put(name, Interaction(interaction.parameters, decision, user_id))
+
+    def take(self, name: str) -> Interaction | None:
+        """The request, and it is gone: it is answered once."""
+        return self._of(self._store.take("interaction", name))
+
+    def _put(self, name: str, interaction: Interaction) -> None:
+        if "browser" not in cookie:
+            cookie["browser"] = new_secret()
+        value = {
+            "parameters": interaction.parameters,
+            "decision": interaction.decision,
+            "decided_by": interaction.decided_by,
+            "browser": digest(cookie["browser"]),
+        }
+        self._store.put("interaction", name, value, self._lifetime)
+
+    def _of(self, entry: dict[str, object] | None) -> Interaction | None:
+        if entry is None or not hmac.compare_digest(str(entry["browser"]), digest(cookie.get("browser", ""))):
+            return None
+        return Interaction(entry["parameters"], entry["decision"], entry["decided_by"])  # type: ignore[arg-type]

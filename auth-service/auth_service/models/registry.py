@@ -1,0 +1,57 @@
+"""Clients and resources as the request path reads them: from a cache of this process, refilled from SQL."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import sqlalchemy as sa
+
+from auth_service.models.client import Client
+from auth_service.models.resource import Resource
+from rolecall import clock
+from rolecall.sql import Database
+
+MAX_AGE: Final = 2.0
+"""Seconds; a client that is disabled loses its authorizations at once, and its registration within this time."""
+
+MAX_CLIENTS: Final = 1000
+
+
+class Registry:
+    """Reads rows once in `MAX_AGE` seconds; what does not exist is asked for each time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._clients: dict[str, tuple[float, Client]] = {}
+        self._resources: tuple[float, tuple[Resource, ...]] = (float("-inf"), ())
+
+    def client(self, client_id: str) -> Client | None:
+        """The client of this id; None when it is unknown or disabled."""
+        found = self._clients.get(client_id)
+        if found is not None and found[0] > clock.monotonic() - MAX_AGE:
+            return found[1]
+        with self._database.read() as session:
+            client = session.get(Client, client_id)
+        with self._lock:
+            if client is None or client.disabled_at is not None:
+                self._clients.pop(client_id, None)
+                return None
+            if len(self._clients) >= MAX_CLIENTS:
+                self._clients.clear()
+            self._clients[client_id] = (clock.monotonic(), client)
+        return client
+
+    def resources(self) -> tuple[Resource, ...]:
+        """All protected resources."""
+        read_at, resources = self._resources
+        if read_at <= clock.monotonic() - MAX_AGE:
+            with self._database.read() as session:
+                resources = tuple(session.scalars(sa.select(Resource).order_by(Resource.identifier)))
+            self._resources = (clock.monotonic(), resources)
+        return resources
+
+    def resource(self, identifier: str) -> Resource | None:
+        """The protected resource of this identifier."""
+        return next((resource for resource in self.resources() if resource.identifier == identifier), None)

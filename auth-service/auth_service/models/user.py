@@ -1,0 +1,68 @@
+"""People and their passwords (argon2id, as RFC 9106 section 4 recommends for interactive use)."""
+
+from __future__ import annotations
+
+import threading
+import unicodedata
+
+import argon2
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from auth_service.models import Model, new_id
+from rolecall import clock
+
+_hasher = argon2.PasswordHasher()
+# One hash takes 64 MiB and a core for a while: more at once would only make all of them slow.
+_slots = threading.BoundedSemaphore(2)
+_nobody = "$argon2id$v=19$m=65536,t=3,p=4$uvxs/y5qSKJ+w+sezBatmg$gprqWtPTkwEKLgk5MK6SultMyQKcqUC6uRR3WxhO9WI"
+"""A hash that no password has, so that an unknown name costs as much time as a wrong password."""
+
+
+class User(Model):
+    """A resource owner. `id` is the `sub` of tokens: random, never used again, never equal to a client id."""
+
+    __tablename__ = "user_account"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True, default=lambda: "usr_" + new_id())
+    username: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    password_hash: Mapped[str] = mapped_column(sa.String(255))
+    created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
+    disabled_at: Mapped[float | None] = mapped_column(sa.Double)
+
+    def get_user_id(self) -> str:
+        """The subject, as Authlib asks for it."""
+        return self.id
+
+
+def normal_username(text: str) -> str:
+    """The form in which names are kept and compared."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def hash_password(password: str) -> str:
+    """The argon2id hash to keep."""
+    with _slots:
+        return _hasher.hash(_normal(password))
+
+
+def is_password(password_hash: str, password: str) -> bool:
+    """Whether `password` is the one that was hashed."""
+    with _slots:
+        try:
+            return _hasher.verify(password_hash, _normal(password))
+        except argon2.exceptions.VerificationError:
+            return False
+
+
+def authenticate(session: Session, username: str, password: str) -> User | None:
+    """The person with this name and password; an unknown name takes as long as a wrong password."""
+    user = session.scalar(sa.select(User).where(User.username == normal_username(username)))
+    if user is None or user.disabled_at is not None:
+        is_password(_nobody, password)
+        return None
+    return user if is_password(user.password_hash, password) else None
+
+
+def _normal(password: str) -> str:
+    return unicodedata.normalize("NFKC", password)

@@ -1,0 +1,63 @@
+"""Consent: who asks, for what, for how long, and what it will not see (RFC 6749 section 4.1.1 step B)."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from auth_service.models.consent import remember
+from auth_service.pages.request import Waiting, waiting
+from auth_service.state import state
+from rolecall.web import PageError, Problem
+
+log = logging.getLogger(__name__)
+
+
+def consent() -> ResponseReturnValue:
+    """GET asks, POST notes the answer and goes back to /authorize, which acts on it."""
+    request_waiting = waiting("consent")
+    if request_waiting is None:
+        raise PageError(
+            Problem(400, "No app is asking", "This page opens when an app asks for access.", (("Your apps", "/apps"),))
+        )
+    who = state().sessions.current()
+    if who is None:
+        return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
+    if request.method == "GET":
+        return _page(request_waiting)
+    decision = request.form.get("decision")
+    if decision not in {"allow", "deny"}:
+        return _page(request_waiting)
+    if decision == "allow" and not request_waiting.client.asks_every_time(request_waiting.redirect_uri):
+        with state().database.transaction() as session:
+            remember(
+                session,
+                who.user_id,
+                request_waiting.client.client_id,
+                request_waiting.resource.identifier,
+                request_waiting.scope,
+            )
+    state().interactions.decide(request_waiting.name, request_waiting.interaction, who.user_id, decision)
+    log.info("consent", extra={"decision": decision, "client_id": request_waiting.client.client_id})
+    return redirect(url_for("authorize", interaction=request_waiting.name), 303)
+
+
+def _page(request_waiting: Waiting) -> ResponseReturnValue:
+    settings = state().settings
+    others = [
+        sentence
+        for scope, sentence in request_waiting.resource.scopes.items()
+        if scope not in request_waiting.scope.split()
+    ]
+    page = render_template(
+        "consent.html",
+        waiting=request_waiting,
+        not_asked=others,
+        token_minutes=max(1, settings.access_token_lifetime // 60),
+        refreshes=request_waiting.client.check_grant_type("refresh_token"),
+        refresh_days=max(1, settings.refresh_lifetime // 86400),
+        remembered=not request_waiting.client.asks_every_time(request_waiting.redirect_uri),
+    )
+    return request_waiting.allow_answer(make_response(page))

@@ -1,0 +1,49 @@
+"""Sign-in: a name and a password, a new session."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from auth_service.models.user import authenticate
+from auth_service.pages.request import Waiting, waiting
+from auth_service.state import state
+
+log = logging.getLogger(__name__)
+
+
+def sign_in() -> ResponseReturnValue:
+    """GET shows the form, POST checks it and goes on to where the person was going."""
+    request_waiting = waiting("sign-in")
+    if state().sessions.current() is not None:
+        return redirect(where_next(request_waiting), 303)
+    if request.method == "GET":
+        return _form(request_waiting, "", None)
+    username, password = request.form.get("username", "")[:200], request.form.get("password", "")[:1000]
+    with state().database.read() as session:
+        user = authenticate(session, username, password) if username and password else None
+    if user is None:
+        log.info("sign-in failed")
+        return _form(
+            request_waiting,
+            username,
+            "The name or the password is not right. Please try again; capitals count in the password.",
+        )
+    state().sessions.begin(user.id, user.username)
+    log.info("signed in", extra={"user_id": user.id})
+    return redirect(where_next(request_waiting), 303)
+
+
+def where_next(request_waiting: Waiting | None) -> str:
+    """Back to the waiting request, or to the connected apps."""
+    if request_waiting is None:
+        return url_for("apps")
+    return url_for("authorize", interaction=request_waiting.name)
+
+
+def _form(request_waiting: Waiting | None, username: str, problem: str | None) -> ResponseReturnValue:
+    page = render_template("sign_in.html", waiting=request_waiting, username=username, problem=problem)
+    response = make_response(page, 403 if problem else 200)
+    return request_waiting.allow_answer(response) if request_waiting else response

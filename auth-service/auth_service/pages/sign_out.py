@@ -1,0 +1,17 @@
+"""Sign-out: ends the session here; what apps were given stays until it is taken back."""
+
+from __future__ import annotations
+
+from flask import redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from auth_service.state import state
+
+
+def sign_out() -> ResponseReturnValue:
+    """GET asks, POST does it."""
+    who = state().sessions.current()
+    if request.method == "POST":
+        state().sessions.end()
+        return redirect(url_for("home"), 303)
+    return render_template("sign_out.html", who=who)

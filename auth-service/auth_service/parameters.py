@@ -1,0 +1,111 @@
+"""The guard before the engine: every parameter's grammar, length and place in one table (RFC 6749 appendix A)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from werkzeug.datastructures import MultiDict
+
+from rolecall import checks
+from rolecall.checks import Check
+
+_VSCHAR: Final = re.compile(r"[\x20-\x7e]+")
+_NQCHAR: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!#$%&'()*+,/0-9:;=?@A-Z\[\]_a-z~.\-]+")
+_ABSOLUTE_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!$%&'()*+,/0-9:;=?@A-Z\[\]_a-z~.\-]+")
+_UNRESERVED_43: Final = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
+_WORD: Final = re.compile(r"[A-Za-z0-9_\-.]+")
+_WORDS: Final = re.compile(r"[A-Za-z0-9_\-.]+( [A-Za-z0-9_\-.]+)*")
+_GRANT_TYPE: Final = re.compile(r"[A-Za-z0-9_\-.:/]+")
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_\-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A request parameter that this server understands. Unknown ones are ignored (RFC 6749 sections 3.1, 3.2).
+
+    Args:
+        name: as in the specification.
+        grammar: what the whole value must match.
+        max_length: characters.
+        endpoints: the routes that take it.
+        clause: where it is defined.
+        error: what a bad value is answered with.
+    """
+
+    name: str
+    grammar: re.Pattern[str]
+    max_length: int
+    endpoints: frozenset[str]
+    clause: str
+    error: str = "invalid_request"
+
+    @property
+    def once(self) -> Check:
+        """Present at most once."""
+        return checks.registry[f"parameter.{self.name}.once"]
+
+    @property
+    def well_formed(self) -> Check:
+        """Of the right form and length."""
+        return checks.registry[f"parameter.{self.name}.form"]
+
+
+def _define(
+    name: str, grammar: re.Pattern[str], max_length: int, endpoints: str, clause: str, error: str = "invalid_request"
+) -> Parameter:
+    checks.define(f"parameter.{name}.once", "RFC 6749 section 3.1", error, f"The parameter {name} is repeated.")
+    checks.define(f"parameter.{name}.form", clause, error, f"The parameter {name} is malformed or too long.")
+    return Parameter(name, grammar, max_length, frozenset(endpoints.split()), clause, error)
+
+
+PARAMETERS: Final = (
+    _define("response_type", _WORDS, 100, "authorize", "RFC 6749 appendix A.3"),
+    _define("client_id", _VSCHAR, 100, "authorize token revoke", "RFC 6749 appendix A.1"),
+    _define("redirect_uri", _URI, 2000, "authorize token", "RFC 6749 appendix A.6"),
+    _define("scope", _SCOPE, 1000, "authorize token", "RFC 6749 appendix A.4"),
+    _define("state", _VSCHAR, 2000, "authorize", "RFC 6749 appendix A.5"),
+    _define("code_challenge", _UNRESERVED_43, 128, "authorize", "RFC 7636 section 4.2"),
+    _define("code_challenge_method", _WORD, 20, "authorize", "RFC 7636 section 4.3"),
+    _define("resource", _ABSOLUTE_URI, 500, "authorize token", "RFC 8707 section 2", "invalid_target"),
+    _define("interaction", _BASE64URL, 64, "authorize sign-in sign-up consent", "none: our own pages"),
+    _define("grant_type", _GRANT_TYPE, 200, "token", "RFC 6749 appendix A.10"),
+    _define("code", _VSCHAR, 200, "token", "RFC 6749 appendix A.11"),
+    _define("code_verifier", _UNRESERVED_43, 128, "token", "RFC 7636 section 4.1"),
+    _define("refresh_token", _VSCHAR, 500, "token", "RFC 6749 appendix A.17"),
+    _define("client_secret", _VSCHAR, 500, "token revoke", "RFC 6749 appendix A.2"),
+    _define("token", _VSCHAR, 16000, "introspect revoke", "RFC 7662 section 2.1"),
+    _define("token_type_hint", _NQCHAR, 100, "introspect revoke", "RFC 7009 section 2.1"),
+)
+
+BY_ENDPOINT: Final = {
+    endpoint: tuple(parameter for parameter in PARAMETERS if endpoint in parameter.endpoints)
+    for endpoint in sorted({endpoint for parameter in PARAMETERS for endpoint in parameter.endpoints})
+}
+
+
+def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | None = None) -> dict[str, str]:
+    """The endpoint's parameters, each once and well-formed; an empty one counts as omitted (RFC 6749 section 3.1).
+
+    Args:
+        only: look at these alone.
+
+    Raises:
+        OAuthError: one is repeated, malformed or too long.
+    """
+    found = {}
+    for parameter in BY_ENDPOINT[endpoint]:
+        if only is not None and parameter.name not in only:
+            continue
+        values = [value for value in source.getlist(parameter.name) if value]
+        if not values:
+            continue
+        parameter.once(len(values) == 1, expected="once", actual=f"{len(values)} times")
+        value = values[0]
+        if len(value) > parameter.max_length or not parameter.grammar.fullmatch(value):
+            parameter.well_formed(False, expected=f"up to {parameter.max_length} characters", actual=len(value))
+        found[parameter.name] = value
+    return found

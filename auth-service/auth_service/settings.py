@@ -1,0 +1,68 @@
+"""The authorization server's settings."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cryptography.fernet import Fernet, MultiFernet
+
+from rolecall.settings import ServiceSettings, one_of, seconds, setting, settings_class, url, urls
+
+
+def _fernet_keys(text: str) -> str:
+    """Fernet keys, separated by commas; the first one seals."""
+    for key in text.split(","):
+        Fernet(key.strip())
+    return text
+
+
+@settings_class
+class Settings(ServiceSettings):
+    """Read once, when the process starts."""
+
+    SERVICE: ClassVar[str] = "auth-service"
+
+    issuer: str = setting("The issuer identifier: the one public address (RFC 8414 section 2).", parse=url)
+    backchannel_urls: tuple[str, ...] = setting(
+        "Other addresses under which containers reach this service; metadata fetched there names back-channel "
+        "endpoints under them.",
+        default=(),
+        parse=urls,
+    )
+    database_url: str = setting("SQL: an SQLAlchemy URL.")
+    redis_url: str = setting("Redis: codes, sessions, pending requests, the set of revoked tokens.")
+    data_key: str = setting(
+        "Seals what must be read back (signing keys): Fernet keys, the newest first.", secret=True, parse=_fernet_keys
+    )
+    code_lifetime: int = setting("How long an authorization code lives.", default=60, parse=seconds)
+    access_token_lifetime: int = setting("How long an access token lives.", default=300, parse=seconds)
+    refresh_idle_lifetime: int = setting("How long a refresh token lives unused.", default=14 * 86400, parse=seconds)
+    refresh_lifetime: int = setting(
+        "How long a family of refresh tokens lives at most.", default=90 * 86400, parse=seconds
+    )
+    session_lifetime: int = setting("How long a sign-in lasts.", default=12 * 3600, parse=seconds)
+    request_lifetime: int = setting(
+        "How long a person may take over an authorization request.", default=900, parse=seconds
+    )
+    jwks_max_age: int = setting(
+        "How long others may keep the key set; a new key is published that long before it signs.",
+        default=300,
+        parse=seconds,
+    )
+    sign_up: str = setting(
+        "Whether people may make their own account.", default="closed", parse=one_of("open", "closed")
+    )
+
+    def faults(self) -> list[str]:
+        """https everywhere outside the lab; a code that outlives nothing it should not."""
+        faults = super().faults()
+        if not self.lab and not self.issuer.startswith("https://"):
+            faults.append("ISSUER must be an https address")
+        if self.refresh_idle_lifetime > self.refresh_lifetime:
+            faults.append("REFRESH_IDLE_LIFETIME is longer than REFRESH_LIFETIME")
+        return faults
+
+    @property
+    def cipher(self) -> MultiFernet:
+        """Seals with the first key of DATA_KEY, opens with any."""
+        return MultiFernet([Fernet(key.strip()) for key in self.data_key.split(",")])

@@ -1,0 +1,272 @@
+"""What of a message may be recorded: passwords, client secrets and cookies never, other secrets only as a mark.
+
+A mark is the beginning of the value and its keyed hash, so that one can follow a value and never use it. Parameters
+that are not known here are hidden. Whatever was found to be secret in an exchange is at last wiped from all of it,
+should it stand somewhere else as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
+
+from rolecall.checks import Secret
+
+HIDDEN: Final = {"hidden": True}
+"""Stands for a value that is not recorded at all."""
+
+MAX_TEXT: Final = 1000
+MAX_ITEMS: Final = 64
+MAX_DEPTH: Final = 8
+MAX_BODY: Final = 16 * 1024
+
+MIN_SECRET: Final = 8
+"""Characters; shorter values join no flows and are not looked for elsewhere: they would be found everywhere."""
+
+_NEVER: Final = re.compile(r"pass|pwd|secret|csrf|registration_access_token", re.IGNORECASE)
+_MARKED: Final = re.compile(
+    r"(.*_)?(code|token|assertion)|(.*_)?token_hint|code_verifier|request_uri|request|interaction", re.IGNORECASE
+)
+_WHOLE: Final = frozenset({"state", "code_challenge"})
+"""No secrets, but values to follow: kept whole, with their hash."""
+
+_JOINS: Final = frozenset(
+    {"state", "code", "request_uri", "interaction", "code_challenge", "code_verifier", "jti"}
+    | {"access_token", "refresh_token", "token"}
+)
+"""The parameters by which exchanges belong to one flow."""
+
+_PLAIN: Final = frozenset(
+    "acr_values audience client_id code_challenge_method decision display dpop_jkt error error_description error_uri"
+    " expires_in grant_type id iss issuer max_age nonce prompt redirect_uri resource response_mode response_type scope"
+    " session_state token_type token_type_hint ui_locales username validator".split()
+)
+_URLS: Final = frozenset({"redirect_uri", "post_logout_redirect_uri", "next", "error_uri", "iss", "resource"})
+
+_REQUEST_HEADERS: Final = frozenset(
+    "accept content-length content-type host origin rolecall-validator sec-fetch-dest sec-fetch-mode sec-fetch-site"
+    " traceparent user-agent".split()
+)
+_RESPONSE_HEADERS: Final = frozenset("allow cache-control content-type retry-after www-authenticate".split())
+
+_RANDOM: Final = re.compile(r"(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-]{22,}")
+"""What 128 random bits or more look like in base64url or hexadecimal."""
+
+_JWT: Final = re.compile(r"(eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*\.)[A-Za-z0-9_-]+")
+
+
+class Redaction:
+    """The redaction of one exchange; it collects `handles`, the keyed hashes by which the exchange is joined to others.
+
+    Args:
+        key: of the hashes; the same in all services, or nothing is joined.
+        own_cookies: names of cookies that may be named; a browser sends a host's cookies to all of its ports.
+    """
+
+    def __init__(self, key: str, own_cookies: Iterable[str] = ()) -> None:
+        self.handles: set[str] = set()
+        self._key = key.encode()
+        self._own_cookies = frozenset(own_cookies)
+        self._secrets: set[str] = set()
+
+    def hash(self, text: str) -> str:
+        """HMAC-SHA256, 16 hexadecimal digits: tells that two values are equal, and nothing else."""
+        return hmac.new(self._key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:16]
+
+    def mark(self, text: str) -> dict[str, Any]:
+        """A secret as `shown` and `hash`; a JWT with its header and claims, but not the signature."""
+        self._secrets.add(text)
+        marked: dict[str, Any] = {"shown": _shown(text), "hash": self.hash(text)}
+        header, claims = _unverified_jwt(text)
+        if claims is not None:
+            self._secrets.add(text.rpartition(".")[2])
+            marked |= {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
+        return marked
+
+    def parameters(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """A query or a form; the value of a repeated parameter is a list."""
+        result: dict[str, Any] = {}
+        for name, text in pairs[:MAX_ITEMS]:
+            value = self._parameter(name, text)
+            name = name if re.fullmatch(r"[A-Za-z][A-Za-z_.-]{0,39}", name) else "?"
+            if name not in result:
+                result[name] = value
+            elif isinstance(result[name], list):
+                result[name].append(value)
+            else:
+                result[name] = [result[name], value]
+        return result
+
+    def query(self, text: str) -> dict[str, Any]:
+        """Parameters in the form of a query (`application/x-www-form-urlencoded`)."""
+        return self.parameters(parse_qsl(text, keep_blank_values=True))
+
+    def url(self, text: str) -> Any:
+        """A URL: its text, or `url` and `parameters` (of query and fragment) when it carries some."""
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            return HIDDEN
+        base = f"{parts.scheme}:" if parts.scheme else ""
+        base += f"//{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+        base = (base + self.path(parts.path))[:MAX_TEXT]
+        pairs = [*parse_qsl(parts.query, keep_blank_values=True), *parse_qsl(parts.fragment, keep_blank_values=True)]
+        return {"url": base, "parameters": self.parameters(pairs)} if pairs else base
+
+    def path(self, text: str) -> str:
+        """A path; what looks like a secret in it is cut."""
+        return _RANDOM.sub(lambda match: _shown(match[0]), text)[:MAX_TEXT]
+
+    def request_headers(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        """The headers of a request, names in lower case."""
+        result: dict[str, Any] = {}
+        for name, text in headers.items():
+            if name in _REQUEST_HEADERS:
+                result[name] = text[:MAX_TEXT]
+            elif name == "authorization":
+                result[name] = self._authorization(text)
+            elif name == "dpop":
+                result[name] = self.mark(text)
+            elif name == "cookie":
+                result[name] = self._cookies(text.split(";"))
+        return result
+
+    def response_headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """The headers of a response, names in lower case."""
+        result: dict[str, Any] = {}
+        for name, text in headers:
+            if name == "location":
+                result[name] = self.url(text)
+            elif name == "set-cookie":
+                result.setdefault(name, []).extend(self._cookies([text.partition(";")[0]]))
+            elif name in _RESPONSE_HEADERS:
+                result[name] = text[:MAX_TEXT]
+        return result
+
+    def json_body(self, body: bytes) -> Any:
+        """A body of JSON; None when it is none or too long."""
+        if len(body) > MAX_BODY:
+            return None
+        try:
+            return self.json(json.loads(body, parse_constant=str))
+        except (ValueError, RecursionError):
+            return None
+
+    def json(self, value: Any, name: str = "", depth: int = 0) -> Any:
+        """A value of JSON, judged by its member's name."""
+        if isinstance(value, dict) and depth < MAX_DEPTH:
+            return {
+                key[:MAX_TEXT]: self.json(each, key, depth + 1) for key, each in [*value.items()][: MAX_ITEMS]
+            }
+        if isinstance(value, list) and depth < MAX_DEPTH:
+            return [self.json(each, name, depth + 1) for each in value[:MAX_ITEMS]]
+        if isinstance(value, str):
+            return self._by_name(name, value) or (self.url(value) if "://" in value else value[:MAX_TEXT])
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        return "…"
+
+    def fact(self, value: Any) -> Any:
+        """A value that a check or a change of state told: a `Secret` is marked, and what looks like one as well."""
+        if isinstance(value, Secret) or (isinstance(value, str) and _RANDOM.fullmatch(value)):
+            return self.mark(str(value))
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.fact(each) for each in [*value][:MAX_ITEMS]]
+        return self.path(str(value))
+
+    def wipe(self, value: Any) -> Any:
+        """The finished value without anything that was found to be secret anywhere in the exchange."""
+        if isinstance(value, dict):
+            return {self.wipe(key): self.wipe(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self.wipe(each) for each in value]
+        if isinstance(value, str):
+            for secret in self._secrets:
+                if len(secret) >= MIN_SECRET:
+                    value = value.replace(secret, _shown(secret))
+            return _JWT.sub(r"\1…", value)
+        return value
+
+    def _parameter(self, name: str, text: str) -> Any:
+        if not text:
+            return ""
+        found = self._by_name(name, text)
+        if found is not None:
+            return found
+        if name in _URLS:
+            return self.url(text)
+        return text[:MAX_TEXT] if name in _PLAIN else HIDDEN
+
+    def _by_name(self, name: str, text: str) -> Any:
+        """The value in its recorded form if the name decides it; else None."""
+        if _NEVER.search(name):
+            self._secrets.add(text)
+            return HIDDEN
+        if name in _JOINS:
+            self._join(name, text)
+        if name in _WHOLE:
+            return {"value": text[:MAX_TEXT], "hash": self.hash(text)}
+        return self.mark(text) if _MARKED.fullmatch(name) else None
+
+    def _join(self, name: str, text: str) -> None:
+        if name == "code_verifier":
+            text = base64.urlsafe_b64encode(hashlib.sha256(text.encode(errors="replace")).digest()).decode().rstrip("=")
+        if len(text) >= MIN_SECRET:
+            self.handles.add(self.hash(text))
+
+    def _authorization(self, text: str) -> dict[str, Any]:
+        """The `Authorization` header (RFC 9110 section 11.6.2)."""
+        scheme, _, credentials = text.partition(" ")
+        self._secrets.add(credentials)
+        if scheme.lower() in {"bearer", "dpop"}:
+            self._join("access_token", credentials)
+            return {"scheme": scheme, "token": self.mark(credentials)}
+        if scheme.lower() == "basic":
+            return {"scheme": scheme, **self._basic(credentials)}
+        return HIDDEN
+
+    def _basic(self, credentials: str) -> dict[str, Any]:
+        """Whose the credentials are (RFC 6749 section 2.3.1); without a colon all of it may be the secret."""
+        try:
+            user, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+        except ValueError:
+            return {}
+        self._secrets |= {user + colon + password, password or user, unquote_plus(password or user)}
+        return {"client_id": unquote_plus(user)[:100]} if colon else {}
+
+    def _cookies(self, pairs: Iterable[str]) -> list[str]:
+        names = []
+        for pair in pairs:
+            name, _, text = pair.strip().partition("=")
+            self._secrets.add(text)
+            if name in self._own_cookies:
+                names.append(name)
+        return names
+
+
+def _shown(text: str) -> str:
+    """The first characters, never more than a quarter."""
+    return text.rpartition(":")[2][: min(6, len(text) // 4)] + "…"
+
+
+def _unverified_jwt(text: str) -> tuple[Any, Any]:
+    parts = text.split(".")
+    if len(parts) != 3 or len(text) > MAX_BODY:
+        return None, None
+    try:
+        header, claims = (
+            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), parse_constant=str)
+            for part in parts[:2]
+        )
+    except (ValueError, RecursionError):
+        return None, None
+    return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else (None, None)

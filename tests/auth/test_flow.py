@@ -1,0 +1,32 @@
+"""The authorization code flow with PKCE, as RFC 6749 section 4.1 has it."""
+
+from __future__ import annotations
+
+from auth.conftest import ISSUER, RESOURCE, Server, claims
+
+
+def test_code_flow_gives_tokens_for_the_resource(server: Server) -> None:
+    browser = server.browser()
+    answer = browser.request()
+    assert answer.status_code == 303
+    assert answer.location.startswith("/sign-in?interaction=")
+    answer = browser.sign_in(path=answer.location)
+    answer = browser.client.get(answer.location)
+    assert answer.location.startswith("/consent?interaction=")
+    answer = browser.submit(answer.location, decision="allow")
+    answer = browser.client.get(answer.location)
+    assert answer.status_code == 303
+    assert answer.location.startswith("http://tally.test/callback?code=")
+    assert "state=st4te" in answer.location
+    code = answer.location.split("code=")[1].split("&")[0]
+    response = server.redeem(code)
+    assert response.status_code == 200
+    body = response.json
+    assert body is not None
+    assert response.headers["Cache-Control"] == "no-store"
+    token = claims(body["access_token"])
+    assert token["aud"] == RESOURCE
+    assert token["iss"] == ISSUER
+    assert token["sub"] == server.ids["alice"]
+    assert token["exp"] - token["iat"] == body["expires_in"] == 300
+    assert server.introspect(body["access_token"])["sub"] == server.ids["alice"]
