@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import MultiFernet
 
-from rolecall.settings import ServiceSettings, one_of, seconds, setting, settings_class, url, urls
-
-
-def _fernet_keys(text: str) -> str:
-    """Fernet keys, separated by commas; the first one seals."""
-    for key in text.split(","):
-        Fernet(key.strip())
-    return text
+from rolecall.settings import ServiceSettings, fernet_keys, one_of, seconds, setting, settings_class, url, urls
 
 
 @settings_class
@@ -31,8 +24,8 @@ class Settings(ServiceSettings):
     )
     database_url: str = setting("SQL: an SQLAlchemy URL.")
     redis_url: str = setting("Redis: codes, sessions, pending requests, the set of revoked tokens.")
-    data_key: str = setting(
-        "Seals what must be read back (signing keys): Fernet keys, the newest first.", secret=True, parse=_fernet_keys
+    data_key: MultiFernet = setting(
+        "Seals what must be read back (signing keys): Fernet keys, the newest first.", secret=True, parse=fernet_keys
     )
     code_lifetime: int = setting("How long an authorization code lives.", default=60, parse=seconds)
     access_token_lifetime: int = setting("How long an access token lives.", default=300, parse=seconds)
@@ -61,8 +54,3 @@ class Settings(ServiceSettings):
         if self.refresh_idle_lifetime > self.refresh_lifetime:
             faults.append("REFRESH_IDLE_LIFETIME is longer than REFRESH_LIFETIME")
         return faults
-
-    @property
-    def cipher(self) -> MultiFernet:
-        """Seals with the first key of DATA_KEY, opens with any."""
-        return MultiFernet([Fernet(key.strip()) for key in self.data_key.split(",")])

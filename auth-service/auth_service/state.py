@@ -47,7 +47,7 @@ def build(settings: Settings) -> State:
     store = storage.Store(client, PREFIX, keep=settings.keep_expired)
     keys = Keys(
         database,
-        settings.cipher,
+        settings.data_key,
         jwks_max_age=settings.jwks_max_age,
         token_lifetime=settings.access_token_lifetime,
     )

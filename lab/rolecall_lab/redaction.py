@@ -45,7 +45,7 @@ _JOINS: Final = frozenset(
 
 _PLAIN: Final = frozenset(
     "acr_values audience client_id code_challenge_method decision display dpop_jkt error error_description error_uri"
-    " expires_in grant_type id iss issuer max_age nonce prompt redirect_uri resource response_mode response_type scope"
+    " expires_in grant_type iss issuer max_age nonce prompt redirect_uri resource response_mode response_type scope"
     " session_state token_type token_type_hint ui_locales username validator".split()
 )
 _URLS: Final = frozenset({"redirect_uri", "post_logout_redirect_uri", "next", "error_uri", "iss", "resource"})
@@ -56,7 +56,9 @@ _REQUEST_HEADERS: Final = frozenset(
 )
 _RESPONSE_HEADERS: Final = frozenset("allow cache-control content-type retry-after www-authenticate".split())
 
-_RANDOM: Final = re.compile(r"(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-]{22,}")
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*:)?/")
+
+_RANDOM: Final = re.compile(r"(?<![A-Za-z0-9_-])(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-]{22,}")
 """What 128 random bits or more look like in base64url or hexadecimal."""
 
 _JWT: Final = re.compile(r"(eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*\.)[A-Za-z0-9_-]+")
@@ -161,14 +163,16 @@ class Redaction:
 
     def json(self, value: Any, name: str = "", depth: int = 0) -> Any:
         """A value of JSON, judged by its member's name."""
-        if isinstance(value, dict) and depth < MAX_DEPTH:
-            return {
-                key[:MAX_TEXT]: self.json(each, key, depth + 1) for key, each in [*value.items()][: MAX_ITEMS]
-            }
-        if isinstance(value, list) and depth < MAX_DEPTH:
+        if isinstance(value, dict | list) and (depth == MAX_DEPTH or _NEVER.search(name)):
+            return HIDDEN
+        if isinstance(value, dict):
+            return {key[:MAX_TEXT]: self.json(each, key, depth + 1) for key, each in [*value.items()][:MAX_ITEMS]}
+        if isinstance(value, list):
             return [self.json(each, name, depth + 1) for each in value[:MAX_ITEMS]]
+        if isinstance(value, str | int | float) and (found := self._by_name(name, str(value))) is not None:
+            return found
         if isinstance(value, str):
-            return self._by_name(name, value) or (self.url(value) if "://" in value else value[:MAX_TEXT])
+            return self.url(value) if _URL.match(value) else value[:MAX_TEXT]
         if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
         return "…"
@@ -240,7 +244,8 @@ class Redaction:
             user, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
         except ValueError:
             return {}
-        self._secrets |= {user + colon + password, password or user, unquote_plus(password or user)}
+        secret = password if colon else user
+        self._secrets |= {secret, unquote_plus(secret)}
         return {"client_id": unquote_plus(user)[:100]} if colon else {}
 
     def _cookies(self, pairs: Iterable[str]) -> list[str]:
@@ -254,8 +259,9 @@ class Redaction:
 
 
 def _shown(text: str) -> str:
-    """The first characters, never more than a quarter."""
-    return text.rpartition(":")[2][: min(6, len(text) // 4)] + "…"
+    """The first characters, never more than a quarter; of a URN (RFC 9126 section 2.2) those of its last part."""
+    end = text.rpartition(":")[2]
+    return end[: min(6, len(end) // 4)] + "…"
 
 
 def _unverified_jwt(text: str) -> tuple[Any, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet, MultiFernet
+
 T = TypeVar("T")
 
 LAB_MARK = "lab-only-"
@@ -56,6 +58,14 @@ def seconds(text: str) -> int:
     if number <= 0:
         raise ValueError("must be a number of seconds above zero")
     return number
+
+
+def fernet_keys(text: str) -> MultiFernet:
+    """Fernet keys, separated by commas: the first one seals, all of them open."""
+    try:
+        return MultiFernet([Fernet(key.strip()) for key in text.split(",")])
+    except ValueError as error:
+        raise ValueError("must be Fernet keys: 32 bytes each, in URL-safe base64") from error
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

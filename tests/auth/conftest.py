@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -171,7 +171,7 @@ def make_settings(folder: Path, redis_url: str, **changes: Any) -> Settings:
         "database_url": f"sqlite:///{folder}/auth.db",
         "redis_url": redis_url,
         "secret_key": "a secret key of the tests, long enough",
-        "data_key": Fernet.generate_key().decode(),
+        "data_key": MultiFernet([Fernet(Fernet.generate_key())]),
         "log_level": "WARNING",
         "sign_up": "open",
         "lab": True,

@@ -1,0 +1,34 @@
+"""Tally, the client of the role diagram (RFC 6749 section 1.1): a backend for its own front end."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from client_webapp import routes
+from client_webapp.settings import Settings
+from client_webapp.state import State, build
+from rolecall import storage, web
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
+    app = web.create_flask(__name__, settings)
+    state = app.extensions["client_webapp"] = build(settings)
+    web.cookie_settings(app, "rolecall_client", secure=settings.public_url.startswith("https://"))
+    web.register(app, [*routes.ROUTES, *web.health_routes(lambda: {"redis": _redis_answers(state)})])
+    app.jinja_env.globals.update(
+        service_title="Tally",
+        service_role="client",
+        service_role_name="client",
+        is_connected=lambda: state.sessions.was_connected(),
+        issuer=settings.issuer,
+    )
+    return app
+
+
+def _redis_answers(state: State) -> bool:
+    try:
+        storage.require_noeviction(state.store.client)
+    except storage.StorageError:
+        return False
+    return True

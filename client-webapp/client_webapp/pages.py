@@ -1,0 +1,252 @@
+"""Tally's pages: connect, the callback, the invoices, and what can be done with a token."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import wraps
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flask import flash, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from client_webapp.flow import Refused
+from client_webapp.state import state
+from rolecall import clock
+from rolecall.errors import OAuthError
+from rolecall.http import Unreachable
+from rolecall.web import PageError, Problem, allow_form_targets
+
+log = logging.getLogger(__name__)
+
+WAYS: Final = {"introspection": ("introspection",), "jwt": ("jwt",), "both": ("introspection", "jwt")}
+"""The ways of checking a token that a page can ask for."""
+
+_AGAIN: Final = ("Start again", "/")
+_REFUSALS: Final = {
+    "access_denied": Problem(
+        403,
+        "You did not allow it",
+        "You denied Tally access to your invoices, so it has been given nothing. That is fine; nothing has changed.",
+        (("Back to the first page", "/"),),
+    ),
+    "unknown_state": Problem(
+        400,
+        "This answer belongs to no request of this browser",
+        "It was used already, it took too long, your session was lost, or somebody sent you a link with an answer that "
+        "is not yours. Tally has used nothing of it.",
+        (_AGAIN,),
+    ),
+    "mixed_up": Problem(
+        400,
+        "This answer does not come from where the request went",
+        "The answer names another authorization server or another request (RFC 9207). Tally has stopped here, so "
+        "that your code cannot reach the wrong server.",
+        (_AGAIN,),
+    ),
+    "invalid_grant": Problem(
+        400,
+        "The permission is no longer good",
+        "The code was too old (it lives for a minute) or used already, or your access was taken back or has ended. "
+        "Tally holds nothing of yours any more; connect again to go on.",
+        (_AGAIN,),
+    ),
+    "temporarily_unavailable": Problem(
+        503,
+        "The authorization server is busy with itself",
+        "It cannot answer at this moment, because something that it needs is away. Wait a few seconds and try again.",
+        (_AGAIN,),
+    ),
+}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one question to the API came to: status, invoices, and what the resource server did, if it tells."""
+
+    way: str
+    status: int
+    milliseconds: float
+    invoices: list[dict[str, Any]]
+    challenge: str
+    error: str
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def explained(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
+    """Every way in which a flow can end early ends on a page that says what happened and what to do."""
+
+    @wraps(view)
+    def inner() -> ResponseReturnValue:
+        try:
+            return view()
+        except Refused as error:
+            log.info("flow ended", extra={"error": error.error, "detail": error.detail})
+            raise PageError(_REFUSALS.get(error.error) or _other_refusal(error)) from error
+        except Unreachable as error:
+            log.warning("unreachable", extra={"detail": str(error)})
+            raise PageError(_unreachable(error)) from error
+        except OAuthError as error:
+            raise PageError(
+                Problem(502, "The authorization server is not the expected one", error.description, (_AGAIN,))
+            ) from error
+
+    return inner
+
+
+def home() -> ResponseReturnValue:
+    """GET /: the role diagram and the button."""
+    response = make_response(
+        render_template("home.html", connected=state().sessions.tokens() is not None, settings=state().settings)
+    )
+    # the button's answer leads to the authorization server, and from there back to us
+    allow_form_targets(response, _origin(state().settings.issuer))
+    return response
+
+
+@explained
+def connect() -> ResponseReturnValue:
+    """POST /connect: begin the flow, send the browser on."""
+    return redirect(state().runner.start("authorization_code", state().sessions.browser()), 303)
+
+
+@explained
+def callback() -> ResponseReturnValue:
+    """GET /callback: the browser brings the answer; then away from the address that holds the code."""
+    if any(len(values) > 1 for _, values in request.args.lists()):
+        raise Refused("invalid_response", "a parameter is repeated")
+    tokens = state().runner.resume(state().sessions.browser(), request.args)
+    state().sessions.begin(tokens)
+    return redirect(url_for("invoices"), 303)
+
+
+@explained
+def invoices() -> ResponseReturnValue:
+    """GET /invoices: ask the API, one way or both, and show what came back."""
+    tokens = _tokens()
+    way = request.args.get("check", "introspection")
+    outcomes = [_ask(tokens, each) for each in WAYS.get(way, WAYS["introspection"])]
+    status = 200 if any(outcome.status == 200 for outcome in outcomes) else 502
+    page = render_template(
+        "invoices.html", outcomes=outcomes, tokens=tokens, way=way, now=clock.now(), money=_money, day=_day
+    )
+    return page, status
+
+
+@explained
+def refresh() -> ResponseReturnValue:
+    """POST /refresh: a new access token for the refresh token."""
+    tokens = _tokens()
+    try:
+        state().runner.run("refresh_token", tokens)
+    except Refused as error:
+        if error.error == "invalid_grant":
+            state().sessions.end()
+        raise
+    tokens.pop("revoked_at", None)
+    state().sessions.keep(tokens)
+    flash("Tally has a new access token, and a new refresh token in the place of the old one.")
+    return redirect(url_for("invoices", check=request.form.get("check")), 303)
+
+
+@explained
+def revoke() -> ResponseReturnValue:
+    """POST /revoke: the access token ends; both ways of checking are asked at once, to see the difference."""
+    tokens = _tokens()
+    state().runner.run("revoke", tokens)
+    state().sessions.keep(tokens)
+    flash("The access token is revoked. Below, the API was asked with it again, both ways.")
+    return redirect(url_for("invoices", check="both"), 303)
+
+
+@explained
+def disconnect() -> ResponseReturnValue:
+    """POST /disconnect: revoke everything, end the session."""
+    tokens = state().sessions.tokens()
+    if tokens:
+        state().runner.run("disconnect", tokens)
+    state().sessions.end()
+    flash("Tally is disconnected: what it was given is revoked, and it has forgotten it.")
+    return redirect(url_for("home"), 303)
+
+
+def _tokens() -> dict[str, Any]:
+    tokens = state().sessions.tokens()
+    if tokens is None:
+        lost = state().sessions.was_connected()
+        raise PageError(
+            Problem(
+                403,
+                "Your session with Tally is gone" if lost else "Tally is not connected",
+                "It ended, or was lost with the memory that held it. Your invoices are where they were; "
+                "connect again to see them."
+                if lost
+                else "There is nothing to show before you connect your invoices.",
+                (("Go to the first page", "/"),),
+            )
+        )
+    return tokens
+
+
+def _ask(tokens: dict[str, Any], way: str) -> Outcome:
+    answer = state().runner.run("ask", tokens, validator=way).memory
+    try:
+        report = json.loads(answer["report"] or "{}")
+    except ValueError:
+        report = {}
+    listed = answer["body"].get("invoices", [])
+    return Outcome(
+        way=way,
+        status=answer["status"],
+        milliseconds=answer["milliseconds"],
+        invoices=listed if isinstance(listed, list) else [],
+        challenge=answer["challenge"],
+        error=str(answer["body"].get("error_description", "")),
+        report=report if isinstance(report, dict) else {},
+    )
+
+
+def _other_refusal(error: Refused) -> Problem:
+    known = error.error.isascii() and error.error.replace("_", "").isalnum() and len(error.error) < 60
+    return Problem(
+        502,
+        "The authorization server refused",
+        f"It answered {error.error if known else 'something unknown'}. Nothing of yours was given to Tally. "
+        "Try again; if that does not help, whoever runs Tally has to look at how it is registered.",
+        (_AGAIN,),
+    )
+
+
+def _unreachable(error: Unreachable) -> Problem:
+    resource = state().settings.resource_backchannel_url or state().settings.resource_url
+    who = "The Invoices API" if error.url.startswith(resource) else "The authorization server"
+    return Problem(
+        503,
+        f"{who} does not answer",
+        f"Tally asked and got no answer: {error.reason}. Nothing is lost. Start that service again, or wait until "
+        "it is back, and repeat what you did.",
+        (("Try again", _here()), ("Back to the first page", "/")),
+    )
+
+
+def _here() -> str:
+    return request.full_path.rstrip("?") if request.method == "GET" and request.path != "/callback" else "/"
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _money(minor: int, currency: str) -> str:
+    """An amount in minor units as people read it."""
+    return f"{minor / 100:,.2f} {currency}"
+
+
+def _day(text: str) -> str:
+    """An ISO date as people read it."""
+    return date.fromisoformat(text[:10]).strftime("%-d %b %Y")

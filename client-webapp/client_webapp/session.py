@@ -1,0 +1,49 @@
+"""A browser's connection: the cookie names it, Redis holds its tokens, sealed; the browser never sees one."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from flask import session as cookie
+
+from rolecall.storage import Store
+
+
+class Sessions:
+    """Connections, by the secret in Flask's signed cookie."""
+
+    def __init__(self, store: Store, lifetime: int) -> None:
+        self._store = store
+        self._lifetime = lifetime
+
+    def browser(self) -> str:
+        """The secret that binds unfinished flows to this browser."""
+        if "browser" not in cookie:
+            cookie["browser"] = secrets.token_urlsafe(32)
+        return str(cookie["browser"])
+
+    def tokens(self) -> dict[str, Any] | None:
+        """The tokens of this browser's connection; None when there is none any more."""
+        name = cookie.get("session")
+        entry = self._store.get("session", name) if name else None
+        return entry["tokens"] if entry else None
+
+    def was_connected(self) -> bool:
+        """Whether the browser remembers a connection, be it alive or lost."""
+        return "session" in cookie
+
+    def begin(self, tokens: dict[str, Any]) -> None:
+        """Connect, under a new name: one that was known before is worth nothing."""
+        self.end()
+        cookie["session"] = secrets.token_urlsafe(32)
+        self.keep(tokens)
+
+    def keep(self, tokens: dict[str, Any]) -> None:
+        """Store changed tokens."""
+        self._store.put("session", cookie["session"], {"tokens": tokens}, self._lifetime)
+
+    def end(self) -> None:
+        """Forget the connection. What binds flows that wait in other tabs stays."""
+        if name := cookie.pop("session", None):
+            self._store.delete("session", name)

@@ -1,0 +1,150 @@
+"""The lab's control endpoints under /_lab: the clock, and what was recorded. JSON, for this machine only."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+import redis
+from werkzeug.wrappers import Request, Response
+
+from rolecall import clock
+from rolecall.storage import connect
+from rolecall_lab import clock_push
+from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder, read_events, read_flows
+from rolecall_lab.settings import LabSettings
+
+PREFIX: Final = "/_lab"
+
+MAX_BODY: Final = 1024
+"""Bytes."""
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Refusal(Exception):
+    """The request cannot be answered; the text says what is wrong with it."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Control:
+    """Answers every request under `PREFIX`. Nobody signs in here, so other sites' pages are kept out."""
+
+    def __init__(self, lab: LabSettings, recorder: Recorder) -> None:
+        self._lab = lab
+        self._recorder = recorder
+        self._client = connect(lab.lab_redis_url)
+        self._views: Final[dict[str, dict[str, Callable[[Request], Response]]]] = {
+            "/_lab/clock": {"GET": self._get_clock, "PUT": self._put_clock, "DELETE": self._delete_clock},
+            "/_lab/events": {"GET": self._get_events, "DELETE": self._delete_events},
+            "/_lab/flows": {"GET": self._get_flows},
+        }
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a request under `PREFIX`."""
+        try:
+            self._refuse_other_sites(request)
+            return self._view(request)(request)
+        except Refusal as refusal:
+            return _json({"error": str(refusal)}, refusal.status)
+        except (redis.RedisError, OSError):
+            return _json({"error": "Redis does not answer; the lab can do nothing without it"}, HTTPStatus(503))
+
+    def _refuse_other_sites(self, request: Request) -> None:
+        """Keep out other names for this machine (DNS rebinding), and changes that another site's page asks for."""
+        if not self._lab.is_known_host(request.environ.get("HTTP_HOST", "")):
+            raise Refusal(HTTPStatus.FORBIDDEN, "the Host header names neither this machine nor one of the services")
+        if request.method in {"GET", "HEAD"}:
+            return
+        origin = request.headers.get("Origin")
+        foreign = origin is not None and self._lab.role_of(origin) == "other"
+        if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise Refusal(HTTPStatus.FORBIDDEN, "a page of another site may change nothing here")
+
+    def _view(self, request: Request) -> Callable[[Request], Response]:
+        views = self._views.get(request.path)
+        if views is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"there is {', '.join(self._views)}, and nothing else here")
+        view = views.get("GET" if request.method == "HEAD" else request.method)
+        if view is None:
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers to {', '.join(views)}")
+        return view
+
+    def _get_clock(self, _request: Request) -> Response:
+        return _json({"now": clock.now(), "offset": clock.offset(), "workers": clock_push.workers(self._client)})
+
+    def _put_clock(self, request: Request) -> Response:
+        name, number = _turn_asked(request)
+        if name == "now":
+            name, number = "offset", number - (clock.now() - clock.offset())
+        return self._turn(number, advance=name == "advance")
+
+    def _delete_clock(self, _request: Request) -> Response:
+        return self._turn(0.0)
+
+    def _turn(self, seconds: float, *, advance: bool = False) -> Response:
+        try:
+            turned = clock_push.turn(self._client, seconds, advance=advance)
+        except clock_push.OutOfRange:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "the clock can be turned by ten years at most") from None
+        answer: dict[str, Any] = {"now": clock.now(), "offset": turned.offset, "workers": turned.workers}
+        if turned.acknowledged == turned.workers:
+            return _json(answer)
+        missing = f"only {turned.acknowledged} of {turned.workers} workers answered that they have the new time"
+        return _json({**answer, "acknowledged": turned.acknowledged, "error": missing}, HTTPStatus.GATEWAY_TIMEOUT)
+
+    def _get_events(self, request: Request) -> Response:
+        self._recorder.flush()
+        limit = _limit(request)
+        return _json({"schema": SCHEMA, "events": read_events(self._client, request.args.get("flow"), limit)})
+
+    def _delete_events(self, _request: Request) -> Response:
+        self._recorder.flush()
+        number = self._client.xlen(STREAM)
+        self._client.delete(STREAM)
+        return _json({"deleted": number})
+
+    def _get_flows(self, _request: Request) -> Response:
+        self._recorder.flush()
+        return _json({"schema": SCHEMA, "flows": read_flows(self._client)})
+
+
+def _turn_asked(request: Request) -> tuple[str, float]:
+    """The one member of the body, and its number."""
+    expected = 'send a JSON object with exactly one of "offset", "advance" (seconds) and "now" (seconds since 1970)'
+    if request.content_length is None or request.content_length > MAX_BODY:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{expected}, of {MAX_BODY} bytes at most")
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON; {expected}") from None
+    if not isinstance(body, dict) or len(body) != 1 or not body.keys() <= {"offset", "advance", "now"}:
+        raise Refusal(HTTPStatus.BAD_REQUEST, expected)
+    [(name, number)] = body.items()
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} must be a number")
+    # the range first: an integer may be too large for a float
+    if not -1e12 < number < 1e12 or not math.isfinite(number):
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} is out of range; the clock can be turned by ten years at most")
+    return name, float(number)
+
+
+def _limit(request: Request) -> int:
+    text = request.args.get("limit", str(MAX_EVENTS))
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_EVENTS):
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"limit must be a number from 1 to {MAX_EVENTS}")
+    return int(text)
+
+
+def _json(value: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(json.dumps(value) + "\n", status=status, headers=_HEADERS, mimetype="application/json")
