@@ -20,7 +20,7 @@ def create_app(settings: Settings) -> Flask:
         service_title="Tally",
         service_role="client",
         service_role_name="client",
-        is_connected=lambda: state.sessions.was_connected(),
+        is_connected=state.sessions.was_connected,
         issuer=settings.issuer,
     )
     return app

@@ -36,7 +36,7 @@ if ARGV[1] == 'advance' then
   offset = offset + tonumber(redis.call('HGET', KEYS[1], 'offset') or '0')
 end
 if math.abs(offset) > tonumber(ARGV[3]) then
-  return redis.error_reply('RANGE')
+  return false
 end
 local text = string.format('%.17g', offset)
 redis.call('HSET', KEYS[1], 'offset', text)
@@ -68,12 +68,10 @@ def turn(client: redis.Redis, seconds: float, *, advance: bool = False) -> Turne
     """
     acknowledge = f"{KEY}:ack:{secrets.token_hex(8)}"
     arguments = ("advance" if advance else "set", repr(seconds), str(MAX_OFFSET), CHANNEL, acknowledge)
-    try:
-        offset, workers = cast("tuple[bytes, int]", client.eval(_TURN, 1, KEY, *arguments))
-    except redis.ResponseError as error:
-        if "RANGE" not in str(error):
-            raise
-        raise OutOfRange from error
+    answer = cast("tuple[bytes, int] | None", client.eval(_TURN, 1, KEY, *arguments))
+    if answer is None:
+        raise OutOfRange
+    offset, workers = answer
     until = clock.monotonic() + PATIENCE
     acknowledged = 0
     while acknowledged < workers and (left := until - clock.monotonic()) > 0:
@@ -100,6 +98,7 @@ class Follower:
         self._lock = threading.Lock()
         self._pid = 0
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to follow, once a process, and wait until the first offset is known or Redis turns out to be away."""
@@ -110,13 +109,17 @@ class Follower:
                 return
             self._stop = threading.Event()
             tried = threading.Event()
-            threading.Thread(target=self._run, args=(self._stop, tried), name="lab-clock", daemon=True).start()
+            arguments = (self._stop, tried)
+            self._thread = threading.Thread(target=self._run, args=arguments, name="lab-clock", daemon=True)
+            self._thread.start()
             tried.wait(PATIENCE)
             self._pid = os.getpid()
 
     def stop(self) -> None:
         """Follow no longer; the clock stays as it is."""
         self._stop.set()
+        if self._thread is not None and self._pid == os.getpid():
+            self._thread.join(PATIENCE)
         self._pid = 0
 
     def _run(self, stop: threading.Event, tried: threading.Event) -> None:
@@ -131,7 +134,7 @@ class Follower:
         client.close()
 
     def _follow(self, client: redis.Redis, stop: threading.Event, tried: threading.Event) -> None:
-        with client.pubsub() as messages:
+        with client.pubsub() as messages:  # type: ignore[no-untyped-call]
             messages.subscribe(CHANNEL)
             known = 0
             while not stop.is_set():

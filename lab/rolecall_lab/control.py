@@ -32,9 +32,10 @@ _HEADERS: Final = {
 class Refusal(Exception):
     """The request cannot be answered; the text says what is wrong with it."""
 
-    def __init__(self, status: HTTPStatus, text: str) -> None:
+    def __init__(self, status: HTTPStatus, text: str, **headers: str) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = headers
 
 
 class Control:
@@ -56,7 +57,7 @@ class Control:
             self._refuse_other_sites(request)
             return self._view(request)(request)
         except Refusal as refusal:
-            return _json({"error": str(refusal)}, refusal.status)
+            return _json({"error": str(refusal)}, refusal.status, **refusal.headers)
         except (redis.RedisError, OSError):
             return _json({"error": "Redis does not answer; the lab can do nothing without it"}, HTTPStatus(503))
 
@@ -77,7 +78,8 @@ class Control:
             raise Refusal(HTTPStatus.NOT_FOUND, f"there is {', '.join(self._views)}, and nothing else here")
         view = views.get("GET" if request.method == "HEAD" else request.method)
         if view is None:
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers to {', '.join(views)}")
+            allowed = ", ".join(views)
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers to {allowed}", Allow=allowed)
         return view
 
     def _get_clock(self, _request: Request) -> Response:
@@ -98,7 +100,7 @@ class Control:
         except clock_push.OutOfRange:
             raise Refusal(HTTPStatus.BAD_REQUEST, "the clock can be turned by ten years at most") from None
         answer: dict[str, Any] = {"now": clock.now(), "offset": turned.offset, "workers": turned.workers}
-        if turned.acknowledged == turned.workers:
+        if 0 < turned.workers <= turned.acknowledged:
             return _json(answer)
         missing = f"only {turned.acknowledged} of {turned.workers} workers answered that they have the new time"
         return _json({**answer, "acknowledged": turned.acknowledged, "error": missing}, HTTPStatus.GATEWAY_TIMEOUT)
@@ -146,5 +148,7 @@ def _limit(request: Request) -> int:
     return int(text)
 
 
-def _json(value: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(json.dumps(value) + "\n", status=status, headers=_HEADERS, mimetype="application/json")
+def _json(value: dict[str, Any], status: HTTPStatus = HTTPStatus.OK, **headers: str) -> Response:
+    return Response(
+        json.dumps(value) + "\n", status=status, headers={**_HEADERS, **headers}, mimetype="application/json"
+    )

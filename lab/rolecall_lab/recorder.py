@@ -2,9 +2,10 @@
 
 An event (schema 1) has: `id` (sorts by the exchange's start), `schema`, `at` (seconds, the lab's clock), `role` (who
 recorded), `direction` (received, sent), `from`, `to`, `channel` (front: a browser carried it; back), `method`,
-`path`, `query`, `form`, `request_headers`, `status` and `failure` (one of them is null), `response_headers`, `body`
-(of a JSON answer), `milliseconds`, `checks`, `changes`, `handles`, `trace` and `span` (of the request's `traceparent`),
-`process`, `dropped` (how many events this process had lost so far). Reading adds `flow`, and `shadowed` to what was sent.
+`host`, `path`, `query`, `form`, `request_headers`, `status` and `failure` (one of them is null), `response_headers`,
+`body` (of a JSON answer), `milliseconds`, `checks`, `changes`, `handles`, `trace` and `span` (of the request's
+`traceparent`), `process`, `dropped` (how many events this process had lost so far). Reading adds `flow`, and to what
+was sent `shadowed`: whether the receiver recorded it too.
 """
 
 from __future__ import annotations
@@ -80,10 +81,10 @@ class Recorder:
 
     def record(self, exchange: Exchange) -> None:
         """Hand over an exchange."""
-        self._start()
         try:
+            self._start()
             self._queue.put_nowait(exchange)
-        except queue.Full:
+        except (queue.Full, RuntimeError):  # RuntimeError: the system gives no more threads
             self._drop(1)
 
     def flush(self, seconds: float = 2.0) -> bool:
@@ -155,6 +156,7 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
     trace, span = _trace(headers.get("traceparent", ""))
     began = exchange.ended - exchange.milliseconds / 1000
     told = {
+        "host": (parts.netloc.rpartition("@")[2] or headers.get("host", ""))[:200],
         "path": redaction.path(parts.path or "/"),
         "query": redaction.query(parts.query),
         "form": redaction.query(exchange.form.decode(errors="replace")) if _is_form(headers) else {},

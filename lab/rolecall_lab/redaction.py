@@ -43,18 +43,14 @@ _JOINS: Final = frozenset(
 )
 """The parameters by which exchanges belong to one flow."""
 
-_PLAIN: Final = frozenset(
-    "acr_values audience client_id code_challenge_method decision display dpop_jkt error error_description error_uri"
-    " expires_in grant_type iss issuer max_age nonce prompt redirect_uri resource response_mode response_type scope"
-    " session_state token_type token_type_hint ui_locales username validator".split()
-)
+_PLAIN = {"acr_values", "audience", "client_id", "code_challenge_method", "decision", "display", "dpop_jkt"}
+_PLAIN |= {"error", "error_description", "expires_in", "grant_type", "issuer", "max_age", "nonce", "prompt"}
+_PLAIN |= {"response_mode", "response_type", "scope", "token_type", "token_type_hint", "username", "validator"}
 _URLS: Final = frozenset({"redirect_uri", "post_logout_redirect_uri", "next", "error_uri", "iss", "resource"})
 
-_REQUEST_HEADERS: Final = frozenset(
-    "accept content-length content-type host origin rolecall-validator sec-fetch-dest sec-fetch-mode sec-fetch-site"
-    " traceparent user-agent".split()
-)
-_RESPONSE_HEADERS: Final = frozenset("allow cache-control content-type retry-after www-authenticate".split())
+_REQUEST_HEADERS = {"accept", "content-length", "content-type", "host", "origin", "rolecall-validator"}
+_REQUEST_HEADERS |= {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "traceparent", "user-agent"}
+_RESPONSE_HEADERS = {"allow", "cache-control", "content-type", "retry-after", "www-authenticate"}
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*:)?/")
 
@@ -97,13 +93,13 @@ class Redaction:
         result: dict[str, Any] = {}
         for name, text in pairs[:MAX_ITEMS]:
             value = self._parameter(name, text)
-            name = name if re.fullmatch(r"[A-Za-z][A-Za-z_.-]{0,39}", name) else "?"
-            if name not in result:
-                result[name] = value
-            elif isinstance(result[name], list):
-                result[name].append(value)
+            shown = name if re.fullmatch(r"[A-Za-z][A-Za-z_.-]{0,39}", name) else "?"
+            if shown not in result:
+                result[shown] = value
+            elif isinstance(result[shown], list):
+                result[shown].append(value)
             else:
-                result[name] = [result[name], value]
+                result[shown] = [result[shown], value]
         return result
 
     def query(self, text: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
-from rolecall.checks import Secret
 from rolecall_lab.clock_push import Follower
 from rolecall_lab.control import PREFIX, Control
 from rolecall_lab.recorder import Exchange, Recorder, is_json
@@ -132,7 +131,7 @@ class Lab:
 
     def _is_back_channel(self, environ: WSGIEnvironment) -> bool:
         """Whether a program sent the request by itself, and not a browser on somebody's behalf."""
-        if self._lab.role == "client":
+        if self._lab.role == "client" or environ.get("HTTP_SEC_FETCH_MODE") == "navigate":
             return False
         if self._lab.role == "resource_server" or "HTTP_AUTHORIZATION" in environ:
             return True
@@ -140,7 +139,7 @@ class Lab:
         return any(route.kind == "api" and route.path == environ.get("PATH_INFO") for route in routes)
 
     def _checks_header(self, environ: WSGIEnvironment, notebook: events.Notebook, began: float) -> str:
-        """What the resource server did with the request, for the client's page; the details go first when it is long."""
+        """What the resource server did, for the client's page; expected and actual are left out when it is long."""
         redaction = Redaction(self._lab.lab_key)
         sent = [note for note in notebook.notes if note["kind"] == "sent"]
         checks = [note for note in notebook.notes if note["kind"] == "check"]
@@ -149,13 +148,13 @@ class Lab:
             "milliseconds": round((clock.monotonic() - began) * 1000, 2),
             "calls": [_call(note) for note in sent],
             "checks": [
-                {name: _brief(redaction.fact(check[name])) for name in keys}
+                {name: _brief(redaction.fact(check.get(name))) for name in keys}
                 for check in checks
                 for keys in [("name", "passed", "expected", "actual", "clause")]
             ],
         }
         if len(text := _compact(report)) > MAX_CHECKS_HEADER:
-            report["checks"] = [{name: check[name] for name in ("name", "passed", "clause")} for check in checks]
+            report["checks"] = [{name: check.get(name) for name in ("name", "passed", "clause")} for check in checks]
             text = _compact(report)
         while len(text) > MAX_CHECKS_HEADER:
             report["checks" if report["checks"] else "calls"].pop()

@@ -6,12 +6,16 @@ import base64
 import hashlib
 import json
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from argon2 import PasswordHasher
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 from flask.testing import FlaskClient
@@ -20,7 +24,7 @@ from werkzeug.test import TestResponse
 from auth_service import create_app
 from auth_service.models.client import Client
 from auth_service.models.resource import Resource
-from auth_service.models.user import User, hash_password
+from auth_service.models.user import User
 from auth_service.settings import Settings
 from auth_service.state import State
 from rolecall.storage import digest
@@ -34,7 +38,8 @@ SECRET = "tally-secret-of-the-tests-0123456789"
 RESOURCE_SECRET = "invoices-secret-of-the-tests-0123456789"
 PASSWORDS = {"alice": "wonderland-lab", "bob": "builder-lab"}
 
-_HASHES = {name: hash_password(password) for name, password in PASSWORDS.items()}
+# verified as it was made, so a cheap hash makes sign-in cheap
+_HASHES = {name: PasswordHasher(1, 64, 1).hash(password) for name, password in PASSWORDS.items()}
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -86,7 +91,7 @@ class Server:
         answer = browser.authorize(**changes)
         return answer["code"]
 
-    def redeem(self, code: str, headers: dict[str, str] | None = None, **changes: str) -> TestResponse:
+    def redeem(self, code: str, /, headers: dict[str, str] | None = None, **changes: str) -> TestResponse:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
         form |= changes
         form = {name: value for name, value in form.items() if value != "-"}
@@ -171,7 +176,7 @@ def make_settings(folder: Path, redis_url: str, **changes: Any) -> Settings:
         "database_url": f"sqlite:///{folder}/auth.db",
         "redis_url": redis_url,
         "secret_key": "a secret key of the tests, long enough",
-        "data_key": MultiFernet([Fernet(Fernet.generate_key())]),
+        "data_key": DATA_KEY,
         "log_level": "WARNING",
         "sign_up": "open",
         "lab": True,
@@ -180,11 +185,28 @@ def make_settings(folder: Path, redis_url: str, **changes: Any) -> Settings:
     return Settings(**values)
 
 
+DATA_KEY = MultiFernet([Fernet(Fernet.generate_key())])
+
+
+@cache
+def _prepared_database() -> Path:
+    """A migrated database with keys, made once: an RSA key takes its time."""
+    folder = Path(tempfile.mkdtemp(prefix="rolecall-"))
+    state: State = create_app(make_settings(folder, "redis://unused")).extensions["auth_service"]
+    state.database.upgrade()
+    state.keys.ensure()
+    state.database.engine.dispose()
+    return folder / "auth.db"
+
+
 def make_server(settings: Settings) -> Server:
     app = create_app(settings)
     state: State = app.extensions["auth_service"]
-    state.database.upgrade()
-    state.keys.ensure()
+    if settings.database_url.startswith("sqlite"):
+        shutil.copy(_prepared_database(), settings.database_url.removeprefix("sqlite:///"))
+    else:
+        state.database.upgrade()
+        state.keys.ensure()
     server = Server(app, state)
     people = [User(username=name, password_hash=_HASHES[name]) for name in PASSWORDS]
     server.add(

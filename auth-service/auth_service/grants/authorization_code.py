@@ -13,6 +13,7 @@ from auth_service.models import new_id, new_secret
 from auth_service.models.authorization import Authorization
 from auth_service.models.code import AuthorizationCode
 from auth_service.models.consent import normal_scope
+from auth_service.models.user import is_active
 from auth_service.state import state
 from rolecall import checks
 from rolecall.checks import Secret
@@ -26,6 +27,9 @@ METHOD = checks.define(
     "RFC 7636 section 4.4.1",
     "invalid_request",
     "The only code_challenge_method is S256.",
+)
+OWNER = checks.define(
+    "authorize.owner", "RFC 6749 section 4.1.2.1", "access_denied", "The account is closed or disabled."
 )
 RESOURCE = checks.define(
     "token.resource", "RFC 8707 section 2.2", "invalid_target", "The code was not issued for this resource."
@@ -59,22 +63,33 @@ class CodeGrant(grants.AuthorizationCodeGrant):
     TOKEN_ENDPOINT_AUTH_METHODS = CLIENT_AUTH_METHODS
 
     def create_authorization_response(self, redirect_uri: str, grant_user: Any) -> Any:
-        """Make a code that is bound to client, redirect URI, person, scope, resource and challenge."""
+        """Make the authorization, and a code for it that is bound to client, redirect URI and challenge.
+
+        The authorization stands in SQL before its code is known to anybody: whatever ends it later, a consent that is
+        taken back or a replay, ends the code with it.
+        """
         parameters = self.request.payload.data
-        code = new_secret()
-        state().codes.put(
-            code,
-            AuthorizationCode(
-                client_id=self.request.client.client_id,
-                user_id=grant_user.user_id,
-                redirect_uri=parameters.get("redirect_uri"),
-                scope=normal_scope(self.request.scope),
-                resource=resource_of_request(self.request).identifier,
-                code_challenge=parameters.get("code_challenge"),
-                auth_time=grant_user.auth_time,
-            ),
-            state().settings.code_lifetime,
+        authorization = Authorization(
+            id=new_id(),
+            user_id=grant_user.user_id,
+            client_id=self.request.client.client_id,
+            resource=resource_of_request(self.request).identifier,
+            scope=normal_scope(self.request.scope),
+            auth_time=grant_user.auth_time,
         )
+        with state().database.transaction() as session:
+            OWNER(is_active(session, grant_user.user_id), expected="an account in use", actual="none")
+            session.add(authorization)
+        code = new_secret()
+        value = AuthorizationCode(
+            authorization_id=authorization.id,
+            client_id=authorization.client_id,
+            redirect_uri=parameters.get("redirect_uri"),
+            scope=authorization.scope,
+            resource=authorization.resource,
+            code_challenge=parameters.get("code_challenge"),
+        )
+        state().codes.put(code, value, state().settings.code_lifetime)
         answer = [("code", code)]
         if "state" in parameters:
             answer.append(("state", parameters["state"]))
@@ -88,36 +103,20 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         return found
 
     def create_token_response(self) -> Any:
-        """Take the code in one atomic step, then mint; a replay ends all that the code gave."""
+        """Take the code in one atomic step, then mint.
+
+        Every other presentation ends the authorization. SQL decides which comes first: the winner's mint needs it
+        alive, so either the winner gets nothing, or what it got ends right after.
+        """
         code, found = self.request.form["code"], self.request.authorization_code
         wanted = self.request.form.get("resource", found.resource)
         RESOURCE(wanted == found.resource, expected=found.resource, actual=wanted)
-        authorization_id = new_id()
-        if not state().codes.take(code, found, authorization_id):
-            self._refuse_replay(code, found)
-        client = self.request.client
-        token = issue(
-            Authorization(
-                id=authorization_id,
-                user_id=found.user_id,
-                client_id=client.client_id,
-                resource=found.resource,
-                scope=found.scope,
-                auth_time=found.auth_time,
-            ),
-            with_refresh_token=client.check_grant_type("refresh_token"),
-        )
-        if state().codes.was_replayed(code):
-            self._refuse_replay(code, found)
+        if not state().codes.take(code, found):
+            state().revocations.end("code replayed", Authorization.id == found.authorization_id)
+            ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
         ONCE.note(True, expected="first use", actual="first use")
-        return 200, token, self.TOKEN_RESPONSE_HEADER
-
-    def _refuse_replay(self, code: str, found: AuthorizationCode) -> None:
-        # read again: when `found` was the living code, somebody else's take has put the tombstone there since
-        spent = state().codes.find(code) or found
-        if spent.authorization_id is not None:
-            state().revocations.end("code replayed", Authorization.id == spent.authorization_id)
-        ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
+        with_refresh_token = self.request.client.check_grant_type("refresh_token")
+        return 200, issue(found.authorization_id, with_refresh_token=with_refresh_token), self.TOKEN_RESPONSE_HEADER
 
 
 class Pkce(CodeChallenge):

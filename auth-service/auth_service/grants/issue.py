@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
 from auth_service import tokens
 from auth_service.models import token as refresh_tokens
 from auth_service.models.authorization import Authorization
@@ -17,6 +20,7 @@ TARGET = checks.define(
 SCOPE = checks.define(
     "authorize.scope", "RFC 6749 section 3.3", "invalid_scope", "The scope is more than the resource or the client has."
 )
+ALIVE = checks.define("token.authorization", "RFC 6749 section 5.2", "invalid_grant", "The authorization has ended.")
 PARAMETERS = checks.define(
     "token.parameters", "RFC 6749 section 5.2", "invalid_request", "A required parameter is missing."
 )
@@ -43,25 +47,47 @@ def resource_of_request(request: Any) -> Resource:
     return candidates[0]
 
 
-def issue(authorization: Authorization, *, with_refresh_token: bool) -> dict[str, Any]:
-    """Store a new authorization, and give the token response (RFC 6749 section 5.1)."""
+def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
+    """The first tokens of an authorization, as a token response (RFC 6749 section 5.1).
+
+    Raises:
+        OAuthError: invalid_grant, when it ended before its first token.
+    """
     settings = state().settings
-    access_token = tokens.mint(
-        state().keys, settings.issuer, settings.access_token_lifetime, authorization, authorization.scope
-    )
     refresh_token = None
     with state().database.transaction() as session:
-        session.add(authorization)
-        session.flush()
+        authorization = claim(session, authorization_id)
         if with_refresh_token:
             refresh_token = refresh_tokens.add(
                 session,
-                authorization.id,
+                authorization_id,
                 idle=settings.refresh_idle_lifetime,
                 family_expires_at=clock.now() + settings.refresh_lifetime,
             )
-    events.note("state", store="sql", key=f"authorization:{authorization.id[:6]}…", change="made")
+    events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="tokens given")
+    access_token = mint(authorization, authorization.scope)
     return response(access_token, authorization.scope, refresh_token)
+
+
+def claim(session: Session, authorization_id: str) -> Authorization:
+    """The authorization, locked and marked as used, when it is alive; what ends it waits until the tokens stand.
+
+    Raises:
+        OAuthError: invalid_grant.
+    """
+    alive = session.execute(
+        sa.update(Authorization)
+        .where(Authorization.id == authorization_id, Authorization.ended_at.is_(None))
+        .values(used_at=clock.now())
+    )
+    ALIVE(alive.rowcount == 1, expected="an authorization that goes on", actual="one that ended or never was")  # type: ignore[attr-defined]
+    return session.get_one(Authorization, authorization_id)
+
+
+def mint(authorization: Authorization, scope: str) -> str:
+    """An access token of the authorization, with all or less of its scope."""
+    settings = state().settings
+    return tokens.mint(state().keys, settings.issuer, settings.access_token_lifetime, authorization, scope)
 
 
 def response(access_token: str, scope: str, refresh_token: str | None) -> dict[str, Any]:

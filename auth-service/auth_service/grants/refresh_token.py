@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
 from authlib.oauth2.rfc6749 import grants
 
-from auth_service import tokens
-from auth_service.grants.issue import PARAMETERS, response
+from auth_service.grants.issue import PARAMETERS, claim, mint, response
 from auth_service.models import token as refresh_tokens
 from auth_service.models.authorization import Authorization
 from auth_service.models.consent import normal_scope
@@ -82,19 +80,12 @@ class RefreshGrant(grants.RefreshTokenGrant):
                 successor = refresh_tokens.successor_in_grace(session, token, self.request.client.refresh_grace)
                 change = "same successor, within the grace"
             if successor is not None:
-                alive = session.execute(
-                    sa.update(Authorization)
-                    .where(Authorization.id == authorization.id, Authorization.ended_at.is_(None))
-                    .values(used_at=clock.now())
-                )
-                ALIVE(alive.rowcount == 1, expected="a living authorization", actual="ended")  # type: ignore[attr-defined]
+                claim(session, authorization.id)
         if successor is None:
             state().revocations.end("refresh token replayed", Authorization.id == authorization.id)
             ONCE(False, expected="first use", actual="used before", detail="a refresh token was replayed")
             raise AssertionError
         ONCE.note(True, expected="first use, or within the grace", actual=change)
         events.note("state", store="sql", key=f"refresh_token:{row.token_hash[:8]}…", change=change)
-        access_token = tokens.mint(
-            state().keys, settings.issuer, settings.access_token_lifetime, authorization, self.request.scope
-        )
+        access_token = mint(authorization, self.request.scope)
         return 200, response(access_token, self.request.scope, successor), self.TOKEN_RESPONSE_HEADER

@@ -10,7 +10,10 @@ from rolecall import clock
 
 
 class Authorization(Model):
-    """Code, refresh tokens and access tokens belong to one; when it ends, none of them is active."""
+    """Code, refresh tokens and access tokens belong to one; when it ends, none of them is good any more.
+
+    `used_at` is when it last gave a token.
+    """
 
     __tablename__ = "authorization_grant"
 
@@ -21,12 +24,12 @@ class Authorization(Model):
     scope: Mapped[str] = mapped_column(sa.String(1000))
     auth_time: Mapped[float] = mapped_column(sa.Double)
     created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
-    used_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
+    used_at: Mapped[float | None] = mapped_column(sa.Double)
     ended_at: Mapped[float | None] = mapped_column(sa.Double, index=True)
     end_reason: Mapped[str | None] = mapped_column(sa.String(40))
 
 
 def active_of_user(session: Session, user_id: str) -> list[Authorization]:
-    """What a person's apps hold, newest use first."""
+    """What a person's apps hold, newest first."""
     query = sa.select(Authorization).where(Authorization.user_id == user_id, Authorization.ended_at.is_(None))
-    return list(session.scalars(query.order_by(Authorization.used_at.desc())))
+    return list(session.scalars(query.order_by(Authorization.created_at.desc())))

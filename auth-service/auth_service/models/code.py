@@ -14,31 +14,26 @@ from rolecall.storage import Store, shown
 TOMBSTONE_LIFETIME: Final = 86400
 """Seconds for which a code that was used is known to have been used."""
 
-# KEYS: code, tombstone, mark. ARGV: tombstone, seconds. One trip; all three share a hash slot.
+# KEYS: code, tombstone. ARGV: tombstone, seconds. One trip; both share a hash slot.
 _TAKE: Final = """
-if redis.call('DEL', KEYS[1]) == 1 then
-  redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
-  return 1
+if redis.call('DEL', KEYS[1]) == 0 then
+  return 0
 end
-if redis.call('EXISTS', KEYS[2]) == 1 then
-  redis.call('SET', KEYS[3], '1', 'EX', ARGV[2])
-end
-return 0
+redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
+return 1
 """
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCode(AuthorizationCodeMixin):
-    """What a code stands for. `authorization_id` is set once it was taken: then it is a tombstone."""
+    """What a code, or the tombstone of one, stands for; its authorization stands in SQL already."""
 
+    authorization_id: str
     client_id: str
-    user_id: str
     redirect_uri: str | None
     scope: str
     resource: str
     code_challenge: str | None
-    auth_time: float
-    authorization_id: str | None = None
 
     def get_redirect_uri(self) -> str | None:
         """The one of the authorization request, None when it named none (RFC 6749 section 4.1.3)."""
@@ -62,34 +57,23 @@ class Codes:
 
     def find(self, code: str) -> AuthorizationCode | None:
         """The code or its tombstone; None for one that never was or whose time is over. Takes nothing."""
-        raw = self._store.client.mget([self._store.key(kind, code) for kind in ("code", "code-used")])
+        raw = self._store.client.mget(self._keys(code))
         for entry in raw:
             if entry is not None:
                 return self._load(entry)
         return None
 
-    def take(self, code: str, value: AuthorizationCode, authorization_id: str) -> bool:
-        """Use the code up for the authorization that is about to be made.
-
-        Of all who try, exactly one is told True; every other one leaves the mark that it was presented again.
-        """
-        tombstone = {
-            **asdict(value),
-            "authorization_id": authorization_id,
-            "expires_at": clock.now() + TOMBSTONE_LIFETIME,
-        }
+    def take(self, code: str, value: AuthorizationCode) -> bool:
+        """Use the code up: of all who try, exactly one is told True."""
+        tombstone = {**asdict(value), "expires_at": clock.now() + TOMBSTONE_LIFETIME}
         ttl = self._store.bin_seconds(TOMBSTONE_LIFETIME)
         taken = bool(self._take(keys=self._keys(code), args=[json.dumps(tombstone), ttl]))
         change = "taken" if taken else "presented again"
         events.note("state", store="redis", key=shown(self._store.key("code", code)), change=change)
         return taken
 
-    def was_replayed(self, code: str) -> bool:
-        """Whether somebody presented the code again since it was taken."""
-        return bool(self._store.client.exists(self._store.key("code-replayed", code)))
-
     def _keys(self, code: str) -> list[str]:
-        return [self._store.key(kind, code) for kind in ("code", "code-used", "code-replayed")]
+        return [self._store.key(kind, code) for kind in ("code", "code-used")]
 
     def _load(self, raw: bytes | str) -> AuthorizationCode | None:
         value: dict[str, Any] = json.loads(raw)

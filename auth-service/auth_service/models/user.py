@@ -35,6 +35,12 @@ class User(Model):
         return self.id
 
 
+def is_active(session: Session, user_id: str) -> bool:
+    """Whether this person is (still) known and not disabled: a sign-in may outlive an account."""
+    user = session.get(User, user_id)
+    return user is not None and user.disabled_at is None
+
+
 def normal_username(text: str) -> str:
     """The form in which names are kept and compared."""
     return unicodedata.normalize("NFKC", text).strip().casefold()

@@ -8,6 +8,7 @@ from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from auth_service.models.consent import remember
+from auth_service.models.user import is_active
 from auth_service.pages.request import Waiting, waiting
 from auth_service.state import state
 from rolecall.web import PageError, Problem
@@ -32,6 +33,9 @@ def consent() -> ResponseReturnValue:
         return _page(request_waiting)
     if decision == "allow" and not request_waiting.client.asks_every_time(request_waiting.redirect_uri):
         with state().database.transaction() as session:
+            if not is_active(session, who.user_id):
+                state().sessions.end()
+                return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
             remember(
                 session,
                 who.user_id,

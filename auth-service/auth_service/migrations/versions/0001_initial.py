@@ -74,7 +74,7 @@ def upgrade() -> None:
         sa.Column("scope", sa.String(1000), nullable=False),
         sa.Column("auth_time", sa.Double, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
-        sa.Column("used_at", sa.Double, nullable=False),
+        sa.Column("used_at", sa.Double),
         sa.Column("ended_at", sa.Double, index=True),
         sa.Column("end_reason", sa.String(40)),
     )

@@ -1,0 +1,53 @@
+"""Migrates the lab's databases, makes the first keys and applies the seeds: `python -m rolecall_lab.prepare`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic.util import CommandError
+from resource_service.settings import Settings as ResourceSettings
+
+import resource_service
+from auth_service.keys import Keys, KeysError
+from auth_service.settings import Settings as AuthSettings
+from auth_service.state import MIGRATIONS
+from rolecall.settings import SettingsError
+from rolecall.sql import Database, MigrationError
+from rolecall_lab import seeds
+
+
+def main() -> None:
+    """Exit with one clear line when something is wrong."""
+    try:
+        prepare(os.environ)
+    except (SettingsError, seeds.SeedsError, KeysError, MigrationError, CommandError) as error:
+        sys.exit(str(error))
+    except sa.exc.SQLAlchemyError as error:
+        sys.exit(f"a migration failed: {str(error).strip().splitlines()[0]}")
+
+
+def prepare(environ: Mapping[str, str]) -> None:
+    """Do it, with each service's settings under its prefix (`AUTH_SERVICE_DATABASE_URL` and so on)."""
+    auth = AuthSettings.from_environ(_of(environ, "AUTH_SERVICE_"), lab=True)
+    resource = ResourceSettings.from_environ(_of(environ, "RESOURCE_SERVICE_"), lab=True)
+    auth_database = Database(auth.database_url, MIGRATIONS)
+    resource_database = Database(resource.database_url, Path(resource_service.__file__).parent / "migrations")
+    auth_database.upgrade()
+    resource_database.upgrade()
+    Keys(
+        auth_database, auth.data_key, jwks_max_age=auth.jwks_max_age, token_lifetime=auth.access_token_lifetime
+    ).ensure()
+    file = Path(environ.get("SEEDS_FILE") or seeds.DEFAULT)
+    seeds.apply(seeds.read(file, environ), auth_database, resource_database)
+
+
+def _of(environ: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): value for name, value in environ.items() if name.startswith(prefix)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""For gunicorn: each service with the lab around it. Each factory imports its own service alone."""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from rolecall.settings import SettingsError
+from rolecall_lab.settings import LabSettings, Role, refuse_public
+from rolecall_lab.wrap import wrap
+
+
+def auth_app() -> Flask:
+    """The authorization server, with the lab's people on its sign-in page."""
+
+    def build() -> Flask:
+        import auth_service
+        from auth_service.settings import Settings
+
+        settings = Settings.from_environ(os.environ, lab=True)
+        refuse_public([settings.issuer], settings.backchannel_urls)
+        app = auth_service.create_app(settings)
+        _show_people(app)
+        return app
+
+    return _wrapped(build, "authorization_server")
+
+
+def resource_app() -> Flask:
+    """The resource server."""
+
+    def build() -> Flask:
+        from resource_service.settings import Settings
+
+        import resource_service
+
+        settings = Settings.from_environ(os.environ, lab=True)
+        refuse_public([settings.issuer, settings.public_url])
+        return resource_service.create_app(settings)
+
+    return _wrapped(build, "resource_server")
+
+
+def client_app() -> Flask:
+    """The client."""
+
+    def build() -> Flask:
+        import client_webapp
+        from client_webapp.settings import Settings
+
+        settings = Settings.from_environ(os.environ, lab=True)
+        refuse_public([settings.issuer, settings.public_url])
+        return client_webapp.create_app(settings)
+
+    return _wrapped(build, "client")
+
+
+def _wrapped(build: Callable[[], Flask], role: Role) -> Flask:
+    try:
+        lab = LabSettings.of(role, os.environ)
+        app = build()
+    except SettingsError as error:
+        sys.exit(str(error))
+    wrap(app, lab)
+    return app
+
+
+def _show_people(app: Flask) -> None:
+    from jinja2 import ChoiceLoader, FileSystemLoader
+
+    @cache
+    def people() -> list[dict[str, Any]]:
+        from rolecall_lab import seeds
+
+        return seeds.people()
+
+    # Flask's own loader looks into the application's folder and its blueprints'
+    own = app.jinja_env.loader
+    assert own is not None
+    app.jinja_env.loader = ChoiceLoader([own, FileSystemLoader(Path(__file__).parent / "templates")])
+    app.jinja_env.globals["lab_people"] = people

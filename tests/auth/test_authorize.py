@@ -1,0 +1,192 @@
+"""Bad input at the authorization endpoint (RFC 6749 sections 3.1, 4.1.2.1; RFC 9207)."""
+
+from __future__ import annotations
+
+import pytest
+
+from auth.conftest import CALLBACK, CHALLENGE, ISSUER, Server, a_client, authorize_url, query
+
+NEVER_REDIRECTED = {
+    "no client": {"client_id": "-"},
+    "unknown client": {"client_id": "nobody"},
+    "client id too long": {"client_id": "x" * 101},
+    "client id not ASCII": {"client_id": "tally\u00e9"},
+    "client id with NUL": {"client_id": "tally\0"},
+    "redirect URI off by one character": {"redirect_uri": CALLBACK + "x"},
+    "redirect URI one character short": {"redirect_uri": CALLBACK[:-1]},
+    "redirect URI with a query": {"redirect_uri": CALLBACK + "?a=b"},
+    "redirect URI with a fragment": {"redirect_uri": CALLBACK + "#a"},
+    "redirect URI with another port": {"redirect_uri": "http://tally.test:81/callback"},
+    "redirect URI in capitals": {"redirect_uri": CALLBACK.upper()},
+    "redirect URI with user": {"redirect_uri": "http://tally.test@evil.test/callback"},
+    "redirect URI not ASCII": {"redirect_uri": "http://tally.test/caf\u00e9"},
+    "redirect URI with a backslash": {"redirect_uri": "http://tally.test\\callback"},
+    "redirect URI with a quote": {"redirect_uri": CALLBACK + '"'},
+    "redirect URI with CRLF": {"redirect_uri": CALLBACK + "\r\nX: y"},
+    "redirect URI that is a script": {"redirect_uri": "javascript:alert(1)"},
+}
+
+
+@pytest.mark.parametrize("changes", NEVER_REDIRECTED.values(), ids=NEVER_REDIRECTED.keys())
+def test_a_bad_client_or_redirect_uri_is_never_redirected(server: Server, changes: dict[str, str]) -> None:
+    """RFC 6749 section 4.1.2.1: MUST NOT automatically redirect."""
+    response = server.browser().request(**changes)
+    assert response.status_code == 400
+    assert "Location" not in response.headers
+    assert "go back to it" in response.text
+
+
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
+def test_a_repeated_client_or_redirect_uri_is_never_redirected(server: Server, name: str) -> None:
+    value = {"client_id": "tally", "redirect_uri": "http%3A%2F%2Ftally.test%2Fcallback"}[name]
+    response = server.browser().client.get(authorize_url() + f"&{name}={value}")
+    assert response.status_code == 400
+    assert "Location" not in response.headers
+
+
+REDIRECTED = {
+    "no response type": ({"response_type": "-"}, "invalid_request"),
+    "response type token": ({"response_type": "token"}, "unsupported_response_type"),
+    "response type with a quote": ({"response_type": '"'}, "invalid_request"),
+    "scope not registered": ({"scope": "invoices:read admin"}, "invalid_scope"),
+    "scope with a double space": ({"scope": "invoices:read  profile"}, "invalid_request"),
+    "scope not ASCII": ({"scope": "caf\u00e9"}, "invalid_request"),
+    "scope too long": ({"scope": "x" * 1001}, "invalid_request"),
+    "state too long": ({"state": "x" * 2001}, "invalid_request"),
+    "state with a newline": ({"state": "a\nb"}, "invalid_request"),
+    "no challenge": ({"code_challenge": "-", "code_challenge_method": "-"}, "invalid_request"),
+    "challenge without method, which means plain": ({"code_challenge_method": "-"}, "invalid_request"),
+    "method plain": ({"code_challenge_method": "plain"}, "invalid_request"),
+    "method in lower case": ({"code_challenge_method": "s256"}, "invalid_request"),
+    "method without challenge": ({"code_challenge": "-"}, "invalid_request"),
+    "challenge too short": ({"code_challenge": "x" * 42}, "invalid_request"),
+    "challenge with a newline at its end": ({"code_challenge": CHALLENGE + "\n"}, "invalid_request"),
+    "unknown resource": ({"resource": "http://other.test"}, "invalid_target"),
+    "resource with a fragment": ({"resource": "http://api.test#x"}, "invalid_target"),
+    "relative resource": ({"resource": "api"}, "invalid_target"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error"), REDIRECTED.values(), ids=REDIRECTED.keys())
+def test_other_faults_go_back_to_the_client_with_iss(server: Server, changes: dict[str, str], error: str) -> None:
+    """RFC 6749 section 4.1.2.1 and RFC 9207 section 2: every error answer names the issuer."""
+    response = server.browser().request(**changes)
+    assert response.status_code == 303
+    assert response.location.startswith(CALLBACK + "?")
+    answer = query(response.location)
+    assert answer["error"] == error
+    assert answer["iss"] == ISSUER
+    if changes.keys() != {"state"}:
+        assert answer["state"] == "st4te"
+
+
+@pytest.mark.parametrize("name", ["response_type", "scope", "state", "code_challenge", "code_challenge_method"])
+def test_a_repeated_parameter_is_refused(server: Server, name: str) -> None:
+    """RFC 6749 section 3.1: parameters MUST NOT be included more than once."""
+    response = server.browser().client.get(authorize_url() + f"&{name}=x")
+    assert query(response.location)["error"] == "invalid_request"
+    assert query(response.location)["iss"] == ISSUER
+
+
+def test_unknown_and_empty_parameters_count_as_omitted(server: Server) -> None:
+    """RFC 6749 section 3.1."""
+    browser = server.browser()
+    browser.sign_in()
+    answer = browser.authorize(state="", resource="", invented="yes")
+    assert "code" in answer
+    assert "state" not in answer
+
+
+def test_a_long_state_comes_back_intact(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    state = "".join(chr(0x21 + n % 94) for n in range(1000))
+    assert browser.authorize(state=state)["state"] == state
+
+
+def test_post_works_like_get_and_waits_for_the_lax_cookie(server: Server) -> None:
+    """RFC 6749 section 3.1: POST may be supported; a form from another site brings no Lax cookie."""
+    browser = server.browser()
+    browser.sign_in()
+    address, _, parameters = authorize_url().partition("?")
+    form = dict(pair.split("=", 1) for pair in parameters.replace("%3A", ":").replace("%2F", "/").split("&"))
+    stranger = server.browser()
+    posted = stranger.client.post(address, data=form)
+    assert posted.status_code == 303
+    assert posted.location.startswith("/authorize?interaction=")
+    assert "/sign-in" in stranger.client.get(posted.location).location
+    posted = browser.client.post(address, data=form)
+    assert "/consent" in browser.client.get(posted.location).location
+
+
+def test_the_only_registered_redirect_uri_may_be_left_out_but_not_one_of_two(server: Server) -> None:
+    """RFC 6749 section 3.1.2.3."""
+    server.add(a_client(client_id="two", redirect_uris=[CALLBACK, CALLBACK + "2"]))
+    browser = server.browser()
+    browser.sign_in()
+    answer = browser.authorize(redirect_uri="-")
+    assert server.redeem(answer["code"], redirect_uri="-").status_code == 200
+    assert browser.request(client_id="two", redirect_uri="-").status_code == 400
+
+
+def test_denying_says_so_to_the_client(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    answer = browser.authorize(decision="deny")
+    assert answer["error"] == "access_denied"
+    assert answer["state"] == "st4te"
+    assert answer["iss"] == ISSUER
+
+
+def test_consent_is_remembered_and_asked_again_for_more(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    browser.authorize()
+    assert "code=" in browser.request().location
+    assert "/consent" in browser.request(scope="invoices:read profile").location
+
+
+def test_native_loopback_clients_are_asked_every_time_and_may_choose_the_port(server: Server) -> None:
+    """RFC 8252 sections 7.3 and 8.6: the port may differ on a loopback address, not on `localhost`."""
+    server.add(
+        a_client(
+            client_id="desktop",
+            application_type="native",
+            token_endpoint_auth_method="none",
+            secret_hash=None,
+            redirect_uris=["http://127.0.0.1/cb", "http://[::1]/cb", "http://localhost/cb"],
+        )
+    )
+    browser = server.browser()
+    browser.sign_in()
+    for _ in range(2):
+        location = browser.request(client_id="desktop", redirect_uri="http://127.0.0.1:54321/cb").location
+        assert "/consent" in location
+        answer = browser.authorize(client_id="desktop", redirect_uri="http://127.0.0.1:54321/cb")
+        assert "code" in answer
+    assert "/consent" in browser.request(client_id="desktop", redirect_uri="http://[::1]:1/cb").location
+    assert browser.request(client_id="desktop", redirect_uri="http://localhost:5/cb").status_code == 400
+    assert browser.request(client_id="desktop", redirect_uri="http://127.0.0.1:5/other").status_code == 400
+    assert browser.request(client_id="desktop", redirect_uri="https://127.0.0.1:5/cb").status_code == 400
+
+
+def test_pkce_is_optional_only_for_confidential_clients_of_the_profile_openid(server: Server) -> None:
+    """RFC 9700 section 2.1.1, and section 4.8.2 for the stray verifier."""
+    server.add(
+        a_client(client_id="oidc", profile="openid"),
+        a_client(client_id="oidc-public", profile="openid", token_endpoint_auth_method="none", secret_hash=None),
+    )
+    browser = server.browser()
+    browser.sign_in()
+    without = {"code_challenge": "-", "code_challenge_method": "-"}
+    refused = browser.request(client_id="oidc-public", **without)
+    assert query(refused.location)["error"] == "invalid_request"
+    from auth.conftest import SECRET, basic
+
+    headers = basic("oidc", SECRET)
+    answer = browser.authorize(client_id="oidc", **without)
+    assert server.redeem(answer["code"], headers).json == {
+        "error": "invalid_request",
+        "error_description": "There is a code_verifier, but the authorization request had no code_challenge.",
+    }
+    assert server.redeem(answer["code"], headers, code_verifier="-").status_code == 200

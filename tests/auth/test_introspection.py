@@ -1,0 +1,175 @@
+"""Introspection and revocation (RFC 7662, RFC 7009), and what happens when Redis forgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auth.conftest import (
+    INVOICES,
+    RESOURCE_SECRET,
+    SECRET,
+    TALLY,
+    Server,
+    a_client,
+    basic,
+    make_server,
+    make_settings,
+)
+from auth_service.models.resource import Resource
+from conftest import RedisServer
+from rolecall import clock
+from rolecall.storage import digest
+
+
+def test_only_authenticated_resources_are_answered(server: Server) -> None:
+    """RFC 7662 section 2.1: the endpoint MUST require some form of authorization."""
+    token = server.tokens()["access_token"]
+    form = {"client_id": "invoices-api", "client_secret": RESOURCE_SECRET}
+    for headers, extra in [({}, {}), (TALLY, {}), (basic("invoices-api", "wrong"), {}), ({}, form)]:
+        response = server.post("/introspect", headers, token=token, **extra)
+        assert response.status_code == 401
+        assert response.json["error"] == "invalid_client"
+    assert server.post("/introspect", INVOICES).json["error"] == "invalid_request"
+
+
+def test_inactive_says_nothing_else(server: Server) -> None:
+    """RFC 7662 section 2.2: SHOULD NOT include any additional information about an inactive token."""
+    tokens = server.tokens()
+    head, body, signature = tokens["access_token"].split(".")
+    server.add(
+        Resource(identifier="http://other.test", resource_id="other", name="O", secret_hash=digest("s" * 30), scopes={})
+    )
+    foreign = server.post("/introspect", basic("other", "s" * 30), token=tokens["access_token"])
+    assert foreign.json == {"active": False}
+    refresh = tokens["refresh_token"]
+    for bad in ("x", "a.b.c", f"{head}.{body}.", f"{head}.{body}.{signature[:-4]}AAAA", refresh, "é", '"', "x" * 9000):
+        response = server.post("/introspect", INVOICES, token=bad)
+        assert response.json == {"active": False} or response.json["error"] == "invalid_request"
+        assert response.status_code in {200, 400}
+    unknown_hint = server.post("/introspect", INVOICES, token=tokens["access_token"], token_type_hint="strange")
+    assert unknown_hint.json["active"] is True
+    clock.set_offset(301)
+    assert server.introspect(tokens["access_token"]) == {"active": False}
+
+
+def test_revoking_an_access_token_ends_it_alone(server: Server) -> None:
+    """RFC 7009 section 2.1."""
+    tokens = server.tokens()
+    response = server.post("/revoke", TALLY, token=tokens["access_token"], token_type_hint="refresh_token")
+    assert response.status_code == 200
+    assert not server.is_active(tokens["access_token"])
+    fresh = server.refresh(tokens["refresh_token"]).json
+    assert server.is_active(fresh["access_token"])
+
+
+def test_revoking_a_refresh_token_ends_all(server: Server) -> None:
+    """RFC 7009 section 2.1: SHOULD also invalidate all access tokens based on the same authorization grant."""
+    tokens = server.tokens()
+    assert server.post("/revoke", TALLY, token=tokens["refresh_token"], token_type_hint="nonsense").status_code == 200
+    assert not server.is_active(tokens["access_token"])
+    assert server.refresh(tokens["refresh_token"]).json["error"] == "invalid_grant"
+
+
+def test_revocation_answers_200_for_what_is_no_token_and_refuses_foreign_ones(server: Server) -> None:
+    """RFC 7009 section 2.2: invalid tokens do not cause an error response."""
+    server.add(a_client(client_id="other"))
+    tokens = server.tokens()
+    for token in ("x", "a.b.c", "é"):
+        assert server.post("/revoke", TALLY, token=token).status_code in {200, 400}
+    assert server.post("/revoke", TALLY, token="nonsense").status_code == 200
+    for kind in ("access_token", "refresh_token"):
+        response = server.post("/revoke", basic("other", SECRET), token=tokens[kind])
+        assert response.json["error"] == "invalid_grant"
+    assert server.post("/revoke", {}, token="x").status_code == 401
+    assert server.is_active(tokens["access_token"])
+
+
+def test_revocations_survive_an_emptied_redis(server: Server) -> None:
+    tokens, others = server.tokens(), server.tokens()
+    server.post("/revoke", TALLY, token=tokens["access_token"])
+    server.post("/revoke", TALLY, token=others["refresh_token"])
+    alive = server.tokens()
+    server.state.store.client.flushall()
+    assert not server.is_active(tokens["access_token"])
+    assert not server.is_active(others["access_token"])
+    assert server.is_active(alive["access_token"])
+
+
+def test_introspection_is_503_while_somebody_rebuilds(server: Server) -> None:
+    token = server.tokens()["access_token"]
+    server.state.store.client.flushall()
+    server.state.store.client.set("auth:revoked-run-id:lock", "1")
+    response = server.post("/introspect", INVOICES, token=token)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    server.state.store.client.delete("auth:revoked-run-id:lock")
+    assert server.is_active(token)
+
+
+def test_another_redis_is_noticed(tmp_path: Path, own_redis: RedisServer) -> None:
+    """A restarted Redis may have come back with an old copy: its run_id tells."""
+    server = make_server(make_settings(tmp_path, own_redis.url))
+    tokens = server.tokens()
+    server.post("/revoke", TALLY, token=tokens["access_token"])
+    alive = server.tokens()
+    own_redis.stop()
+    own_redis.start()
+    # the copy that came back believes itself to be complete, and is not
+    server.state.store.client.set("auth:revoked-run-id", "the run id of long ago")
+    assert not server.is_active(tokens["access_token"])
+    assert server.is_active(alive["access_token"])
+
+
+def test_a_dead_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -> None:
+    server = make_server(make_settings(tmp_path, own_redis.url))
+    tokens = server.tokens()
+    code = server.code()
+    browser = server.browser()
+    browser.sign_in()
+    own_redis.stop()
+    calls: dict[str, Any] = {
+        "introspect": lambda: server.post("/introspect", INVOICES, token=tokens["access_token"]),
+        "redeem": lambda: server.redeem(code),
+        "revoke": lambda: server.post("/revoke", TALLY, token=tokens["access_token"]),
+        "pages": lambda: browser.client.get("/apps"),
+    }
+    for name, call in calls.items():
+        response = call()
+        assert response.status_code == 503, name
+        assert response.headers["Retry-After"], name
+    answer = browser.request()
+    assert answer.status_code == 303
+    assert "error=temporarily_unavailable" in answer.location
+    assert server.app.test_client().get("/readyz").status_code == 503
+    assert server.app.test_client().get("/healthz").status_code == 200
+    assert server.app.test_client().get("/jwks").status_code == 200
+    own_redis.start()
+    assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200, "a repetition sets it right"
+    assert not server.is_active(tokens["access_token"])
+    assert server.app.test_client().get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/token", "/introspect", "/revoke"])
+def test_a_dead_database_is_503(server: Server, path: str, tmp_path: Path) -> None:
+    tokens = server.tokens()
+    server.state.registry._clients.clear()
+    server.state.registry._resources = (float("-inf"), ())
+    server.state.database.engine.dispose()
+    (tmp_path / "auth.db").rename(tmp_path / "away.db")
+    for leftover in tmp_path.glob("auth.db-*"):
+        leftover.unlink()
+    (tmp_path / "auth.db").mkdir()
+    headers = INVOICES if path == "/introspect" else TALLY
+    response = server.post(
+        path, headers, token=tokens["access_token"], grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+    )
+    assert response.status_code == 503
+    assert response.json["error"] == "temporarily_unavailable"
+    assert response.headers["Retry-After"]
+    (tmp_path / "auth.db").rmdir()
+    (tmp_path / "away.db").rename(tmp_path / "auth.db")
+    server.state.database.engine.dispose()
+    assert server.is_active(tokens["access_token"])

@@ -1,0 +1,274 @@
+"""The pages: sign-in, sign-up, consent, connected apps, sign-out; sessions, CSRF, headers, several tabs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from auth.conftest import Server, a_client, authorize_url, csrf_token, make_server, make_settings, query
+from auth_service.models.authorization import Authorization
+from rolecall import clock
+
+
+def test_every_form_that_changes_something_needs_its_token(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    interaction = browser.request().location
+    for path in ("/sign-in", "/sign-up", interaction, "/apps/disconnect", "/sign-out"):
+        response = browser.client.post(path, data={"decision": "allow", "username": "bob", "password": "builder-lab"})
+        assert response.status_code == 400, path
+        assert "too old to be used" in response.text
+    assert "/consent" in browser.request().location, "nothing was allowed"
+
+
+def test_the_session_is_renewed_at_sign_in(server: Server) -> None:
+    browser = server.browser()
+    page = browser.client.get("/sign-in")
+    token = csrf_token(page)
+    before = browser.client.get_cookie("rolecall_auth")
+    browser.client.post("/sign-in", data={"csrf_token": token, "username": "alice", "password": "wonderland-lab"})
+    after = browser.client.get_cookie("rolecall_auth")
+    assert before is not None
+    assert after is not None
+    assert before.value != after.value
+    thief = server.browser()
+    thief.client.set_cookie("rolecall_auth", before.value)
+    assert "/sign-in" in thief.client.get("/apps").location, "a cookie known before is worth nothing"
+    again = browser.client.post("/apps/disconnect", data={"csrf_token": token, "client_id": "tally"})
+    assert again.status_code == 400, "a form known before is worth nothing"
+
+
+def test_wrong_password_and_unknown_name_look_the_same(server: Server) -> None:
+    texts = set()
+    for name, password in [
+        ("alice", "wrong"),
+        ("nobody", "wrong"),
+        ("alice", ""),
+        ("", ""),
+        ("a\0b", "x"),
+        ("é" * 300, "\ud83d"),
+    ]:
+        page = server.browser()
+        response = page.submit("/sign-in", username=name, password=password.encode("utf-8", "replace").decode())
+        assert response.status_code == 403
+        assert "is not right" in response.text
+        texts.add(re.sub(r'value="[^"]*"', "", response.text))
+    assert len(texts) == 1
+
+
+def test_cookies_and_headers_are_hardened(server: Server, tmp_path: Path) -> None:
+    response = server.browser().client.get("/sign-in")
+    cookie = response.headers["Set-Cookie"]
+    assert "rolecall_auth=" in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self'" in policy
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str) -> None:
+    """RFC 6265bis section 4.1.3.2."""
+    server = make_server(make_settings(tmp_path, redis_url, issuer="https://auth.test"))
+    cookie = server.app.test_client().get("/sign-in", base_url="https://auth.test").headers["Set-Cookie"]
+    assert cookie.startswith("__Host-rolecall_auth=")
+    assert "Secure" in cookie
+    assert "Path=/" in cookie
+    assert "Domain" not in cookie
+
+
+def test_sign_in_and_consent_may_end_at_the_client(server: Server) -> None:
+    """Chromium holds form-action against the redirects that a form leads to."""
+    browser = server.browser()
+    page = browser.client.get(browser.request().location)
+    assert "form-action 'self' http://tally.test;" in page.headers["Content-Security-Policy"] + ";"
+    server.add(a_client(client_id="app", redirect_uris=["com.example.app:/cb"], application_type="native"))
+    page = browser.client.get(browser.request(client_id="app", redirect_uri="com.example.app:/cb").location)
+    assert "form-action 'self' com.example.app:" in page.headers["Content-Security-Policy"]
+
+
+def test_several_tabs_are_answered_each(server: Server) -> None:
+    browser = server.browser()
+    first, second = browser.request(state="one"), browser.request(state="two")
+    page_of_second = browser.client.get(second.location)
+    answer = browser.sign_in(path=first.location)
+    # the form of the other tab was made before the sign-in: it goes on, and its password is not looked at
+    stale = browser.client.post(
+        second.location, data={"csrf_token": csrf_token(page_of_second), "username": "x", "password": "y"}
+    )
+    assert stale.status_code in {303, 400}
+    if stale.status_code == 400:
+        assert "Open the page again" in stale.text
+    consent_of_first = browser.client.get(answer.location).location
+    consent_of_second = browser.client.get(browser.client.get(second.location).location).location
+    for location, state in ((consent_of_second, "two"), (consent_of_first, "one")):
+        done = browser.submit(location, decision="allow")
+        assert query(browser.client.get(done.location).location)["state"] == state
+
+
+def test_a_request_is_answered_once_and_only_in_its_browser(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    consent = browser.request().location
+    name = query(consent)["interaction"]
+    stranger = server.browser()
+    stranger.sign_in("bob")
+    for path in ("/consent", "/authorize", "/sign-up"):
+        response = stranger.client.get(f"{path}?interaction={name}")
+        assert response.status_code == 400
+        assert "no longer waiting" in response.text
+    done = browser.submit(consent, decision="allow")
+    assert "code=" in browser.client.get(done.location).location
+    assert "no longer waiting" in browser.client.get(done.location).text
+
+
+def test_a_request_that_waited_too_long_says_so(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    consent = browser.request().location
+    clock.set_offset(901)
+    assert "it took too long" in browser.client.get(consent).text
+
+
+def test_another_person_at_the_same_browser_decides_anew(server: Server) -> None:
+    """A decision counts for the person who made it."""
+    browser = server.browser()
+    browser.sign_in("alice")
+    done = browser.submit(browser.request().location, decision="allow")
+    browser.submit("/sign-out")
+    browser.sign_in("bob")
+    assert "/consent" in browser.client.get(done.location).location
+
+
+def test_a_session_ends_on_the_clock(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    assert browser.client.get("/apps").status_code == 200
+    clock.set_offset(12 * 3600 + 1)
+    assert "/sign-in" in browser.client.get("/apps").location
+
+
+def test_sign_out_ends_the_session_and_keeps_the_apps(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    tokens = server.redeem(browser.authorize()["code"]).json
+    cookie = browser.client.get_cookie("rolecall_auth")
+    assert 'id="logout-confirm"' in browser.client.get("/sign-out").text
+    browser.submit("/sign-out")
+    assert "/sign-in" in browser.client.get("/apps").location
+    assert cookie is not None
+    browser.client.set_cookie("rolecall_auth", cookie.value)
+    assert "/sign-in" in browser.client.get("/apps").location, "the session lives on under its old cookie"
+    assert server.is_active(tokens["access_token"])
+
+
+def test_taking_it_back_ends_everything_the_app_was_given(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    tokens = server.redeem(browser.authorize()["code"]).json
+    pending = browser.authorize()["code"]
+    page = browser.client.get("/apps")
+    assert "Tally" in page.text
+    assert "read your invoices" in page.text
+    done = browser.submit("/apps", client_id="tally")
+    assert done.status_code == 405, "the page itself takes no POST"
+    done = browser.client.post("/apps/disconnect", data={"csrf_token": csrf_token(page), "client_id": "tally"})
+    assert done.status_code == 303
+    assert not server.is_active(tokens["access_token"])
+    assert server.refresh(tokens["refresh_token"]).json["error"] == "invalid_grant"
+    assert "No app is connected" in browser.client.get("/apps").text
+    assert "/consent" in browser.request().location
+    assert server.redeem(pending).json["error"] == "invalid_grant", "a code that was on its way"
+
+
+def test_one_person_cannot_take_back_from_another(server: Server) -> None:
+    tokens = server.tokens(who="alice")
+    bob = server.browser()
+    bob.sign_in("bob")
+    page = bob.client.get("/sign-out")
+    bob.client.post("/apps/disconnect", data={"csrf_token": csrf_token(page), "client_id": "tally"})
+    assert server.is_active(tokens["access_token"])
+
+
+def test_sign_up_makes_an_account_and_goes_on(server: Server) -> None:
+    browser = server.browser()
+    sign_up = browser.request().location.replace("/sign-in", "/sign-up")
+    done = browser.submit(sign_up, username="Carol", password="a sentence is good")
+    assert done.status_code == 303
+    assert "/consent" in browser.client.get(done.location).location
+    other = server.browser()
+    assert other.submit("/sign-in", username="carol", password="a sentence is good").status_code == 303
+
+
+BAD_SIGN_UPS = {
+    "taken": ("ALICE", "long enough"),
+    "taken, in another form": ("ａｌｉｃｅ", "long enough"),
+    "short password": ("carol", "short"),
+    "long password": ("carol", "x" * 201),
+    "no name": ("", "long enough"),
+    "name with markup": ("<b>x</b>", "long enough"),
+    "name with NUL": ("a\0b", "long enough"),
+    "name too long": ("x" * 41, "long enough"),
+}
+
+
+@pytest.mark.parametrize(("username", "password"), BAD_SIGN_UPS.values(), ids=BAD_SIGN_UPS.keys())
+def test_a_bad_sign_up_makes_nothing(server: Server, username: str, password: str) -> None:
+    browser = server.browser()
+    response = browser.submit("/sign-up", username=username, password=password)
+    assert response.status_code == 400
+    assert 'class="wrong"' in response.text
+    assert "<b>x" not in response.text
+    assert "/sign-in" in browser.client.get("/apps").location
+
+
+def test_sign_up_can_be_closed(tmp_path: Path, redis_url: str) -> None:
+    server = make_server(make_settings(tmp_path, redis_url, sign_up="closed"))
+    for response in (
+        server.browser().client.get("/sign-up"),
+        server.browser().submit("/sign-in", username="a", password="b"),
+    ):
+        assert "Make one" not in response.text
+    assert server.browser().client.get("/sign-up").status_code == 403
+
+
+def test_unknown_pages_and_methods_are_explained(server: Server) -> None:
+    browser = server.browser().client
+    page = browser.get("/nowhere", headers={"Accept": "text/html"})
+    assert page.status_code == 404
+    assert "There is no such page" in page.text
+    assert browser.get("/nowhere").json["error"] == "invalid_request"
+    response = browser.get("/token")
+    assert response.status_code == 405
+    assert response.headers["Allow"] == "OPTIONS, POST"
+    assert browser.post("/token", data={"code": "x" * 70_000}).status_code == 413
+
+
+def test_forged_forwarding_headers_change_nothing(server: Server) -> None:
+    """RFC 9700 section 4.13: headers of a proxy count only when there is one."""
+    headers = {"X-Forwarded-Host": "evil.test", "X-Forwarded-Proto": "https", "Host": "evil.test"}
+    document = server.app.test_client().get("/.well-known/oauth-authorization-server", headers=headers).json
+    assert "evil" not in str(document)
+    response = server.app.test_client().get(authorize_url(), headers=headers)
+    assert response.location.startswith("/sign-in")
+
+
+def test_disabling_a_client_stops_it(server: Server) -> None:
+    tokens = server.tokens()
+    from auth_service.models.client import Client
+
+    with server.state.database.transaction() as session:
+        client = session.get(Client, "tally")
+        assert client is not None
+        client.disabled_at = clock.now()
+    server.state.revocations.end("client disabled", Authorization.client_id == "tally")
+    server.state.registry._clients.clear()
+    assert not server.is_active(tokens["access_token"])
+    assert server.refresh(tokens["refresh_token"]).json["error"] == "invalid_client"
+    assert server.browser().request().status_code == 400
