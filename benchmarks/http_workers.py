@@ -3,28 +3,25 @@
     python benchmarks/http_workers.py [ROUNDS] [SECONDS] [PART OF A NAME]
 
 Prints Markdown tables: speed (rounds are interleaved; ratios to REFERENCE of the same round), behaviour (keep-alive,
-server-sent events, stopping, a killed worker) and limits. Candidates that cannot be imported are skipped. The server
-has one core and the load generator (wrk) another, so a figure is what one core does. All traffic stays on 127.0.0.1,
-every wait is bounded, only processes started here are ended. This file is also the application that the servers load.
+server-sent events, stopping, a killed worker, silent clients) and limits. Candidates that cannot be imported are
+skipped. Needs wrk, which has one core; the server has another, so a figure is what one core does. All traffic stays on
+127.0.0.1, every wait is bounded, only processes started here are ended. The servers load this file as their application.
 """
 
 import contextlib
 import http.client
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile
 from typing import Self
 
 from flask import Flask, Response, jsonify, request
@@ -57,12 +54,11 @@ def slow() -> Response:
 
 @app.get("/events")
 def events() -> Response:
-    def stream() -> Iterator[str]:
-        for number in range(200):
-            yield f"data: {number}\n\n"
-            time.sleep(0.2)
+    def event(number: int) -> str:
+        time.sleep(0.2)
+        return f"data: {number}\n\n"
 
-    return Response(stream(), mimetype="text/event-stream")
+    return Response(map(event, range(200)), mimetype="text/event-stream")
 
 
 def gunicorn(kind: str, workers: int = 1, threads: int = 1, parser: str = "auto") -> str:
@@ -70,7 +66,6 @@ def gunicorn(kind: str, workers: int = 1, threads: int = 1, parser: str = "auto"
     return f"gunicorn --bind 127.0.0.1:PORT {settings} --graceful-timeout {GRACE} --no-control-socket"
 
 
-GRANIAN = "granian --port PORT --interface wsgi --blocking-threads"
 CANDIDATES = {
     "gunicorn sync": gunicorn("sync"),
     "gunicorn gthread 1": gunicorn("gthread", threads=1),
@@ -80,7 +75,8 @@ CANDIDATES = {
     "gunicorn gthread 2 x 4": gunicorn("gthread", workers=2, threads=4),
     "gunicorn gthread 2 x 16": gunicorn("gthread", workers=2, threads=16),
     "gunicorn gevent": gunicorn("gevent"),
-    "granian 16": f"{GRANIAN} 16 --respawn-failed-workers --workers-kill-timeout {GRACE}",
+    "granian 16": "granian --port PORT --interface wsgi --blocking-threads 16 --respawn-failed-workers"
+    f" --workers-kill-timeout {GRACE}",
     "waitress 16": "waitress --listen=127.0.0.1:PORT --threads=16",
     "cheroot 16": "cheroot --bind=127.0.0.1:PORT --threads=16",
 }
@@ -103,10 +99,9 @@ class Server:
             self.port: int = free.getsockname()[1]
         arguments = [sys.executable, "-m", *command.replace("PORT", str(self.port)).split(), "http_workers:app"]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-        ours = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, CORES[-1:])  # inherited
-        self.process = subprocess.Popen(arguments, env=environment, stdout=-3, stderr=-3)  # -3: DEVNULL
-        os.sched_setaffinity(0, ours)
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(arguments, env=environment, stdout=quiet, stderr=quiet)
+        os.sched_setaffinity(self.process.pid, CORES[-1:])
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + 10
@@ -133,14 +128,11 @@ class Server:
 
     def get(self, path: str, timeout: float) -> bytes | None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
             return response.read() if response.status == 200 else None
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
+        return None
 
     def raw(self, head: str, body: str = "") -> str:
         """Send text as it is; the status that comes back, or what happened instead."""
@@ -159,15 +151,18 @@ class Server:
         return status + (" (read)" if b"authorization_code" in answer else "")
 
 
-def load(server: Server, seconds: float, script: Path, path: str) -> tuple[float, ...]:
-    """Requests a second, microseconds of the server's processor time each, p50 and p99 in ms, and failures."""
+def load(server: Server, seconds: float, script: str, path: str) -> list[float]:
+    """Requests/s, processor time (us) of the server for each, p50 and p99 (ms), failures, its memory (PSS, MiB) after."""
+
+    def proc(name: str) -> list[str]:
+        return [Path(f"/proc/{pid}/{name}").read_text() for pid in tree(server.process.pid)]
 
     def cpu() -> float:
-        stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in tree(server.process.pid)]
+        stats = [text.rsplit(")", 1)[1].split() for text in proc("stat")]
         return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
     before = cpu()
-    command = ["wrk", "-t1", "-c16", f"-d{seconds:g}s", "--latency", "-s", str(script)]
+    command = ["wrk", "-t1", "-c16", f"-d{seconds:g}s", "--latency", "-s", script]
     command.append(f"http://127.0.0.1:{server.port}{path}")
     out = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20, check=True).stdout
     used = cpu() - before
@@ -175,13 +170,8 @@ def load(server: Server, seconds: float, script: Path, path: str) -> tuple[float
     p50, p99 = (float(value) * unit[u] for value, u in re.findall(r"(?:50|99)%\s+([\d.]+)(us|ms|s)\b", out))
     count, rate = int(re.findall(r"(\d+) requests in", out)[0]), float(re.findall(r"Requests/sec:\s+([\d.]+)", out)[0])
     failed = sum(int(n) for n in re.findall(r"(?:3xx responses:|connect|read|write|timeout) (\d+)", out))
-    return rate, used / max(count, 1) * 1e6, p50, p99, failed
-
-
-def memory(server: Server) -> float:
-    """Proportional set size of master and workers in MiB."""
-    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree(server.process.pid)]
-    return sum(int(re.findall(r"^Pss:\s+(\d+)", rollup, re.M)[0]) for rollup in rollups) / 1024
+    pss = sum(int(re.findall(r"^Pss:\s+(\d+)", text, re.M)[0]) for text in proc("smaps_rollup")) / 1024
+    return [rate, used / max(count, 1) * 1e6, p50, p99, failed, pss]
 
 
 def keep_alive(server: Server) -> str:
@@ -206,29 +196,26 @@ def beside(server: Server, clients: int, sent: bytes) -> tuple[str, str]:
         one.setblocking(False)
         with contextlib.suppress(OSError):
             fed += b"data: 2" in one.recv(65536)
-    times: list[float | None] = []
-    deadline = time.monotonic() + 2.5
-    while len(times) < 200 and time.monotonic() < deadline:
-        begin = time.perf_counter()
-        answered = server.get("/json", 1) is not None
-        times.append((time.perf_counter() - begin) * 1000 if answered else None)
+    times: list[float] = []
+    asked, deadline = 0, time.monotonic() + 2.5
+    while asked < 200 and time.monotonic() < deadline:
+        asked, begin = asked + 1, time.perf_counter()
+        if server.get("/json", 1) is not None:
+            times.append((time.perf_counter() - begin) * 1000)
         time.sleep(0.005)
     for one in sockets:
         one.close()
-    good = [one for one in times if one is not None]
-    p99 = f", p99 {statistics.quantiles(good, n=100)[98]:.1f} ms" if len(good) > 1 else ""
-    return f"{fed} of {clients}", f"{len(good)} of {len(times)}{p99}"
+    p99 = f", p99 {statistics.quantiles(times, n=100)[98]:.1f} ms" if len(times) > 1 else ""
+    return f"{fed} of {clients}", f"{len(times)} of {asked}{p99}"
 
 
 def stopping(server: Server, path: str) -> str:
     """SIGTERM while a request is under way: was it finished, and how long until the exit?"""
-    answers: list[bytes | None] = []
-    client = threading.Thread(target=lambda: answers.append(server.get(path, GRACE + 5)), daemon=True)
-    client.start()
-    time.sleep(0.4)
-    seconds = server.stop()
-    client.join(2)
-    return f"{'finished' if any(answers) else 'cut off'}, " + (f"{seconds:.1f} s" if seconds else "did not end")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.get, path, GRACE + 5)
+        time.sleep(0.4)
+        seconds = server.stop()
+    return f"{'finished' if answer.result() else 'cut off'}, " + (f"{seconds:.1f} s" if seconds else "did not end")
 
 
 def killed(server: Server) -> str:
@@ -238,22 +225,20 @@ def killed(server: Server) -> str:
         return "no (one process)"
     os.kill(int(found[1]), signal.SIGKILL)
     begin = time.monotonic()
-    while time.monotonic() - begin < 8:
-        if server.get("/json", 1) is not None:
-            return f"yes, {time.monotonic() - begin:.1f} s"
+    while server.get("/json", 1) is None:
+        if time.monotonic() - begin > 8:
+            return "no"
         time.sleep(0.02)
-    return "no"
+    return f"yes, {time.monotonic() - begin:.1f} s"
 
 
 def limits(server: Server) -> list[str]:
     def largest(head: str) -> str:
-        last = "0"
         for size in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
             status = server.raw(head.format("a" * (size * 1024 - 100)))
             if status != "200":
-                return f"{last} KiB, then {status}"
-            last = str(size)
-        return f"{last} KiB or more"
+                return f"{size // 2} KiB, then {status}"
+        return "1 MiB or more"
 
     post, chunks = f"POST /form HTTP/1.1\r\nContent-Type: {FORM_TYPE}", f"{len(FORM):x}\r\n{FORM}\r\n0\r\n\r\n"
     length, chunked = f"\r\nContent-Length: {len(FORM)}", "\r\nTransfer-Encoding: chunked"
@@ -273,45 +258,35 @@ def table(columns: str, rows: list[list[str]]) -> None:
     print("\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *rows]) + "\n", flush=True)
 
 
-def start(part: str) -> list[str]:
-    """The names of the candidates that are there and start."""
-    for name in ("flask", "gunicorn", "gunicorn_h1c", "gevent", "granian", "waitress", "cheroot"):
-        with contextlib.suppress(PackageNotFoundError):
-            print(f"{name} {version(name)}")
-    names = []
-    for name, command in CANDIDATES.items():
-        needed = [command.split()[0], *re.findall("gevent", command)]
-        if missing := [module for module in needed if find_spec(module) is None]:
-            print(f"{name}: skipped, {missing[-1]} cannot be imported")
-        elif part in name:
-            with Server(command) as server:
-                works = server.process.poll() is None
-            names += [name] if works else []
-            print(f"{name}: {'included' if works else 'skipped, does not start'}")
-    return names
-
-
 def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
-    results: dict[str, list[list[float]]] = {name: [] for name in start(part)}  # a row a round: GET, POST, memory
-    with TemporaryDirectory() as folder:
-        get, post = Path(folder, "get.lua"), Path(folder, "post.lua")
-        get.write_text("")
-        post.write_text(f'wrk.method="POST" wrk.body="{FORM}" wrk.headers["Content-Type"]="{FORM_TYPE}"')
+    for package in ("flask", "gunicorn", "gunicorn_h1c", "gevent", "granian", "waitress", "cheroot"):
+        with contextlib.suppress(PackageNotFoundError):
+            print(package, version(package))
+    results: dict[str, list[list[float]]] = {}  # a list a round: GET, then POST
+    for name, command in CANDIDATES.items():
+        with Server(command) as server:
+            if server.process.poll() is not None:
+                print(f"{name}: skipped, cannot be imported or does not start")
+            elif part in name:
+                results[name] = []
+    with NamedTemporaryFile("w", suffix=".lua") as post:
+        post.write(f'wrk.method="POST" wrk.body="{FORM}" wrk.headers["Content-Type"]="{FORM_TYPE}"')
+        post.flush()
         for _, name in [(n, name) for n in range(rounds) for name in results]:
             with Server(CANDIDATES[name]) as server:
-                load(server, 1, get, "/json")  # warm
-                speeds = load(server, seconds, get, "/json") + load(server, seconds, post, "/form")
-                results[name].append([*speeds, memory(server)])
+                load(server, 1, os.devnull, "/json")  # warm
+                gets = load(server, seconds, os.devnull, "/json")
+                results[name].append(gets + load(server, seconds, post.name, "/form"))
     rows = []
     for name, own in results.items():
         row = [name]
-        for n in (0, 5):
+        for n in (0, 6):
             rate, cost, p50, p99 = (statistics.median(one[n + k] for one in own) for k in range(4))
             pairs = zip(own, results.get(REFERENCE, own), strict=True)
             ratio = statistics.median(one[n] / reference[n] for one, reference in pairs)
             row += [f"**{ratio:.2f}**", f"{rate:,.0f}", f"{cost:.0f}", f"{p50:.1f} / {p99:.1f}"]
-        failed, size = sum(one[4] + one[9] for one in own), statistics.median(one[10] for one in own)
-        rows.append([*row, f"{failed:.0f}", f"{size:.0f}"])
+        failed, pss = sum(one[4] + one[10] for one in own), statistics.median(one[11] for one in own)
+        rows.append([*row, f"{failed:.0f}", f"{pss:.0f}"])
     one = "ratio|req/s|CPU us|p50 / p99 ms"
     table(f"server|GET {one}|POST {one}|failed|PSS MiB", rows)
     rows, bounds = [], []
@@ -335,7 +310,5 @@ def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
 
 CORES = sorted(os.sched_getaffinity(0))
 if __name__ == "__main__":
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is needed and not on the path")
     os.sched_setaffinity(0, CORES[:1])
     main(*[kind(value) for kind, value in zip((int, float, str), sys.argv[1:], strict=False)])

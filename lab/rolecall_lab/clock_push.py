@@ -27,6 +27,8 @@ PATIENCE: Final = 2.0
 """Seconds in which every worker must have the new time."""
 
 _RETRY_AFTER: Final = 0.2
+_POLL = 0.5
+"""Seconds after which the thread looks whether it is to end."""
 
 # KEYS: the clock. ARGV: set or advance, seconds, the limit, the channel, where to acknowledge.
 # Setting and telling are one step, so that workers hear of the offsets in the order in which they were set.
@@ -138,7 +140,7 @@ class Follower:
             messages.subscribe(CHANNEL)
             known = 0
             while not stop.is_set():
-                message = messages.get_message(timeout=0.5)
+                message = messages.get_message(timeout=_POLL)
                 if message is not None and message["type"] == "subscribe":
                     # also after the connection was lost and made again: what was said meanwhile was missed
                     known = self._read(client)

@@ -90,10 +90,8 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
     if hosts not in HOSTS:
         raise Fault(f"HOSTS is {hosts}, and must be one of {', '.join(HOSTS)}")
     folder = Path(environ.get("ROLECALL_DIR") or ROOT / ".rolecall").absolute()
-    for name in ("run", "logs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    notice = ends.enter_context(locked(folder / "running.json"))
-    sockets = {service: ends.enter_context(bound(service, environ)) for service in SERVICES}
+    notice = ends.enter_context(locked(folder))
+    sockets = {service: ends.enter_context(bound(service, port_of(service, environ))) for service in SERVICES}
     ports = {service: int(sockets[service][0].getsockname()[1]) for service in SERVICES}
     redis = ends.enter_context(redis_server.taken(watch, folder, inherited(environ)))
     say("Redis", redis.label)
@@ -111,13 +109,8 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
     wait_ready(watch, services, ports)
 
     addresses = {service: service.url(hosts, ports[service]) for service in SERVICES}
-    notice.write(
-        {
-            "pid": os.getpid(),
-            "redis_url": redis.url,
-            "services": {each.name: {"url": addresses[each], "pid": services[each].pid} for each in SERVICES},
-        }
-    )
+    processes = {each.name: {"url": addresses[each], "pid": services[each].pid} for each in SERVICES}
+    notice.write_text(json.dumps({"pid": os.getpid(), "redis_url": redis.url, "services": processes}))
     for service in SERVICES:
         say("", f"{addresses[service]:<29} {service.role} ({service.name}, pid {services[service].pid})")
     say("Logs", short(folder / "logs"))
@@ -138,51 +131,60 @@ def say(what: str, text: str) -> None:
         print(f"{what:<11}{text}", flush=True)
 
 
-class Notice:
-    """The file that says that a lab runs, and where; only who holds its lock writes it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = _pid_in(path)
-            self._file.close()
-            raise Fault(f"the lab runs already in this folder{pid}; stop it first, or set ROLECALL_DIR") from None
-
-    def write(self, value: object) -> None:
-        """Replace what it says."""
-        self._file.truncate(0)
-        json.dump(value, self._file)
-        self._file.flush()
-
-
 @contextmanager
-def locked(path: Path) -> Iterator[Notice]:
-    """Be the only launcher that works with this file's folder.
+def locked(folder: Path) -> Iterator[Path]:
+    """Make a folder ready and be the only launcher that works in it; gives the file that says what runs there.
 
     Raises:
-        Fault: another one does.
+        Fault: another one does, or the folder cannot be written.
     """
-    notice = Notice(path)
-    notice.write({"pid": os.getpid()})
-    yield notice
-    notice.write({})
+    notice = folder / "running.json"
+    try:
+        for name in ("run", "logs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        file = notice.open("a+", encoding="utf-8")
+    except OSError as error:
+        text = f"the folder {folder} cannot be written ({error.strerror}); ROLECALL_DIR names another one"
+        raise Fault(text) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Fault(f"the lab runs already in {folder}{_pid_in(notice)}; stop that one first") from None
+        notice.write_text(json.dumps({"pid": os.getpid()}))
+        try:
+            yield notice
+        finally:
+            notice.write_text("{}")
+
+
+def port_of(service: Service, environ: Mapping[str, str]) -> int:
+    """The port that is set for a service; 0 is any free one.
+
+    Raises:
+        Fault: that is no port, or set for another service as well.
+    """
+    ports = {}
+    for each in SERVICES:
+        text = environ.get(each.port_setting) or str(each.port)
+        if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+            raise Fault(f"{each.port_setting} is {text}, and must be the number of a port")
+        ports[each] = int(text)
+    same = [each.port_setting for each in SERVICES if ports[each] == ports[service] != 0]
+    if len(same) > 1:
+        raise Fault(f"{' and '.join(same)} are both {ports[service]}")
+    return ports[service]
 
 
 @contextmanager
-def bound(service: Service, environ: Mapping[str, str]) -> Iterator[list[socket.socket]]:
+def bound(service: Service, port: int) -> Iterator[list[socket.socket]]:
     """Sockets at a service's port of 127.0.0.1 and, where there is one, of ::1, to which names may lead first.
 
-    They are bound here so that a busy port shows at once, and nobody can take it meanwhile. Port 0 is any free one.
+    They are bound here so that a busy port shows at once, and nobody can take it meanwhile.
 
     Raises:
-        Fault: the port is no number, or another program has it.
+        Fault: another program has the port, or it may not be used.
     """
-    text = environ.get(service.port_setting) or str(service.port)
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise Fault(f"{service.port_setting} is {text}, and must be a port's number")
-    port = int(text)
     with ExitStack() as opened:
         sockets: list[socket.socket] = []
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):

@@ -123,8 +123,8 @@ class HttpClient:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # which urllib3 counts among its time-outs
+        return "nobody listens there"
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return "it took too long"
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return "nobody listens there"
     return type(error).__name__

@@ -13,8 +13,14 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from lab.stack import KEY, Stack, flask_app
+from rolecall_lab import clock_push
 from rolecall_lab.settings import LabSettings, Role
 from rolecall_lab.wrap import Lab, wrap
+
+
+@pytest.fixture(autouse=True)
+def _threads_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock_push, "_POLL", 0.02)
 
 
 @pytest.fixture

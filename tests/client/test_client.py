@@ -1,0 +1,257 @@
+"""Tally: the flow from the client's side, and every way in which it can end early."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+
+from client.conftest import API, ISSUER, METADATA, TOKENS, Tally
+from rolecall import clock
+from rolecall.http import Unreachable
+
+TOKEN = METADATA["token_endpoint"]
+
+
+def test_each_request_has_its_own_state_and_verifier(tally: Tally) -> None:
+    """RFC 7636 section 4.1, RFC 6749 section 10.12."""
+    browser = tally.browser()
+    first, second = browser.begin(), browser.begin()
+    assert first["state"] != second["state"]
+    assert first["code_challenge"] != second["code_challenge"]
+    assert first["code_challenge_method"] == "S256"
+    assert first["resource"] == API
+    assert browser.come_back(code="c0de", state=first["state"], iss=ISSUER).status_code == 303
+    _, _, headers, form = tally.http.to(TOKEN)[0]
+    digest = hashlib.sha256(form["code_verifier"].encode()).digest()
+    assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == first["code_challenge"]
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")).startswith(b"tally:")
+    assert "client_secret" not in form
+
+
+def test_the_invoices_are_shown_and_escaped(tally: Tally) -> None:
+    browser = tally.browser()
+    browser.connect()
+    page = browser.client.get("/invoices")
+    assert page.status_code == 200
+    assert "Tea House &lt;b&gt;" in page.text
+    assert "1,234.56 GBP" in page.text
+    assert TOKENS["access_token"] not in page.text
+    assert TOKENS["refresh_token"] not in page.text
+
+
+def test_tokens_are_sealed_in_redis_and_absent_from_the_cookie_and_the_log(
+    tally: Tally, capsys: pytest.CaptureFixture[str]
+) -> None:
+    browser = tally.browser()
+    browser.connect()
+    browser.client.get("/invoices")
+    redis = tally.state.store.client
+    raw = b" ".join(key + redis.get(key) for key in redis.keys("*"))
+    cookie = browser.client.get_cookie("rolecall_client")
+    assert cookie is not None
+    seen = raw.decode("latin-1") + cookie.value + capsys.readouterr().out
+    for secret in (TOKENS["access_token"], TOKENS["refresh_token"], "client-secret-value", "c0de"):
+        assert secret not in seen
+
+
+BAD_ANSWERS: dict[str, tuple[dict[str, str], str]] = {
+    "another issuer": ({"iss": "http://evil.test"}, "does not come from where"),
+    "no issuer": ({"iss": "-"}, "does not come from where"),
+    "an issuer with a slash more": ({"iss": ISSUER + "/"}, "does not come from where"),
+    "an unknown state": ({"state": "other"}, "belongs to no request"),
+    "no state": ({"state": "-"}, "belongs to no request"),
+    "a state that is not ASCII": ({"state": "é\0"}, "belongs to no request"),
+    "neither code nor error": ({"code": "-"}, "refused"),
+    "denied": ({"code": "-", "error": "access_denied"}, "You did not allow it"),
+    "busy": ({"code": "-", "error": "temporarily_unavailable"}, "Wait a few seconds"),
+    "an error with markup": ({"code": "-", "error": "<script>"}, "something unknown"),
+}
+
+
+@pytest.mark.parametrize(("changes", "says"), BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
+def test_a_bad_answer_reaches_no_token_endpoint(tally: Tally, changes: dict[str, str], says: str) -> None:
+    """RFC 9207 section 2.4, RFC 6749 section 4.1.2.1."""
+    browser = tally.browser()
+    answer = {"code": "c0de", "state": browser.begin()["state"], "iss": ISSUER, **changes}
+    page = browser.come_back(**{name: value for name, value in answer.items() if value != "-"})
+    assert page.status_code >= 400
+    assert says in page.text
+    assert "<script>" not in page.text
+    assert not tally.http.to(TOKEN)
+
+
+def test_a_repeated_parameter_is_refused(tally: Tally) -> None:
+    browser = tally.browser()
+    state = browser.begin()["state"]
+    page = browser.client.get(f"/callback?code=a&code=b&state={state}&iss={ISSUER}")
+    assert page.status_code >= 400
+    assert not tally.http.to(TOKEN)
+
+
+def test_an_answer_counts_once_and_only_in_its_browser(tally: Tally) -> None:
+    """RFC 9700 section 4.7: an answer that somebody else's browser began is not taken."""
+    victim, attacker = tally.browser(), tally.browser()
+    state = attacker.begin()["state"]
+    victim.begin()
+    assert "belongs to no request" in victim.come_back(code="evil", state=state, iss=ISSUER).text
+    assert not tally.http.to(TOKEN)
+    assert attacker.come_back(code="c0de", state=state, iss=ISSUER).status_code == 303
+    assert "belongs to no request" in attacker.come_back(code="c0de", state=state, iss=ISSUER).text
+    assert len(tally.http.to(TOKEN)) == 1
+
+
+def test_an_answer_that_took_too_long_is_not_taken(tally: Tally) -> None:
+    browser = tally.browser()
+    state = browser.begin()["state"]
+    clock.set_offset(1801)
+    assert "belongs to no request" in browser.come_back(code="c0de", state=state, iss=ISSUER).text
+
+
+def test_several_tabs_at_once(tally: Tally) -> None:
+    browser = tally.browser()
+    first, second = browser.begin(), browser.begin()
+    assert browser.come_back(code="two", state=second["state"], iss=ISSUER).status_code == 303
+    assert browser.come_back(code="one", state=first["state"], iss=ISSUER).status_code == 303
+
+
+def test_the_session_is_renewed_when_it_is_connected(tally: Tally) -> None:
+    browser = tally.browser()
+    state = browser.begin()["state"]
+    before = browser.client.get_cookie("rolecall_client")
+    browser.come_back(code="c0de", state=state, iss=ISSUER)
+    thief = tally.browser()
+    assert before is not None
+    thief.client.set_cookie("rolecall_client", before.value)
+    assert thief.client.get("/invoices").status_code == 403
+
+
+BAD_TOKEN_ANSWERS: dict[str, tuple[Any, str]] = {
+    "expired code": ((400, {"error": "invalid_grant"}, {}), "no longer good"),
+    "wrong secret": ((401, {"error": "invalid_client"}, {}), "invalid_client"),
+    "no JSON": ((200, [], {}), "server_error"),
+    "no token": ((200, {"token_type": "Bearer"}, {}), "server_error"),
+    "another token type": ((200, {"access_token": "x", "token_type": "mac"}, {}), "server_error"),
+    "nobody there": (None, "does not answer"),
+    "too slow": (Unreachable(TOKEN, "it took too long"), "it took too long"),
+}
+
+
+@pytest.mark.parametrize(("answer", "says"), BAD_TOKEN_ANSWERS.values(), ids=BAD_TOKEN_ANSWERS.keys())
+def test_a_bad_token_answer_is_explained(tally: Tally, answer: Any, says: str) -> None:
+    browser = tally.browser()
+    state = browser.begin()["state"]
+    tally.http.answers[TOKEN] = answer
+    page = browser.come_back(code="c0de", state=state, iss=ISSUER)
+    assert page.status_code in {400, 502, 503}
+    assert says in page.text
+    assert browser.client.get("/invoices").status_code == 403, "not connected"
+
+
+def test_the_token_is_sent_in_the_header_only(tally: Tally) -> None:
+    """RFC 6750 section 2.1."""
+    browser = tally.browser()
+    browser.connect()
+    browser.client.get("/invoices?check=both")
+    asked = tally.http.to(f"{API}/invoices")
+    assert [headers["Rolecall-Validator"] for _, _, headers, _ in asked] == ["introspection", "jwt"]
+    for _, url, headers, form in asked:
+        assert headers["Authorization"] == f"Bearer {TOKENS['access_token']}"
+        assert not form
+        assert "?" not in url
+
+
+def test_what_the_resource_server_did_is_shown(tally: Tally) -> None:
+    report = (
+        '{"validator":"jwt","milliseconds":0.7,"calls":[{"method":"POST","url":"/introspect","status":200,'
+        '"milliseconds":0.5}],"checks":[{"name":"token.aud","passed":true,"expected":"a","actual":"<i>b</i>",'
+        '"clause":"RFC 9068 section 4"}]}'
+    )
+    tally.http.answers[f"{API}/invoices"] = (200, {"invoices": []}, {"rolecall-checks": report})
+    browser = tally.browser()
+    browser.connect()
+    page = browser.client.get("/invoices").text
+    assert "token.aud" in page
+    assert "&lt;i&gt;b" in page
+    assert "no invoice of yours yet" in page
+    tally.http.answers[f"{API}/invoices"] = (200, {"invoices": []}, {"rolecall-checks": "{broken"})
+    assert browser.client.get("/invoices").status_code == 200
+
+
+def test_a_refusal_of_the_api_is_shown(tally: Tally) -> None:
+    browser = tally.browser()
+    browser.connect()
+    body = {"error": "invalid_token", "error_description": "The access token has expired."}
+    challenge = 'Bearer error="invalid_token"'
+    tally.http.answers[f"{API}/invoices"] = (401, body, {"www-authenticate": challenge})
+    page = browser.client.get("/invoices")
+    assert page.status_code == 502
+    assert "The access token has expired." in page.text
+    assert "invalid_token" in page.text
+
+
+def test_refresh_puts_new_tokens_in_the_place_of_the_old(tally: Tally) -> None:
+    browser = tally.browser()
+    browser.connect()
+    tally.http.answers[TOKEN] = (200, {**TOKENS, "access_token": "new-access", "refresh_token": "new-refresh"}, {})
+    assert browser.press("/refresh", "/invoices").status_code == 303
+    browser.client.get("/invoices")
+    assert tally.http.to(f"{API}/invoices")[-1][2]["Authorization"] == "Bearer new-access"
+    browser.press("/refresh", "/invoices")
+    assert tally.http.to(TOKEN)[-1][3]["refresh_token"] == "new-refresh"
+
+
+def test_a_refused_refresh_ends_the_connection(tally: Tally) -> None:
+    browser = tally.browser()
+    browser.connect()
+    tally.http.answers[TOKEN] = (400, {"error": "invalid_grant"}, {})
+    page = browser.press("/refresh", "/invoices")
+    assert "no longer good" in page.text
+    assert browser.client.get("/invoices").status_code == 403
+
+
+def test_revoke_and_disconnect(tally: Tally) -> None:
+    browser = tally.browser()
+    browser.connect()
+    assert "check=both" in browser.press("/revoke", "/invoices").location
+    assert tally.http.to(METADATA["revocation_endpoint"])[-1][3]["token"] == TOKENS["access_token"]
+    assert ">revoked<" in browser.client.get("/invoices").text
+    assert browser.press("/disconnect", "/invoices").location == "/"
+    assert tally.http.to(METADATA["revocation_endpoint"])[-1][3]["token"] == TOKENS["refresh_token"]
+    assert browser.client.get("/invoices").status_code == 403
+
+
+def test_a_lost_session_is_explained(tally: Tally) -> None:
+    browser = tally.browser()
+    assert "not connected" in browser.client.get("/invoices").text
+    browser.connect()
+    tally.state.store.client.flushall()
+    page = browser.client.get("/invoices")
+    assert page.status_code == 403
+    assert "session with Tally is gone" in page.text
+
+
+def test_metadata_of_another_issuer_are_refused(tally: Tally) -> None:
+    """RFC 8414 section 3.3."""
+    url = f"{ISSUER}/.well-known/oauth-authorization-server"
+    tally.http.answers[url] = (200, {**METADATA, "issuer": "http://evil.test"}, {})
+    page = tally.browser().press("/connect")
+    assert page.status_code == 502
+    assert "not the expected one" in page.text
+
+
+def test_a_stopped_authorization_server_is_explained(tally: Tally) -> None:
+    tally.http.answers.clear()
+    page = tally.browser().press("/connect")
+    assert page.status_code == 503
+    assert "authorization server does not answer" in page.text
+
+
+def test_every_form_needs_its_token(tally: Tally) -> None:
+    browser = tally.browser()
+    browser.connect()
+    for path in ("/connect", "/refresh", "/revoke", "/disconnect"):
+        assert browser.client.post(path).status_code == 400
+    assert browser.client.get("/invoices").status_code == 200
