@@ -5,7 +5,7 @@
 Prints Markdown tables: speed (rounds are interleaved; ratios to REFERENCE of the same round), behaviour (keep-alive,
 server-sent events, stopping, a killed worker, silent clients) and limits. Candidates that cannot be imported are
 skipped. Needs wrk, which has one core; the server has another, so a figure is what one core does. All traffic stays on
-127.0.0.1, every wait is bounded, only processes started here are ended. The servers load this file as their application.
+127.0.0.1, every wait is bounded, only processes started here are ended. The servers load this file as application.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Self
@@ -30,8 +30,7 @@ app = Flask(__name__)
 
 REFERENCE = "gunicorn gthread 4"
 GRACE = 5  # seconds a stopping server may take for what is under way
-STREAMS = 8
-SILENT = 32
+STREAMS, SILENT = 8, 32  # clients
 FORM = "grant_type=authorization_code&code=SplxlOBeZQQYbYS6WxSbIA&client_id=tally&code_verifier=" + "v" * 43
 FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -68,12 +67,9 @@ def gunicorn(kind: str, workers: int = 1, threads: int = 1, parser: str = "auto"
 
 CANDIDATES = {
     "gunicorn sync": gunicorn("sync"),
-    "gunicorn gthread 1": gunicorn("gthread", threads=1),
-    REFERENCE: gunicorn("gthread", threads=4),
-    f"{REFERENCE}, Python parser": gunicorn("gthread", threads=4, parser="python"),
-    "gunicorn gthread 16": gunicorn("gthread", threads=16),
-    "gunicorn gthread 2 x 4": gunicorn("gthread", workers=2, threads=4),
-    "gunicorn gthread 2 x 16": gunicorn("gthread", workers=2, threads=16),
+    **{f"gunicorn gthread {n}": gunicorn("gthread", 1, n) for n in (1, 4, 16)},
+    f"{REFERENCE}, Python parser": gunicorn("gthread", 1, 4, parser="python"),
+    **{f"gunicorn gthread 2 x {n}": gunicorn("gthread", 2, n) for n in (4, 16)},
     "gunicorn gevent": gunicorn("gevent"),
     "granian 16": "granian --port PORT --interface wsgi --blocking-threads 16 --respawn-failed-workers"
     f" --workers-kill-timeout {GRACE}",
@@ -99,8 +95,7 @@ class Server:
             self.port: int = free.getsockname()[1]
         arguments = [sys.executable, "-m", *command.replace("PORT", str(self.port)).split(), "http_workers:app"]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-        quiet = subprocess.DEVNULL
-        self.process = subprocess.Popen(arguments, env=environment, stdout=quiet, stderr=quiet)
+        self.process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
         os.sched_setaffinity(self.process.pid, CORES[-1:])
 
     def __enter__(self) -> Self:
@@ -111,11 +106,10 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         pids = tree(self.process.pid)
-        if self.stop() is None:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.process.wait(5)
+        for pid in pids if self.stop() is None else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(5)
 
     def stop(self) -> float | None:
         """Send SIGTERM; the seconds until the exit, None if it takes far too long."""
@@ -143,16 +137,14 @@ class Server:
                     connection.sendall(f"{head}\r\nHost: a\r\nConnection: close\r\n\r\n{body}".encode())
                 while len(answer) < 65536 and (part := connection.recv(65536)):
                     answer += part
-        except TimeoutError:
-            otherwise = "no answer"
-        except OSError:
-            otherwise = "reset"
+        except OSError as error:
+            otherwise = "no answer" if isinstance(error, TimeoutError) else "reset"
         status = answer.split()[1].decode() if answer.startswith(b"HTTP/") else otherwise
         return status + (" (read)" if b"authorization_code" in answer else "")
 
 
 def load(server: Server, seconds: float, script: str, path: str) -> list[float]:
-    """Requests/s, processor time (us) of the server for each, p50 and p99 (ms), failures, its memory (PSS, MiB) after."""
+    """Requests/s, the server's processor time for each (us), p50 and p99 (ms), failures, its PSS (MiB) after."""
 
     def proc(name: str) -> list[str]:
         return [Path(f"/proc/{pid}/{name}").read_text() for pid in tree(server.process.pid)]
@@ -165,19 +157,17 @@ def load(server: Server, seconds: float, script: str, path: str) -> list[float]:
     command = ["wrk", "-t1", "-c16", f"-d{seconds:g}s", "--latency", "-s", script]
     command.append(f"http://127.0.0.1:{server.port}{path}")
     out = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20, check=True).stdout
-    used = cpu() - before
-    unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}
-    p50, p99 = (float(value) * unit[u] for value, u in re.findall(r"(?:50|99)%\s+([\d.]+)(us|ms|s)\b", out))
+    found = re.findall(r"(?:50|99)%\s+([\d.]+)(us|ms|s)\b", out)
+    p50, p99 = (float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit] for value, unit in found)
     count, rate = int(re.findall(r"(\d+) requests in", out)[0]), float(re.findall(r"Requests/sec:\s+([\d.]+)", out)[0])
     failed = sum(int(n) for n in re.findall(r"(?:3xx responses:|connect|read|write|timeout) (\d+)", out))
     pss = sum(int(re.findall(r"^Pss:\s+(\d+)", text, re.M)[0]) for text in proc("smaps_rollup")) / 1024
-    return [rate, used / max(count, 1) * 1e6, p50, p99, failed, pss]
+    return [rate, (cpu() - before) / max(count, 1) * 1e6, p50, p99, failed, pss]
 
 
 def keep_alive(server: Server) -> str:
-    """Whether the server keeps a connection for a second request."""
+    used = set()
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=2)) as connection:
-        used = set()
         for _ in range(2):
             connection.request("GET", "/json")
             used.add(connection.sock)  # a new one when the server has said that it will close
@@ -193,9 +183,8 @@ def beside(server: Server, clients: int, sent: bytes) -> tuple[str, str]:
     time.sleep(1)
     fed = 0
     for one in sockets:
-        one.setblocking(False)
         with contextlib.suppress(OSError):
-            fed += b"data: 2" in one.recv(65536)
+            fed += b"data: 2" in one.recv(65536, socket.MSG_DONTWAIT)
     times: list[float] = []
     asked, deadline = 0, time.monotonic() + 2.5
     while asked < 200 and time.monotonic() < deadline:
@@ -220,10 +209,10 @@ def stopping(server: Server, path: str) -> str:
 
 def killed(server: Server) -> str:
     """SIGKILL for the worker that answered last: seconds until requests are answered again."""
-    found = re.search(rb'"pid": ?(\d+)', server.get("/json", 1) or b"")
-    if found is None or int(found[1]) == server.process.pid:
+    pid = int(re.findall(rb'"pid": ?(\d+)', server.get("/json", 10) or b"")[0])
+    if pid == server.process.pid:
         return "no (one process)"
-    os.kill(int(found[1]), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     begin = time.monotonic()
     while server.get("/json", 1) is None:
         if time.monotonic() - begin > 8:
@@ -235,8 +224,7 @@ def killed(server: Server) -> str:
 def limits(server: Server) -> list[str]:
     def largest(head: str) -> str:
         for size in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
-            status = server.raw(head.format("a" * (size * 1024 - 100)))
-            if status != "200":
+            if (status := server.raw(head.format("a" * (size * 1024 - 100)))) != "200":
                 return f"{size // 2} KiB, then {status}"
         return "1 MiB or more"
 
@@ -259,9 +247,8 @@ def table(columns: str, rows: list[list[str]]) -> None:
 
 
 def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
-    for package in ("flask", "gunicorn", "gunicorn_h1c", "gevent", "granian", "waitress", "cheroot"):
-        with contextlib.suppress(PackageNotFoundError):
-            print(package, version(package))
+    packages = {"flask", "gunicorn", "gunicorn_h1c", "gevent", "granian", "waitress", "cheroot"}
+    print(*sorted({f"{one.name} {one.version}" for one in distributions() if one.name.lower() in packages}), sep="\n")
     results: dict[str, list[list[float]]] = {}  # a list a round: GET, then POST
     for name, command in CANDIDATES.items():
         with Server(command) as server:
@@ -269,14 +256,13 @@ def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
                 print(f"{name}: skipped, cannot be imported or does not start")
             elif part in name:
                 results[name] = []
-    with NamedTemporaryFile("w", suffix=".lua") as post:
-        post.write(f'wrk.method="POST" wrk.body="{FORM}" wrk.headers["Content-Type"]="{FORM_TYPE}"')
-        post.flush()
+    with NamedTemporaryFile(suffix=".lua") as post:
+        Path(post.name).write_text(f'wrk.method="POST" wrk.body="{FORM}" wrk.headers["Content-Type"]="{FORM_TYPE}"')
         for _, name in [(n, name) for n in range(rounds) for name in results]:
             with Server(CANDIDATES[name]) as server:
                 load(server, 1, os.devnull, "/json")  # warm
-                gets = load(server, seconds, os.devnull, "/json")
-                results[name].append(gets + load(server, seconds, post.name, "/form"))
+                routes = ((os.devnull, "/json"), (post.name, "/form"))
+                results[name].append([value for one in routes for value in load(server, seconds, *one)])
     rows = []
     for name, own in results.items():
         row = [name]
@@ -292,9 +278,9 @@ def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
     rows, bounds = [], []
     for name in results:
         with Server(CANDIDATES[name]) as server:
+            bounds.append([name, *limits(server)])
             row = [name, keep_alive(server), *beside(server, STREAMS, b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")]
             row.append(killed(server))
-            bounds.append([name, *limits(server)])
         for path in ("/slow", "/events"):
             with Server(CANDIDATES[name]) as server:
                 row.append(stopping(server, path))

@@ -190,7 +190,8 @@ class Redaction:
         if isinstance(value, list):
             return [self.wipe(each) for each in value]
         if isinstance(value, str):
-            for secret in self._secrets:
+            # the longest first: a part of it that is secret as well would break it up and leave the rest standing
+            for secret in sorted(self._secrets, key=len, reverse=True):
                 if len(secret) >= MIN_SECRET:
                     value = value.replace(secret, _shown(secret))
             return _JWT.sub(r"\1…", value)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from resource_service.invoices import Invoice, Profile
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
@@ -17,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from auth_service.models.client import Client
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, hash_password, is_password, normal_username
+from resource_service.models import Invoice, Profile
 from rolecall.sql import Database
 from rolecall.storage import digest
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, PROFILES

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import queue
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +34,17 @@ def raw(store: redis.Redis) -> str:
 @pytest.fixture
 def recorded(stack: Stack, store: redis.Redis) -> list[dict[str, Any]]:
     stack.flow()
-    stack.written()
+    written(stack, store, 11)
     return read_events(store)
+
+
+def written(stack: Stack, store: redis.Redis, number: int) -> None:
+    """Wait for events: a server records an exchange after its answer has gone out."""
+    until = clock.monotonic() + 10
+    while int(store.xlen(STREAM)) < number:
+        assert clock.monotonic() < until, "not all was recorded"
+        stack.written()
+        threading.Event().wait(0.01)
 
 
 def one(recorded: list[dict[str, Any]], path: str, direction: str = "received", **more: Any) -> dict[str, Any]:
@@ -143,7 +153,7 @@ def test_who_spoke_to_whom(recorded: list[dict[str, Any]]) -> None:
 def test_one_flow_and_a_second_one_apart(recorded: list[dict[str, Any]], stack: Stack, store: redis.Redis) -> None:
     url = stack.urls["authorization_server"] + "/nothing-here?state=another-state-1&client_id=other"
     requests.get(url, allow_redirects=False, timeout=10)
-    stack.written()
+    written(stack, store, 12)
     newer, older = read_flows(store)
     assert (older["client_id"], older["count"]) == ("tally", 11)
     assert older["roles"] == ["authorization_server", "browser", "client", "resource_server"]
@@ -190,6 +200,27 @@ def test_what_the_receiver_recorded_too_is_shadowed(recorded: list[dict[str, Any
     sent = [event for event in recorded if event["direction"] == "sent"]
     assert [event["path"] for event in sent] == ["/token", "/invoices", "/introspect"]
     assert all(event["shadowed"] for event in sent)
+
+
+def test_the_sender_knows_best_who_it_was(settings: Callable[..., LabSettings], store: redis.Redis) -> None:
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    trace = "a" * 32
+    url = "http://localhost:8001/introspect"
+    sent = describe(Exchange("sent", "POST", url, headers, 2), settings("client"))
+    received = describe(Exchange("received", "POST", "/introspect", headers, 1, trace=trace), settings())
+    assert received["from"] == "resource_server"
+    for event in (sent, received):
+        store.xadd(STREAM, {"event": json.dumps(event)})
+    assert {event["from"] for event in read_events(store)} == {"client"}
+
+
+def test_a_secret_within_a_secret_leaves_nothing_of_the_longer_one() -> None:
+    for _ in range(20):
+        redaction = Redaction(KEY)
+        longer = "outer-begin-" + SECRETS["code"] + "-outer-end"
+        for secret in (SECRETS["code"], longer, SECRETS["code"][4:]):
+            redaction.mark(secret)
+        assert redaction.wipe(f"x {longer} y") == "x outer-… y"
 
 
 def toy(**answer: Any) -> Flask:

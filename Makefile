@@ -1,0 +1,61 @@
+# Rolecall. `make` alone lists what there is. Works with GNU make 3.81 and newer.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+PACKAGES := shared:auth-service:resource-service:client-webapp:lab
+OTHER := name another one: make PYTHON=python3.13
+LOCKS := run lab dev
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check bench lock screenshots clean distclean
+
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, AUTH_PORT=, RESOURCE_PORT=, REDIS_URL=)
+	@$(PY) -m rolecall_lab.run
+
+demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=)
+	@$(PY) -m rolecall_lab.demo $(FLOW)
+
+test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)
+	@$(PY) -m pytest $(ARGS)
+
+check: .venv/dev.stamp ## style, types, and who may import whom
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@PYTHONPATH=$(PACKAGES) .venv/bin/lint-imports
+
+bench: .venv/dev.stamp ## measure
+	@$(PY) benchmarks/bench.py $(ARGS)
+
+screenshots: .venv/dev.stamp ## take a picture of every page
+	@$(PY) tests/browser/screenshots.py
+
+lock: ## renew the locks in requirements/ (UPGRADE=--upgrade for newer versions)
+	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }
+	@for name in $(LOCKS); do \
+	  $(COMPILE) $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+	done
+
+clean: ## forget the databases, logs and everything else that the lab wrote
+	@rm -rf .rolecall
+
+distclean: clean ## the same, and the virtual environment
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { echo "rolecall: there is no $(PYTHON); $(OTHER)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rolecall: $$($(PYTHON) -V 2>&1) is too old, 3.11 or newer is needed; $(OTHER)" >&2; exit 1; }
+	@$(PYTHON) lab/install.py
+
+.venv/lab.stamp: $(PY) requirements/lab.txt lab/install.py
+	@$(PY) lab/install.py requirements/lab.txt
+	@touch $@
+
+# the tests' lock holds all of the lab's
+.venv/dev.stamp: $(PY) requirements/dev.txt requirements/lab.txt lab/install.py
+	@$(PY) lab/install.py requirements/dev.txt
+	@touch .venv/lab.stamp $@

@@ -1,0 +1,101 @@
+"""Sets up `.venv`: `lab/install.py` makes it, `lab/install.py requirements/lab.txt` installs that lock into it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+LOG = VENV / "install.log"
+FOLDERS = ("shared", "auth-service", "resource-service", "client-webapp", "lab")
+
+
+def make_venv() -> None:
+    """Make a new, empty environment with the Python that runs this."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        fail(f"{sys.executable} (Python {version}) has no venv; on Debian and Ubuntu: apt install python3-venv")
+    say("Python", f"{version}, making .venv ...")
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        fail(f"the virtual environment could not be made: {last_line(done.stdout)}")
+
+
+def install(lock: str) -> None:
+    """Install what a lock names, into the environment that runs this."""
+    names = [line for line in (ROOT / lock).read_text().splitlines() if "==" in line and line[0].isalnum()]
+    say("Packages", f"installing {len(names)} from {lock} ...")
+    began = time.monotonic()
+    # whatever pip is told elsewhere, it shall install here
+    environ = {name: value for name, value in os.environ.items() if name not in {"PIP_TARGET", "PIP_PREFIX"}}
+    environ |= {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    # the lock is complete, so there is nothing to resolve
+    command = [sys.executable, "-m", "pip", "install", "--require-hashes", "--no-deps", "--progress-bar=off"]
+    with (
+        LOG.open("w") as log,
+        subprocess.Popen(
+            [*command, "-r", lock], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as pip,
+    ):
+        assert pip.stdout is not None
+        seen = 0
+        for line in pip.stdout:
+            log.write(line)
+            if line.startswith(("Collecting", "Requirement already")):
+                seen += 1
+                passing(f"{seen} of {len(names)}")
+            elif line.startswith("Installing"):
+                passing("unpacking them")
+        passing("")
+    if pip.returncode:
+        told = LOG.read_text()
+        reasons = [line.removeprefix("ERROR: ") for line in told.splitlines() if line.startswith("ERROR: ")]
+        fail(f"the packages could not be installed: {reasons[-1] if reasons else last_line(told)} [{LOG}]")
+    say("", f"done in {time.monotonic() - began:.0f} s")
+
+
+def write_path() -> None:
+    """Put this folder's packages on the environment's path; relative, so that the folder may be moved."""
+    packages = Path(importlib.util.find_spec("pip").origin).parents[1]  # type: ignore[union-attr, arg-type]
+    lines = [os.path.relpath(ROOT / folder, packages.resolve()) for folder in FOLDERS]
+    (packages / "rolecall.pth").write_text("".join(f"{line}\n" for line in lines))
+
+
+def say(what: str, text: str) -> None:
+    """One line of progress."""
+    print(f"{what:<11}{text}", flush=True)
+
+
+def passing(text: str) -> None:
+    """Progress that the next line replaces; only for a terminal."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{'':<11}{text}" if text else "\r\033[K", end="", flush=True)
+
+
+def last_line(text: str) -> str:
+    """Of a program's output."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")
+
+
+def fail(text: str) -> None:
+    """End with one line."""
+    sys.exit(f"rolecall: {text}")
+
+
+if __name__ == "__main__":
+    try:
+        if len(sys.argv) > 1:
+            install(sys.argv[1])
+            write_path()
+        else:
+            make_venv()
+    except KeyboardInterrupt:
+        fail("stopped")
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")

@@ -1,0 +1,56 @@
+"""The resource server of the role diagram (RFC 6749 section 1.1): the Invoices API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+from flask import Flask
+
+from resource_service import routes
+from resource_service.server import AuthorizationServer
+from resource_service.settings import Settings
+from resource_service.validators.introspection import Introspection
+from resource_service.validators.local_jwt import KeySet, LocalJwt
+from rolecall import web
+from rolecall.http import HttpClient
+from rolecall.sql import Database, MigrationError
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
+    """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
+    app = web.create_flask(__name__, settings)
+    http = http or HttpClient(connect=0.5, read=1.5)
+    server = AuthorizationServer(settings, http)
+    database = Database(settings.database_url, MIGRATIONS)
+    app.extensions["resource_service"] = settings
+    app.extensions["resource_database"] = database
+    app.extensions["resource_validators"] = {
+        "jwt": LocalJwt(
+            KeySet(server, http),
+            issuer=settings.issuer,
+            audience=settings.resource_identifier,
+            leeway=settings.clock_leeway,
+        ),
+        "introspection": Introspection(server, http, settings),
+    }
+    web.register(app, [*routes.ROUTES, *web.health_routes(lambda: {"sql": _is_ready(database)})])
+
+    @app.cli.command("db-upgrade")
+    def db_upgrade() -> None:
+        """Bring the database to this version's schema."""
+        database.upgrade()
+        click.echo(f"The database is at revision {database.revision()}.")
+
+    return app
+
+
+def _is_ready(database: Database) -> bool:
+    try:
+        database.require_head()
+    except MigrationError:
+        return False
+    return True

@@ -1,0 +1,84 @@
+"""The Invoices API: an owner's invoices, paying one, the owner's profile."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import sqlalchemy as sa
+from flask import current_app, jsonify
+from flask.typing import ResponseReturnValue
+
+from resource_service.models import Invoice, Profile
+from resource_service.protect import requires
+from resource_service.validators import AccessToken
+from rolecall import clock, events
+from rolecall.errors import OAuthError
+from rolecall.sql import Database
+
+SCOPES: Final = ("invoices:read", "invoices:pay", "profile")
+
+
+@requires("invoices:read")
+def invoices(token: AccessToken) -> ResponseReturnValue:
+    """GET /invoices: the owner's, the newest first."""
+    query = sa.select(Invoice).where(Invoice.owner_sub == token.subject)
+    with _database().read() as session:
+        rows = session.scalars(query.order_by(Invoice.issued_on.desc(), Invoice.id)).all()
+    return jsonify(invoices=[_json(row) for row in rows])
+
+
+@requires("invoices:read")
+def invoice(token: AccessToken, invoice_id: str) -> ResponseReturnValue:
+    """GET /invoices/{id}: somebody else's is as unknown as one that never was."""
+    with _database().read() as session:
+        row = session.scalar(_own(token, invoice_id))
+    if row is None:
+        raise _unknown()
+    return jsonify(_json(row))
+
+
+@requires("invoices:pay")
+def pay(token: AccessToken, invoice_id: str) -> ResponseReturnValue:
+    """POST /invoices/{id}/payment: 201 once; 409 for one that is paid."""
+    with _database().transaction() as session:
+        paid = session.execute(
+            sa.update(Invoice)
+            .where(Invoice.id == invoice_id, Invoice.owner_sub == token.subject, Invoice.state == "open")
+            .values(state="paid", paid_at=clock.now())
+        )
+        row = session.scalar(_own(token, invoice_id))
+    if row is None:
+        raise _unknown()
+    if cast("Any", paid).rowcount != 1:
+        raise OAuthError("conflict", "The invoice is paid already.", status=409)
+    events.note("state", store="sql", key=f"invoice:{row.id}", change="paid")
+    body = {"invoice_id": row.id, "amount_minor": row.amount_minor, "currency": row.currency, "paid_at": row.paid_at}
+    return jsonify(body), 201
+
+
+@requires("profile")
+def profile(token: AccessToken) -> ResponseReturnValue:
+    """GET /profile: what this API knows of the owner."""
+    with _database().read() as session:
+        row = session.get(Profile, token.subject)
+    if row is None:
+        raise _unknown()
+    return jsonify(sub=row.owner_sub, name=row.name, email=row.email)
+
+
+def _own(token: AccessToken, invoice_id: str) -> sa.Select[Invoice]:
+    return sa.select(Invoice).where(Invoice.id == invoice_id, Invoice.owner_sub == token.subject)
+
+
+def _json(row: Invoice) -> dict[str, Any]:
+    return {
+        column.name: getattr(row, column.name) for column in Invoice.__table__.columns if column.name != "owner_sub"
+    }
+
+
+def _unknown() -> OAuthError:
+    return OAuthError("not_found", "There is nothing of this id that is yours.", status=404)
+
+
+def _database() -> Database:
+    return cast("Database", current_app.extensions["resource_database"])

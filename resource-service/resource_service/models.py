@@ -1,0 +1,39 @@
+"""Invoices, their payments, and who their owners are. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Model(DeclarativeBase):
+    """All tables of this service."""
+
+
+class Invoice(Model):
+    """An invoice: `amount_minor` in the currency's minor unit, days as ISO dates, `state` open or paid."""
+
+    __tablename__ = "invoice"
+    __table_args__ = (sa.Index("ix_invoice_owner", "owner_sub", "issued_on"),)
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    owner_sub: Mapped[str] = mapped_column(sa.String(64))
+    number: Mapped[str] = mapped_column(sa.String(40))
+    supplier: Mapped[str] = mapped_column(sa.String(100))
+    description: Mapped[str] = mapped_column(sa.String(200))
+    amount_minor: Mapped[int] = mapped_column(sa.BigInteger)
+    currency: Mapped[str] = mapped_column(sa.String(3))
+    issued_on: Mapped[str] = mapped_column(sa.String(10))
+    due_on: Mapped[str] = mapped_column(sa.String(10))
+    state: Mapped[str] = mapped_column(sa.String(10))
+    paid_at: Mapped[float | None] = mapped_column(sa.Double)
+
+
+class Profile(Model):
+    """An owner, as far as this API knows them."""
+
+    __tablename__ = "profile"
+
+    owner_sub: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(100))
+    email: Mapped[str | None] = mapped_column(sa.String(200))

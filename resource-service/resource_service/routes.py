@@ -1,0 +1,21 @@
+"""Every URL of the resource server."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from resource_service.invoices import invoice, invoices, pay, profile
+from resource_service.metadata import metadata
+from rolecall.vocabulary import RESOURCE_METADATA_PATH
+from rolecall.web import Route
+
+_GET: Final = ("GET",)
+
+ROUTES: Final = (
+    Route("invoices", "/invoices", _GET, invoices, "api", "RFC 6750 section 2.1"),
+    Route("invoice", "/invoices/<invoice_id>", _GET, invoice, "api", "RFC 6750 section 2.1"),
+    Route("payment", "/invoices/<invoice_id>/payment", ("POST",), pay, "api", "RFC 6750 section 2.1"),
+    Route("profile", "/profile", _GET, profile, "api", "RFC 6750 section 2.1"),
+    Route("metadata", RESOURCE_METADATA_PATH, _GET, metadata, "api", "RFC 9728 section 3"),
+    Route("metadata-of-path", RESOURCE_METADATA_PATH + "/<path:path>", _GET, metadata, "api", "RFC 9728 section 3.1"),
+)

@@ -1,0 +1,125 @@
+"""The tables say what is there, and what is there stands in the tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from auth.conftest import Server
+from auth_service import parameters
+from auth_service.grants import GRANTS
+from auth_service.routes import ROUTES as AUTH_ROUTES
+from client_webapp.flows import FLOWS
+from client_webapp.routes import ROUTES as CLIENT_ROUTES
+from rolecall import checks
+from rolecall.vocabulary import PROFILES
+
+ROOT = Path(__file__).parents[2]
+CLAUSE = re.compile(r"RFC \d{4,5}|none: ")
+
+
+@pytest.mark.parametrize("route", [*AUTH_ROUTES, *CLIENT_ROUTES], ids=lambda route: route.path)
+def test_every_route_names_what_it_implements(route: object) -> None:
+    assert CLAUSE.match(route.clause)  # type: ignore[attr-defined]
+    assert route.view.__doc__  # type: ignore[attr-defined]
+
+
+def test_every_check_names_its_clause_and_a_registered_error() -> None:
+    import resource_service  # noqa: F401  # its checks too
+
+    registered = {
+        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+        "unsupported_response_type", "invalid_scope", "access_denied", "invalid_target", "invalid_token",
+        "insufficient_scope", "server_error", "temporarily_unavailable",
+    }  # fmt: skip
+    assert len(checks.registry) > 50
+    for name, check in checks.registry.items():
+        assert CLAUSE.match(check.clause), name
+        assert check.error in registered, name
+        assert check.refusal().description, name
+
+
+def test_every_grant_is_in_the_metadata_and_reachable(server: Server) -> None:
+    document = server.app.test_client().get("/.well-known/oauth-authorization-server").json
+    assert document is not None
+    assert document["grant_types_supported"] == [grant.grant_type for grant in GRANTS]
+    for grant in GRANTS:
+        from auth.conftest import TALLY
+
+        answer = server.post("/token", TALLY, grant_type=grant.grant_type)
+        assert answer.json["error"] != "unsupported_grant_type"
+        assert CLAUSE.match(grant.clause)
+
+
+def test_every_endpoint_of_the_metadata_answers(server: Server) -> None:
+    client = server.app.test_client()
+    document = client.get("/.well-known/oauth-authorization-server").json
+    assert document is not None
+    endpoints = {name: url for name, url in document.items() if name.endswith(("_endpoint", "_uri"))}
+    assert len(endpoints) == 5
+    for url in endpoints.values():
+        path = url.removeprefix(document["issuer"])
+        assert client.open(path, method="OPTIONS").status_code == 200
+
+
+@pytest.mark.parametrize("parameter", parameters.PARAMETERS, ids=lambda parameter: parameter.name)
+@pytest.mark.parametrize("value", ["é", "\0", "a\r\nb", "x" * 20000, "\ud83d\ude00", "\x7f"], ids=repr)
+def test_every_parameter_refuses_what_its_grammar_does(
+    server: Server, parameter: parameters.Parameter, value: str
+) -> None:
+    """RFC 6749 appendix A: no input ends in a 500, nothing of it comes back."""
+    from auth.conftest import INVOICES, TALLY, authorize_url
+
+    client = server.app.test_client()
+    for endpoint in parameter.endpoints & {"authorize", "token", "introspect", "revoke"}:
+        if endpoint == "authorize":
+            response = client.get(authorize_url(**{parameter.name: value}))
+            assert response.status_code in {303, 400}
+            if response.status_code == 303:
+                assert "error=" in response.location
+        else:
+            headers = INVOICES if endpoint == "introspect" else TALLY
+            headers = {} if parameter.name in {"client_id", "client_secret"} else headers
+            response = client.post(f"/{endpoint}", data={parameter.name: value}, headers=headers)
+            assert response.status_code in {400, 401}
+            assert response.json["error"] == parameter.error or response.json["error"] == "invalid_client"
+
+
+def test_every_flow_is_made_of_named_steps() -> None:
+    for name, flow in FLOWS.items():
+        assert flow.name == name
+        assert CLAUSE.match(flow.specification)
+        assert flow.steps
+        for step in flow.steps:
+            assert 1 <= step.diagram <= 5
+            assert step.build.__doc__
+            assert step.handle.__doc__
+
+
+def test_profiles_are_the_three_of_the_design() -> None:
+    assert PROFILES == ("oauth2.1", "openid", "fapi2")
+
+
+def test_the_readme_has_every_setting() -> None:
+    from rolecall_lab.docs import settings_tables
+
+    assert settings_tables() in (ROOT / "README.md").read_text(), "run `make docs`"
+
+
+def test_no_template_loads_anything_from_elsewhere_or_holds_a_script() -> None:
+    templates = [path for path in ROOT.rglob("*.html") if ".venv" not in path.parts]
+    assert len(templates) > 10
+    for path in templates:
+        text = path.read_text()
+        assert not re.search(r"""(src|href|action)=["'](https?:)?//""", text), path
+        assert "<script" not in text, path
+        assert "style=" not in text, path
+        assert "onclick" not in text, path
+
+
+@pytest.mark.parametrize("service", ["auth-service", "resource-service", "client-webapp", "shared"])
+def test_services_do_not_know_the_lab(service: str) -> None:
+    for path in (ROOT / service).rglob("*.py"):
+        assert "rolecall_lab" not in path.read_text(), path

@@ -1,0 +1,222 @@
+"""The seams that all services stand on."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from cryptography.fernet import Fernet, MultiFernet
+
+from auth_service.settings import Settings as AuthSettings
+from client_webapp.settings import Settings as ClientSettings
+from conftest import RedisServer
+from rolecall import checks, clock, events, logs, storage
+from rolecall.errors import OAuthError, challenge
+from rolecall.http import HttpClient, Unreachable
+from rolecall.settings import LAB_MARK, SettingsError
+
+GOOD = {
+    "ISSUER": "https://auth.example.org",
+    "DATABASE_URL": "sqlite:///x.db",
+    "REDIS_URL": "redis://localhost",
+    "SECRET_KEY": "x" * 32,
+    "DATA_KEY": Fernet.generate_key().decode(),
+}
+
+
+def test_the_clock_can_be_turned_and_turned_back() -> None:
+    before = clock.now()
+    clock.set_offset(3600)
+    assert clock.now() - before >= 3600
+    assert clock.offset() == 3600
+
+
+def test_all_faults_of_the_settings_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        AuthSettings.from_environ({"ISSUER": "ftp://x", "SECRET_KEY": "short", "CODE_LIFETIME": "-1"})
+    text = str(caught.value)
+    for expected in ("ISSUER", "DATABASE_URL is not set", "REDIS_URL", "SECRET_KEY is shorter", "CODE_LIFETIME"):
+        assert expected in text
+    assert "\n" not in text
+
+
+PRODUCTION_FAULTS = {
+    "http issuer": ({"ISSUER": "http://auth.example.org"}, "https"),
+    "short secret": ({"SECRET_KEY": "x" * 31}, "shorter"),
+    "the lab's secret": ({"SECRET_KEY": LAB_MARK + "x" * 32}, "published"),
+    "no Fernet key": ({"DATA_KEY": "x" * 44}, "Fernet"),
+    "idle longer than all": ({"REFRESH_IDLE_LIFETIME": "99999999"}, "longer"),
+    "empty secret": ({"SECRET_KEY": " "}, "not set"),
+}
+
+
+@pytest.mark.parametrize(("changes", "says"), PRODUCTION_FAULTS.values(), ids=PRODUCTION_FAULTS.keys())
+def test_production_refuses_weak_settings(changes: dict[str, str], says: str) -> None:
+    AuthSettings.from_environ(GOOD)
+    with pytest.raises(SettingsError, match=says):
+        AuthSettings.from_environ({**GOOD, **changes})
+
+
+def test_no_secret_has_a_default() -> None:
+    from rolecall.settings import declared
+
+    for settings in (AuthSettings, ClientSettings):
+        for field in declared(settings):
+            if field.metadata["secret"]:
+                assert field.default is field.default_factory, field.name  # both are MISSING
+
+
+def test_a_check_refuses_and_is_seen_only_when_watched() -> None:
+    check = checks.Check("test.check", "RFC 6749 section 5.2", "invalid_request", "No.")
+    notebook = events.Notebook()
+    with events.watching(notebook):
+        check(True, expected="a", actual="a")
+        with pytest.raises(OAuthError) as caught:
+            check(False, expected="a", actual="b")
+    assert caught.value.error == "invalid_request"
+    assert [note["passed"] for note in notebook.notes] == [True, False]
+    check.note(True)
+    assert len(notebook.notes) == 2
+
+
+def test_a_check_has_one_name() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        checks.define("token.code", "x", "invalid_grant", "x")
+
+
+def test_error_descriptions_keep_to_their_characters() -> None:
+    """RFC 6749 section 5.2: %x20-21 / %x23-5B / %x5D-7E."""
+    for bad in ('a "quote"', "a\\b", "é", "a\nb"):
+        with pytest.raises(ValueError, match="error_description"):
+            OAuthError("invalid_request", bad)
+    assert challenge("Bearer", realm='a"b') == 'Bearer realm="a\\"b"'
+
+
+def test_an_entry_is_taken_once_by_32(redis_url: str) -> None:
+    store = storage.Store(storage.connect(redis_url), "test", keep=60)
+    store.put("kind", "name", {"a": 1}, 60)
+    results: list[object] = []
+    barrier = threading.Barrier(32)
+
+    def take() -> None:
+        barrier.wait()
+        results.append(store.take("kind", "name"))
+
+    threads = [threading.Thread(target=take) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([result for result in results if result]) == 1
+
+
+def test_entries_end_on_the_clock_and_names_are_hashed(redis_url: str) -> None:
+    store = storage.Store(storage.connect(redis_url), "test", keep=60)
+    store.put("kind", "the-secret-name", {"a": 1}, 60)
+    assert b"the-secret-name" not in b"".join(store.client.keys("*"))
+    assert 60 < store.client.ttl(store.key("kind", "the-secret-name")) <= 120
+    clock.set_offset(61)
+    assert store.get("kind", "the-secret-name") is None
+    assert store.take("kind", "the-secret-name") is None
+    clock.set_offset(0)
+
+
+def test_sealed_values_cannot_be_read_and_a_lost_key_reads_as_gone(redis_url: str) -> None:
+    def cipher() -> MultiFernet:
+        return MultiFernet([Fernet(Fernet.generate_key())])
+
+    store = storage.Store(storage.connect(redis_url), "test", keep=60, cipher=cipher())
+    store.put("kind", "name", {"token": "secret-value"}, 60)
+    assert b"secret-value" not in store.client.get(store.key("kind", "name"))
+    assert storage.Store(store.client, "test", keep=60, cipher=cipher()).get("kind", "name") is None
+
+
+def test_an_evicting_redis_is_refused(own_redis: RedisServer) -> None:
+    client = storage.connect(own_redis.url)
+    storage.require_noeviction(client)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(storage.StorageError, match="noeviction"):
+        storage.require_noeviction(client)
+    own_redis.stop()
+    with pytest.raises(storage.StorageError, match="start it"):
+        storage.require_noeviction(client)
+    with pytest.raises(redis.RedisError):
+        client.ping()
+    own_redis.start()
+    assert client.ping()
+
+
+@contextmanager
+def a_server(answer: bytes) -> Iterator[str]:
+    """Answers every connection with the same bytes, then closes it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+BAD_ANSWERS = {
+    "not HTTP": b"hello\r\n\r\n",
+    "nothing": b"",
+    "too large": b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3000000,
+    "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+}
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
+def test_the_http_client_survives_bad_answers(answer: bytes) -> None:
+    with a_server(answer) as url, pytest.raises(Unreachable):
+        HttpClient().send("POST", url, form={"a": "b"})
+
+
+def test_the_http_client_gives_up_in_time_and_follows_no_redirect() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unreachable, match="too long"):
+            HttpClient(read=0.05).send("GET", url)
+    with pytest.raises(Unreachable):
+        HttpClient().send("GET", url)
+    with a_server(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n") as url:
+        assert HttpClient().send("GET", url).status == 302
+
+
+def test_what_is_sent_is_noted_with_its_failure(tmp_path: Path) -> None:
+    notebook = events.Notebook()
+    with events.watching(notebook), pytest.raises(Unreachable):
+        HttpClient(connect=0.2).send("GET", "http://127.0.0.1:9/")
+    assert notebook.notes[0]["kind"] == "sent"
+    assert notebook.notes[0]["answer"] is None
+    assert "traceparent" in notebook.notes[0]["headers"]
+
+
+def test_talkative_loggers_are_held_at_info(capsys: pytest.CaptureFixture[str]) -> None:
+    """Below INFO, Authlib prints whole tokens."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logs.configure("test", "DEBUG")
+        logging.getLogger("authlib.oauth2.rfc6749").debug("Issue token %r", "secret-token")
+        logging.getLogger("urllib3.connectionpool").debug("secret-url")
+        logging.getLogger("rolecall").debug("seen")
+        out = capsys.readouterr().out
+        assert "secret" not in out
+        assert '"message": "seen"' in out
+    finally:
+        root.handlers[:], root.level = before
