@@ -209,10 +209,10 @@ def stopping(server: Server, path: str) -> str:
 
 def killed(server: Server) -> str:
     """SIGKILL for the worker that answered last: seconds until requests are answered again."""
-    pid = int(re.findall(rb'"pid": ?(\d+)', server.get("/json", 10) or b"")[0])
-    if pid == server.process.pid:
-        return "no (one process)"
-    os.kill(pid, signal.SIGKILL)
+    found = re.search(rb'"pid": ?(\d+)', server.get("/json", 10) or b"")
+    if found is None or int(found[1]) == server.process.pid:
+        return "no (one process)" if found else "did not answer"
+    os.kill(int(found[1]), signal.SIGKILL)
     begin = time.monotonic()
     while server.get("/json", 1) is None:
         if time.monotonic() - begin > 8:
@@ -263,7 +263,7 @@ def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
                 load(server, 1, os.devnull, "/json")  # warm
                 routes = ((os.devnull, "/json"), (post.name, "/form"))
                 results[name].append([value for one in routes for value in load(server, seconds, *one)])
-    rows = []
+    speed, behaviour, bounds = [], [], []
     for name, own in results.items():
         row = [name]
         for n in (0, 6):
@@ -272,10 +272,9 @@ def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
             ratio = statistics.median(one[n] / reference[n] for one, reference in pairs)
             row += [f"**{ratio:.2f}**", f"{rate:,.0f}", f"{cost:.0f}", f"{p50:.1f} / {p99:.1f}"]
         failed, pss = sum(one[4] + one[10] for one in own), statistics.median(one[11] for one in own)
-        rows.append([*row, f"{failed:.0f}", f"{pss:.0f}"])
+        speed.append([*row, f"{failed:.0f}", f"{pss:.0f}"])
     one = "ratio|req/s|CPU us|p50 / p99 ms"
-    table(f"server|GET {one}|POST {one}|failed|PSS MiB", rows)
-    rows, bounds = [], []
+    table(f"server|GET {one}|POST {one}|failed|PSS MiB", speed)
     for name in results:
         with Server(CANDIDATES[name]) as server:
             bounds.append([name, *limits(server)])
@@ -287,10 +286,10 @@ def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
         for sent in (b"", b"GET /json HT"):
             with Server(CANDIDATES[name]) as server:
                 row.append(beside(server, SILENT, sent)[1])
-        rows.append(row)
+        behaviour.append(row)
     asked = f"of {STREAMS} streams fed|answered beside them|worker killed: recovers|SIGTERM in a 1 s request"
     asked += f"|SIGTERM with a stream open|answered beside {SILENT} idle|beside {SILENT} half-sent"
-    table(f"server|keep-alive|{asked}", rows)
+    table(f"server|keep-alive|{asked}", behaviour)
     table("server|request line|header|1,000 headers|bad line|two lengths|length and chunked|chunked", bounds)
 
 

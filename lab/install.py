@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,8 +30,7 @@ def make_venv() -> None:
 
 def install(lock: str) -> None:
     """Install what a lock names, into the environment that runs this."""
-    names = [line for line in (ROOT / lock).read_text().splitlines() if "==" in line and line[0].isalnum()]
-    say("Packages", f"installing {len(names)} from {lock} ...")
+    say("Packages", f"installing what {lock} names ...")
     began = time.monotonic()
     # whatever pip is told elsewhere, it shall install here
     environ = {name: value for name, value in os.environ.items() if name not in {"PIP_TARGET", "PIP_PREFIX"}}
@@ -44,19 +44,20 @@ def install(lock: str) -> None:
         ) as pip,
     ):
         assert pip.stdout is not None
-        seen = 0
         for line in pip.stdout:
             log.write(line)
-            if line.startswith(("Collecting", "Requirement already")):
-                seen += 1
-                passing(f"{seen} of {len(names)}")
-            elif line.startswith("Installing"):
-                passing("unpacking them")
+            if line.startswith("Installing"):
+                passing("unpacking")
+            elif package := re.match(r"(?:Collecting|Requirement already satisfied:) (\S+)", line):
+                passing(package[1])
         passing("")
     if pip.returncode:
         told = LOG.read_text()
         reasons = [line.removeprefix("ERROR: ") for line in told.splitlines() if line.startswith("ERROR: ")]
-        fail(f"the packages could not be installed: {reasons[-1] if reasons else last_line(told)} [{LOG}]")
+        reason = reasons[-1] if reasons else last_line(told)
+        if "Retrying" in told or "onnection" in told:
+            reason = "the package index does not answer"
+        fail(f"the packages could not be installed: {reason} [{LOG}]")
     say("", f"done in {time.monotonic() - began:.0f} s")
 
 

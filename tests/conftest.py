@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from rolecall import clock
+from stack import Stack, running_stack
 
 
 def redis_binary() -> str:
@@ -86,6 +87,13 @@ def own_redis() -> Iterator[RedisServer]:
         server.start()
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole of it, started once for all tests that need it."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -62,6 +62,10 @@ def _define(
     return Parameter(name, grammar, max_length, frozenset(endpoints.split()), clause, error)
 
 
+GUARD = checks.define(
+    "parameters", "RFC 6749 sections 3.1 and 3.2", "invalid_request", "A parameter is repeated or malformed."
+)
+
 PARAMETERS: Final = (
     _define("response_type", _WORDS, 100, "authorize", "RFC 6749 appendix A.3"),
     _define("client_id", _VSCHAR, 100, "authorize token revoke", "RFC 6749 appendix A.1"),
@@ -103,9 +107,12 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
         values = [value for value in source.getlist(parameter.name) if value]
         if not values:
             continue
-        parameter.once(len(values) == 1, expected="once", actual=f"{len(values)} times")
+        if len(values) > 1:
+            parameter.once(False, expected="once", actual=f"{len(values)} times")
         value = values[0]
         if len(value) > parameter.max_length or not parameter.grammar.fullmatch(value):
             parameter.well_formed(False, expected=f"up to {parameter.max_length} characters", actual=len(value))
         found[parameter.name] = value
+    if only is None:
+        GUARD.note(True, expected="each once, of the right form and length", actual=", ".join(found))
     return found

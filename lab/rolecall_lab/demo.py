@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from rolecall.clock import monotonic
 from rolecall_lab.walker import Walker, connect
@@ -37,7 +36,6 @@ NAMES: Final = {
     "other": "somebody",
 }
 FLOWS: Final = ("authorization_code",)
-_INTERESTING: Final = ("location", "www-authenticate", "content-type")
 
 
 def main() -> int:
@@ -92,46 +90,52 @@ def step_of(event: dict[str, Any]) -> int:
 def _lines(event: dict[str, Any]) -> list[str]:
     """A message and its answer, as they were but for what is secret."""
     arrow = "──▶" if event["channel"] == "back" else "╌╌▶"
-    lines = [
-        "",
-        f"  {NAMES[event['from']]} {arrow} {NAMES[event['to']]}   "
-        f"({event['channel']} channel, {event['milliseconds']:.1f} ms)",
-        f"  {event['method']} {event['path']}{_query(event['query'])}",
-    ]
-    authorization = event["request_headers"].get("authorization")
-    if authorization:
-        lines.append(f"  Authorization: {_short(authorization)}")
-    lines += [f"    {name}={_short(value)}" for name, value in event["form"].items()]
+    title = f"{NAMES[event['from']]} {arrow} {NAMES[event['to']]}"
+    lines = ["", f"  {_bold(title)}   {event['channel']} channel, {event['milliseconds']:.1f} ms"]
+    lines.append(f"  {event['method']} {event['path']}")
+    lines += _pairs("?", event["query"])
+    if authorization := event["request_headers"].get("authorization"):
+        lines.append(f"    Authorization: {_authorization(authorization)}")
+    lines += _pairs(" ", event["form"])
     lines.append(f"  {_colour(event['status'])}")
-    lines += [
-        f"    {name}: {_short(value)}"
-        for name, value in event["response_headers"].items()
-        if name in _INTERESTING and not (name == "content-type" and event["body"] is None)
-    ]
+    if location := event["response_headers"].get("location"):
+        lines.append(f"    Location: {_short(location.get('url') if isinstance(location, dict) else location)}")
+        lines += _pairs("  ?", location.get("parameters", {}) if isinstance(location, dict) else {})
+    if challenge := event["response_headers"].get("www-authenticate"):
+        lines.append(f"    WWW-Authenticate: {_short(challenge)}")
     if isinstance(event["body"], dict):
         lines += [f"    {name}: {_short(value)}" for name, value in event["body"].items()]
     lines += [
-        f"    {'✓' if check['passed'] else '✕'} {check['name']}  ({check['clause']})" for check in event["checks"]
+        f"    {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}"
+        for check in {each["name"]: each for each in event["checks"]}.values()
     ]
     return lines
 
 
+def _pairs(mark: str, values: dict[str, Any]) -> list[str]:
+    return [f"    {mark}{name} = {_short(value)}" for name, value in values.items() if name != "csrf_token"]
+
+
+def _authorization(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _short(value)
+    shown = {name: each for name, each in value.items() if name not in {"scheme", "hash"}}
+    return " ".join([str(value.get("scheme", "")).capitalize(), *(_short(each) for each in shown.values())])
+
+
 def _short(value: Any) -> str:
     """A recorded value in one line of 100 characters at most."""
-    if isinstance(value, dict) and "shown" in value:
-        return str(value["shown"])
     if isinstance(value, dict):
-        return " ".join(f"{name}={_short(each)}" for name, each in value.items() if name != "hash")[:100]
+        if value.get("hidden"):
+            return "(hidden)"
+        for plain in ("shown", "value"):
+            if plain in value:
+                return _short(value[plain])
+        return ", ".join(f"{name} {_short(each)}" for name, each in value.items())[:100]
     if isinstance(value, list):
-        return f"{len(value)} of them, the first: {_short(value[0])}"[:100] if value else "none"
+        return f"{len(value)}, the first: {_short(value[0])}"[:100] if value else "none"
     text = str(value)
     return text if len(text) <= 100 else f"{text[:97]}…"
-
-
-def _query(query: dict[str, Any]) -> str:
-    if not query:
-        return ""
-    return "?" + urlencode({name: _short(value) for name, value in query.items()}, safe="…:/")
 
 
 def _of_newest_flow(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -141,7 +145,7 @@ def _of_newest_flow(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         event
         for event in events
         if not event.get("shadowed")
-        and not event["path"].startswith("/static")
+        and not event["path"].startswith(("/static", "/.well-known"))
         and (event["flow"] == ids[-1] or event["path"] in {"/", "/introspect", "/invoices", "/jwks"})
     ]
 

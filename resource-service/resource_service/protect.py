@@ -81,6 +81,7 @@ def _validator() -> Validator:
     name = request.environ.get("rolecall.validator") or _settings().validator
     if name not in validators:
         VALIDATOR(False, expected="jwt or introspection", actual="another")
+    request.environ["rolecall.validator"] = name
     return validators[name]
 
 

@@ -1,0 +1,106 @@
+"""The three services as `make run` starts them, on free ports and in a folder of the test run's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rolecall_lab.environment import inherited
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Addresses and process ids of what runs."""
+
+    folder: Path
+    client: str
+    auth: str
+    api: str
+    redis_url: str
+    pids: dict[str, int]
+
+    def get(self, url: str, **headers: str) -> tuple[int, dict[str, Any]]:
+        return self.call("GET", url, None, **headers)
+
+    def call(self, method: str, url: str, body: bytes | None, **headers: str) -> tuple[int, dict[str, Any]]:
+        """One request; gives the status and the JSON object of the answer."""
+        request = urllib.request.Request(
+            url, body, {name.replace("_", "-"): value for name, value in headers.items()}, method=method
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=10) as answer:
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read()
+                return error.code, json.loads(text) if text.startswith(b"{") else {}
+
+    def events(self) -> list[dict[str, Any]]:
+        _, answer = self.get(f"{self.client}/_lab/events")
+        events: list[dict[str, Any]] = answer["events"]
+        return events
+
+
+@contextmanager
+def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
+    """Start it, wait until it is ready, stop it; on failure say what it printed."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "rolecall_lab.run"],
+        env={
+            **inherited(os.environ),
+            "ROLECALL_DIR": str(folder),
+            **dict.fromkeys(("CLIENT_PORT", "AUTH_PORT", "RESOURCE_PORT"), "0"),
+            "REDIS_URL": "",
+            **environ,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert started.stdout is not None
+    said = []
+    try:
+        for line in started.stdout:
+            said.append(line)
+            if line.startswith("Open"):
+                break
+        else:
+            raise RuntimeError("the stack did not start: " + "".join(said))
+        notice = json.loads((folder / "running.json").read_text())
+        services = notice["services"]
+        yield Stack(
+            folder,
+            services["client-webapp"]["url"],
+            services["auth-service"]["url"],
+            services["resource-service"]["url"],
+            notice["redis_url"],
+            {name: service["pid"] for name, service in services.items()},
+        )
+    finally:
+        started.send_signal(signal.SIGTERM)
+        try:
+            started.wait(20)
+        except subprocess.TimeoutExpired:
+            started.kill()
+        started.stdout.close()
+
+
+def wait_until(true: Any, seconds: float = 10.0) -> None:
+    """Poll until `true()` holds."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise AssertionError("it did not come true in time")
+        time.sleep(0.02)
