@@ -8,7 +8,7 @@ LOCKS := run lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench lock screenshots clean distclean
+.PHONY: help run demo test check bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +17,7 @@ run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, A
 	@$(PY) -m rolecall_lab.run
 
 demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=)
-	@$(PY) -m rolecall_lab.demo $(FLOW)
+	@FLOW="$(FLOW)" $(PY) -m rolecall_lab.demo
 
 test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)
 	@$(PY) -m pytest $(ARGS)
@@ -33,6 +33,9 @@ bench: .venv/dev.stamp ## measure
 
 screenshots: .venv/dev.stamp ## take a picture of every page
 	@$(PY) tests/browser/screenshots.py
+
+docs: .venv/lab.stamp ## write the parts of the README that are made from the code
+	@$(PY) -m rolecall_lab.docs
 
 lock: ## renew the locks in requirements/ (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }

@@ -26,7 +26,7 @@ _FORM: Final = ("GET", "POST")
 ROUTES: Final = (
     Route("home", "/", _GET, home, "page", "none: where a person begins"),
     Route("authorize", "/authorize", _FORM, authorize, "page", "RFC 6749 section 3.1", "authorization_endpoint", False),
-    Route("sign-in", "/sign-in", _FORM, sign_in, "page", "RFC 6749 section 3.1"),
+    Route("sign-in", "/sign-in", _FORM, sign_in, "page", "RFC 6749 section 3.1", None, False),
     Route("sign-up", "/sign-up", _FORM, sign_up, "page", "none: an account of one's own"),
     Route("consent", "/consent", _FORM, consent, "page", "RFC 6749 section 4.1.1"),
     Route("apps", "/apps", _GET, apps, "page", "none: what apps may do"),

@@ -98,8 +98,8 @@ def compose(
         "RESOURCE_SERVICE_PUBLIC_URL": public[RESOURCE],
         "RESOURCE_SERVICE_BACKCHANNEL_URL": inside[AUTH],
         "RESOURCE_SERVICE_RESOURCE_ID": "invoices-api",
-        # a constant and no address: it stays the same wherever the service listens
-        "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": RESOURCE.url("localhost", RESOURCE.port),
+        # one constant for all who ask, through whichever address; clients compare it with the public one (RFC 9728 3.3)
+        "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": public[RESOURCE],
         "RESOURCE_SERVICE_DATABASE_URL": f"sqlite:///{data}/resource-service.db",
         "CLIENT_WEBAPP_PUBLIC_URL": public[CLIENT],
         "CLIENT_WEBAPP_BACKCHANNEL_URL": inside[AUTH],

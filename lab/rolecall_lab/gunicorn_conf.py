@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+# gunicorn's own lines go through the service's handler, which writes JSON
+logconfig_dict: dict[str, Any] = {
+    "root": {"level": "INFO", "handlers": []},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+}
+
 
 def post_worker_init(worker: Any) -> None:
     """Follow the lab's clock before the first request comes; threads do not survive a fork, so not earlier."""

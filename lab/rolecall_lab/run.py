@@ -143,6 +143,7 @@ def locked(folder: Path) -> Iterator[Path]:
         for name in ("run", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         file = notice.open("a+", encoding="utf-8")
+        notice.chmod(0o600)  # REDIS_URL may hold a password
     except OSError as error:
         text = f"the folder {folder} cannot be written ({error.strerror}); ROLECALL_DIR names another one"
         raise Fault(text) from error

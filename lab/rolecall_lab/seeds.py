@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
@@ -198,6 +199,9 @@ def apply(seeds: Seeds, auth: Database, resource: Database) -> None:
         for entry in seeds.resources:
             values = {**entry, "secret_hash": digest(entry["secret"])}
             values.pop("secret")
+            # the lab may have moved to other addresses
+            moved = (Resource.resource_id == entry["resource_id"]) & (Resource.identifier != entry["identifier"])
+            session.execute(sa.delete(Resource).where(moved))
             session.merge(Resource(**values))
         for entry in seeds.clients:
             values = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], **entry}

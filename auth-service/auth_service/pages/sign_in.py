@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import make_response, redirect, render_template, request, url_for
+from flask import current_app, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from auth_service.models.user import authenticate
@@ -19,6 +19,8 @@ def sign_in() -> ResponseReturnValue:
     request_waiting = waiting("sign-in")
     if state().sessions.current() is not None:
         return redirect(where_next(request_waiting), 303)
+    # looked at here and not before: a form from before the sign-in in another tab only has to go on
+    current_app.extensions["csrf"].protect()
     if request.method == "GET":
         return _form(request_waiting, "", None)
     username, password = request.form.get("username", "")[:200], request.form.get("password", "")[:1000]

@@ -1,0 +1,280 @@
+"""Three real services, a real Redis, HTTP between them: the flow and the lab's seams as a user has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.parse
+
+import pytest
+
+from rolecall_lab.environment import inherited
+from rolecall_lab.walker import Page, Walker, connect
+from stack import Stack, running_stack, wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def connected(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> tuple[Walker, Page]:
+    walker = Walker()
+    return walker, connect(walker, stack.client, who, password)
+
+
+def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
+    return walker.follow(walker.submit(page, f"{stack.client}{path}"))
+
+
+def statuses(page: Page) -> list[str]:
+    return re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:answered|refused)', page.text)
+
+
+def test_alice_sees_her_invoices_and_bob_his(stack: Stack) -> None:
+    _, alice = connected(stack)
+    _, bob = connected(stack, "bob", "builder-lab")
+    assert "12 invoices" in alice.text
+    assert "Wonderland Tea House" in alice.text
+    assert "12 invoices" in bob.text
+    assert "Wonderland" not in bob.text
+
+
+def test_both_ways_of_checking_say_what_they_did(stack: Stack) -> None:
+    walker, _ = connected(stack)
+    page = walker.open(f"{stack.client}/invoices?check=both")
+    assert statuses(page) == ["200", "200"]
+    assert "token.active" in page.text
+    assert "token.signature" in page.text
+    assert "/introspect</code>" in page.text
+
+
+def test_a_revoked_token_is_noticed_by_asking_and_not_by_the_signature(stack: Stack) -> None:
+    walker, page = connected(stack)
+    page = press(walker, page, stack, "/revoke")
+    assert statuses(page) == ["401", "200"]
+    assert "See the difference" in page.text
+    page = press(walker, page, stack, "/refresh")
+    assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
+
+
+def test_disconnecting_ends_everything_on_both_sides(stack: Stack) -> None:
+    walker, page = connected(stack)
+    page = press(walker, page, stack, "/disconnect")
+    assert "Tally is disconnected" in page.text
+    assert walker.open(f"{stack.client}/invoices").status == 403
+
+
+def test_taking_it_back_at_the_authorization_server_ends_the_refresh_too(stack: Stack) -> None:
+    walker, page = connected(stack, "bob", "builder-lab")
+    apps = walker.open(f"{stack.auth}/apps")
+    assert "Tally" in apps.text
+    walker.submit(apps, f"{stack.auth}/apps/disconnect", client_id="tally")
+    assert statuses(walker.open(f"{stack.client}/invoices")) == ["401"]
+    page = press(walker, walker.open(f"{stack.client}/invoices"), stack, "/refresh")
+    assert "no longer good" in page.text
+
+
+def test_denying_ends_on_a_page_that_says_so(stack: Stack) -> None:
+    walker = Walker()
+    page = walker.follow(walker.submit(walker.open(f"{stack.client}/"), f"{stack.client}/connect"))
+    page = walker.follow(
+        walker.submit(page, page.url.replace("/sign-in", "/sign-up"), username="dinah", password="a cat of my own")
+    )
+    assert "Tally asks for access" in page.text
+    page = walker.follow(walker.submit(page, decision="deny"))
+    assert "You did not allow it" in page.text
+    page = walker.follow(walker.submit(walker.open(f"{stack.client}/"), f"{stack.client}/connect"))
+    page = walker.follow(walker.submit(page, decision="allow"))
+    assert "no invoice of yours yet" in page.text
+
+
+def test_the_clock_turns_in_every_worker_of_every_service(stack: Stack) -> None:
+    walker, page = connected(stack)
+    try:
+        status, answer = stack.call("PUT", f"{stack.api}/_lab/clock", b'{"advance": 301}')
+        assert status == 200
+        assert answer["workers"] == 6
+        for service in (stack.client, stack.auth, stack.api):
+            for _ in range(6):
+                assert stack.get(f"{service}/_lab/clock")[1]["offset"] == 301
+        for _ in range(4):
+            assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["401", "401"]
+        assert "expired" in walker.open(f"{stack.client}/invoices").text
+        page = press(walker, page, stack, "/refresh")
+        assert "Wonderland" in page.text
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 61}')
+        page = walker.follow(walker.submit(walker.open(f"{stack.client}/invoices"), f"{stack.client}/disconnect"))
+        held = walker.submit(walker.open(f"{stack.client}/"), f"{stack.client}/connect")
+        while held.location is not None and not held.location.startswith(f"{stack.client}/callback"):
+            held = walker.open(held.location)
+            if 'id="consent-allow"' in held.text:
+                held = walker.submit(held, decision="allow")
+        assert held.location is not None
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 61}')
+        assert "no longer good" in walker.open(held.location).text, "an expired code"
+    finally:
+        stack.call("DELETE", f"{stack.client}/_lab/clock", None)
+
+
+def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
+    connected(stack)
+    callback = [event for event in stack.events() if event["path"] == "/callback" and event["direction"] == "received"]
+    flow = callback[-1]["flow"]
+
+    def paths() -> set[str]:
+        return {each["path"] for each in stack.get(f"{stack.api}/_lab/events?flow={flow}")[1]["events"]}
+
+    wait_until(lambda: paths() >= {"/token", "/invoices", "/introspect"})
+    events = stack.get(f"{stack.api}/_lab/events?flow={flow}")[1]["events"]
+    received = [(event["to"], event["path"]) for event in events if event["direction"] == "received"]
+    for expected in (
+        ("authorization_server", "/authorize"),
+        ("client", "/callback"),
+        ("authorization_server", "/token"),
+        ("resource_server", "/invoices"),
+        ("authorization_server", "/introspect"),
+    ):
+        assert expected in received
+    names = {check["name"] for event in events for check in event["checks"]}
+    assert {"token.code_verifier", "token.code_once", "token.active", "client.iss"} <= names
+    assert all(event["schema"] == 1 for event in events)
+    text = json.dumps(events)
+    assert "wonderland-lab" not in text
+    assert "lab-only" not in text
+    assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+\.", text), "a whole token was recorded"
+
+
+def test_no_secret_is_in_any_log(stack: Stack) -> None:
+    connected(stack)
+    text = "".join(path.read_text() for path in (stack.folder / "logs").glob("*.log"))
+    assert '"message": "request"' in text
+    for secret in ("wonderland-lab", "lab-only-", "code=", "code_verifier", "interaction="):
+        assert secret not in text
+    assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+", text)
+
+
+def test_requests_of_one_flow_share_a_trace_across_services(stack: Stack) -> None:
+    connected(stack)
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    stack.get(f"{stack.api}/invoices", traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    wait_until(lambda: trace in (stack.folder / "logs" / "resource-service.log").read_text())
+
+
+def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack) -> None:
+    """The flow is found by what the protocol carries, never by an added parameter."""
+    walker = Walker()
+    query = urllib.parse.urlencode(
+        {
+            "response_type": "code",
+            "client_id": "tally-desktop",
+            "redirect_uri": "http://127.0.0.1:9/callback",
+            "scope": "invoices:read",
+            "state": "a-state-of-curl-1234",
+            "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+            "code_challenge_method": "S256",
+        }
+    )
+    page = walker.follow(walker.open(f"{stack.auth}/authorize?{query}"))
+    page = walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
+    page = walker.submit(page, decision="allow")
+    assert page.location is not None
+    page = walker.open(page.location)
+    assert page.location is not None
+    code = urllib.parse.parse_qs(urllib.parse.urlsplit(page.location).query)["code"][0]
+    form = urllib.parse.urlencode(
+        {
+            "grant_type": "authorization_code",
+            "client_id": "tally-desktop",
+            "code": code,
+            "redirect_uri": "http://127.0.0.1:9/callback",
+            "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+        }
+    )
+    status, tokens = stack.call("POST", f"{stack.auth}/token", form.encode())
+    assert status == 200
+    status, answer = stack.get(f"{stack.api}/invoices", Authorization=f"Bearer {tokens['access_token']}")
+    assert status == 200
+    assert len(answer["invoices"]) == 12
+
+    def flows() -> set[str]:
+        paths = {"/token", "/invoices"}
+        events = [event for event in stack.events() if event["query"].get("state") or event["path"] in paths]
+        mine = [event["flow"] for event in events if "a-state-of-curl-1234" in json.dumps(event)]
+        return {event["path"] for event in events if event["flow"] in mine}
+
+    wait_until(lambda: flows() >= {"/authorize", "/token", "/invoices"})
+
+
+def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "rolecall_lab.demo"],
+        env={**inherited(os.environ), "ROLECALL_DIR": str(stack.folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    for number in range(1, 6):
+        assert re.search(rf"^{number}  The ", said.stdout, re.MULTILINE)
+    for words in ("POST /token", "code_verifier", "POST /introspect", "GET /invoices", "token.active"):
+        assert words in said.stdout
+    assert "wonderland-lab" not in said.stdout
+
+
+def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "rolecall_lab.demo"],
+        env={**inherited(os.environ), "ROLECALL_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 1
+    assert said.stderr.strip() == "rolecall: the lab does not run; start it with `make run` in another terminal"
+
+
+def test_a_killed_worker_is_replaced_and_the_person_goes_on(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import psutil
+
+    with running_stack(tmp_path_factory.mktemp("killed")) as stack:
+        walker, _ = connected(stack)
+        for name in ("client-webapp", "auth-service", "resource-service"):
+            for worker in psutil.Process(stack.pids[name]).children():
+                os.kill(worker.pid, signal.SIGKILL)
+        wait_until(lambda: all(ready(stack, url) for url in (stack.client, stack.auth, stack.api)))
+        assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
+
+
+def test_a_stopped_authorization_server_is_explained_and_signed_tokens_go_on(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with running_stack(tmp_path_factory.mktemp("stopped")) as stack:
+        walker, page = connected(stack)
+        walker.open(f"{stack.client}/invoices?check=jwt")
+        walker.open(f"{stack.client}/invoices?check=jwt")
+        os.kill(stack.pids["auth-service"], signal.SIGSTOP)
+        import psutil
+
+        workers = psutil.Process(stack.pids["auth-service"]).children()
+        for worker in workers:
+            worker.suspend()
+        try:
+            assert statuses(walker.open(f"{stack.client}/invoices?check=introspection")) == ["503"]
+            refused = press(walker, page, stack, "/refresh")
+            assert refused.status == 503
+            assert "authorization server does not answer" in refused.text
+        finally:
+            for worker in workers:
+                worker.resume()
+            os.kill(stack.pids["auth-service"], signal.SIGCONT)
+        assert statuses(walker.open(f"{stack.client}/invoices?check=introspection")) == ["200"]
+
+
+def ready(stack: Stack, url: str) -> bool:
+    try:
+        return stack.get(f"{url}/readyz")[0] == 200
+    except OSError:
+        return False

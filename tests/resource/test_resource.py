@@ -1,0 +1,342 @@
+"""The Invoices API: owners kept apart, scopes, bearer tokens both ways, keys, the challenge (RFC 6750, 9068, 9728)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc.jwk import OctKey
+
+from resource_service.validators import local_jwt
+from resource_support import API, EC2, ISSUER, RSA, Api, claims, jwk, token
+from rolecall import clock, events
+
+METADATA = f'resource_metadata="{API}/.well-known/oauth-protected-resource"'
+
+
+def test_an_owner_sees_only_their_own(api: Api) -> None:
+    listed = api.get(token=token()).json["invoices"]
+    assert [invoice["id"] for invoice in listed] == ["i2", "i1"], "the newest first"
+    assert "owner_sub" not in listed[0]
+    assert api.get("/invoices/i1", token()).json["number"] == "I1"
+    foreign, unknown = api.get("/invoices/i3", token()), api.get("/invoices/nope", token())
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.json == unknown.json
+    assert api.call("POST", "/invoices/i3/payment", token()).status_code == 404
+    assert api.get("/invoices/i3", token(sub="bob")).json["state"] == "open"
+    assert api.get(token=token(sub="nobody")).json == {"invoices": []}
+
+
+def test_profile(api: Api) -> None:
+    assert api.get("/profile", token()).json == {"sub": "alice", "name": "Alice Liddell", "email": None}
+    assert api.get("/profile", token(sub="carol")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("GET", "/invoices", "invoices:read"),
+        ("GET", "/invoices/i1", "invoices:read"),
+        ("POST", "/invoices/i1/payment", "invoices:pay"),
+        ("GET", "/profile", "profile"),
+    ],
+)
+def test_each_view_wants_its_scope(api: Api, method: str, path: str, scope: str) -> None:
+    """RFC 6750 section 3.1: 403 insufficient_scope, with the scope that is needed."""
+    others = " ".join({"invoices:read", "invoices:pay", "profile"} - {scope})
+    response = api.call(method, path, token(scope=others))
+    assert response.status_code == 403
+    challenge = response.headers["WWW-Authenticate"]
+    assert 'error="insufficient_scope"' in challenge
+    assert f'scope="{scope}"' in challenge
+    assert METADATA in challenge
+    assert api.call(method, path, token(scope=scope)).status_code in {200, 201}
+    assert api.call(method, path, token(scope="-")).status_code == 403
+
+
+def test_an_invoice_is_paid_once_by_32(api: Api) -> None:
+    barrier = threading.Barrier(32)
+
+    def pay(_: int) -> int:
+        barrier.wait()
+        return api.call("POST", "/invoices/i1/payment", token()).status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        statuses = list(pool.map(pay, range(32)))
+    assert sorted(statuses) == [201] + [409] * 31
+    assert api.get("/invoices/i1", token()).json["state"] == "paid"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearerx y"}])
+def test_no_credentials_no_error_code(api: Api, headers: dict[str, str]) -> None:
+    """RFC 6750 section 3.1: SHOULD NOT include an error code."""
+    response = api.get(**headers)
+    assert response.status_code == 401
+    challenge = response.headers["WWW-Authenticate"]
+    assert challenge.startswith("Bearer ")
+    assert METADATA in challenge
+    assert "error" not in challenge
+
+
+def test_tokens_outside_the_header_are_ignored(api: Api) -> None:
+    """RFC 9700 section 4.3.2."""
+    assert api.get(f"/invoices?access_token={token()}").status_code == 401
+    response = api.app.test_client().post("/invoices/i1/payment", data={"access_token": token()})
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize("value", ["Bearer ", "Bearer a b", "Bearer é", "Bearer " + "x" * 8193, 'Bearer "', "Bearer ="])
+def test_a_malformed_header_is_invalid_request(api: Api, value: str) -> None:
+    response = api.get(Authorization=value)
+    assert response.status_code == 400
+    assert 'error="invalid_request"' in response.headers["WWW-Authenticate"]
+
+
+def test_two_headers_are_refused(api: Api) -> None:
+    headers = [("Authorization", f"Bearer {token()}"), ("Authorization", "Bearer x")]
+    assert api.app.test_client().get("/invoices", headers=headers).status_code == 400
+
+
+def broken(part: int, text: str) -> str:
+    parts = token().split(".")
+    parts[part] = text
+    return ".".join(parts)
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def without_end() -> bytes:
+    return json.dumps(claims()).replace('"exp": ', '"exp": 1e999, "x": ').encode()
+
+
+def signed_with_public_key_as_hmac() -> str:
+    pem = RSA.raw_value.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return token(OctKey.import_key(base64.b64encode(pem).decode()), {"alg": "HS256", "kid": "rsa"})
+
+
+DEFECTS: dict[str, Any] = {
+    "expired": lambda: token(exp=int(clock.now())),
+    "not good yet": lambda: token(nbf=int(clock.now()) + 60),
+    "from the future": lambda: token(iat=int(clock.now()) + 60),
+    "another issuer": lambda: token(iss="http://evil.test"),
+    "issuer with a slash": lambda: token(iss=ISSUER + "/"),
+    "another audience": lambda: token(aud="http://other.test"),
+    "audience a prefix": lambda: token(aud=API + "/x"),
+    "audience an object": lambda: token(aud={"a": API}),
+    "no audience": lambda: token(aud="-"),
+    "no subject": lambda: token(sub="-"),
+    "subject a number": lambda: token(sub=5),
+    "no jti": lambda: token(jti="-"),
+    "no client id": lambda: token(client_id="-"),
+    "no iat": lambda: token(iat="-"),
+    "no expiry": lambda: token(exp="-"),
+    "expiry as text": lambda: token(exp="9999999999"),
+    "expiry true": lambda: token(exp=True),
+    "expiry without end": lambda: token(
+        payload=json.dumps(claims()).replace('"exp": ', '"exp": 1e999, "x": ').encode()
+    ),
+    "scope a list": lambda: token(scope=["invoices:read"]),
+    "type JWT": lambda: token(header={"typ": "JWT"}),
+    "no type": lambda: token(header={"typ": "-"}),
+    "critical extension": lambda: broken(
+        0, encoded('{"alg":"ES256","typ":"at+jwt","kid":"ec","crit":["exp"],"exp":1}')
+    ),
+    "unknown key": lambda: token(header={"kid": "other"}),
+    "no key id": lambda: token(header={"kid": "-"}),
+    "key id a number": lambda: broken(0, encoded('{"alg":"ES256","typ":"at+jwt","kid":5}')),
+    "key of the other algorithm": lambda: token(header={"kid": "rsa"}),
+    "signed by another key": lambda: token(EC2),
+    "public key as HMAC secret": signed_with_public_key_as_hmac,
+    "signature cut": lambda: token()[:-4],
+    "signature empty": lambda: broken(2, ""),
+    "payload changed": lambda: broken(1, encoded(json.dumps(claims(sub="bob")))),
+    "payload no JSON": lambda: token(payload=b"hello"),
+    "payload a list": lambda: token(payload=b"[]"),
+    "header no JSON": lambda: broken(0, "aGVsbG8"),
+    "header a list": lambda: broken(0, "W10"),
+    "algorithm none": lambda: broken(0, encoded('{"alg":"none","typ":"at+jwt","kid":"ec"}')),
+    "one part": lambda: "abc",
+    "five parts": lambda: "a.b.c.d.e",
+    "deeply nested": lambda: broken(0, encoded("[" * 3000)),
+}
+
+
+@pytest.mark.parametrize("make", DEFECTS.values(), ids=DEFECTS.keys())
+def test_a_token_with_one_defect_is_refused(api: Api, make: Any) -> None:
+    """RFC 9068 section 4, RFC 8725."""
+    assert api.get(token=token()).status_code == 200
+    response = api.get(token=make())
+    assert response.status_code == 401, response.text
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
+    assert METADATA in response.headers["WWW-Authenticate"]
+    assert response.json["error"] == "invalid_token"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: token(RSA),
+        lambda: token(aud=["http://other.test", API]),
+        lambda: token(header={"typ": "application/AT+JWT"}),
+        lambda: token(exp=clock.now() + 1.5),
+        lambda: token(iat=int(clock.now()) + 4),
+    ],
+)
+def test_good_tokens_of_every_form_pass(api: Api, make: Any) -> None:
+    """RFC 9068 section 2.1: RS256 as well."""
+    assert api.get(token=make()).status_code == 200
+
+
+def test_a_verified_token_is_remembered_and_never_beyond_its_end(api: Api) -> None:
+    good = token()
+    api.get(token=good)
+    notebook = events.Notebook()
+    with events.watching(notebook):
+        assert api.get(token=good).status_code == 200
+    assert {"token.cache", "token.exp"} <= {note["name"] for note in notebook.notes if note["kind"] == "check"}
+    clock.set_offset(301)
+    assert api.get(token=good).status_code == 401
+
+
+def test_a_token_is_forgotten_with_its_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = token()
+    assert api.get(token=good).status_code == 200
+    api.server.keys = [jwk(RSA, "rsa", "RS256")]
+    now = time.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now + 301)
+    assert api.get(token=good).status_code == 401
+
+
+def test_the_cache_is_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_jwt, "MAX_VERIFIED", 3)
+    for number in range(10):
+        api.get(token=token(jti=str(number)))
+    assert len(api.app.extensions["resource_validators"]["jwt"]._verified) == 3
+
+
+def test_an_unknown_key_is_fetched_once_in_ten_seconds(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.get(token=token())
+    assert api.server.count("/jwks") == 1
+    for _ in range(5):
+        assert api.get(token=token(EC2, {"kid": "new"})).status_code == 401
+    assert api.server.count("/jwks") == 1
+    api.server.keys.append(jwk(EC2, "new", "ES256"))
+    now = time.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now + 11)
+    assert api.get(token=token(EC2, {"kid": "new"})).status_code == 200
+    assert api.server.count("/jwks") == 2
+
+
+def test_threads_that_need_the_same_keys_share_one_fetch(api: Api) -> None:
+    api.server.gate = threading.Event()
+    with ThreadPoolExecutor(16) as pool:
+        answers = [pool.submit(api.get, token=token()) for _ in range(16)]
+        time.sleep(0.05)
+        api.server.gate.set()
+        assert {answer.result().status_code for answer in answers} == {200}
+    assert api.server.count("/jwks") == 1
+
+
+def test_known_keys_outlive_the_authorization_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.get(token=token())
+    api.server.is_away = True
+    now = time.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now + 400)
+    assert api.get(token=token()).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["jwt", "introspection"])
+def test_an_authorization_server_that_is_away_is_503(api: Api, how: str) -> None:
+    api.server.is_away = True
+    response = api.get(token=token(), how=how)
+    assert response.status_code == 503
+    assert response.json["error"] == "temporarily_unavailable"
+    assert response.headers["Retry-After"]
+    assert "WWW-Authenticate" not in response.headers
+    if how == "jwt":
+        asked = len(api.server.asked)
+        assert api.get(token=token()).status_code == 503
+        assert len(api.server.asked) == asked, "those who come right after do not wait for their own time-out"
+
+
+def test_metadata_of_another_issuer_are_not_used(api: Api) -> None:
+    """RFC 8414 section 3.3."""
+    api.server.issuer = "http://evil.test"
+    assert api.get(token=token()).status_code == 503
+
+
+def test_introspection_asks_each_time_with_its_own_credentials(api: Api) -> None:
+    """RFC 7662 section 2.1; credentials form-urlencoded within Basic (RFC 6749 section 2.3.1)."""
+    api.server.introspection = {"active": True, **claims()}
+    for _ in range(2):
+        assert api.get(token="opaque-token", how="introspection").status_code == 200
+    assert api.server.count("/introspect") == 2
+    _, headers, form = api.server.sent[-1]
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"invoices-api:a+resource+secret"
+    assert form["token"] == "opaque-token"
+
+
+INACTIVE: dict[str, Any] = {
+    "inactive": {"active": False},
+    "active as text": {"active": "true", **claims()},
+    "active as number": {"active": 1, **claims()},
+    "nothing": {},
+    "active and no more": {"active": True},
+    "expired": {"active": True, **claims(exp=1)},
+    "another audience": {"active": True, **claims(aud="http://other.test")},
+    "another issuer": {"active": True, **claims(iss="http://evil.test")},
+}
+
+
+@pytest.mark.parametrize("answer", INACTIVE.values(), ids=INACTIVE.keys())
+def test_whatever_is_not_active_is_refused(api: Api, answer: Any) -> None:
+    """RFC 7662 section 2.2: `active` is a boolean."""
+    api.server.introspection = answer
+    assert api.get(token="x", how="introspection").status_code == 401
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, {"error": "invalid_client"}), (503, {}), (200, [1]), (302, {})])
+def test_an_introspection_that_fails_is_503(api: Api, status: int, body: Any) -> None:
+    api.server.status, api.server.introspection = status, body
+    response = api.get(token="x", how="introspection")
+    assert response.status_code == 503
+    assert "secret" not in response.text
+
+
+def test_the_lab_chooses_the_validator_and_a_header_does_not(api: Api) -> None:
+    headers = {"Authorization": f"Bearer {token()}", "Rolecall-Validator": "introspection", "rolecall.validator": "x"}
+    assert api.app.test_client().get("/invoices", headers=headers).status_code == 200
+    assert api.server.count("/introspect") == 0
+    assert api.get(token=token(), how="other").status_code == 400
+
+
+def test_metadata_say_what_is_there(api: Api) -> None:
+    """RFC 9728 sections 2 and 3."""
+    response = api.app.test_client().get("/.well-known/oauth-protected-resource")
+    assert response.headers["Cache-Control"] == "public, max-age=300"
+    assert response.json == {
+        "resource": API,
+        "authorization_servers": [ISSUER],
+        "scopes_supported": ["invoices:read", "invoices:pay", "profile"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Invoices API",
+    }
+    assert api.app.test_client().get("/.well-known/oauth-protected-resource/other").status_code == 404
+
+
+def test_migrations_run_up_down_and_up(api: Api) -> None:
+    database = api.app.extensions["resource_database"]
+    database.downgrade("base")
+    assert database.revision() is None
+    assert api.app.test_client().get("/readyz").status_code == 503
+    database.upgrade()
+    assert database.revision() == database.head()
+    assert api.app.test_client().get("/readyz").status_code == 200
