@@ -29,7 +29,7 @@ from flask import Flask, Response, jsonify, request
 app = Flask(__name__)
 
 REFERENCE = "gunicorn gthread 4"
-GRACE = 5  # seconds a stopping server may take for what is under way
+GRACE = 3  # seconds a stopping server may take for what is under way
 STREAMS, SILENT = 8, 32  # clients
 FORM = "grant_type=authorization_code&code=SplxlOBeZQQYbYS6WxSbIA&client_id=tally&code_verifier=" + "v" * 43
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -186,7 +186,7 @@ def beside(server: Server, clients: int, sent: bytes) -> tuple[str, str]:
         with contextlib.suppress(OSError):
             fed += b"data: 2" in one.recv(65536, socket.MSG_DONTWAIT)
     times: list[float] = []
-    asked, deadline = 0, time.monotonic() + 2.5
+    asked, deadline = 0, time.monotonic() + 2
     while asked < 200 and time.monotonic() < deadline:
         asked, begin = asked + 1, time.perf_counter()
         if server.get("/json", 1) is not None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from alembic.util import CommandError
-from resource_service.settings import Settings as ResourceSettings
 
 import resource_service
 from auth_service.keys import Keys, KeysError
 from auth_service.settings import Settings as AuthSettings
 from auth_service.state import MIGRATIONS
+from resource_service.settings import Settings as ResourceSettings
 from rolecall.settings import SettingsError
 from rolecall.sql import Database, MigrationError
 from rolecall_lab import seeds

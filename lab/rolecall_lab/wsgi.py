@@ -37,9 +37,8 @@ def resource_app() -> Flask:
     """The resource server."""
 
     def build() -> Flask:
-        from resource_service.settings import Settings
-
         import resource_service
+        from resource_service.settings import Settings
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])

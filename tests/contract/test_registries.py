@@ -65,7 +65,7 @@ def test_every_endpoint_of_the_metadata_answers(server: Server) -> None:
 
 
 @pytest.mark.parametrize("parameter", parameters.PARAMETERS, ids=lambda parameter: parameter.name)
-@pytest.mark.parametrize("value", ["é", "\0", "a\r\nb", "x" * 20000, "\ud83d\ude00", "\x7f"], ids=repr)
+@pytest.mark.parametrize("value", ["é", "\0", "a\r\nb", "x" * 20000, "😀", "\x7f"], ids=repr)
 def test_every_parameter_refuses_what_its_grammar_does(
     server: Server, parameter: parameters.Parameter, value: str
 ) -> None:

@@ -111,8 +111,9 @@ def test_names_change_the_public_addresses_alone() -> None:
     assert names["AUTH_SERVICE_ISSUER"] == "http://auth.localhost:8001"
     assert names["CLIENT_WEBAPP_PUBLIC_URL"] == "http://app.localhost:8000"
     assert names["RESOURCE_SERVICE_PUBLIC_URL"] == names["CLIENT_WEBAPP_RESOURCE_URL"] == "http://api.localhost:8002"
-    inside = [name for name in plain if "BACKCHANNEL" in name or "IDENTIFIER" in name]
-    assert len(inside) == 9
+    inside = [name for name in plain if "BACKCHANNEL" in name]
+    assert len(inside) == 7
+    assert names["CLIENT_WEBAPP_RESOURCE_IDENTIFIER"] == names["RESOURCE_SERVICE_PUBLIC_URL"]
     assert [plain[name] for name in inside] == [names[name] for name in inside]
 
 
