@@ -8,7 +8,7 @@ LOCKS := run lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench docs lock screenshots clean distclean
+.PHONY: help run demo flask test check bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, A
 
 demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=)
 	@FLOW="$(FLOW)" $(PY) -m rolecall_lab.demo
+
+flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=auth-service ARGS=rotate-keys)
+	@$(PY) -m rolecall_lab.flask_command $(SERVICE) $(ARGS)
 
 test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)
 	@$(PY) -m pytest $(ARGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 from flask import Flask
 
@@ -9,6 +11,7 @@ from auth_service import routes
 from auth_service.settings import Settings
 from auth_service.state import State, build
 from rolecall import storage, web
+from rolecall.vocabulary import SIGNING_ALGORITHMS
 
 
 def create_app(settings: Settings) -> Flask:
@@ -16,7 +19,7 @@ def create_app(settings: Settings) -> Flask:
     app = web.create_flask(__name__, settings)
     state = app.extensions["auth_service"] = build(settings)
     web.cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
-    web.register(app, [*routes.ROUTES, *web.health_routes(lambda: _ready(state))])
+    web.register(app, [*routes.ROUTES, *web.health_routes(app, _questions(state))])
     app.jinja_env.globals.update(
         service_title="Rolecall Accounts",
         service_role="authorization-server",
@@ -28,20 +31,19 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _ready(state: State) -> dict[str, bool]:
-    def answers(store: str) -> bool:
-        try:
-            if store == "redis":
-                storage.require_noeviction(state.store.client)
-            elif store == "sql":
-                state.database.require_head()
-            else:
-                state.keys.signing("ES256")
-        except Exception:
-            return False
+def _questions(state: State) -> dict[str, Callable[[], bool]]:
+    def redis_is_fit() -> bool:
+        storage.require_noeviction(state.store.client)
         return True
 
-    return {store: answers(store) for store in ("redis", "sql", "keys")}
+    def database_is_migrated() -> bool:
+        state.database.require_head()
+        return True
+
+    def keys_sign() -> bool:
+        return all(state.keys.signing(algorithm) for algorithm in SIGNING_ALGORITHMS)
+
+    return {"redis": redis_is_fit, "sql": database_is_migrated, "keys": keys_sign}
 
 
 def _add_commands(app: Flask, state: State) -> None:

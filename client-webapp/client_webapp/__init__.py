@@ -15,7 +15,7 @@ def create_app(settings: Settings) -> Flask:
     app = web.create_flask(__name__, settings)
     state = app.extensions["client_webapp"] = build(settings)
     web.cookie_settings(app, "rolecall_client", secure=settings.public_url.startswith("https://"))
-    web.register(app, [*routes.ROUTES, *web.health_routes(lambda: {"redis": _redis_answers(state)})])
+    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: _redis_is_fit(state)})])
     app.jinja_env.globals.update(
         service_title="Tally",
         service_role="client",
@@ -26,9 +26,6 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _redis_answers(state: State) -> bool:
-    try:
-        storage.require_noeviction(state.store.client)
-    except storage.StorageError:
-        return False
+def _redis_is_fit(state: State) -> bool:
+    storage.require_noeviction(state.store.client)
     return True

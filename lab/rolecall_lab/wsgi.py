@@ -28,6 +28,8 @@ def auth_app() -> Flask:
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = auth_service.create_app(settings)
         _show_people(app)
+        state = app.extensions["auth_service"]
+        app.extensions["rolecall_ready"]["seeds"] = lambda: bool(state.registry.resources())
         return app
 
     return _wrapped(build, "authorization_server")

@@ -15,7 +15,7 @@ from resource_service.validators.introspection import Introspection
 from resource_service.validators.local_jwt import KeySet, LocalJwt
 from rolecall import web
 from rolecall.http import HttpClient
-from rolecall.sql import Database, MigrationError
+from rolecall.sql import Database
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -37,7 +37,7 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
         ),
         "introspection": Introspection(server, http, settings),
     }
-    web.register(app, [*routes.ROUTES, *web.health_routes(lambda: {"sql": _is_ready(database)})])
+    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"sql": lambda: _is_migrated(database)})])
 
     @app.cli.command("db-upgrade")
     def db_upgrade() -> None:
@@ -48,9 +48,6 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     return app
 
 
-def _is_ready(database: Database) -> bool:
-    try:
-        database.require_head()
-    except MigrationError:
-        return False
+def _is_migrated(database: Database) -> bool:
+    database.require_head()
     return True

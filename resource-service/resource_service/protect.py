@@ -14,15 +14,20 @@ from flask.typing import ResponseReturnValue
 from resource_service.settings import Settings
 from resource_service.validators import MAX_LENGTH, Validator
 from rolecall import checks
-from rolecall.errors import NO_STORE, OAuthError, challenge, json_response
+from rolecall.errors import NO_STORE, OAuthError, challenge
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
 
 REALM: Final = "Invoices API"
 
 _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+# WSGI has one value a header: servers join those of a repeated one with commas
+_CREDENTIALS: Final = re.compile(r"(?:^|,)\s*(?:Bearer|Basic|DPoP|Digest|Negotiate)(?=\s|,|$)", re.IGNORECASE)
 
 ONE_HEADER = checks.define(
     "bearer.one_header", "RFC 6750 section 3.1", "invalid_request", "There is more than one Authorization header."
+)
+PRESENT = checks.define(
+    "bearer.present", "RFC 6750 section 3.1", "invalid_request", "There is no bearer token.", status=401
 )
 WELL_FORMED = checks.define(
     "bearer.form", "RFC 6750 section 2.1", "invalid_request", "The bearer token is malformed or too long."
@@ -51,7 +56,8 @@ def requires(scope: str) -> Callable[[View], View]:
                 g.client_id = access_token.client_id
                 SCOPE(scope in access_token.scope, expected=scope, actual=" ".join(sorted(access_token.scope)))
             except OAuthError as error:
-                return _refuse(error, scope)
+                error.challenge = _challenge(error, scope)
+                raise
             return view(access_token, **arguments)
 
         return protected
@@ -65,11 +71,15 @@ def metadata_url(settings: Settings) -> str:
 
 
 def _bearer_token() -> str | None:
-    headers = request.headers.getlist("Authorization")
-    ONE_HEADER(len(headers) <= 1, expected="one", actual=len(headers))
-    scheme, _, token = (headers[0] if headers else "").partition(" ")
-    if scheme.lower() != "bearer":
+    header = request.headers.get("Authorization", "")
+    count = len(_CREDENTIALS.findall(header))
+    ONE_HEADER(count <= 1, expected="one", actual=count)
+    scheme, _, rest = header.partition(" ")
+    is_bearer = scheme.lower() == "bearer"
+    PRESENT.note(is_bearer, expected="a bearer token in the header", actual="it is" if is_bearer else "none")
+    if not is_bearer:
         return None
+    token = rest.lstrip(" ")
     good = len(token) <= MAX_LENGTH and _B64TOKEN.fullmatch(token) is not None
     WELL_FORMED(good, expected=f"1 to {MAX_LENGTH} characters of b64token", actual=f"{len(token)} characters")
     return token
@@ -92,13 +102,13 @@ def _settings() -> Settings:
 def _ask_for_token() -> Response:
     """No credentials: no error code either (RFC 6750 section 3.1)."""
     value = challenge("Bearer", realm=REALM, resource_metadata=metadata_url(_settings()))
-    return Response(status=401, headers={"WWW-Authenticate": value, **NO_STORE})
+    return Response("{}", status=401, headers={"WWW-Authenticate": value, **NO_STORE}, mimetype="application/json")
 
 
-def _refuse(error: OAuthError, scope: str) -> Response:
-    if error.status < 500:
-        parameters = {"realm": REALM, "error": error.error, "error_description": error.description}
-        if error.error == "insufficient_scope":
-            parameters["scope"] = scope
-        error.challenge = challenge("Bearer", **parameters, resource_metadata=metadata_url(_settings()))
-    return json_response(error)
+def _challenge(error: OAuthError, scope: str) -> str | None:
+    if error.status >= 500:
+        return None
+    parameters = {"realm": REALM, "error": error.error, "error_description": error.description}
+    if error.error == "insufficient_scope":
+        parameters["scope"] = scope
+    return challenge("Bearer", **parameters, resource_metadata=metadata_url(_settings()))

@@ -117,14 +117,18 @@ def register(app: Flask, routes: Sequence[Route]) -> None:
             csrf.exempt(route.view)
 
 
-def health_routes(ready: Callable[[], dict[str, bool]]) -> list[Route]:
-    """`/healthz` (the process serves) and `/readyz` (all that `ready` names is true; else 503)."""
+def health_routes(app: Flask, ready: dict[str, Callable[[], bool]]) -> list[Route]:
+    """`/healthz` (the process serves) and `/readyz` (every question in `ready` is answered with yes; else 503).
+
+    Whoever wraps the application may add questions to `app.extensions["rolecall_ready"]`.
+    """
+    app.extensions["rolecall_ready"] = ready
 
     def healthz() -> ResponseReturnValue:
         return jsonify(status="ok"), 200, NO_STORE
 
     def readyz() -> ResponseReturnValue:
-        parts = ready()
+        parts = {name: _holds(question) for name, question in ready.items()}
         status = 200 if all(parts.values()) else 503
         return jsonify(status="ready" if status == 200 else "not ready", **parts), status, NO_STORE
 
@@ -132,6 +136,14 @@ def health_routes(ready: Callable[[], dict[str, bool]]) -> list[Route]:
         Route("healthz", "/healthz", ("GET",), healthz, "api", "none: the process serves"),
         Route("readyz", "/readyz", ("GET",), readyz, "api", "none: all that it needs answers"),
     ]
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except Exception as error:  # whatever it is, the service is not ready
+        log.warning("not ready", extra={"detail": f"{type(error).__name__}: {error}"[:300]})
+        return False
 
 
 def cookie_settings(app: Flask, name: str, *, secure: bool) -> None:

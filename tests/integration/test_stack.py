@@ -224,6 +224,28 @@ def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
     assert "wonderland-lab" not in said.stdout
 
 
+def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Published first; it signs when the key set's max-age is over, in every worker, and is refused by none."""
+    with running_stack(tmp_path_factory.mktemp("rotated")) as stack:
+        before = {key["kid"] for key in stack.get(f"{stack.auth}/jwks")[1]["keys"]}
+        said = subprocess.run(
+            [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "rotate-keys"],
+            env={**inherited(os.environ), "ROLECALL_DIR": str(stack.folder)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.count("Published") == 2
+        wait_until(lambda: len(stack.get(f"{stack.auth}/jwks")[1]["keys"]) == 4)
+        walker, page = connected(stack)
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 301}')
+        for _ in range(6):
+            page = press(walker, page, stack, "/refresh")
+            assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 700}')
+        assert before.isdisjoint(key["kid"] for key in stack.get(f"{stack.auth}/jwks")[1]["keys"])
+
+
 def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.demo"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from typing import Final
 from urllib.parse import quote_plus
 
 from resource_service.server import AuthorizationServer
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 ACTIVE = checks.define(
     "token.active", "RFC 7662 section 2.2", "invalid_token", "The token is expired, revoked or unknown.", status=401
 )
+
+
+INTROSPECTED: Final = ("aud", "exp", "sub", "client_id")
+"""What an answer must have: RFC 7662 section 2.2 makes all but `active` optional, but these are decided by."""
 
 
 class Introspection:
@@ -38,16 +43,17 @@ class Introspection:
                 headers={"Authorization": self._authorization},
                 form={"token": token, "token_type_hint": "access_token"},
             )
+            if answer.status != 200:
+                log.error("introspection refused", extra={"status": answer.status})
+                raise away(f"introspection answered {answer.status}")
             body = answer.json()
         except (Unreachable, ValueError) as error:
             raise away(f"introspection: {error}") from error
-        if answer.status != 200:
-            log.error("introspection refused", extra={"status": answer.status})
-            raise away(f"introspection answered {answer.status}")
         ACTIVE(body.get("active") is True, expected="active: true", actual=f"active: {body.get('active')}"[:60])
         return read_claims(
             body,
             issuer=self._settings.issuer,
             audience=self._settings.resource_identifier,
             leeway=self._settings.clock_leeway,
+            required=INTROSPECTED,
         )

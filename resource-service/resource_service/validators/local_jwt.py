@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ from typing import Any, Final
 
 import jwt
 
-from resource_service.server import AuthorizationServer
+from resource_service.server import RETRY_KNOWN, RETRY_UNKNOWN, AuthorizationServer, max_age
 from resource_service.validators import EXPIRY, AccessToken, away, read_claims
 from rolecall import checks, clock
 from rolecall.errors import OAuthError
 from rolecall.http import Answer, HttpClient, Unreachable
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPE, SIGNING_ALGORITHMS
+
+log = logging.getLogger(__name__)
 
 REFETCH_AFTER: Final = 10.0
 """Seconds between two fetches for the sake of an unknown key id."""
@@ -44,8 +46,6 @@ SIGNATURE = checks.define(
 CACHED = checks.define(
     "token.cache", "RFC 9068 section 4", "invalid_token", "The token was not verified yet.", status=401
 )
-
-_MAX_AGE: Final = re.compile(r"max-age=(\d{1,9})")
 
 # our clock judges the times, and `read_claims` the rest: PyJWT only verifies the signature
 _SIGNATURE_ONLY: Final[Any] = {
@@ -80,18 +80,24 @@ class KeySet:
             OAuthError: temporarily_unavailable, when no key set was ever fetched and none can be.
         """
         current = self._set
-        if kid in current.keys and clock.monotonic() < current.fresh_until:
-            return current.keys[kid]
-        with self._lock:
+        known = current.keys.get(kid)
+        if known is not None and clock.monotonic() < current.fresh_until:
+            return known
+        # who knows the key does not wait for somebody else's fetch
+        if not self._lock.acquire(blocking=known is None):
+            return known
+        try:
             now = clock.monotonic()
             stale = now >= self._set.fresh_until
             unknown = kid not in self._set.keys and now >= self._set.fetched_at + REFETCH_AFTER
-            if now < self._failed_at + 1.0:
+            if now < self._failed_at + RETRY_UNKNOWN:
                 # those who waited for the same fetch to fail do not each wait for their own
                 raise away("no key set: it could not be fetched a moment ago")
             if stale or unknown:
                 self._fetch(now)
             return self._set.keys.get(kid)
+        finally:
+            self._lock.release()
 
     def _fetch(self, now: float) -> None:
         try:
@@ -104,18 +110,22 @@ class KeySet:
                 self._failed_at = clock.monotonic()
                 raise away(f"no key set: {error}") from error
             # keep what is known, and do not ask again at once
-            self._set = _KeySet(self._set.keys, now, now + REFETCH_AFTER)
+            self._set = _KeySet(self._set.keys, now, now + RETRY_KNOWN)
             return
-        match = _MAX_AGE.search(answer.headers.get("cache-control", ""))
-        max_age = min(max(int(match[1]) if match else 0, REFETCH_AFTER), 3600.0)
-        self._set = _KeySet(keys, now, now + max_age)
+        self._set = _KeySet(keys, now, now + max_age(answer))
 
 
 def _import(answer: Answer) -> dict[str, jwt.PyJWK]:
+    """The keys that tokens may be signed with; one that cannot be used spoils no other (RFC 7517 section 5)."""
     keys = {}
     for jwk in answer.json()["keys"]:
-        if jwk.get("alg") in SIGNING_ALGORITHMS and isinstance(jwk.get("kid"), str) and jwk.get("use", "sig") == "sig":
-            keys[jwk["kid"]] = jwt.PyJWK(jwk)
+        if not isinstance(jwk, dict) or jwk.get("alg") not in SIGNING_ALGORITHMS or jwk.get("use", "sig") != "sig":
+            continue
+        if isinstance(kid := jwk.get("kid"), str):
+            try:
+                keys[kid] = jwt.PyJWK(jwk)
+            except (jwt.PyJWTError, AttributeError) as error:
+                log.warning("a published key cannot be used", extra={"detail": type(error).__name__})
     return keys
 
 
@@ -127,7 +137,7 @@ class LocalJwt:
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
-        self._verified: OrderedDict[str, tuple[AccessToken, str, float]] = OrderedDict()
+        self._verified: OrderedDict[str, tuple[AccessToken, jwt.PyJWK, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def validate(self, token: str) -> AccessToken:
@@ -135,21 +145,25 @@ class LocalJwt:
         name = digest(token)
         known = self._verified.get(name)
         if known is not None:
-            access_token, kid, verified_at = known
-            if clock.monotonic() < verified_at + VERIFIED_AGE and self._keys.key(kid) is not None:
+            access_token, key, verified_at = known
+            is_fresh = clock.monotonic() < verified_at + VERIFIED_AGE
+            if is_fresh and self._keys.key(str(key.key_id)) is key:
+                with self._lock:
+                    if name in self._verified:
+                        self._verified.move_to_end(name)
                 CACHED.note(True, expected="verified before, by this process", actual="it was")
                 still = f"later than {int(clock.now())}"
                 EXPIRY(clock.now() < access_token.expires_at, expected=still, actual=access_token.expires_at)
                 return access_token
-        access_token, kid = self._verify(token)
+        access_token, key = self._verify(token)
         with self._lock:
-            self._verified[name] = (access_token, kid, clock.monotonic())
+            self._verified[name] = (access_token, key, clock.monotonic())
             self._verified.move_to_end(name)
             while len(self._verified) > MAX_VERIFIED:
                 self._verified.popitem(last=False)
         return access_token
 
-    def _verify(self, token: str) -> tuple[AccessToken, str]:
+    def _verify(self, token: str) -> tuple[AccessToken, jwt.PyJWK]:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
@@ -171,4 +185,4 @@ class LocalJwt:
             SIGNATURE.note(False, expected=f"by key {str(kid)[:8]}", actual="wrong")
             raise SIGNATURE.refusal(type(error).__name__) from error
         SIGNATURE.note(True, expected=f"{algorithm} by key {str(kid)[:8]}", actual="right")
-        return read_claims(claims, issuer=self._issuer, audience=self._audience, leeway=self._leeway), str(kid)
+        return read_claims(claims, issuer=self._issuer, audience=self._audience, leeway=self._leeway), key
