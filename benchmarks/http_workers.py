@@ -143,7 +143,7 @@ class Server:
         return status + (" (read)" if b"authorization_code" in answer else "")
 
 
-def load(server: Server, seconds: float, script: str, path: str) -> list[float]:
+def load(server: Server, seconds: int, script: str, path: str) -> list[float]:
     """Requests/s, the server's processor time for each (us), p50 and p99 (ms), failures, its PSS (MiB) after."""
 
     def proc(name: str) -> list[str]:
@@ -154,7 +154,7 @@ def load(server: Server, seconds: float, script: str, path: str) -> list[float]:
         return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
     before = cpu()
-    command = ["wrk", "-t1", "-c16", f"-d{seconds:g}s", "--latency", "-s", script]
+    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--latency", "-s", script]
     command.append(f"http://127.0.0.1:{server.port}{path}")
     out = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20, check=True).stdout
     found = re.findall(r"(?:50|99)%\s+([\d.]+)(us|ms|s)\b", out)
@@ -177,23 +177,23 @@ def keep_alive(server: Server) -> str:
 
 def beside(server: Server, clients: int, sent: bytes) -> tuple[str, str]:
     """Clients that stay connected: how many get events, and how ordinary requests on new connections fare meanwhile."""
-    sockets = [socket.create_connection(("127.0.0.1", server.port), 2) for _ in range(clients)]
-    for one in sockets:
-        one.sendall(sent)
-    time.sleep(1)
-    fed = 0
-    for one in sockets:
-        with contextlib.suppress(OSError):
-            fed += b"data: 2" in one.recv(65536, socket.MSG_DONTWAIT)
     times: list[float] = []
-    asked, deadline = 0, time.monotonic() + 2
-    while asked < 200 and time.monotonic() < deadline:
-        asked, begin = asked + 1, time.perf_counter()
-        if server.get("/json", 1) is not None:
-            times.append((time.perf_counter() - begin) * 1000)
-        time.sleep(0.005)
-    for one in sockets:
-        one.close()
+    asked = fed = 0
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 2)) for _ in range(clients)]
+        for one in sockets:
+            one.sendall(sent)
+            one.setblocking(False)
+        time.sleep(1)
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                fed += b"data: 2" in one.recv(65536)
+        deadline = time.monotonic() + 2
+        while asked < 200 and time.monotonic() < deadline:
+            asked, begin = asked + 1, time.perf_counter()
+            if server.get("/json", 1) is not None:
+                times.append((time.perf_counter() - begin) * 1000)
+            time.sleep(0.005)
     p99 = f", p99 {statistics.quantiles(times, n=100)[98]:.1f} ms" if len(times) > 1 else ""
     return f"{fed} of {clients}", f"{len(times)} of {asked}{p99}"
 
@@ -246,7 +246,7 @@ def table(columns: str, rows: list[list[str]]) -> None:
     print("\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *rows]) + "\n", flush=True)
 
 
-def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
+def main(rounds: int = 3, seconds: int = 5, part: str = "") -> None:
     packages = {"flask", "gunicorn", "gunicorn_h1c", "gevent", "granian", "waitress", "cheroot"}
     print(*sorted({f"{one.name} {one.version}" for one in distributions() if one.name.lower() in packages}), sep="\n")
     results: dict[str, list[list[float]]] = {}  # a list a round: GET, then POST
@@ -296,4 +296,4 @@ def main(rounds: int = 3, seconds: float = 5, part: str = "") -> None:
 CORES = sorted(os.sched_getaffinity(0))
 if __name__ == "__main__":
     os.sched_setaffinity(0, CORES[:1])
-    main(*[kind(value) for kind, value in zip((int, float, str), sys.argv[1:], strict=False)])
+    main(*[kind(value) for kind, value in zip((int, int, str), sys.argv[1:], strict=False)])
