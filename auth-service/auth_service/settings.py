@@ -15,7 +15,7 @@ class Settings(ServiceSettings):
 
     SERVICE: ClassVar[str] = "auth-service"
 
-    issuer: str = setting("The issuer identifier: the one public address (RFC 8414 section 2).", parse=url)
+    issuer: str = setting("The issuer identifier: the one public address (RFC 8414 section 2).", https=True, parse=url)
     backchannel_urls: tuple[str, ...] = setting(
         "Other addresses under which containers reach this service; metadata fetched there names back-channel "
         "endpoints under them.",
@@ -47,10 +47,8 @@ class Settings(ServiceSettings):
     )
 
     def faults(self) -> list[str]:
-        """https everywhere outside the lab; a code that outlives nothing it should not."""
+        """Lifetimes that contradict each other."""
         faults = super().faults()
-        if not self.lab and not self.issuer.startswith("https://"):
-            faults.append("ISSUER must be an https address")
         if self.refresh_idle_lifetime > self.refresh_lifetime:
             faults.append("REFRESH_IDLE_LIFETIME is longer than REFRESH_LIFETIME")
         return faults

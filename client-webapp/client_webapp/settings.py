@@ -15,8 +15,8 @@ class Settings(ServiceSettings):
 
     SERVICE: ClassVar[str] = "client-webapp"
 
-    public_url: str = setting("The address under which browsers reach this service.", parse=url)
-    issuer: str = setting("The issuer identifier of the authorization server.", parse=url)
+    public_url: str = setting("The address under which browsers reach this service.", https=True, parse=url)
+    issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=url)
     backchannel_url: str | None = setting(
         "The authorization server's address from here; without it, the issuer.", default=None, parse=url
     )
@@ -24,7 +24,7 @@ class Settings(ServiceSettings):
     resource_backchannel_url: str | None = setting(
         "The Invoices API's address from here; without it, the public one.", default=None, parse=url
     )
-    resource_identifier: str = setting("The Invoices API's identifier (RFC 8707).", parse=url)
+    resource_identifier: str = setting("The Invoices API's identifier (RFC 8707).", https=True, parse=url)
     client_id: str = setting("This client's id at the authorization server.")
     client_secret: str = setting("This client's secret there.", secret=True)
     redis_url: str = setting("Redis: sessions and unfinished flows.")
@@ -33,14 +33,6 @@ class Settings(ServiceSettings):
     )
     session_lifetime: int = setting("How long a browser stays connected.", default=12 * 3600, parse=seconds)
     flow_lifetime: int = setting("How long a flow may take.", default=1800, parse=seconds)
-
-    def faults(self) -> list[str]:
-        """https everywhere outside the lab; back-channel addresses may be inside a network of one's own."""
-        faults = super().faults()
-        for name in ("public_url", "issuer"):
-            if not self.lab and not getattr(self, name).startswith("https://"):
-                faults.append(f"{name.upper()} must be an https address")
-        return faults
 
     @property
     def redirect_uri(self) -> str:

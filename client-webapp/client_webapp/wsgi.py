@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 from flask import Flask
 
 from client_webapp import create_app
 from client_webapp.settings import Settings
-from rolecall.settings import SettingsError
+from rolecall.web import app_of_environ
 
 
 def app() -> Flask:
-    """The application with the settings of the environment; a fault in them is one clear line each."""
-    try:
-        return create_app(Settings.from_environ(os.environ))
-    except SettingsError as error:
-        sys.exit("\n".join(f"{Settings.SERVICE}: {fault}" for fault in error.faults))
+    """The application with the settings of the environment."""
+    return app_of_environ(create_app, Settings)

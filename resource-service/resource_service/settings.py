@@ -16,22 +16,16 @@ class Settings(ServiceSettings):
 
     SERVICE: ClassVar[str] = "resource-service"
 
-    issuer: str = setting("The issuer identifier of the authorization server.", parse=url)
+    issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=url)
     backchannel_url: str | None = setting(
         "The authorization server's address from here; without it, the issuer.", default=None, parse=url
     )
-    public_url: str = setting("The address under which clients reach this service.", parse=url)
-    resource_identifier: str = setting("This API's identifier, the `aud` of its tokens: a constant.", parse=url)
+    public_url: str = setting("The address under which clients reach this service.", https=True, parse=url)
+    resource_identifier: str = setting(
+        "This API's identifier, the `aud` of its tokens: a constant.", https=True, parse=url
+    )
     resource_id: str = setting("This API's name at the introspection endpoint.")
     resource_secret: str = setting("This API's secret there.", secret=True)
     database_url: str = setting("SQL: an SQLAlchemy URL.")
     validator: str = setting("How access tokens are checked.", default=VALIDATORS[0], parse=one_of(*VALIDATORS))
     clock_leeway: int = setting("How far the issuer's clock may be ahead.", default=5, parse=seconds)
-
-    def faults(self) -> list[str]:
-        """https everywhere outside the lab."""
-        faults = super().faults()
-        for name in ("issuer", "public_url", "resource_identifier"):
-            if not self.lab and not getattr(self, name).startswith("https://"):
-                faults.append(f"{name.upper()} must be an https address")
-        return faults

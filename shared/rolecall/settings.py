@@ -25,7 +25,12 @@ class SettingsError(Exception):
 
 
 def setting(
-    doc: str, *, default: Any = dataclasses.MISSING, secret: bool = False, parse: Callable[[str], Any] | None = None
+    doc: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    secret: bool = False,
+    https: bool = False,
+    parse: Callable[[str], Any] | None = None,
 ) -> Any:
     """Declare a setting; its environment variable is the field's name in capitals.
 
@@ -33,9 +38,10 @@ def setting(
         doc: one line for the table in the README.
         default: the value without the variable; none means that it must be set. Secrets have no default.
         secret: never shown, and refused in production when it is the lab's or short.
+        https: an address that production wants to be https.
         parse: turns the text into the value, raising ValueError with a reason.
     """
-    return dataclasses.field(default=default, metadata={"doc": doc, "secret": secret, "parse": parse})
+    return dataclasses.field(default=default, metadata={"doc": doc, "secret": secret, "https": https, "parse": parse})
 
 
 def url(text: str) -> str:
@@ -132,6 +138,8 @@ class ServiceSettings:
             except ValueError as error:
                 faults.append(f"{name}: {error}")
                 continue
+            if field.metadata["https"] and not lab and not text.startswith("https://"):
+                faults.append(f"{name} must be an https address")
             if field.metadata["secret"]:
                 faults += _secret_faults(name, text, lab=lab)
         if not faults:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import redis
 import sqlalchemy as sa
@@ -18,13 +20,14 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rolecall import clock, logs, trace
 from rolecall.errors import NO_STORE, OAuthError, json_response, unavailable
-from rolecall.settings import ServiceSettings
+from rolecall.settings import ServiceSettings, SettingsError
 
 log = logging.getLogger("rolecall.access")
 
 MAX_REQUEST_BODY: Final = 64 * 1024
 """Bytes; nothing that these services are sent is longer."""
 
+S = TypeVar("S", bound=ServiceSettings)
 Kind = Literal["page", "api"]
 
 
@@ -104,6 +107,18 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
     app.register_error_handler(sa.exc.TimeoutError, _store_error)
     app.register_error_handler(Exception, _unexpected)
     return app
+
+
+def app_of_environ(create_app: Callable[[S], Flask], settings: type[S]) -> Flask:
+    """The application with the settings of the environment, for gunicorn and `flask`.
+
+    Faults in them are one clear line each, and exit code 4, which tells gunicorn not to try again.
+    """
+    try:
+        return create_app(settings.from_environ(os.environ))
+    except SettingsError as error:
+        print(*(f"{settings.SERVICE}: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)  # noqa: T201
+        sys.exit(4)
 
 
 def register(app: Flask, routes: Sequence[Route]) -> None:

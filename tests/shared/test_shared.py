@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +23,7 @@ from rolecall import checks, clock, events, logs, storage
 from rolecall.errors import OAuthError, challenge
 from rolecall.http import HttpClient, Unreachable
 from rolecall.settings import LAB_MARK, SettingsError
+from rolecall_lab.environment import inherited
 
 GOOD = {
     "ISSUER": "https://auth.example.org",
@@ -220,3 +224,14 @@ def test_talkative_loggers_are_held_at_info(capsys: pytest.CaptureFixture[str]) 
         assert '"message": "seen"' in out
     finally:
         root.handlers[:], root.level = before
+
+
+def test_production_stops_at_bad_settings_with_a_line_each() -> None:
+    """Exit code 4 tells gunicorn that trying again is no use."""
+    environ = {**inherited(os.environ), **GOOD, "ISSUER": "http://x.example", "SECRET_KEY": "short", "DATA_KEY": "x"}
+    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind=127.0.0.1:0", "auth_service.wsgi:app()"]
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert said.returncode == 4
+    lines = [line for line in said.stderr.splitlines() if line.startswith("auth-service: ")]
+    assert len(lines) == 3
+    assert "Traceback" not in said.stderr
