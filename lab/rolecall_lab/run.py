@@ -34,7 +34,7 @@ from rolecall_lab.environment import (
 from rolecall_lab.processes import Child, Ended, Fault, Watch, last_words, short, stop
 
 WORKERS: Final = 2
-THREADS: Final = 4
+THREADS: Final = 16
 """Of each service."""
 
 GUNICORN: Final = (
@@ -44,7 +44,8 @@ GUNICORN: Final = (
     "--worker-class=gthread",
     f"--workers={WORKERS}",
     f"--threads={THREADS}",
-    "--keep-alive=75",
+    "--keep-alive=15",
+    "--limit-request-line=8190",
     "--graceful-timeout=5",
 )
 
