@@ -68,7 +68,7 @@ def measure(stack: Stack, rows: list[tuple[str, str, str]]) -> None:
     for what, url in (
         ("key set", f"{stack.auth}/jwks"),
         ("metadata", f"{stack.auth}/.well-known/oauth-authorization-server"),
-        ("sign-in page", f"{stack.auth}/sign-in"),
+        ("connected apps", f"{stack.auth}/apps"),
         ("invoices, token checked by signature", f"{stack.client}/invoices?check=jwt"),
         ("invoices, token checked by asking", f"{stack.client}/invoices?check=introspection"),
     ):

@@ -46,6 +46,7 @@ GUNICORN: Final = (
     f"--threads={THREADS}",
     "--keep-alive=15",
     "--limit-request-line=8190",
+    "--http-parser=python",
     "--graceful-timeout=5",
 )
 

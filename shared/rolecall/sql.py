@@ -33,7 +33,7 @@ class Database:
         parsed = sa.make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite:
-            self.engine = sa.create_engine(url, connect_args={"timeout": 2.0})
+            self.engine = sa.create_engine(url, max_overflow=20, pool_timeout=2, connect_args={"timeout": 2.0})
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
@@ -41,7 +41,7 @@ class Database:
                 url,
                 pool_pre_ping=True,
                 pool_size=4,
-                max_overflow=8,
+                max_overflow=12,
                 pool_timeout=2,
                 connect_args={"connect_timeout": 2, "options": "-c statement_timeout=5000 -c lock_timeout=2000"},
             )
