@@ -4,11 +4,11 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PACKAGES := shared:auth-service:resource-service:client-webapp:lab
 OTHER := name another one: make PYTHON=python3.13
-LOCKS := run lab dev
+LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask test check bench docs lock screenshots clean distclean
+.PHONY: help run demo flask up down logs ps test check bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,21 @@ flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=aut
 
 test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)
 	@$(PY) -m pytest $(ARGS)
+
+up: ## start everything in containers (Docker with Compose)
+	@command -v docker >/dev/null || { echo "rolecall: make up needs Docker with Compose; make run needs neither" >&2; exit 1; }
+	@sh lab/compose/secrets.sh .rolecall/compose
+	@docker compose up --build --detach --wait --quiet-pull
+	@echo "Open       http://localhost:8000   (make logs, make ps, make down)"
+
+down: ## stop and remove the containers; what they stored stays
+	@docker compose down --remove-orphans
+
+logs: ## follow the containers' logs
+	@docker compose logs --follow --tail 50
+
+ps: ## list the containers
+	@docker compose ps
 
 check: .venv/dev.stamp ## style, types, and who may import whom
 	@$(PY) -m ruff check .

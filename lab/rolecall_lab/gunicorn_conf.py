@@ -1,14 +1,10 @@
-"""Gunicorn's hooks for the lab: its threads begin with each worker, and what was recorded is written before it ends."""
+"""Gunicorn with the lab: its threads begin with each worker, and what was recorded is written before it ends."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# gunicorn's own lines go through the service's handler, which writes JSON
-logconfig_dict: dict[str, Any] = {
-    "root": {"level": "INFO", "handlers": []},
-    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
-}
+from rolecall.gunicorn_conf import *  # noqa: F403
 
 
 def post_worker_init(worker: Any) -> None:

@@ -33,22 +33,7 @@ from rolecall_lab.environment import (
 )
 from rolecall_lab.processes import Child, Ended, Fault, Watch, last_words, short, stop
 
-WORKERS: Final = 2
-THREADS: Final = 16
-"""Of each service."""
-
-GUNICORN: Final = (
-    "--config=python:rolecall_lab.gunicorn_conf",
-    "--preload",
-    "--no-control-socket",
-    "--worker-class=gthread",
-    f"--workers={WORKERS}",
-    f"--threads={THREADS}",
-    "--keep-alive=15",
-    "--limit-request-line=8190",
-    "--http-parser=python",
-    "--graceful-timeout=5",
-)
+GUNICORN: Final = ("--config=python:rolecall_lab.gunicorn_conf", "--graceful-timeout=5")
 
 WSGI: Final = "rolecall_lab.wsgi"
 """What gunicorn loads; it has a factory for each service."""
@@ -281,8 +266,6 @@ def start(service: Service, sockets: Sequence[socket.socket], folder: Path, envi
     command = [sys.executable, "-m", "gunicorn", *GUNICORN, f"--name={service.name}"]
     command.append(f"{WSGI}:{service.label.lower()}_app()")
     command += [f"--bind=fd://{each.fileno()}" for each in sockets]
-    if os.access("/dev/shm", os.W_OK):  # noqa: S108  a disk that is slow must not look like a worker that hangs
-        command.append("--worker-tmp-dir=/dev/shm")
     log = folder / "logs" / f"{service.name}.log"
     child = Child(service.name, command, log, environ=environ, pass_fds=[each.fileno() for each in sockets])
     for each in sockets:

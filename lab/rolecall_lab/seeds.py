@@ -184,8 +184,12 @@ class _Reader:
             return {str(key): self._value(each, line) for key, each in value.items()}
         return value
 
+    def _from_file(self, name: str) -> str | None:
+        file = self._environ.get(f"{name}_FILE")
+        return Path(file).read_text(encoding="utf-8").strip() if file else None
+
     def _variable(self, match: re.Match[str], line: int) -> str:
-        value = self._environ.get(match[1]) or match[2]
+        value = self._environ.get(match[1]) or self._from_file(match[1]) or match[2]
         if value is None:
             self.faults.append(f"{line}: the variable {match[1]} is not set")
         return value or ""

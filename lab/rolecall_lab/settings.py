@@ -83,8 +83,11 @@ class LabSettings(ServiceSettings):
         Raises:
             SettingsError: with all the faults found.
         """
-        redis_url = environ.get("LAB_REDIS_URL") or environ.get("REDIS_URL", "")
-        settings = cls.from_environ({**environ, "LAB_REDIS_URL": redis_url}, lab=True)
+        environ = dict(environ)
+        if not environ.get("LAB_REDIS_URL") and not environ.get("LAB_REDIS_URL_FILE"):
+            environ["LAB_REDIS_URL"] = environ.get("REDIS_URL", "")
+            environ["LAB_REDIS_URL_FILE"] = environ.get("REDIS_URL_FILE", "")
+        settings = cls.from_environ(environ, lab=True)
         return dataclasses.replace(settings, role=role)
 
     def role_of(self, address: str) -> Party:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 from urllib.parse import urlsplit
 
@@ -127,7 +128,11 @@ class ServiceSettings:
         faults: list[str] = []
         for field in declared(cls):
             name = field.name.upper()
-            text = environ.get(name, "").strip()
+            try:
+                text = _text(environ, name)
+            except OSError as error:
+                faults.append(f"{name}_FILE cannot be read: {error.strerror}")
+                continue
             if not text:
                 if field.default is dataclasses.MISSING:
                     faults.append(f"{name} is not set")
@@ -173,6 +178,14 @@ def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
         return str(parse.__doc__)
     hint: object = typing.get_type_hints(cls)[field.name]
     return {int: "number", str: "text"}.get(hint, "text")  # type: ignore[call-overload, no-any-return]
+
+
+def _text(environ: Mapping[str, str], name: str) -> str:
+    """The variable's value, or what stands in the file that `<name>_FILE` names, as container secrets come."""
+    file = environ.get(f"{name}_FILE", "").strip()
+    if file and not environ.get(name):
+        return Path(file).read_text(encoding="utf-8").strip()
+    return environ.get(name, "").strip()
 
 
 def _secret_faults(name: str, text: str, *, lab: bool) -> list[str]:

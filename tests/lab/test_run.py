@@ -21,6 +21,7 @@ import redis
 from cryptography.fernet import Fernet
 
 from rolecall.settings import LAB_MARK, ServiceSettings, SettingsError
+from rolecall import gunicorn_conf
 from rolecall_lab import environment, processes, redis_server, run
 from rolecall_lab.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
 from rolecall_lab.processes import Fault, last_words
@@ -420,7 +421,7 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
 
     ports = {service.port_setting: first.url(service).rpartition(":")[2] for service in SERVICES}
     running = psutil.Process(first.process.pid).children(recursive=True)
-    assert len(running) == 1 + 3 * (1 + run.WORKERS)
+    assert len(running) == 1 + 3 * (1 + gunicorn_conf.workers)
     code, errors = first.end(signal.SIGINT)
     assert (code, errors) == (0, "")
     assert still_running(running) == []

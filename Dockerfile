@@ -1,0 +1,36 @@
+# syntax=docker/dockerfile:1
+# One file for every image: `--build-arg SERVICE=auth-service` picks the service, the target `lab` adds the lab around all of them.
+
+FROM python:3.13-slim AS base
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH=/venv/bin:$PATH
+
+FROM base AS build
+ARG LOCK=run.txt
+RUN python -m venv /venv
+COPY requirements/${LOCK} /requirements.txt
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --require-hashes --only-binary :all: --disable-pip-version-check -q -r /requirements.txt \
+ && rm -rf /venv/lib/python*/site-packages/pip /venv/lib/python*/site-packages/pip-* /venv/bin/pip* \
+ && find /venv -name tests -type d -path '*site-packages*' -prune -exec rm -rf {} + \
+ && python -m compileall -q /venv
+
+FROM base AS runtime
+LABEL org.opencontainers.image.title="Rolecall" org.opencontainers.image.licenses="MIT"
+RUN useradd --system --no-create-home --uid 10001 rolecall
+WORKDIR /app
+ENV PYTHONPATH=/app
+USER rolecall
+EXPOSE 8000
+
+FROM runtime AS production
+ARG SERVICE
+COPY --from=build /venv /venv
+COPY shared/rolecall /app/rolecall
+COPY ${SERVICE} /app
+CMD ["sh", "-c", "exec gunicorn -c python:rolecall.gunicorn_conf -b 0.0.0.0:8000 \"$ROLECALL_WSGI\""]
+
+FROM runtime AS lab
+COPY --from=build /venv /venv
+COPY shared/rolecall /app/rolecall
+COPY auth-service resource-service client-webapp lab /app/
+CMD ["sh", "-c", "exec gunicorn -c python:rolecall_lab.gunicorn_conf -b 0.0.0.0:8000 \"$ROLECALL_WSGI\""]
