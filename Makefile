@@ -8,7 +8,7 @@ LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask up down logs ps test check bench docs lock screenshots clean distclean
+.PHONY: help run demo flask test-compose up down logs ps test check bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ up: ## start everything in containers (Docker with Compose)
 
 down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans
+
+test-compose: .venv/dev.stamp ## the tests of the containers that `make up` started
+	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose $(ARGS)
 
 logs: ## follow the containers' logs
 	@docker compose logs --follow --tail 50

