@@ -29,7 +29,7 @@ up: ## start everything in containers (Docker with Compose)
 	@command -v docker >/dev/null || { echo "rolecall: make up needs Docker with Compose; make run needs neither" >&2; exit 1; }
 	@sh lab/compose/secrets.sh .rolecall/compose
 	@docker compose up --build --detach --wait --quiet-pull
-	@echo "Open       http://localhost:8000   (make logs, make ps, make down)"
+	@echo "Open       http://localhost:$${CLIENT_PORT:-8000}   (make logs, make ps, make down)"
 
 down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans

@@ -36,5 +36,6 @@ def python_in(service: str, code: str) -> str:
 @pytest.fixture(scope="session")
 def containers() -> Stack:
     """Where the containers are reached from outside."""
-    urls = ("http://localhost:8000", "http://localhost:8001", "http://localhost:8002")
+    ports = {"CLIENT_PORT": "8000", "AUTH_PORT": "8001", "RESOURCE_PORT": "8002"}
+    urls = [f"http://localhost:{os.environ.get(name) or port}" for name, port in ports.items()]
     return Stack(ROOT, *urls, redis_url="", pids={})

@@ -42,14 +42,14 @@ def test_the_clock_turns_in_every_worker_of_every_container(containers: Stack) -
         containers.call("DELETE", f"{containers.client}/_lab/clock", None)
 
 
-def test_one_issuer_two_addresses() -> None:
+def test_one_issuer_two_addresses(containers: Stack) -> None:
     """RFC 8414 section 3.3: the issuer is the same through every address; only back-channel endpoints differ."""
     url = "http://{}/.well-known/oauth-authorization-server"
     code = "import urllib.request; print(urllib.request.urlopen('%s').read().decode())"
     inside = json.loads(python_in("client-webapp", code % url.format("auth-service:8000")))
-    assert inside["issuer"] == "http://localhost:8001"
+    assert inside["issuer"] == containers.auth
     assert inside["token_endpoint"] == "http://auth-service:8000/token"
-    assert inside["authorization_endpoint"] == "http://localhost:8001/authorize"
+    assert inside["authorization_endpoint"] == f"{containers.auth}/authorize"
 
 
 REFUSED_COMMANDS = [
