@@ -33,7 +33,9 @@ class Database:
         parsed = sa.make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite:
-            self.engine = sa.create_engine(url, max_overflow=20, pool_timeout=2, connect_args={"timeout": 2.0})
+            self.engine = sa.create_engine(
+                url, poolclass=sa.QueuePool, max_overflow=20, pool_timeout=2, connect_args={"timeout": 2.0}
+            )
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
