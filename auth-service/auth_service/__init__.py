@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import click
 from flask import Flask
+from flask.typing import ResponseReturnValue
 
 from auth_service import routes
+from auth_service.keys import KeysError
 from auth_service.settings import Settings
 from auth_service.state import State, build
 from rolecall import storage, web
+from rolecall.errors import json_response, unavailable
 from rolecall.vocabulary import SIGNING_ALGORITHMS
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> Flask:
@@ -27,8 +33,15 @@ def create_app(settings: Settings) -> Flask:
         sign_up_is_open=settings.sign_up == "open",
         current_sign_in=state.sessions.current,
     )
+    app.register_error_handler(KeysError, _no_keys)
     _add_commands(app, state)
     return app
+
+
+def _no_keys(error: KeysError) -> ResponseReturnValue:
+    """Without keys nothing can be signed or checked; the log says what to do."""
+    log.error("no keys", extra={"detail": str(error)})
+    return json_response(unavailable(str(error)))
 
 
 def _questions(state: State) -> dict[str, Callable[[], bool]]:

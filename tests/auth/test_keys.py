@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
-from auth.conftest import ISSUER, Server, make_server, make_settings
 from auth_service.keys import Keys, KeysError
+from auth_service.models.key import SigningKey
+from auth_support import ISSUER, Server, make_server, make_settings
 from rolecall import clock
 
 
@@ -67,12 +69,19 @@ def test_the_key_set_is_cacheable(server: Server) -> None:
 
 
 def test_private_keys_are_sealed_and_a_lost_data_key_is_one_clear_line(server: Server, tmp_path: Path) -> None:
-    raw = (tmp_path / "auth.db").read_bytes()
-    assert b'"d"' not in raw
+    with server.state.database.read() as session:
+        for row in session.scalars(sa.select(SigningKey)):
+            assert b'"d"' not in row.private_sealed
+            assert "d" not in row.public_jwk
     other = MultiFernet([Fernet(Fernet.generate_key())])
     keys = Keys(server.state.database, other, jwks_max_age=300, token_lifetime=300)
     with pytest.raises(KeysError, match="DATA_KEY does not open"):
         keys.signing("ES256")
+    (tmp_path / "broken").mkdir()
+    broken = make_server(make_settings(tmp_path / "broken", "redis://unused", data_key=other))
+    response = broken.app.test_client().get("/jwks")
+    assert response.status_code == 503
+    assert response.json["error"] == "temporarily_unavailable"
 
 
 def test_metadata_claim_what_is_there(tmp_path: Path, redis_url: str) -> None:

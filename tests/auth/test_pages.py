@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from auth.conftest import Server, a_client, authorize_url, csrf_token, make_server, make_settings, query
 from auth_service.models.authorization import Authorization
+from auth_support import Server, a_client, authorize_url, csrf_token, make_server, make_settings, query
 from rolecall import clock
 
 
@@ -192,6 +192,8 @@ def test_one_person_cannot_take_back_from_another(server: Server) -> None:
     bob = server.browser()
     bob.sign_in("bob")
     page = bob.client.get("/sign-out")
+    nul = bob.client.post("/apps/disconnect", data={"csrf_token": csrf_token(page), "client_id": "tally\0"})
+    assert nul.status_code == 303
     bob.client.post("/apps/disconnect", data={"csrf_token": csrf_token(page), "client_id": "tally"})
     assert server.is_active(tokens["access_token"])
 

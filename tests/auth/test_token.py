@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auth.conftest import CALLBACK, ISSUER, SECRET, TALLY, VERIFIER, Server, a_client, basic, claims
+from auth_support import CALLBACK, ISSUER, SECRET, TALLY, VERIFIER, Server, a_client, basic, claims
 from rolecall import clock
 
 BAD_CREDENTIALS: dict[str, tuple[dict[str, str], dict[str, str]]] = {

@@ -1,5 +1,5 @@
 """The contract tests look at the authorization server of its own tests."""
 
-from auth.conftest import server
+from auth.conftest import closed, server
 
-__all__ = ["server"]
+__all__ = ["closed", "server"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from auth.conftest import Server
 from auth_service import parameters
 from auth_service.grants import GRANTS
 from auth_service.routes import ROUTES as AUTH_ROUTES
+from auth_support import Server
 from client_webapp.flows import FLOWS
 from client_webapp.routes import ROUTES as CLIENT_ROUTES
 from rolecall import checks
@@ -46,7 +46,7 @@ def test_every_grant_is_in_the_metadata_and_reachable(server: Server) -> None:
     assert document is not None
     assert document["grant_types_supported"] == [grant.grant_type for grant in GRANTS]
     for grant in GRANTS:
-        from auth.conftest import TALLY
+        from auth_support import TALLY
 
         answer = server.post("/token", TALLY, grant_type=grant.grant_type)
         assert answer.json["error"] != "unsupported_grant_type"
@@ -70,7 +70,7 @@ def test_every_parameter_refuses_what_its_grammar_does(
     server: Server, parameter: parameters.Parameter, value: str
 ) -> None:
     """RFC 6749 appendix A: no input ends in a 500, nothing of it comes back."""
-    from auth.conftest import INVOICES, TALLY, authorize_url
+    from auth_support import INVOICES, TALLY, authorize_url
 
     client = server.app.test_client()
     for endpoint in parameter.endpoints & {"authorize", "token", "introspect", "revoke"}:

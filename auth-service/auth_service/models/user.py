@@ -63,7 +63,9 @@ def is_password(password_hash: str, password: str) -> bool:
 
 def authenticate(session: Session, username: str, password: str) -> User | None:
     """The person with this name and password; an unknown name takes as long as a wrong password."""
-    user = session.scalar(sa.select(User).where(User.username == normal_username(username)))
+    name = normal_username(username)
+    # PostgreSQL refuses a NUL in a text, and no name has anything unprintable
+    user = session.scalar(sa.select(User).where(User.username == name)) if name.isprintable() else None
     if user is None or user.disabled_at is not None:
         is_password(_nobody, password)
         return None

@@ -43,6 +43,8 @@ def disconnect() -> ResponseReturnValue:
     if who is None:
         return redirect(url_for("sign-in"), 303)
     client_id = request.form.get("client_id", "")[:100]
+    if not client_id.isprintable():
+        return redirect(url_for("apps"), 303)
     with state().database.transaction() as session:
         forget(session, who.user_id, client_id)
     state().revocations.end(
