@@ -64,7 +64,8 @@ lock: ## renew the locks in requirements/ (UPGRADE=--upgrade for newer versions)
 	  $(COMPILE) $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
 
-clean: ## forget the databases, logs and everything else that the lab wrote
+clean: ## forget the databases, logs and everything else that the lab wrote, containers' volumes too
+	@if [ -d .rolecall/compose ] && docker info >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
 	@rm -rf .rolecall
 
 distclean: clean ## the same, and the virtual environment

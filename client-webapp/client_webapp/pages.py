@@ -33,6 +33,7 @@ _REFUSALS: Final = {
         "You did not allow it",
         "You denied Tally access to your invoices, so it has been given nothing. That is fine; nothing has changed.",
         (("Back to the first page", "/"),),
+        is_error=False,
     ),
     "unknown_state": Problem(
         400,

@@ -61,6 +61,7 @@ class Problem:
     title: str
     explanation: str
     links: tuple[tuple[str, str], ...] = ()
+    is_error: bool = True
 
 
 class PageError(Exception):
