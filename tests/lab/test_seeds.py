@@ -1,0 +1,110 @@
+"""The seeds file: faults with their lines, variables, and that it may be applied as often as one likes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from auth_service.models.client import Client
+from auth_service.models.resource import Resource
+from auth_service.models.user import User, authenticate
+from auth_service.state import MIGRATIONS as AUTH_MIGRATIONS
+from resource_service import MIGRATIONS as RESOURCE_MIGRATIONS
+from resource_service.models import Invoice
+from rolecall.sql import Database
+from rolecall_lab import seeds
+
+ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_SECRET": "c" * 32}
+
+FAULTS = {
+    "no YAML": ("people: [", "expected"),
+    "no mapping": ("- a", "1: must hold"),
+    "unknown section": ("peoples: []", "1: peoples is not known"),
+    "missing member": ("people:\n  - username: x\n    sub: y", "2: password is missing in people"),
+    "unknown member": (
+        "people:\n  - {username: x, password: y, sub: z,\n     shoe: 9}",
+        "3: shoe is not known in people",
+    ),
+    "wrong type": ("people:\n  - username: x\n    password: 5\n    sub: z", "3: password must be a str"),
+    "variable not set": ("people:\n  - username: x\n    sub: z\n    password: ${NOWHERE}", "4: the variable NOWHERE"),
+    "unknown method": (
+        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
+        "    token_endpoint_auth_method: magic",
+        "6: token_endpoint_auth_method must be one of",
+    ),
+    "public with a secret": (
+        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
+        "    token_endpoint_auth_method: none\n    secret: x",
+        "2: a client has a secret unless",
+    ),
+    "invoices of nobody": ("invoices:\n  carol: []", "2: there is no person carol"),
+    "not a list": ("people: 5", "1: people must be a list"),
+    "entry without names": ("people:\n  - alice", "entry 1 of people must have names"),
+}
+
+
+@pytest.mark.parametrize(("text", "says"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "seeds.yaml"
+    file.write_text(text)
+    with pytest.raises(seeds.SeedsError) as caught:
+        seeds.read(file, {})
+    assert f"seeds.yaml:{says}" in str(caught.value) or says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "seeds.yaml"
+    file.write_text("people:\n  - username: x\nclients:\n  - client_id: c")
+    with pytest.raises(seeds.SeedsError) as caught:
+        seeds.read(file, {})
+    assert len(caught.value.faults) >= 5
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(seeds.SeedsError, match="cannot be read"):
+        seeds.read(tmp_path / "none.yaml", {})
+
+
+def test_variables_and_their_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "seeds.yaml"
+    file.write_text("people:\n  - {username: '${WHO}', password: '${PASSWORD:-long enough}', sub: s}")
+    person = seeds.read(file, {"WHO": "carol"}).people[0]
+    assert (person["username"], person["password"]) == ("carol", "long enough")
+
+
+def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: Path) -> None:
+    auth = Database(f"sqlite:///{tmp_path}/auth.db", AUTH_MIGRATIONS)
+    resource = Database(f"sqlite:///{tmp_path}/resource.db", RESOURCE_MIGRATIONS)
+    auth.upgrade()
+    resource.upgrade()
+    content = seeds.read(environ=ENVIRON)
+    seeds.apply(content, auth, resource)
+    with auth.transaction() as session:
+        session.add(User(username="carol", password_hash="x"))
+        alice = session.scalar(sa.select(User).where(User.username == "alice"))
+        assert alice is not None
+        before = alice.password_hash
+    with resource.transaction() as session:
+        paid = session.scalar(sa.select(Invoice).where(Invoice.number == "INV-2026-0412"))
+        assert paid is not None
+        paid.state = "paid"
+    seeds.apply(content, auth, resource)
+    with auth.read() as session:
+        people = {user.username: user for user in session.scalars(sa.select(User))}
+        assert people.keys() == {"alice", "bob", "carol"}
+        assert people["alice"].password_hash == before, "a good password was hashed anew"
+        assert authenticate(session, "bob", "builder-lab") is not None
+        assert {client.client_id for client in session.scalars(sa.select(Client))} >= {"tally", "tally-desktop"}
+        assert session.scalar(sa.select(sa.func.count()).select_from(Resource)) == 1
+    with resource.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Invoice)) == 24
+        assert session.scalar(sa.select(Invoice.state).where(Invoice.number == "INV-2026-0412")) == "paid"
+    moved = seeds.read(environ={**ENVIRON, "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": "http://api.localhost:8002"})
+    seeds.apply(moved, auth, resource)
+    with auth.read() as session:
+        assert [each.identifier for each in session.scalars(sa.select(Resource))] == ["http://api.localhost:8002"]
+    auth.engine.dispose()
+    resource.engine.dispose()
