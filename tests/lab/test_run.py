@@ -26,6 +26,7 @@ from rolecall_lab import environment, processes, redis_server, run
 from rolecall_lab.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
 from rolecall_lab.processes import Fault, last_words
 from rolecall_lab.settings import LabSettings
+from stack import wait_until
 
 PORTS = {CLIENT: 8000, AUTH: 8001, RESOURCE: 8002}
 
@@ -420,8 +421,10 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
     )
 
     ports = {service.port_setting: first.url(service).rpartition(":")[2] for service in SERVICES}
-    running = psutil.Process(first.process.pid).children(recursive=True)
-    assert len(running) == 1 + 3 * (1 + gunicorn_conf.workers)
+    # a service is ready with its first worker; the others follow
+    launcher, everybody = psutil.Process(first.process.pid), 1 + 3 * (1 + gunicorn_conf.workers)
+    wait_until(lambda: len(launcher.children(recursive=True)) == everybody)
+    running = launcher.children(recursive=True)
     code, errors = first.end(signal.SIGINT)
     assert (code, errors) == (0, "")
     assert still_running(running) == []
