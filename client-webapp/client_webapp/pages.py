@@ -171,7 +171,10 @@ def disconnect() -> ResponseReturnValue:
     if tokens:
         state().runner.run("disconnect", tokens)
     state().sessions.end()
-    flash("Tally is disconnected: what it was given is revoked, and it has forgotten it.")
+    flash(
+        "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "
+        "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, take it back there."
+    )
     return redirect(url_for("home"), 303)
 
 
@@ -188,6 +191,7 @@ def _tokens() -> dict[str, Any]:
                 if lost
                 else "There is nothing to show before you connect your invoices.",
                 (("Go to the first page", "/"),),
+                is_error=lost,
             )
         )
     return tokens

@@ -9,6 +9,7 @@ import click
 from flask import Flask
 
 from resource_service import routes
+from resource_service.protect import REALM
 from resource_service.server import AuthorizationServer
 from resource_service.settings import Settings
 from resource_service.validators.introspection import Introspection
@@ -38,6 +39,10 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
         "introspection": Introspection(server, http, settings),
     }
     web.register(app, [*routes.ROUTES, *web.health_routes(app, {"sql": lambda: _is_migrated(database)})])
+
+    app.jinja_env.globals.update(
+        service_title=REALM, service_role="resource-server", service_role_name="resource server"
+    )
 
     @app.cli.command("db-upgrade")
     def db_upgrade() -> None:

@@ -186,7 +186,10 @@ def allow_form_targets(response: Response, *origins: str) -> None:
 def wants_page() -> bool:
     """Whether the request's answer is read by a person."""
     kind = g.get("kind")
-    return bool(kind == "page" if kind else request.accept_mimetypes.best == "text/html")
+    if kind:
+        return bool(kind == "page")
+    # JSON first: whoever takes anything (`*/*`) is a program; browsers name text/html
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
 def problem_response(problem: Problem) -> Response:

@@ -166,4 +166,5 @@ def _bad_target(error: OAuthError) -> Problem:
         "The app sent you here with a bad request",
         f"{error.description} For your safety you are not sent back to it. This is a mistake of the app, not yours: "
         "go back to it and try again, and tell the people who make it if that does not help.",
+        (("Your account", "/"),),
     )
