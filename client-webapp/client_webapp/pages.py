@@ -173,7 +173,8 @@ def disconnect() -> ResponseReturnValue:
     state().sessions.end()
     flash(
         "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "
-        "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, take it back there."
+        "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, "
+        "take it back there."
     )
     return redirect(url_for("home"), 303)
 

@@ -245,7 +245,7 @@ def test_unknown_pages_and_methods_are_explained(server: Server) -> None:
     page = browser.get("/nowhere", headers={"Accept": "text/html"})
     assert page.status_code == 404
     assert "There is no such page" in page.text
-    chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
+    chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
     assert "There is no such page" in browser.get("/nowhere", headers={"Accept": chrome}).text
     assert browser.get("/nowhere", headers={"Accept": "*/*"}).json["error"] == "invalid_request"
     assert browser.get("/nowhere").json["error"] == "invalid_request"
