@@ -20,17 +20,17 @@ RUN useradd --system --no-create-home --uid 10001 rolecall
 WORKDIR /app
 ENV PYTHONPATH=/app
 USER rolecall
-EXPOSE 8000
 
 FROM runtime AS production
 ARG SERVICE
 COPY --from=build /venv /venv
 COPY shared/rolecall /app/rolecall
 COPY ${SERVICE} /app
-CMD ["sh", "-c", "exec gunicorn -c python:rolecall.gunicorn_conf -b 0.0.0.0:8000 \"$ROLECALL_WSGI\""]
+ENV PORT=8000 ROLECALL_WSGI=${SERVICE//-/_}.wsgi:app()
+CMD ["sh", "-c", "flask --app \"$ROLECALL_WSGI\" check && exec gunicorn -c python:rolecall.gunicorn_conf -b \"0.0.0.0:$PORT\" \"$ROLECALL_WSGI\""]
 
 FROM runtime AS lab
 COPY --from=build /venv /venv
 COPY shared/rolecall /app/rolecall
 COPY auth-service resource-service client-webapp lab /app/
-CMD ["sh", "-c", "exec gunicorn -c python:rolecall_lab.gunicorn_conf -b 0.0.0.0:8000 \"$ROLECALL_WSGI\""]
+CMD ["sh", "-c", "flask --app \"$ROLECALL_WSGI\" check && exec gunicorn -c python:rolecall_lab.gunicorn_conf -b \"0.0.0.0:$PORT\" \"$ROLECALL_WSGI\""]

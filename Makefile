@@ -25,11 +25,8 @@ flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=aut
 test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)
 	@$(PY) -m pytest $(ARGS)
 
-up: ## start everything in containers (Docker with Compose)
-	@command -v docker >/dev/null || { echo "rolecall: make up needs Docker with Compose; make run needs neither" >&2; exit 1; }
-	@sh lab/compose/secrets.sh .rolecall/compose
-	@docker compose up --build --detach --wait --quiet-pull
-	@echo "Open       http://localhost:$${CLIENT_PORT:-8000}   (make logs, make ps, make down)"
+up: ## start everything in containers (HOSTS=localhost-names, CLIENT_PORT=, ARGS="--scale auth-service=3")
+	@sh compose/up.sh $(ARGS)
 
 down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans

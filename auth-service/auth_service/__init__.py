@@ -15,6 +15,7 @@ from auth_service.settings import Settings
 from auth_service.state import State, build
 from rolecall import storage, web
 from rolecall.errors import json_response, unavailable
+from rolecall.sql import MigrationError
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,12 @@ def _add_commands(app: Flask, state: State) -> None:
     @app.cli.command("db-upgrade")
     def db_upgrade() -> None:
         """Bring the database to this version's schema, and make the first signing keys."""
-        state.database.upgrade()
-        state.keys.ensure()
+        try:
+            with state.database.alone():
+                state.database.upgrade()
+                state.keys.ensure()
+        except (MigrationError, KeysError) as error:
+            raise click.ClickException(str(error)) from error
         click.echo(f"The database is at revision {state.database.revision()}.")
 
     @app.cli.command("rotate-keys")

@@ -15,6 +15,7 @@ from auth_service.keys import Keys, KeysError
 from auth_service.settings import Settings as AuthSettings
 from auth_service.state import MIGRATIONS
 from resource_service.settings import Settings as ResourceSettings
+from rolecall import storage
 from rolecall.settings import SettingsError
 from rolecall.sql import Database, MigrationError
 from rolecall_lab import seeds
@@ -24,7 +25,7 @@ def main() -> None:
     """Exit with one clear line when something is wrong."""
     try:
         prepare(os.environ)
-    except (SettingsError, seeds.SeedsError, KeysError, MigrationError, CommandError) as error:
+    except (SettingsError, seeds.SeedsError, KeysError, MigrationError, storage.StorageError, CommandError) as error:
         sys.exit(str(error))
     except sa.exc.SQLAlchemyError as error:
         sys.exit(f"a migration failed: {str(error).strip().splitlines()[0]}")
@@ -36,13 +37,15 @@ def prepare(environ: Mapping[str, str]) -> None:
     resource = ResourceSettings.from_environ(_of(environ, "RESOURCE_SERVICE_"), lab=True)
     auth_database = Database(auth.database_url, MIGRATIONS)
     resource_database = Database(resource.database_url, Path(resource_service.__file__).parent / "migrations")
-    auth_database.upgrade()
-    resource_database.upgrade()
-    Keys(
-        auth_database, auth.data_key, jwks_max_age=auth.jwks_max_age, token_lifetime=auth.access_token_lifetime
-    ).ensure()
-    file = Path(environ.get("SEEDS_FILE") or seeds.DEFAULT)
-    seeds.apply(seeds.read(file, environ), auth_database, resource_database)
+    storage.require_noeviction(storage.connect(auth.redis_url))
+    found = seeds.read(Path(environ.get("SEEDS_FILE") or seeds.DEFAULT), environ)
+    with auth_database.alone(), resource_database.alone():
+        auth_database.upgrade()
+        resource_database.upgrade()
+        Keys(
+            auth_database, auth.data_key, jwks_max_age=auth.jwks_max_age, token_lifetime=auth.access_token_lifetime
+        ).ensure()
+        seeds.apply(found, auth_database, resource_database)
 
 
 def _of(environ: Mapping[str, str], prefix: str) -> dict[str, str]:

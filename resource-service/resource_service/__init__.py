@@ -16,7 +16,7 @@ from resource_service.validators.introspection import Introspection
 from resource_service.validators.local_jwt import KeySet, LocalJwt
 from rolecall import web
 from rolecall.http import HttpClient
-from rolecall.sql import Database
+from rolecall.sql import Database, MigrationError
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -47,7 +47,10 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     @app.cli.command("db-upgrade")
     def db_upgrade() -> None:
         """Bring the database to this version's schema."""
-        database.upgrade()
+        try:
+            database.upgrade()
+        except MigrationError as error:
+            raise click.ClickException(str(error)) from error
         click.echo(f"The database is at revision {database.revision()}.")
 
     return app

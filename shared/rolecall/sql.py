@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+
+
+_BUSY: Final = "another process is migrating this database; wait until it has finished, then start again"
 
 
 class MigrationError(Exception):
@@ -30,6 +33,7 @@ class Database:
     def __init__(self, url: str, migrations: Path) -> None:
         self.url = url
         self.migrations = migrations
+        self._alone = False
         parsed = sa.make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite:
@@ -88,8 +92,35 @@ class Database:
                 "run `flask db-upgrade`"
             )
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the one lock that whoever changes the schema or its first rows must hold; blocks inside may ask again.
+
+        Raises:
+            MigrationError: another process holds it, or the database does not answer.
+        """
+        if self._alone or self._sqlite:  # SQLite's own write lock is enough: one process uses the file
+            yield
+            return
+        try:
+            connection = self.engine.connect()
+        except sa.exc.SQLAlchemyError as error:
+            raise MigrationError(f"the database does not answer: {_first_line(error)}") from error
+        with connection, connection.begin():
+            if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(72176)")):
+                raise MigrationError(_BUSY)
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
+
     def upgrade(self, revision: str = "head") -> None:
-        """Bring the database to `revision`, one process at a time."""
+        """Bring the database to `revision`, one process at a time.
+
+        Raises:
+            MigrationError: another process is at it, or the database does not answer.
+        """
         self._alembic("upgrade", revision)
 
     def downgrade(self, revision: str) -> None:
@@ -103,11 +134,25 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(self.migrations).replace("%", "%%"))
-        with self.engine.execution_options(rolecall_write=True).begin() as connection:
+        with self.alone(), self._writing() as connection:
             if not self._sqlite:
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(72176)"))
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))  # a migration may take its time
             config.attributes["connection"] = connection
             getattr(command, direction)(config, revision)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        try:
+            connection = self.engine.execution_options(rolecall_write=True).connect()
+        except sa.exc.SQLAlchemyError as error:
+            raise MigrationError(f"the database does not answer: {_first_line(error)}") from error
+        with connection:
+            try:
+                transaction = connection.begin()
+            except sa.exc.OperationalError as error:
+                raise MigrationError(_BUSY) from error
+            with transaction:
+                yield connection
 
     def is_alive(self) -> bool:
         """Whether the database answers."""

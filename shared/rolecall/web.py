@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Literal, TypeVar
 
+import click
 import redis
 import sqlalchemy as sa
 from flask import Blueprint, Flask, Response, current_app, g, jsonify, make_response, render_template, request
@@ -136,9 +137,11 @@ def register(app: Flask, routes: Sequence[Route]) -> None:
 def health_routes(app: Flask, ready: dict[str, Callable[[], bool]]) -> list[Route]:
     """`/healthz` (the process serves) and `/readyz` (every question in `ready` is answered with yes; else 503).
 
+    A question may also raise, with a text that says what to do. `flask check` asks the same ones and tells those texts.
     Whoever wraps the application may add questions to `app.extensions["rolecall_ready"]`.
     """
     app.extensions["rolecall_ready"] = ready
+    app.cli.add_command(click.Command("check", callback=lambda: _check(ready), help=_check.__doc__))
 
     def healthz() -> ResponseReturnValue:
         return jsonify(status="ok"), 200, NO_STORE
@@ -152,6 +155,21 @@ def health_routes(app: Flask, ready: dict[str, Callable[[], bool]]) -> list[Rout
         Route("healthz", "/healthz", ("GET",), healthz, "api", "none: the process serves"),
         Route("readyz", "/readyz", ("GET",), readyz, "api", "none: all that it needs answers"),
     ]
+
+
+def _check(ready: dict[str, Callable[[], bool]]) -> None:
+    """Say what keeps the service from starting, a line each; exit code 1 when there is anything."""
+    faults = []
+    for name, question in ready.items():
+        try:
+            if not question():
+                faults.append(f"{name} is not as it should be")
+        except Exception as error:  # noqa: BLE001  whatever it is, the service cannot work
+            faults.append(" ".join(str(error).split())[:500])
+    for fault in dict.fromkeys(faults):
+        click.echo(f"cannot start: {fault}", err=True)
+    if faults:
+        raise SystemExit(1)
 
 
 def _holds(question: Callable[[], bool]) -> bool:
