@@ -8,7 +8,7 @@ LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask test-compose up down logs ps test check bench docs lock screenshots clean distclean
+.PHONY: help run demo flask doctor test-compose up down logs ps test check bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,11 +28,14 @@ test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)
 up: ## start everything in containers (HOSTS=localhost-names, CLIENT_PORT=, ARGS="--scale auth-service=3")
 	@sh compose/up.sh $(ARGS)
 
+doctor: .venv/lab.stamp ## look at what runs, and say what is wrong and how to mend it
+	@$(PY) -m rolecall_lab.doctor
+
 down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans
 
 test-compose: .venv/dev.stamp ## the tests of the containers that `make up` started
-	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose $(ARGS)
+	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose tests/integration tests/browser $(ARGS)
 
 logs: ## follow the containers' logs
 	@docker compose logs --follow --tail 50

@@ -13,8 +13,19 @@ from pathlib import Path
 import pytest
 import redis
 
+import containers
 from rolecall import clock
 from stack import Stack, running_stack
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if containers.asked_for():
+        mark, reason = "embedded", "needs the processes that `make run` starts"
+    else:
+        mark, reason = "compose", "needs `make up`; `make test-compose` runs it"
+    for item in items:
+        if item.get_closest_marker(mark):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def redis_binary() -> str:
@@ -91,7 +102,10 @@ def own_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole of it, started once for all tests that need it."""
+    """The whole of it, started once for all tests that need it; in `make test-compose` it is the containers."""
+    if containers.asked_for():
+        yield containers.stack()
+        return
     with running_stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 

@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from rolecall_lab.environment import inherited
+from rolecall_lab.walker import LocalNames
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Addresses and process ids of what runs."""
+    """Addresses and process ids of what runs.
+
+    Args:
+        workers: how many processes serve, in all three services together.
+    """
 
     folder: Path
     client: str
@@ -29,6 +34,11 @@ class Stack:
     api: str
     redis_url: str
     pids: dict[str, int]
+    workers: int = 6
+
+    def log(self, service: str) -> str:
+        """What a service has logged."""
+        return (self.folder / "logs" / f"{service}.log").read_text()
 
     def get(self, url: str, **headers: str) -> tuple[int, dict[str, Any]]:
         return self.call("GET", url, None, **headers)
@@ -38,7 +48,7 @@ class Stack:
         request = urllib.request.Request(
             url, body, {name.replace("_", "-"): value for name, value in headers.items()}, method=method
         )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())
         try:
             with opener.open(request, timeout=10) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")

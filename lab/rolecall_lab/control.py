@@ -9,11 +9,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import redis
+from flask import Flask
 from werkzeug.wrappers import Request, Response
 
 from rolecall import clock
 from rolecall.storage import connect
-from rolecall_lab import clock_push
+from rolecall_lab import clock_push, view
 from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder, read_events, read_flows
 from rolecall_lab.settings import LabSettings
 
@@ -41,7 +42,8 @@ class Refusal(Exception):
 class Control:
     """Answers every request under `PREFIX`. Nobody signs in here, so other sites' pages are kept out."""
 
-    def __init__(self, lab: LabSettings, recorder: Recorder) -> None:
+    def __init__(self, app: Flask, lab: LabSettings, recorder: Recorder) -> None:
+        self._app = app
         self._lab = lab
         self._recorder = recorder
         self._client = connect(lab.lab_redis_url)
@@ -49,6 +51,7 @@ class Control:
             "/_lab/clock": {"GET": self._get_clock, "PUT": self._put_clock, "DELETE": self._delete_clock},
             "/_lab/events": {"GET": self._get_events, "DELETE": self._delete_events},
             "/_lab/flows": {"GET": self._get_flows},
+            "/_lab/view": {"GET": self._get_view},
         }
 
     def answer(self, request: Request) -> Response:
@@ -76,11 +79,11 @@ class Control:
         views = self._views.get(request.path)
         if views is None:
             raise Refusal(HTTPStatus.NOT_FOUND, f"there is {', '.join(self._views)}, and nothing else here")
-        view = views.get("GET" if request.method == "HEAD" else request.method)
-        if view is None:
+        answer = views.get("GET" if request.method == "HEAD" else request.method)
+        if answer is None:
             allowed = ", ".join(views)
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers to {allowed}", Allow=allowed)
-        return view
+        return answer
 
     def _get_clock(self, _request: Request) -> Response:
         return _json({"now": clock.now(), "offset": clock.offset(), "workers": clock_push.workers(self._client)})
@@ -119,6 +122,9 @@ class Control:
     def _get_flows(self, _request: Request) -> Response:
         self._recorder.flush()
         return _json({"schema": SCHEMA, "flows": read_flows(self._client)})
+
+    def _get_view(self, _request: Request) -> Response:
+        return _json(view.of(self._app, self._lab))
 
 
 def _turn_asked(request: Request) -> tuple[str, float]:

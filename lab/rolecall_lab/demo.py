@@ -5,21 +5,14 @@ Every message shown is one that was really sent; what the services recorded is r
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import Any, Final
 
 from rolecall.clock import monotonic
+from rolecall_lab import running
+from rolecall_lab.environment import AUTH, CLIENT
 from rolecall_lab.walker import Walker, connect
-
-NOTICE: Final = (
-    Path(os.environ.get("ROLECALL_DIR") or Path(__file__).resolve().parents[2] / ".rolecall") / "running.json"
-)
-"""Where the launcher says what runs, and under which addresses."""
 
 STEPS: Final = (
     "1  The resource owner asks the client",
@@ -44,12 +37,12 @@ def main() -> int:
     if flow not in FLOWS:
         return _fail(f"there is no flow {flow}; there is {', '.join(FLOWS)}")
     try:
-        services = json.loads(NOTICE.read_text())["services"]
-        client_url = services["client-webapp"]["url"]
-    except (OSError, ValueError, KeyError):
-        return _fail("the lab does not run; start it with `make run` in another terminal")
+        urls = running.addresses(os.environ)
+    except running.NothingRuns as error:
+        return _fail(str(error))
+    client_url = urls[CLIENT]
     try:
-        _take_back(services["auth-service"]["url"])
+        _take_back(urls[AUTH])
         since = _newest(client_url)
         began = monotonic()
         connect(Walker(), client_url, "alice", "wonderland-lab")
@@ -57,7 +50,7 @@ def main() -> int:
         events = [event for event in _events(client_url) if event["id"] > since]
     except (OSError, RuntimeError) as error:
         return _fail(f"the flow did not end well: {error}")
-    _take_back(services["auth-service"]["url"])
+    _take_back(urls[AUTH])
     tell(_of_newest_flow(events))
     print(f"\n{'─' * 78}\nThe whole flow took {took * 1000:.0f} ms, sign-in and its password hash included.")
     return 0
@@ -164,8 +157,7 @@ def _newest(client_url: str) -> str:
 
 
 def _events(client_url: str) -> list[dict[str, Any]]:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{client_url}/_lab/events") as answer:
-        events: list[dict[str, Any]] = json.load(answer)["events"]
+    events: list[dict[str, Any]] = running.ask(f"{client_url}/_lab/events")["events"]
     return events
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from rolecall_lab import containers, running
 from rolecall_lab.environment import LAB_ENV, ROOT, SERVICES, compose, of_service, read_env
 
 
@@ -17,11 +17,13 @@ def main() -> None:
     service = next((each for each in SERVICES if each.name == (sys.argv[1:2] or [""])[0]), None)
     if service is None:
         sys.exit(f"rolecall: name a service: {', '.join(each.name for each in SERVICES)}")
-    try:
-        notice = json.loads((folder / "running.json").read_text())
-        urls = {each: urlsplit(notice["services"][each.name]["url"]) for each in SERVICES}
-    except (OSError, ValueError, KeyError):
-        sys.exit("rolecall: the lab does not run; start it with `make run` in another terminal")
+    notice = running.notice(os.environ)
+    if not notice:
+        if not containers.of(service.name):
+            sys.exit("rolecall: the lab does not run; start it with `make run` in another terminal, or `make up`")
+        inside = ("sh", "-c", 'exec flask --app "$ROLECALL_WSGI" "$@"', "flask", *sys.argv[2:])
+        os.execvp("docker", ["docker", "compose", "exec", service.name, *inside])  # noqa: S606
+    urls = {each: urlsplit(notice["services"][each.name]["url"]) for each in SERVICES}
     settings = compose(
         os.environ,
         read_env(LAB_ENV),

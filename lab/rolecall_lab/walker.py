@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import http.cookiejar
 import re
+import socket
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -36,13 +38,28 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _Local(http.client.HTTPConnection):
+    def connect(self) -> None:
+        """Names under `localhost` are loopback (RFC 6761 section 6.3); not every resolver knows."""
+        host = "127.0.0.1" if self.host.endswith(".localhost") else self.host
+        self.sock = socket.create_connection((host, self.port), self.timeout)
+
+
+class LocalNames(urllib.request.HTTPHandler):
+    """Opens http addresses whose host may be `*.localhost`."""
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """As urllib wants it."""
+        return self.do_open(_Local, request)
+
+
 class Walker:
     """One browser; keeps its cookies as long as it lives."""
 
     def __init__(self) -> None:
         jar = http.cookiejar.CookieJar()
         # no proxy of the machine's stands between a browser and its own loopback
-        handlers = (urllib.request.HTTPCookieProcessor(jar), _Stay(), urllib.request.ProxyHandler({}))
+        handlers = (urllib.request.HTTPCookieProcessor(jar), _Stay(), urllib.request.ProxyHandler({}), LocalNames())
         self._opener = urllib.request.build_opener(*handlers)
 
     def open(self, url: str, form: dict[str, str] | None = None) -> Page:

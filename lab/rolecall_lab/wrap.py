@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -42,7 +43,19 @@ def wrap(app: Flask, lab: LabSettings) -> Lab:
     wrapped = Lab(app, lab)
     app.extensions["rolecall_lab"] = wrapped
     app.wsgi_app = wrapped  # type: ignore[method-assign]
+    for name, command in app.cli.commands.items():
+        if name != "check" and command.callback is not None:
+            command.callback = _on_the_labs_clock(command.callback, wrapped)
     return wrapped
+
+
+def _on_the_labs_clock(callback: Callable[..., Any], lab: Lab) -> Callable[..., Any]:
+    @wraps(callback)
+    def run(*arguments: Any, **named: Any) -> Any:
+        lab.start()
+        return callback(*arguments, **named)
+
+    return run
 
 
 class Lab:
@@ -54,7 +67,7 @@ class Lab:
         self._lab = lab
         self._follower = Follower(lab)
         self.recorder = Recorder(lab)
-        self._control = Control(lab, self.recorder)
+        self._control = Control(app, lab, self.recorder)
 
     def start(self) -> None:
         """Follow the lab's clock in this process; does nothing when it does so already."""

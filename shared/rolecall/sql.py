@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-
 _BUSY: Final = "another process is migrating this database; wait until it has finished, then start again"
 
 

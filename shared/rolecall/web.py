@@ -85,6 +85,7 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=3600,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.extensions["rolecall_settings"] = settings
     app.extensions["rolecall_kinds"] = {}
     app.register_blueprint(
         Blueprint(
@@ -164,7 +165,7 @@ def _check(ready: dict[str, Callable[[], bool]]) -> None:
         try:
             if not question():
                 faults.append(f"{name} is not as it should be")
-        except Exception as error:  # noqa: BLE001  whatever it is, the service cannot work
+        except Exception as error:
             faults.append(" ".join(str(error).split())[:500])
     for fault in dict.fromkeys(faults):
         click.echo(f"cannot start: {fault}", err=True)

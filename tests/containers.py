@@ -1,0 +1,55 @@
+"""The containers that `make up` started, for the tests that `make test-compose` runs against them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from rolecall_lab import containers
+from rolecall_lab.environment import AUTH, CLIENT, RESOURCE, SERVICES
+from stack import Stack
+
+ROOT = Path(__file__).parents[1]
+
+
+class Containers(Stack):
+    """Addresses of the services; their logs come from Docker."""
+
+    def log(self, service: str) -> str:
+        return docker("compose", "logs", "--no-log-prefix", service)
+
+
+def asked_for() -> bool:
+    """Whether the tests are to run against the containers."""
+    return bool(os.environ.get("ROLECALL_COMPOSE"))
+
+
+def docker(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    """What a docker command prints."""
+    done = subprocess.run(
+        ["docker", *arguments], cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=180, check=False
+    )
+    if check and done.returncode:
+        raise AssertionError(f"docker {' '.join(arguments)}: {done.stderr[-800:]}")
+    return done.stdout if check else done.stdout + done.stderr
+
+
+def python_in(service: str, code: str) -> str:
+    """What a piece of Python prints in one of a service's containers."""
+    return docker("exec", "-i", names(service)[0], "python", "-c", code)
+
+
+def names(service: str) -> list[str]:
+    """The running containers of a service."""
+    return [each.name for each in containers.of(service)]
+
+
+@cache
+def stack() -> Containers:
+    """Where the containers are reached from outside."""
+    hosts = os.environ.get("HOSTS") or "localhost"
+    urls = [each.url(hosts, int(os.environ.get(each.port_setting) or each.port)) for each in (CLIENT, AUTH, RESOURCE)]
+    workers = 2 * sum(len(names(each.name)) for each in SERVICES)
+    return Containers(ROOT, *urls, redis_url="", pids={}, workers=workers)
