@@ -15,7 +15,6 @@ RUN --mount=type=cache,target=/root/.cache/pip \
  && python -m compileall -q /venv
 
 FROM base AS runtime
-LABEL org.opencontainers.image.title="Rolecall" org.opencontainers.image.licenses="MIT"
 RUN useradd --system --no-create-home --uid 10001 rolecall
 WORKDIR /app
 ENV PYTHONPATH=/app
@@ -23,6 +22,7 @@ USER rolecall
 
 FROM runtime AS production
 ARG SERVICE
+LABEL org.opencontainers.image.title="Rolecall ${SERVICE}" org.opencontainers.image.licenses="MIT"
 COPY --from=build /venv /venv
 COPY shared/rolecall /app/rolecall
 COPY ${SERVICE} /app
@@ -30,6 +30,7 @@ ENV PORT=8000 ROLECALL_WSGI=${SERVICE//-/_}.wsgi:app()
 CMD ["sh", "-c", "flask --app \"$ROLECALL_WSGI\" check && exec gunicorn -c python:rolecall.gunicorn_conf -b \"0.0.0.0:$PORT\" \"$ROLECALL_WSGI\""]
 
 FROM runtime AS lab
+LABEL org.opencontainers.image.title="Rolecall lab" org.opencontainers.image.licenses="MIT"
 COPY --from=build /venv /venv
 COPY shared/rolecall /app/rolecall
 COPY auth-service resource-service client-webapp lab /app/

@@ -47,6 +47,14 @@ def names(service: str) -> list[str]:
 
 
 @cache
+def production_image(service: str) -> str:
+    """Build the image of one service as production has it."""
+    image = f"rolecall-{service}"
+    docker("build", "-q", "--target", "production", "--build-arg", f"SERVICE={service}", "-t", image, ".")
+    return image
+
+
+@cache
 def stack() -> Containers:
     """Where the containers are reached from outside."""
     hosts = os.environ.get("HOSTS") or "localhost"

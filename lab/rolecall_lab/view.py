@@ -11,6 +11,7 @@ from rolecall import clock
 from rolecall.http import HttpClient, Unreachable
 from rolecall.settings import ServiceSettings, declared
 from rolecall.vocabulary import METADATA_PATH, RESOURCE_METADATA_PATH
+from rolecall.web import fault_of
 from rolecall_lab.environment import AUTH, CLIENT, RESOURCE
 from rolecall_lab.settings import LabSettings
 
@@ -33,16 +34,9 @@ def of(app: Flask, lab: LabSettings) -> dict[str, Any]:
         "issuer": values["issuer"],
         "now": clock.now() - clock.offset(),
         "offset": clock.offset(),
-        "stores": {name: _fault(question) for name, question in app.extensions["rolecall_ready"].items()},
+        "stores": {name: fault_of(question) for name, question in app.extensions["rolecall_ready"].items()},
         "reaches": _reaches(values),
     }
-
-
-def _fault(question: Any) -> str:
-    try:
-        return "" if question() else "is not as it should be"
-    except Exception as error:  # whatever it is, it is what the doctor wants to hear
-        return " ".join(str(error).split())[:300]
 
 
 def _reaches(values: dict[str, Any]) -> dict[str, str]:

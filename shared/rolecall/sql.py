@@ -84,7 +84,7 @@ class Database:
         try:
             revision = self.revision()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(f"the database does not answer: {_first_line(error)}") from error
+            raise MigrationError(unanswered(error)) from error
         if revision != self.head():
             raise MigrationError(
                 f"the database is at revision {revision or 'none'} and this version needs {self.head()}; "
@@ -104,7 +104,7 @@ class Database:
         try:
             connection = self.engine.connect()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(f"the database does not answer: {_first_line(error)}") from error
+            raise MigrationError(unanswered(error)) from error
         with connection, connection.begin():
             if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(72176)")):
                 raise MigrationError(_BUSY)
@@ -144,7 +144,7 @@ class Database:
         try:
             connection = self.engine.execution_options(rolecall_write=True).connect()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(f"the database does not answer: {_first_line(error)}") from error
+            raise MigrationError(unanswered(error)) from error
         with connection:
             try:
                 transaction = connection.begin()
@@ -182,5 +182,7 @@ def _revision(path: Path) -> str:
     return match[0]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def unanswered(error: sa.exc.SQLAlchemyError) -> str:
+    """One line about a database that does not answer."""
+    told = getattr(error, "orig", None) or error
+    return f"the database does not answer: {str(told).strip().splitlines()[0][:300]}"

@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from rolecall import clock, events
 
-TIMEOUT: Final = 1.0
+TIMEOUT: Final = 0.8
 """Seconds after which Redis counts as gone."""
 
 
@@ -31,7 +31,7 @@ def digest(secret: str) -> str:
 def connect(
     url: str, *, on_connect: Callable[[redis.connection.AbstractConnection], None] | None = None
 ) -> redis.Redis:
-    """A client for `url` that fails within about two seconds and finds Redis again by itself.
+    """A client for `url` that fails within two seconds and finds Redis again by itself.
 
     Args:
         on_connect: called with each new connection, to greet it; must call `connection.on_connect()` itself.

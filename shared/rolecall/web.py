@@ -19,7 +19,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from rolecall import clock, logs, trace
+from rolecall import clock, logs, sql, trace
 from rolecall.errors import NO_STORE, OAuthError, json_response, unavailable
 from rolecall.settings import ServiceSettings, SettingsError
 
@@ -160,25 +160,28 @@ def health_routes(app: Flask, ready: dict[str, Callable[[], bool]]) -> list[Rout
 
 def _check(ready: dict[str, Callable[[], bool]]) -> None:
     """Say what keeps the service from starting, a line each; exit code 1 when there is anything."""
-    faults = []
-    for name, question in ready.items():
-        try:
-            if not question():
-                faults.append(f"{name} is not as it should be")
-        except Exception as error:
-            faults.append(" ".join(str(error).split())[:500])
-    for fault in dict.fromkeys(faults):
+    faults = [fault for fault in dict.fromkeys(fault_of(question) for question in ready.values()) if fault]
+    for fault in faults:
         click.echo(f"cannot start: {fault}", err=True)
     if faults:
         raise SystemExit(1)
 
 
-def _holds(question: Callable[[], bool]) -> bool:
+def fault_of(question: Callable[[], bool]) -> str:
+    """What a question of `/readyz` finds wrong, in one line; empty when all is well."""
     try:
-        return question()
-    except Exception as error:  # whatever it is, the service is not ready
-        log.warning("not ready", extra={"detail": f"{type(error).__name__}: {error}"[:300]})
-        return False
+        return "" if question() else "something is not as it should be"
+    except sa.exc.SQLAlchemyError as error:
+        return sql.unanswered(error)
+    except Exception as error:  # whatever it is, the service cannot work
+        return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    fault = fault_of(question)
+    if fault:
+        log.warning("not ready", extra={"detail": fault})
+    return not fault
 
 
 def cookie_settings(app: Flask, name: str, *, secure: bool) -> None:

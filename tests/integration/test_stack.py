@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import urllib.parse
 
 import pytest
 
+from pages import press, statuses
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Page, Walker, connect
 from stack import Stack, running_stack, wait_until
@@ -22,14 +24,6 @@ pytestmark = pytest.mark.integration
 def connected(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> tuple[Walker, Page]:
     walker = Walker()
     return walker, connect(walker, stack.client, who, password)
-
-
-def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
-    return walker.follow(walker.submit(page, f"{stack.client}{path}"))
-
-
-def statuses(page: Page) -> list[str]:
-    return re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:answered|refused)', page.text)
 
 
 def test_alice_sees_her_invoices_and_bob_his(stack: Stack) -> None:
@@ -80,7 +74,12 @@ def test_denying_ends_on_a_page_that_says_so(stack: Stack) -> None:
     walker = Walker()
     page = walker.follow(walker.submit(walker.open(f"{stack.client}/"), f"{stack.client}/connect"))
     page = walker.follow(
-        walker.submit(page, page.url.replace("/sign-in", "/sign-up"), username="dinah", password="a cat of my own")
+        walker.submit(
+            page,
+            page.url.replace("/sign-in", "/sign-up"),
+            username=f"dinah-{secrets.token_hex(4)}",
+            password="a cat of my own",
+        )
     )
     assert "Tally asks for access" in page.text
     page = walker.follow(walker.submit(page, decision="deny"))

@@ -1,0 +1,242 @@
+"""Stores that stop, containers that are killed, settings that are wrong: the right answer, and nothing is lost."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from containers import ROOT, docker, names, production_image
+from pages import press, statuses
+from rolecall_lab.walker import Walker, connect
+from stack import Stack, wait_until
+
+pytestmark = pytest.mark.compose
+
+
+def redis_cli(*command: str) -> str:
+    login = 'redis-cli --no-auth-warning --user admin -a "$(cat /run/secrets/redis_admin)" "$@"'
+    return docker("compose", "exec", "-T", "redis", "sh", "-c", login, "redis-cli", *command)
+
+
+def test_redis_stopped_and_emptied_heals_and_forgets_no_revocation(containers: Stack) -> None:
+    walker, other = Walker(), Walker()
+    page = connect(walker, containers.client, "alice", "wonderland-lab")
+    connect(other, containers.client, "bob", "builder-lab")
+    before = containers.get(f"{containers.auth}/readyz")[1]
+    assert before["status"] == "ready"
+    events = containers.events()
+    assert events
+    docker("compose", "stop", "-t", "2", "redis")
+    try:
+        for url in (f"{containers.auth}/apps", f"{containers.client}/invoices"):
+            refused = walker.open(url)
+            assert refused.status == 503
+            assert "Try again" in refused.text
+        assert containers.get(f"{containers.auth}/healthz")[0] == 200
+        assert containers.get(f"{containers.auth}/readyz")[0] == 503
+    finally:
+        docker("compose", "start", "redis")
+    wait_until(lambda: containers.get(f"{containers.auth}/readyz")[0] == 200, 20)
+    wait_until(lambda: statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"], 10)
+    page = press(walker, walker.open(f"{containers.client}/invoices"), containers, "/revoke")
+    assert statuses(page) == ["401", "200"]
+    redis_cli("DEL", *redis_cli("KEYS", "auth:revoked*").split())
+    assert statuses(walker.open(f"{containers.client}/invoices?check=introspection")) == ["401"]
+    assert statuses(other.open(f"{containers.client}/invoices?check=introspection")) == ["200"]
+
+
+def test_postgres_stopped_is_503_and_heals(containers: Stack) -> None:
+    walker = Walker()
+    page = connect(walker, containers.client, "alice", "wonderland-lab")
+    docker("compose", "stop", "-t", "2", "postgres")
+    try:
+        assert statuses(walker.open(f"{containers.client}/invoices?check=jwt")) == ["503"]
+        refused = press(walker, page, containers, "/refresh")
+        assert refused.status >= 500
+    finally:
+        docker("compose", "start", "postgres")
+    wait_until(lambda: statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"], 30)
+    again = press(walker, walker.open(f"{containers.client}/invoices"), containers, "/refresh")
+    assert again.status == 200, "the refresh token was lost"
+
+
+@pytest.mark.parametrize("killed", ["auth-service", "client-webapp"])
+def test_a_container_killed_while_a_person_decides(containers: Stack, killed: str) -> None:
+    """What the person was doing lies in Redis: the page tells to try again, and then it goes on."""
+    take_back(containers, "alice", "wonderland-lab")
+    walker = Walker()
+    page = walker.follow(walker.submit(walker.open(f"{containers.client}/"), f"{containers.client}/connect"))
+    page = walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
+    assert "Tally asks for access" in page.text
+    with all_killed(killed):
+        refused = walker.submit(page, decision="allow")
+        if killed == "client-webapp":
+            while refused.location:
+                refused = walker.open(refused.location)
+        assert refused.status == 503
+        assert "Try again" in refused.text
+    again = walker.submit(page, decision="allow") if killed == "auth-service" else walker.open(refused.url)
+    page = walker.follow(again)
+    assert statuses(page) == ["200"]
+
+
+def test_a_server_killed_at_work_leaves_nothing_half_made(containers: Stack) -> None:
+    """Whoever was told that it worked can sign in; what was taken back is dead, whoever was killed meanwhile."""
+    told: dict[str, bool] = {}
+    started = threading.Barrier(9)
+
+    def come(number: int) -> tuple[str, Walker]:
+        name, walker = f"visitor-{secrets.token_hex(5)}", Walker()
+        started.wait(20)
+        try:
+            page = walker.follow(walker.submit(walker.open(f"{containers.client}/"), f"{containers.client}/connect"))
+            page = walker.submit(
+                page, page.url.replace("/sign-in", "/sign-up"), username=name, password="a good long one"
+            )
+            told[name] = page.status in {302, 303}
+            page = walker.submit(walker.follow(page), decision="allow")
+            walker.follow(page)
+        except (OSError, ValueError):
+            pass
+        return name, walker
+
+    with ThreadPoolExecutor(8) as pool:
+        people = [pool.submit(come, number) for number in range(8)]
+        started.wait(20)
+        with all_killed("auth-service", after=0.25):
+            came = [each.result(60) for each in people]
+    for name, held in came:
+        walker = Walker()
+        page = walker.open(f"{containers.auth}/sign-in")
+        signed_in = walker.submit(page, username=name, password="a good long one").status in {302, 303}
+        if told.get(name):
+            assert signed_in, "an account that was promised is not there"
+        if not signed_in:
+            page = walker.open(f"{containers.auth}/sign-up")
+            made = walker.submit(page, username=name, password="a good long one")
+            assert made.status in {302, 303}, "the name is taken, and nobody can sign in with it"
+        take_back(containers, name, "a good long one")
+        assert statuses(held.open(f"{containers.client}/invoices?check=introspection")) in (["401"], [])
+
+
+def take_back(stack: Stack, username: str, password: str) -> None:
+    """End everything that a person has allowed."""
+    walker = Walker()
+    page = walker.follow(walker.submit(walker.open(f"{stack.auth}/sign-in"), username=username, password=password))
+    assert page.url == f"{stack.auth}/apps"
+    for client_id in re.findall(r'name="client_id" value="([^"]+)"', page.text):
+        walker.submit(page, f"{stack.auth}/apps/disconnect", client_id=client_id)
+
+
+@contextmanager
+def all_killed(service: str, after: float = 0.0) -> Iterator[None]:
+    """Kill every container of a service (SIGKILL), and start them again at the end."""
+    found = names(service)
+    killer = threading.Timer(after, lambda: docker("kill", *found))
+    killer.start()
+    if not after:
+        killer.join()
+    try:
+        yield
+    finally:
+        killer.join()
+        docker("start", *found)
+        wait_until(lambda: all(healthy(name) for name in found), 40)
+
+
+def healthy(name: str) -> bool:
+    return docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy"
+
+
+STARTS = {
+    "DATABASE_URL": "postgresql+psycopg://auth:x@127.0.0.1:9/auth",
+    "REDIS_URL": "redis://127.0.0.1:9/0",
+    "ISSUER": "https://auth.example.org",
+    "SECRET_KEY": "a-secret-key-that-is-long-enough-for-this",
+    "DATA_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"SECRET_KEY": ""}, ["auth-service: SECRET_KEY is not set"]),
+        ({"SECRET_KEY": "short"}, ["auth-service: SECRET_KEY is shorter than 32 characters"]),
+        ({"SECRET_KEY": "lab-only-" + 32 * "x"}, ["auth-service: SECRET_KEY is the lab's published value"]),
+        ({"ISSUER": "http://auth.example.org"}, ["auth-service: ISSUER must be an https address"]),
+        ({"DATA_KEY": "MDEy"}, ["auth-service: DATA_KEY: must be Fernet keys"]),
+        ({}, ["cannot start: Redis does not answer", "cannot start: the database does not answer"]),
+    ],
+)
+def test_a_wrong_start_ends_with_one_clear_line_a_fault(change: dict[str, str], said: list[str]) -> None:
+    image = production_image("auth-service")
+    environ = [part for name, value in (STARTS | change).items() for part in ("-e", f"{name}={value}")]
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--network", "none", *environ, image],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    assert len(lines) == len(said), lines
+    for line, expected in zip(lines, said, strict=True):
+        assert line.startswith(expected)
+
+
+def test_a_redis_that_may_forget_stops_the_start() -> None:
+    redis_cli("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        for service in ("auth-service", "client-webapp", "migrate"):
+            lines = start_once(service)
+            assert len(lines) == 1, lines
+            assert "maxmemory-policy allkeys-lru); set it to noeviction" in lines[0]
+    finally:
+        redis_cli("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+def test_a_second_migrate_at_once_stops_with_one_clear_line() -> None:
+    lock = "SELECT pg_advisory_lock(72176); SELECT pg_sleep(60)"
+    with subprocess.Popen(
+        ["docker", "compose", "exec", "-T", "postgres", "psql", "-qU", "postgres", "-d", "auth", "-c", lock],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        try:
+            held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            wait_until(lambda: psql(held) == "1")
+            lines = start_once("migrate")
+            assert len(lines) == 1, lines
+            assert lines[0].startswith("another process is migrating this database; wait until it has finished")
+        finally:
+            psql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            first.wait(20)
+    assert start_once("migrate", code=0) == []
+
+
+def psql(statement: str) -> str:
+    return docker("compose", "exec", "-T", "postgres", "psql", "-tAqU", "postgres", "-c", statement).strip()
+
+
+def start_once(service: str, code: int | None = None) -> list[str]:
+    """Start one more container of a service; gives the lines that it printed before it ended by itself."""
+    done = subprocess.run(
+        ["docker", "compose", "run", "--rm", "-T", "--no-deps", service],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode == code) if code is not None else done.returncode
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return [line for line in lines if not re.match(r" ?(Container|Network) ", line)]

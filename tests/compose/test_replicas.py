@@ -1,0 +1,67 @@
+"""Several containers of one service behave as one: sessions, codes, the clock and the keys are nobody's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from containers import ROOT, docker, names
+from pages import press, statuses
+from rolecall_lab.environment import inherited
+from rolecall_lab.walker import Walker, connect
+from stack import Stack, wait_until
+
+pytestmark = pytest.mark.compose
+
+READ = "import sys, urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8001/jwks').read().decode())"
+
+
+def kids(name: str) -> set[str]:
+    """The key ids that one container publishes; asked often enough that each of its workers answered."""
+    sets = {docker("exec", name, "python", "-c", READ) for _ in range(3)}
+    return {key["kid"] for text in sets for key in json.loads(text)["keys"]}
+
+
+def test_every_replica_takes_part(containers: Stack) -> None:
+    before = {name: docker("logs", name).count("\n") for name in names("auth-service")}
+    walker = Walker()
+    connect(walker, containers.client, "alice", "wonderland-lab")
+    for _ in range(30):
+        assert statuses(walker.open(f"{containers.client}/invoices?check=introspection")) == ["200"]
+        assert walker.open(f"{containers.auth}/apps").status == 200
+    for name, lines in before.items():
+        assert docker("logs", name).count("\n") > lines, f"{name} got nothing to do"
+
+
+def test_keys_rotate_in_all_replicas_and_no_token_is_refused(containers: Stack) -> None:
+    """Published by all at once; signs only when every cache of the key set must have it (RFC 9068 section 4)."""
+    walker = Walker()
+    page = connect(walker, containers.client, "bob", "builder-lab")
+    done = subprocess.run(
+        [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "rotate-keys"],
+        cwd=ROOT,
+        env=inherited(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    new = {line.split()[1].rstrip(";") for line in done.stdout.splitlines() if line.startswith("Published")}
+    assert len(new) == 2, done.stdout + done.stderr
+    for name in names("auth-service"):
+        wait_until(lambda name=name: new <= kids(name), 5)
+    try:
+        for _ in range(3):
+            page = press(walker, page, containers, "/refresh")
+            assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"]
+        containers.call("PUT", f"{containers.auth}/_lab/clock", b'{"advance": 301}')
+        for _ in range(8):
+            page = press(walker, page, containers, "/refresh")
+            assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"]
+            time.sleep(0)
+    finally:
+        containers.call("DELETE", f"{containers.auth}/_lab/clock", None)
