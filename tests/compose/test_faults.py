@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,8 @@ import pytest
 
 from containers import ROOT, docker, names, production_image
 from pages import press, statuses
+from rolecall_lab import containers as in_docker
+from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
 from stack import Stack, wait_until
 
@@ -199,8 +203,38 @@ def test_a_redis_that_may_forget_stops_the_start() -> None:
             lines = start_once(service)
             assert len(lines) == 1, lines
             assert "maxmemory-policy allkeys-lru); set it to noeviction" in lines[0]
+        done = doctor()
+        assert done.returncode == 1
+        assert "Redis may evict what it holds (maxmemory-policy allkeys-lru)" in done.stdout
     finally:
         redis_cli("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    wait_until(lambda: doctor().returncode == 0, 20)
+
+
+def test_the_doctor_names_a_container_that_has_stopped() -> None:
+    with all_killed("resource-service"):
+        done = doctor()
+        assert done.returncode == 1
+        for name in names_of_all("resource-service"):
+            assert f"{name} is exited" in done.stdout
+        assert "finds no resource-service that answers" in done.stdout
+    wait_until(lambda: doctor().returncode == 0, 20)
+
+
+def doctor() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rolecall_lab.doctor"],
+        cwd=ROOT,
+        env=inherited(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def names_of_all(service: str) -> list[str]:
+    return [each.name for each in in_docker.everything() if each.service == service]
 
 
 def test_a_second_migrate_at_once_stops_with_one_clear_line() -> None:

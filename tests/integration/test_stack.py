@@ -13,6 +13,7 @@ import urllib.parse
 
 import pytest
 
+import containers
 from pages import press, statuses
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Page, Walker, connect
@@ -221,6 +222,20 @@ def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
     for words in ("POST /token", "code_verifier", "POST /introspect", "GET /invoices", "token.active"):
         assert words in said.stdout
     assert "wonderland-lab" not in said.stdout
+
+
+def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
+    environ = inherited(os.environ)
+    done = subprocess.run(
+        [sys.executable, "-m", "rolecall_lab.doctor"],
+        env=environ if containers.asked_for() else {**environ, "ROLECALL_DIR": str(stack.folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert f"issuer     {stack.auth}, the same for all" in done.stdout
 
 
 @pytest.mark.embedded

@@ -1,0 +1,147 @@
+"""`make doctor` against services that are not as they should be: each fault in plain words, with a way to mend it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import free_port
+from rolecall_lab import doctor
+
+ROLES = {"CLIENT_PORT": "client", "AUTH_PORT": "authorization_server", "RESOURCE_PORT": "resource_server"}
+
+
+@contextmanager
+def serving(answers: dict[str, Any]) -> Iterator[int]:
+    """A program that answers some paths with JSON, and everything else with 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = answers.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body() if callable(body) else body).encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+class Patients:
+    """Three programs that say of themselves what a test makes them say."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, dict[str, Any]] = {}
+        self.ports: dict[str, int] = {}
+        self.metadata: dict[str, str] = {}
+
+    def admit(self, ends: ExitStack) -> None:
+        metadata = "/.well-known/oauth-authorization-server"
+        for name in ROLES:
+            answers = {"/_lab/view": lambda name=name: self.view(name), metadata: lambda: self.metadata}
+            self.ports[name] = ends.enter_context(serving(answers))
+        issuer = f"http://localhost:{self.ports['AUTH_PORT']}"
+        self.metadata["issuer"] = issuer
+        for name, role in ROLES.items():
+            self.views[name] = {
+                "role": role,
+                "host": f"host-of-{role}",
+                "addresses": {"client-webapp": "http://a", "auth-service": issuer, "resource-service": "http://c"},
+                "issuer": issuer,
+                "offset": 0,
+                "stores": {"redis": ""},
+                "reaches": {},
+            }
+
+    def view(self, name: str) -> dict[str, Any]:
+        view = self.views[name]
+        return {**view, "now": time.time() + view.get("skew", 0)}  # noqa: TID251  the system's clock is what is meant
+
+
+@pytest.fixture
+def patients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Patients]:
+    monkeypatch.setenv("ROLECALL_DIR", str(tmp_path))
+    monkeypatch.setattr(doctor.containers, "everything", list)
+    with ExitStack() as ends:
+        admitted = Patients()
+        admitted.admit(ends)
+        for name, port in admitted.ports.items():
+            monkeypatch.setenv(name, str(port))
+        yield admitted
+
+
+def report(capsys: pytest.CaptureFixture[str], code: int) -> str:
+    assert doctor.main() == code
+    said = capsys.readouterr().out
+    assert ("✗" in said) == bool(code)
+    assert said.count("→") >= bool(code)
+    return said
+
+
+def test_all_is_well(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
+    said = report(capsys, 0)
+    assert [line.split()[:2] for line in said.splitlines()] == [
+        ["✓", title] for title in ("ports", "addresses", "issuer", "clocks", "stores")
+    ]
+    patients.views["AUTH_PORT"]["offset"] = patients.views["CLIENT_PORT"]["offset"] = 301
+    patients.views["RESOURCE_PORT"]["offset"] = 301
+    assert "turned by 301 s" in report(capsys, 0)
+
+
+def test_a_clock_that_is_off(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
+    patients.views["RESOURCE_PORT"]["skew"] = -120
+    assert "the clock of resource-service (host-of-resource_server) is 120 s behind this machine's" in report(capsys, 1)
+    patients.views["RESOURCE_PORT"] |= {"skew": 0, "offset": 60}
+    assert "the lab's clock is turned differently: by 0 s, 60 s" in report(capsys, 1)
+
+
+def test_another_issuer(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
+    patients.views["CLIENT_PORT"]["issuer"] = "http://localhost:9"
+    said = report(capsys, 1)
+    assert "the services were told different issuers: http://localhost:9 (client-webapp)" in said
+    assert "the issuer http://localhost:9 does not answer from here" in said
+    patients.views["CLIENT_PORT"]["issuer"] = patients.views["AUTH_PORT"]["issuer"]
+    patients.metadata["issuer"] = "http://elsewhere"
+    assert "calls itself http://elsewhere" in report(capsys, 1)
+
+
+def test_addresses_that_differ_or_lead_nowhere(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
+    patients.views["CLIENT_PORT"]["reaches"] = {"auth-service": "http://auth-service:8001 did not answer"}
+    patients.views["RESOURCE_PORT"]["addresses"] = {"client-webapp": "http://other"}
+    said = report(capsys, 1)
+    assert "client-webapp (host-of-client) does not find auth-service: http://auth-service:8001 did not answer" in said
+    assert "the services were told different addresses" in said
+
+
+def test_stores(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
+    patients.views["AUTH_PORT"]["stores"] = {
+        "redis": "Redis may evict what it holds (maxmemory-policy allkeys-lru); set it to noeviction",
+        "sql": "the database is at revision none and this version needs 0001",
+    }
+    said = report(capsys, 1)
+    assert "auth-service (host-of-authorization_server): Redis may evict what it holds" in said
+    assert "at revision none" in said
+
+
+def test_ports(patients: Patients, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = free_port()
+    with serving({}) as stranger:
+        monkeypatch.setenv("AUTH_PORT", str(nobody))
+        monkeypatch.setenv("RESOURCE_PORT", str(stranger))
+        monkeypatch.setenv("CLIENT_PORT", str(patients.ports["RESOURCE_PORT"]))
+        said = report(capsys, 1)
+    assert f"nobody listens at port {nobody}, where the authorization server should be" in said
+    assert f"at port {stranger} something answers that is not Rolecall's resource server (404)" in said
+    assert "should be the client, and is the resource server" in said
