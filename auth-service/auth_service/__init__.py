@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import click
 from flask import Flask
 from flask.typing import ResponseReturnValue
 
 from auth_service import routes
+from auth_service.commands import add_commands
 from auth_service.keys import KeysError
 from auth_service.settings import Settings
 from auth_service.state import State, build
 from rolecall import storage, web
 from rolecall.errors import json_response, unavailable
-from rolecall.sql import MigrationError
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ def create_app(settings: Settings) -> Flask:
         current_sign_in=state.sessions.current,
     )
     app.register_error_handler(KeysError, _no_keys)
-    _add_commands(app, state)
+    add_commands(app, state)
     return app
 
 
@@ -58,25 +57,3 @@ def _questions(state: State) -> dict[str, Callable[[], bool]]:
         return all(state.keys.signing(algorithm) for algorithm in SIGNING_ALGORITHMS)
 
     return {"redis": redis_is_fit, "sql": database_is_migrated, "keys": keys_sign}
-
-
-def _add_commands(app: Flask, state: State) -> None:
-    @app.cli.command("db-upgrade")
-    def db_upgrade() -> None:
-        """Bring the database to this version's schema, and make the first signing keys."""
-        try:
-            with state.database.alone():
-                state.database.upgrade()
-                state.keys.ensure()
-        except (MigrationError, KeysError) as error:
-            raise click.ClickException(str(error)) from error
-        click.echo(f"The database is at revision {state.database.revision()}.")
-
-    @app.cli.command("rotate-keys")
-    def rotate_keys() -> None:
-        """Publish new signing keys; they take over when everybody has had time to fetch them."""
-        new = state.keys.rotate()
-        if not new:
-            click.echo("A new key is published already and has not begun to sign; nothing was changed.")
-        for kid in new:
-            click.echo(f"Published {kid}; it signs in {state.settings.jwks_max_age} seconds.")

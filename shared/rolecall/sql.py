@@ -145,13 +145,28 @@ class Database:
             connection = self.engine.execution_options(rolecall_write=True).connect()
         except sa.exc.SQLAlchemyError as error:
             raise MigrationError(unanswered(error)) from error
-        with connection:
+        with connection, self._without_foreign_keys(connection):
             try:
                 transaction = connection.begin()
             except sa.exc.OperationalError as error:
                 raise MigrationError(_BUSY) from error
             with transaction:
                 yield connection
+                if self._sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                    raise MigrationError("the migration leaves rows that refer to nothing; nothing was changed")
+
+    @contextmanager
+    def _without_foreign_keys(self, connection: sa.Connection) -> Iterator[None]:
+        """SQLite changes a table by a new one and dropping the old, which would delete what refers to its rows."""
+        if not self._sqlite:
+            yield
+            return
+        driver: Any = connection.connection.driver_connection
+        driver.execute("PRAGMA foreign_keys=OFF")  # in a transaction it does nothing
+        try:
+            yield
+        finally:
+            driver.execute("PRAGMA foreign_keys=ON")
 
     def is_alive(self) -> bool:
         """Whether the database answers."""

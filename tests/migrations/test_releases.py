@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -301,6 +302,56 @@ def test_a_row_or_value_that_is_lost_is_noticed(
     found = lost(before, rows(opened[0].engine))
     assert found
     assert all(line.startswith(expected) for line in found), found
+
+
+REBUILD: Final = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{head}"
+
+
+def upgrade():
+    with op.batch_alter_table("user_account") as batch:
+        batch.alter_column("username", type_=sa.String(65))
+    op.execute("{statement}")
+"""
+
+
+def _with_one_more(database: Database, folder: Path, statement: str) -> Database:
+    """The same database, and one more migration, for which SQLite makes the table of people anew."""
+    migrations = folder / "migrations"
+    shutil.copytree(database.migrations, migrations)
+    text = REBUILD.format(head=database.head(), statement=statement)
+    (migrations / "versions" / "9999_rebuild.py").write_text(text)
+    return Database(database.url, migrations)
+
+
+def test_a_table_made_anew_takes_no_other_rows_along(tmp_path: Path, opened: list[Database]) -> None:
+    """On SQLite, ON DELETE CASCADE would empty all that refers to the old one when it is dropped."""
+    left = Database(left_by(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"])
+    later = _with_one_more(left, tmp_path, "SELECT 1")
+    opened += [left, later]
+    before = rows(left.engine)
+    later.upgrade()
+    assert later.revision() == "9999"
+    assert lost(before, rows(later.engine)) == []
+    with later.transaction() as session:
+        session.execute(sa.text("DELETE FROM user_account"))
+    assert rows(later.engine)["authorization_grant"] == [], "foreign keys are off for good"
+
+
+def test_a_migration_that_leaves_rows_alone_changes_nothing(tmp_path: Path, opened: list[Database]) -> None:
+    left = Database(left_by(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"])
+    later = _with_one_more(left, tmp_path, "UPDATE consent SET user_id = 'nobody'")
+    opened += [left, later]
+    left.upgrade()
+    before, head = rows(left.engine), left.head()
+    with pytest.raises((MigrationError, sa.exc.IntegrityError)):
+        later.upgrade()
+    assert left.revision() == head
+    assert rows(left.engine) == before
 
 
 # ---- up, down, up

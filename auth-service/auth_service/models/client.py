@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from auth_service.models import Model
 from rolecall import clock
+from rolecall.settings import is_loopback
 from rolecall.storage import digest
 from rolecall.vocabulary import PROFILES
 
@@ -95,6 +96,26 @@ class Client(Model, ClientMixin):
     def check_grant_type(self, grant_type: Any) -> bool:
         """Whether it is registered."""
         return grant_type in self.grant_types
+
+
+def redirect_uri_fault(uri: str, application_type: str) -> str | None:
+    """Why a redirect URI may not be registered: it must be https; or http on loopback; or, for a native client, of a
+    private-use scheme with a dot in it (RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3)."""
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        return f"{uri} is no URI"
+    if not uri.isascii() or any(mark in uri for mark in "\"'<>\\ #") or not uri.isprintable():
+        return f"{uri} must be a URI without fragment, quotes and spaces"
+    if parts.scheme in {"http", "https"}:
+        if not parts.hostname or parts.username is not None:
+            return f"{uri} must name a host, and no user"
+        if parts.scheme == "http" and not is_loopback(uri):
+            return f"{uri} must be https"
+    elif application_type != "native" or "." not in parts.scheme:
+        return f"{uri} must be https (a native client's may have a scheme like org.example.app)"
+    return None
 
 
 def _without_port(uri: str) -> tuple[str | None, ...] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import unicodedata
+from typing import Final
 
 import argon2
 import sqlalchemy as sa
@@ -17,6 +19,12 @@ _hasher = argon2.PasswordHasher()
 _slots = threading.BoundedSemaphore(2)
 _nobody = "$argon2id$v=19$m=65536,t=3,p=4$uvxs/y5qSKJ+w+sezBatmg$gprqWtPTkwEKLgk5MK6SultMyQKcqUC6uRR3WxhO9WI"
 """A hash that no password has, so that an unknown name costs as much time as a wrong password."""
+
+
+_USERNAME: Final = re.compile(r"[\w.\-]{2,40}")
+MIN_PASSWORD: Final = 8
+MAX_PASSWORD: Final = 200
+"""Characters; NIST SP 800-63B asks for eight or more, and for no rules about which."""
 
 
 class User(Model):
@@ -44,6 +52,16 @@ def is_active(session: Session, user_id: str) -> bool:
 def normal_username(text: str) -> str:
     """The form in which names are kept and compared."""
     return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def account_faults(username: str, password: str) -> dict[str, str]:
+    """What is wrong with a name (in its normal form) and a password for a new account, by field."""
+    faults = {}
+    if not _USERNAME.fullmatch(username):
+        faults["username"] = "A name has 2 to 40 letters, digits, dots, hyphens or underscores."
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD or "\0" in password:
+        faults["password"] = f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters, of any kind."
+    return faults
 
 
 def hash_password(password: str) -> str:

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
-from typing import Final
 
 import sqlalchemy as sa
 from flask import make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from auth_service.models.user import User, hash_password, normal_username
+from auth_service.models.user import MAX_PASSWORD, MIN_PASSWORD, User, account_faults, hash_password, normal_username
 from auth_service.pages.request import Waiting, waiting
 from auth_service.pages.sign_in import where_next
 from auth_service.state import state
 from rolecall.web import PageError, Problem
 
 log = logging.getLogger(__name__)
-
-_USERNAME: Final = re.compile(r"[\w.\-]{2,40}")
-MIN_PASSWORD: Final = 8
-MAX_PASSWORD: Final = 200
-"""Characters; NIST SP 800-63B asks for eight or more, and for no rules about which."""
 
 
 def sign_up() -> ResponseReturnValue:
@@ -39,7 +32,7 @@ def sign_up() -> ResponseReturnValue:
     if request.method == "GET":
         return _form(request_waiting, "", {})
     username, password = normal_username(request.form.get("username", "")), request.form.get("password", "")
-    problems = _problems(username, password)
+    problems = account_faults(username, password)
     user = None if problems else _create(username, password)
     if user is None:
         problems = problems or {"username": "Somebody has this name already. Please choose another one."}
@@ -47,15 +40,6 @@ def sign_up() -> ResponseReturnValue:
     state().sessions.begin(user.id, user.username)
     log.info("signed up", extra={"user_id": user.id})
     return redirect(where_next(request_waiting), 303)
-
-
-def _problems(username: str, password: str) -> dict[str, str]:
-    problems = {}
-    if not _USERNAME.fullmatch(username):
-        problems["username"] = "A name has 2 to 40 letters, digits, dots, hyphens or underscores."
-    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD or "\0" in password:
-        problems["password"] = f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters, of any kind."
-    return problems
 
 
 def _create(username: str, password: str) -> User | None:

@@ -1,0 +1,186 @@
+"""The administrator's commands: `flask --app 'auth_service.wsgi:app()' --help`."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+import sqlalchemy as sa
+from flask import Flask
+from sqlalchemy.orm import Session
+
+from auth_service.keys import KeysError
+from auth_service.models.client import Client, redirect_uri_fault
+from auth_service.models.resource import Resource
+from auth_service.models.user import User, account_faults, hash_password, normal_username
+from auth_service.state import State
+from rolecall.settings import url
+from rolecall.sql import MigrationError, unanswered
+from rolecall.storage import digest
+from rolecall.vocabulary import CLIENT_AUTH_METHODS
+
+MIN_SECRET: Final = 32
+"""Characters of a client's or resource's secret: it is kept as a plain hash, so it must not be guessable."""
+
+SECRET_FILE = click.option(
+    "--secret-file", type=click.Path(path_type=Path), help="Holds the secret; without it, one is made and printed once."
+)
+
+
+def add_commands(app: Flask, state: State) -> None:
+    """Give `flask` the commands of this service."""
+
+    @app.cli.command("db-upgrade")
+    def db_upgrade() -> None:
+        """Bring the database to this version's schema, and make the first signing keys."""
+        try:
+            with state.database.alone():
+                state.database.upgrade()
+                state.keys.ensure()
+        except (MigrationError, KeysError) as error:
+            _fail(str(error))
+        click.echo(f"The database is at revision {state.database.revision()}.")
+
+    @app.cli.command("rotate-keys")
+    def rotate_keys() -> None:
+        """Publish new signing keys; they take over when everybody has had time to fetch them."""
+        new = state.keys.rotate()
+        if not new:
+            click.echo("A new key is published already and has not begun to sign; nothing was changed.")
+        for kid in new:
+            click.echo(f"Published {kid}; it signs in {state.settings.jwks_max_age} seconds.")
+
+    @app.cli.command("add-resource")
+    @click.argument("resource_id")
+    @click.option("--identifier", required=True, help="The `aud` of its tokens: an absolute URL (RFC 8707).")
+    @click.option("--name", required=True, help="What people are told it is called.")
+    @click.option("--scope", multiple=True, required=True, help='"invoices:read=read your invoices"; may be repeated.')
+    @SECRET_FILE
+    def add_resource(
+        resource_id: str, identifier: str, name: str, scope: tuple[str, ...], secret_file: Path | None
+    ) -> None:
+        """Register an API that tokens can be for, or change its registration."""
+        scopes = {name: text or name for name, _, text in (each.partition("=") for each in scope)}
+        try:
+            identifier = url(identifier)
+        except ValueError as error:
+            _fail(f"--identifier {error}")
+        secret = _secret(secret_file)
+        row = Resource(
+            resource_id=resource_id, identifier=identifier, name=name, scopes=scopes, secret_hash=digest(secret)
+        )
+        with _writing(state) as session:
+            other = sa.select(Resource).where(Resource.resource_id == resource_id, Resource.identifier != identifier)
+            if session.scalar(other) is not None:
+                _fail(f"{resource_id} is registered with another identifier; an identifier is never changed")
+            session.merge(row)
+        _tell("resource", resource_id, secret, secret_file)
+
+    @app.cli.command("add-client")
+    @click.argument("client_id")
+    @click.option("--name", required=True, help="What people are told it is called.")
+    @click.option("--redirect-uri", multiple=True, required=True, help="May be repeated.")
+    @click.option("--scope", required=True, help="All that it may ask for, separated by spaces.")
+    @click.option("--native", is_flag=True, help="A program on a person's own device (RFC 8252).")
+    @click.option("--description", help="One sentence for the consent page.")
+    @click.option(
+        "--auth-method", type=click.Choice(CLIENT_AUTH_METHODS), default=CLIENT_AUTH_METHODS[0], show_default=True
+    )
+    @SECRET_FILE
+    def add_client(
+        client_id: str,
+        name: str,
+        redirect_uri: tuple[str, ...],
+        scope: str,
+        native: bool,
+        description: str | None,
+        auth_method: str,
+        secret_file: Path | None,
+    ) -> None:
+        """Register a client, or change its registration."""
+        kind = "native" if native else "web"
+        for fault in filter(None, (redirect_uri_fault(uri, kind) for uri in redirect_uri)):
+            _fail(fault)
+        secret = None if auth_method == "none" else _secret(secret_file)
+        with _writing(state) as session:
+            known = {name for resource in session.scalars(sa.select(Resource)) for name in resource.scopes}
+            if unknown := set(scope.split()) - known:
+                _fail(f"no resource has the scope {', '.join(sorted(unknown))}; add-resource first")
+            session.merge(
+                Client(
+                    client_id=client_id,
+                    client_name=name,
+                    description=description,
+                    application_type=kind,
+                    token_endpoint_auth_method=auth_method,
+                    secret_hash=digest(secret) if secret else None,
+                    redirect_uris=list(redirect_uri),
+                    grant_types=["authorization_code", "refresh_token"],
+                    response_types=["code"],
+                    scope=" ".join(scope.split()),
+                )
+            )
+        _tell("client", client_id, secret, secret_file)
+
+    @app.cli.command("add-user")
+    @click.argument("username")
+    @click.option(
+        "--password-file", type=click.Path(path_type=Path), help="Holds the password; without it, you are asked."
+    )
+    def add_user(username: str, password_file: Path | None) -> None:
+        """Make a person's account."""
+        password = _read(password_file) if password_file else click.prompt("Password", hide_input=True)
+        name = normal_username(username)
+        if faults := account_faults(name, password):
+            _fail(" ".join(faults.values()))
+        with _writing(state) as session:
+            if session.scalar(sa.select(User.id).where(User.username == name)) is not None:
+                _fail(f"there is an account {name} already")
+            user = User(username=name, password_hash=hash_password(password))
+            session.add(user)
+            session.flush()
+            click.echo(f"Added {name}; its sub is {user.id}.")
+
+
+class _writing:  # noqa: N801  used like a function
+    """A transaction whose faults are one line."""
+
+    def __init__(self, state: State) -> None:
+        self._transaction = state.database.transaction()
+
+    def __enter__(self) -> Session:
+        return self._transaction.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool | None:
+        try:
+            return self._transaction.__exit__(kind, error, trace)  # type: ignore[arg-type]
+        except sa.exc.SQLAlchemyError as failed:
+            _fail(unanswered(failed))
+
+
+def _secret(file: Path | None) -> str:
+    if file is None:
+        return secrets.token_urlsafe(32)
+    secret = _read(file)
+    if len(secret) < MIN_SECRET:
+        _fail(f"the secret in {file} is shorter than {MIN_SECRET} characters")
+    return secret
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        _fail(f"{file} cannot be read ({getattr(error, 'strerror', 'no text')})")
+
+
+def _tell(kind: str, name: str, secret: str | None, file: Path | None) -> None:
+    click.echo(f"Registered the {kind} {name}.")
+    if secret and file is None:
+        click.echo(f"Its secret, which is shown only now: {secret}")
+
+
+def _fail(text: str) -> NoReturn:
+    raise click.ClickException(text)

@@ -1,0 +1,129 @@
+"""What an administrator does in a terminal: register APIs and clients, make accounts, look why nothing starts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from auth_service.models.client import Client, redirect_uri_fault
+from auth_service.models.resource import Resource
+from auth_service.models.user import authenticate
+from auth_support import Server
+
+
+def run(server: Server, *arguments: str, answer: str = "") -> Result:
+    return server.app.test_cli_runner().invoke(args=list(arguments), input=answer)
+
+
+CLIENT = ("add-client", "books", "--name", "Books", "--redirect-uri", "https://books.example/cb", "--scope", "profile")
+
+
+def test_a_client_and_its_secret(server: Server) -> None:
+    done = run(server, *CLIENT)
+    assert done.exit_code == 0, done.output
+    [secret] = re.findall(r"shown only now: (\S{43})", done.output)
+    client = server.state.registry.client("books")
+    assert client is not None
+    assert client.check_client_secret(secret)
+    assert secret not in (client.secret_hash or "")
+    assert client.requires_pkce
+    assert (client.redirect_uris, client.scope) == (["https://books.example/cb"], "profile")
+
+
+def test_a_secret_from_a_file_is_not_shown(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("a secret of thirty-two characters and more\n")
+    done = run(server, *CLIENT, "--secret-file", str(file))
+    assert "a secret" not in done.output
+    with server.state.database.read() as session:
+        client = session.get(Client, "books")
+    assert client is not None
+    assert client.check_client_secret("a secret of thirty-two characters and more")
+    file.write_text("short")
+    assert "shorter than 32 characters" in run(server, *CLIENT, "--secret-file", str(file)).output
+    assert "cannot be read" in run(server, *CLIENT, "--secret-file", str(tmp_path / "none")).output
+
+
+def test_a_public_client_has_no_secret(server: Server) -> None:
+    native = ("--native", "--auth-method", "none", "--redirect-uri", "org.example.books:/cb")
+    done = run(server, *CLIENT, *native)
+    assert done.exit_code == 0, done.output
+    assert "secret" not in done.output
+    with server.state.database.read() as session:
+        client = session.get(Client, "books")
+    assert client is not None
+    assert client.is_public
+    assert client.secret_hash is None
+
+
+def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server) -> None:
+    for change, said in (
+        (("--scope", "invoices:burn"), "no resource has the scope invoices:burn"),
+        (("--redirect-uri", "http://books.example/cb"), "must be https"),
+        (("--redirect-uri", "javascript:alert(1)"), "must be https"),
+    ):
+        done = run(server, *CLIENT, *change)
+        assert done.exit_code == 1
+        assert said in done.output
+        assert done.output.count("\n") == 1
+    with server.state.database.read() as session:
+        assert session.get(Client, "books") is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "allowed"),
+    [
+        ("https://app.example/cb?tenant=1", "web", True),
+        ("http://localhost:9000/cb", "web", True),
+        ("http://127.0.0.1/cb", "native", True),
+        ("org.example.app:/cb", "native", True),
+        ("org.example.app:/cb", "web", False),
+        ("myapp:/cb", "native", False),
+        ("https://app.example/cb#part", "web", False),
+        ("https://user@app.example/cb", "web", False),
+        ("https://app.example\\@evil.example/cb", "web", False),
+        ("https:///cb", "web", False),
+        ("https://app.example:port/cb", "web", False),
+        ("data:text/html,x", "native", False),
+        ("/cb", "web", False),
+        ("https://äpp.example/cb", "web", False),
+    ],
+)
+def test_redirect_uris(uri: str, kind: str, allowed: bool) -> None:
+    """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3."""
+    assert (redirect_uri_fault(uri, kind) is None) == allowed
+
+
+def test_a_resource(server: Server) -> None:
+    command = ("add-resource", "mail", "--name", "Mail", "--scope", "mail:read=read your mail", "--scope", "mail:send")
+    done = run(server, *command, "--identifier", "https://mail.example/")
+    assert done.exit_code == 0, done.output
+    with server.state.database.read() as session:
+        row = session.get(Resource, "https://mail.example")
+    assert row is not None
+    assert row.scopes == {"mail:read": "read your mail", "mail:send": "mail:send"}
+    moved = run(server, *command, "--identifier", "https://other.example")
+    assert "an identifier is never changed" in moved.output
+    assert "must be an http or https URL" in run(server, *command, "--identifier", "mail").output
+
+
+def test_a_person(server: Server) -> None:
+    done = run(server, "add-user", "Carol", answer="a password of hers\n")
+    assert done.exit_code == 0, done.output
+    with server.state.database.read() as session:
+        carol = authenticate(session, "carol", "a password of hers")
+    assert carol is not None
+    assert carol.id in done.output
+    assert "already" in run(server, "add-user", "carol", answer="another password\n").output
+    assert "8 to 200 characters" in run(server, "add-user", "dora", answer="short\n").output
+
+
+def test_check_says_what_is_wrong(server: Server) -> None:
+    assert run(server, "check").exit_code == 0
+    server.state.database.downgrade("base")
+    done = run(server, "check")
+    assert done.exit_code == 1
+    assert "the database is at revision none and this version needs" in done.output
