@@ -1,7 +1,9 @@
 #!/bin/sh
-# Makes the secrets of the lab's containers, once, in the folder that is given; nothing is overwritten.
+# Makes the secrets of the containers, once, in the folder that is given; nothing is overwritten.
+# `secrets.sh secrets` is for compose.production.yml; `secrets.sh .rolecall/compose lab` is what `make up` runs.
 set -eu
 folder=$1
+lab=${2:-}
 umask 077
 mkdir -p "$folder"
 cd "$folder"
@@ -9,30 +11,39 @@ cd "$folder"
 random() { head -c "${1:-32}" /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n'; }
 once() { [ -s "$1" ] || { printf '%s' "$2" >"$1.new" && mv "$1.new" "$1"; }; }
 
-for name in auth_secret_key resource_secret_key client_secret_key resource_secret client_secret lab_key \
-            postgres_password auth_db_password resource_db_password \
-            redis_auth redis_resource redis_client redis_admin; do
+for name in auth_secret_key resource_secret_key client_secret_key resource_secret client_secret \
+            postgres_password auth_db_password resource_db_password redis_auth redis_client redis_admin; do
   once "$name" "$(random)"
 done
 # Fernet keys: 32 bytes with their padding
 once auth_data_key "$(random)="
 once client_data_key "$(random)="
 
-once auth_database_url "postgresql+psycopg://auth:$(cat auth_db_password)@postgres/auth"
-once resource_database_url "postgresql+psycopg://resource:$(cat resource_db_password)@postgres/resource"
-for who in auth resource client; do
-  once "${who}_redis_url" "redis://$who:$(cat "redis_$who")@redis/0"
+for who in auth resource; do
+  once "${who}_database_url" "postgresql+psycopg://$who:$(cat "${who}_db_password")@postgres/$who"
 done
+services="auth client"
+shared=
+if [ "$lab" = lab ]; then
+  once lab_key "$(random)"
+  once redis_resource "$(random)"
+  services="auth resource client"
+  # what all three share: recorded events, and the clock
+  shared="~lab:* &lab:*"
+fi
 
+# each service's own prefix; nobody may scan, flush or configure
+allowed='-@all +@read +@write +@string +@hash +@set +@list +@stream +@connection +@transaction +@pubsub +@scripting +info -@dangerous +info -@admin -scan -randomkey'
 hash() { printf '%s' "$(cat "$1")" | sha256sum | cut -d ' ' -f 1; }
-# each service's own prefix, and what all share in the lab; nobody may scan, flush or configure
-allowed='resetchannels &lab:* -@all +@read +@write +@string +@hash +@set +@list +@stream +@connection +@transaction +@pubsub +@scripting +info -@dangerous +info -@admin -scan -randomkey'
-once users.acl "user default off
+acl="user default off
 user admin on #$(hash redis_admin) ~* &* +@all
-user auth on #$(hash redis_auth) ~auth:* ~lab:* $allowed
-user resource on #$(hash redis_resource) ~resource:* ~lab:* $allowed
-user client on #$(hash redis_client) ~client:* ~lab:* $allowed
 "
-# containers read them as other users; the folder itself is closed
-chmod 755 . && chmod 644 ./*
-chmod 700 "$(dirname "$PWD")"
+for who in $services; do
+  once "${who}_redis_url" "redis://$who:$(cat "redis_$who")@redis/0"
+  acl="${acl}user $who on #$(hash "redis_$who") ~$who:* resetchannels $shared $allowed
+"
+done
+once users.acl "$acl"
+# containers read the files as other users; on this machine the folder keeps everybody else out
+chmod 644 ./*
+chmod 700 .

@@ -14,7 +14,7 @@ case ${HOSTS:-localhost} in
   *) fail "HOSTS is $HOSTS, and must be one of localhost, localhost-names" ;;
 esac
 
-sh compose/secrets.sh .rolecall/compose
+sh compose/secrets.sh .rolecall/compose lab
 if ! docker compose up --build --detach --wait --quiet-pull --remove-orphans "$@"; then
   # what a container that stopped said last is the reason
   for container in $(docker compose ps --all --quiet --status exited --status restarting); do

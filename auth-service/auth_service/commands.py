@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
-from typing import Final, NoReturn
+from typing import IO, Final, NoReturn
 
 import click
 import sqlalchemy as sa
@@ -25,7 +24,7 @@ MIN_SECRET: Final = 32
 """Characters of a client's or resource's secret: it is kept as a plain hash, so it must not be guessable."""
 
 SECRET_FILE = click.option(
-    "--secret-file", type=click.Path(path_type=Path), help="Holds the secret; without it, one is made and printed once."
+    "--secret-file", type=click.File(), help="Holds the secret (- is the input); without it, one is made and told once."
 )
 
 
@@ -59,7 +58,7 @@ def add_commands(app: Flask, state: State) -> None:
     @click.option("--scope", multiple=True, required=True, help='"invoices:read=read your invoices"; may be repeated.')
     @SECRET_FILE
     def add_resource(
-        resource_id: str, identifier: str, name: str, scope: tuple[str, ...], secret_file: Path | None
+        resource_id: str, identifier: str, name: str, scope: tuple[str, ...], secret_file: IO[str] | None
     ) -> None:
         """Register an API that tokens can be for, or change its registration."""
         scopes = {name: text or name for name, _, text in (each.partition("=") for each in scope)}
@@ -97,7 +96,7 @@ def add_commands(app: Flask, state: State) -> None:
         native: bool,
         description: str | None,
         auth_method: str,
-        secret_file: Path | None,
+        secret_file: IO[str] | None,
     ) -> None:
         """Register a client, or change its registration."""
         kind = "native" if native else "web"
@@ -126,12 +125,10 @@ def add_commands(app: Flask, state: State) -> None:
 
     @app.cli.command("add-user")
     @click.argument("username")
-    @click.option(
-        "--password-file", type=click.Path(path_type=Path), help="Holds the password; without it, you are asked."
-    )
-    def add_user(username: str, password_file: Path | None) -> None:
+    @click.option("--password-file", type=click.File(), help="Holds the password (- is the input).")
+    def add_user(username: str, password_file: IO[str] | None) -> None:
         """Make a person's account."""
-        password = _read(password_file) if password_file else click.prompt("Password", hide_input=True)
+        password = password_file.read().strip() if password_file else click.prompt("Password", hide_input=True)
         name = normal_username(username)
         if faults := account_faults(name, password):
             _fail(" ".join(faults.values()))
@@ -160,23 +157,16 @@ class _writing:  # noqa: N801  used like a function
             _fail(unanswered(failed))
 
 
-def _secret(file: Path | None) -> str:
+def _secret(file: IO[str] | None) -> str:
     if file is None:
         return secrets.token_urlsafe(32)
-    secret = _read(file)
+    secret = file.read().strip()
     if len(secret) < MIN_SECRET:
-        _fail(f"the secret in {file} is shorter than {MIN_SECRET} characters")
+        _fail(f"the secret in {file.name} is shorter than {MIN_SECRET} characters")
     return secret
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        _fail(f"{file} cannot be read ({getattr(error, 'strerror', 'no text')})")
-
-
-def _tell(kind: str, name: str, secret: str | None, file: Path | None) -> None:
+def _tell(kind: str, name: str, secret: str | None, file: IO[str] | None) -> None:
     click.echo(f"Registered the {kind} {name}.")
     if secret and file is None:
         click.echo(f"Its secret, which is shown only now: {secret}")

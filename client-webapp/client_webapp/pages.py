@@ -130,7 +130,9 @@ def invoices() -> ResponseReturnValue:
     """GET /invoices: ask the API, one way or both, and show what came back."""
     tokens = _tokens()
     way = request.args.get("check", "introspection")
-    outcomes = [_ask(tokens, each) for each in WAYS.get(way, WAYS["introspection"])]
+    # only the lab's API lets the caller choose how it checks
+    chosen = WAYS.get(way, WAYS["introspection"]) if state().settings.lab else ("",)
+    outcomes = [_ask(tokens, each) for each in chosen]
     status = 200 if any(outcome.status == 200 for outcome in outcomes) else 502
     page = render_template(
         "invoices.html", outcomes=outcomes, tokens=tokens, way=way, now=clock.now(), money=_money, day=_day
@@ -160,7 +162,8 @@ def revoke() -> ResponseReturnValue:
     tokens = _tokens()
     state().runner.run("revoke", tokens)
     state().sessions.keep(tokens)
-    flash("The access token is revoked. Below, the API was asked with it again, both ways.")
+    again = ", both ways" if state().settings.lab else ""
+    flash(f"The access token is revoked. Below, the API was asked with it again{again}.")
     return redirect(url_for("invoices", check="both"), 303)
 
 

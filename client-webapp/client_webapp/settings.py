@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from cryptography.fernet import MultiFernet
 
-from rolecall.settings import ServiceSettings, fernet_keys, seconds, setting, settings_class, url
+from rolecall.settings import ServiceSettings, certificates, fernet_keys, seconds, setting, settings_class, url
 
 
 @settings_class
@@ -18,11 +18,11 @@ class Settings(ServiceSettings):
     public_url: str = setting("The address under which browsers reach this service.", https=True, parse=url)
     issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=url)
     backchannel_url: str | None = setting(
-        "The authorization server's address from here; without it, the issuer.", default=None, parse=url
+        "The authorization server's address from here; without it, the issuer.", default=None, https=True, parse=url
     )
-    resource_url: str = setting("The Invoices API's public address.", parse=url)
+    resource_url: str = setting("The Invoices API's public address.", https=True, parse=url)
     resource_backchannel_url: str | None = setting(
-        "The Invoices API's address from here; without it, the public one.", default=None, parse=url
+        "The Invoices API's address from here; without it, the public one.", default=None, https=True, parse=url
     )
     resource_identifier: str = setting("The Invoices API's identifier (RFC 8707).", https=True, parse=url)
     client_id: str = setting("This client's id at the authorization server.")
@@ -33,6 +33,9 @@ class Settings(ServiceSettings):
     )
     session_lifetime: int = setting("How long a browser stays connected.", default=12 * 3600, parse=seconds)
     flow_lifetime: int = setting("How long a flow may take.", default=1800, parse=seconds)
+    ca_file: str | None = setting(
+        "Certificate authorities (PEM) that are trusted besides the system's.", default=None, parse=certificates
+    )
 
     @property
     def redirect_uri(self) -> str:

@@ -32,7 +32,7 @@ def build(settings: Settings) -> State:
         settings=settings,
         store=store,
         sessions=Sessions(store, settings.session_lifetime),
-        runner=Runner(settings, store, HttpClient()),
+        runner=Runner(settings, store, HttpClient(ca_file=settings.ca_file)),
     )
 
 

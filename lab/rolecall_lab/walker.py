@@ -54,12 +54,18 @@ class LocalNames(urllib.request.HTTPHandler):
 
 
 class Walker:
-    """One browser; keeps its cookies as long as it lives."""
+    """One browser; keeps its cookies as long as it lives. `more` are urllib's handlers, for other kinds of address."""
 
-    def __init__(self) -> None:
-        jar = http.cookiejar.CookieJar()
+    def __init__(self, *more: urllib.request.BaseHandler) -> None:
+        jar = self.cookies = http.cookiejar.CookieJar()
         # no proxy of the machine's stands between a browser and its own loopback
-        handlers = (urllib.request.HTTPCookieProcessor(jar), _Stay(), urllib.request.ProxyHandler({}), LocalNames())
+        handlers = (
+            urllib.request.HTTPCookieProcessor(jar),
+            _Stay(),
+            urllib.request.ProxyHandler({}),
+            LocalNames(),
+            *more,
+        )
         self._opener = urllib.request.build_opener(*handlers)
 
     def open(self, url: str, form: dict[str, str] | None = None) -> Page:

@@ -24,7 +24,7 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
     app = web.create_flask(__name__, settings)
-    http = http or HttpClient(connect=0.5, read=1.5)
+    http = http or HttpClient(connect=0.5, read=1.5, ca_file=settings.ca_file)
     server = AuthorizationServer(settings, http)
     database = Database(settings.database_url, MIGRATIONS)
     app.extensions["resource_service"] = settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rolecall.settings import ServiceSettings, one_of, seconds, setting, settings_class, url
+from rolecall.settings import ServiceSettings, certificates, one_of, seconds, setting, settings_class, url
 
 VALIDATORS = ("jwt", "introspection")
 """The ways of checking an access token."""
@@ -18,7 +18,7 @@ class Settings(ServiceSettings):
 
     issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=url)
     backchannel_url: str | None = setting(
-        "The authorization server's address from here; without it, the issuer.", default=None, parse=url
+        "The authorization server's address from here; without it, the issuer.", default=None, https=True, parse=url
     )
     public_url: str = setting("The address under which clients reach this service.", https=True, parse=url)
     resource_identifier: str = setting(
@@ -29,3 +29,6 @@ class Settings(ServiceSettings):
     database_url: str = setting("SQL: an SQLAlchemy URL.")
     validator: str = setting("How access tokens are checked.", default=VALIDATORS[0], parse=one_of(*VALIDATORS))
     clock_leeway: int = setting("How far the issuer's clock may be ahead.", default=5, parse=seconds)
+    ca_file: str | None = setting(
+        "Certificate authorities (PEM) that are trusted besides the system's.", default=None, parse=certificates
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,14 +53,19 @@ class HttpClient:
     Args:
         connect: seconds to wait for a connection.
         read: seconds to wait for an answer.
+        ca_file: holds certificate authorities that are trusted besides the system's.
     """
 
-    def __init__(self, *, connect: float = 1.0, read: float = 5.0) -> None:
+    def __init__(self, *, connect: float = 1.0, read: float = 5.0, ca_file: str | None = None) -> None:
+        context = ssl.create_default_context()
+        if ca_file:
+            context.load_verify_locations(ca_file)
         self._pool = urllib3.PoolManager(
             num_pools=8,
             maxsize=16,
             timeout=urllib3.Timeout(connect=connect, read=read),
             retries=False,
+            ssl_context=context,
         )
 
     def send(

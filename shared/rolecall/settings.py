@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ssl
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,6 +74,17 @@ def fernet_keys(text: str) -> MultiFernet:
         return MultiFernet([Fernet(key.strip()) for key in text.split(",")])
     except ValueError as error:
         raise ValueError("must be Fernet keys: 32 bytes each, in URL-safe base64") from error
+
+
+def certificates(text: str) -> str:
+    """The path of a file that holds certificates."""
+    try:
+        ssl.create_default_context(cafile=text)
+    except ssl.SSLError as error:
+        raise ValueError(f"{text} holds no certificates in PEM form") from error
+    except OSError as error:
+        raise ValueError(f"{text} cannot be read ({error.strerror})") from error
+    return text
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -172,8 +184,8 @@ def declared(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]]:
 def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
     """What the README's table says of a setting's form."""
     parse = field.metadata["parse"]
-    if parse in {url, urls, seconds}:
-        return {url: "URL", urls: "URLs", seconds: "seconds"}[parse]
+    if parse in {url, urls, seconds, certificates}:
+        return {url: "URL", urls: "URLs", seconds: "seconds", certificates: "path"}[parse]
     if parse is not None and (parse.__doc__ or "").startswith("one of"):
         return str(parse.__doc__)
     hint: object = typing.get_type_hints(cls)[field.name]

@@ -44,7 +44,7 @@ def test_a_secret_from_a_file_is_not_shown(server: Server, tmp_path: Path) -> No
     assert client.check_client_secret("a secret of thirty-two characters and more")
     file.write_text("short")
     assert "shorter than 32 characters" in run(server, *CLIENT, "--secret-file", str(file)).output
-    assert "cannot be read" in run(server, *CLIENT, "--secret-file", str(tmp_path / "none")).output
+    assert "No such file" in run(server, *CLIENT, "--secret-file", str(tmp_path / "none")).output
 
 
 def test_a_public_client_has_no_secret(server: Server) -> None:
