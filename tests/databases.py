@@ -31,6 +31,19 @@ def fresh_database(kind: str, folder: Path, prepare: Callable[[str], None]) -> s
     return _create(server, template=_prepared[kind].rpartition("/")[2])
 
 
+def empty_database(name: str, folder: Path) -> str:
+    """The URL of a database with nothing in it."""
+    server = os.environ.get("DATABASE_URL")
+    return _create(server) if server else f"sqlite:///{folder}/{name}.db"
+
+
+def of_stack() -> dict[str, str]:
+    """The settings that give a stack of its own new databases in the PostgreSQL at DATABASE_URL; empty without one."""
+    server = os.environ.get("DATABASE_URL")
+    names = ("AUTH_SERVICE_DATABASE_URL", "RESOURCE_SERVICE_DATABASE_URL") if server else ()
+    return {name: _create(str(server)) for name in names}
+
+
 def _create(server: str, template: str = "template1") -> str:
     if not _made:
         atexit.register(_drop_all, server)

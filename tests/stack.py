@@ -10,12 +10,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from databases import of_stack
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import LocalNames
 
@@ -26,6 +27,7 @@ class Stack:
 
     Args:
         workers: how many processes serve, in all three services together.
+        environ: the variables that commands for this stack need.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class Stack:
     redis_url: str
     pids: dict[str, int]
     workers: int = 6
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def log(self, service: str) -> str:
         """What a service has logged."""
@@ -66,11 +69,12 @@ class Stack:
 @contextmanager
 def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
     """Start it, wait until it is ready, stop it; on failure say what it printed."""
+    own = {"ROLECALL_DIR": str(folder), **of_stack()}
     started = subprocess.Popen(
         [sys.executable, "-m", "rolecall_lab.run"],
         env={
             **inherited(os.environ),
-            "ROLECALL_DIR": str(folder),
+            **own,
             **dict.fromkeys(("CLIENT_PORT", "AUTH_PORT", "RESOURCE_PORT"), "0"),
             "REDIS_URL": "",
             **environ,
@@ -97,6 +101,7 @@ def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
             services["resource-service"]["url"],
             notice["redis_url"],
             {name: service["pid"] for name, service in services.items()},
+            environ=own,
         )
     finally:
         started.send_signal(signal.SIGTERM)

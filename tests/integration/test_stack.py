@@ -13,7 +13,7 @@ import urllib.parse
 
 import pytest
 
-import containers
+from conftest import free_port
 from pages import press, statuses
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Page, Walker, connect
@@ -210,7 +210,7 @@ def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack)
 def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.demo"],
-        env={**inherited(os.environ), "ROLECALL_DIR": str(stack.folder)},
+        env={**inherited(os.environ), **stack.environ},
         capture_output=True,
         text=True,
         timeout=60,
@@ -225,10 +225,9 @@ def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
 
 
 def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
-    environ = inherited(os.environ)
     done = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.doctor"],
-        env=environ if containers.asked_for() else {**environ, "ROLECALL_DIR": str(stack.folder)},
+        env={**inherited(os.environ), **stack.environ},
         capture_output=True,
         text=True,
         timeout=60,
@@ -245,7 +244,7 @@ def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFa
         before = {key["kid"] for key in stack.get(f"{stack.auth}/jwks")[1]["keys"]}
         said = subprocess.run(
             [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "rotate-keys"],
-            env={**inherited(os.environ), "ROLECALL_DIR": str(stack.folder)},
+            env={**inherited(os.environ), **stack.environ},
             capture_output=True,
             text=True,
             check=True,
@@ -265,7 +264,7 @@ def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFa
 def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.demo"],
-        env={**inherited(os.environ), "ROLECALL_DIR": str(tmp_path)},
+        env={**inherited(os.environ), "ROLECALL_DIR": str(tmp_path), "CLIENT_PORT": str(free_port())},
         capture_output=True,
         text=True,
         check=False,

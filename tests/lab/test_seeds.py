@@ -11,6 +11,7 @@ from auth_service.models.client import Client
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, authenticate
 from auth_service.state import MIGRATIONS as AUTH_MIGRATIONS
+from databases import empty_database
 from resource_service import MIGRATIONS as RESOURCE_MIGRATIONS
 from resource_service.models import Invoice
 from rolecall.sql import Database
@@ -76,8 +77,8 @@ def test_variables_and_their_defaults(tmp_path: Path) -> None:
 
 
 def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: Path) -> None:
-    auth = Database(f"sqlite:///{tmp_path}/auth.db", AUTH_MIGRATIONS)
-    resource = Database(f"sqlite:///{tmp_path}/resource.db", RESOURCE_MIGRATIONS)
+    auth = Database(empty_database("auth", tmp_path), AUTH_MIGRATIONS)
+    resource = Database(empty_database("resource", tmp_path), RESOURCE_MIGRATIONS)
     auth.upgrade()
     resource.upgrade()
     content = seeds.read(environ=ENVIRON)

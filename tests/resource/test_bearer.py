@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from databases import empty_database
 from resource_service import create_app
 from resource_service.settings import Settings
 from resource_service.validators import local_jwt
@@ -239,8 +240,8 @@ def test_metadata_outlive_an_outage_and_another_issuers_do_not_replace_them(
     ("backchannel", "asked"),
     [
         ("", "https://auth.example/.well-known/oauth-authorization-server/tenant"),
-        ("http://auth:8001", "http://auth:8001/.well-known/oauth-authorization-server/tenant"),
-        ("http://auth:8001/tenant", "http://auth:8001/.well-known/oauth-authorization-server/tenant"),
+        ("https://auth:8001", "https://auth:8001/.well-known/oauth-authorization-server/tenant"),
+        ("https://auth:8001/tenant", "https://auth:8001/.well-known/oauth-authorization-server/tenant"),
     ],
 )
 def test_an_issuers_path_follows_the_well_known_part(backchannel: str, asked: str) -> None:
@@ -360,7 +361,7 @@ def test_every_setting_that_is_missing_is_named() -> None:
 
 
 def test_the_command_makes_the_service_ready(tmp_path: Path) -> None:
-    app = create_app(Settings.from_environ(ENVIRON | {"DATABASE_URL": f"sqlite:///{tmp_path}/api.db"}))
+    app = create_app(Settings.from_environ(ENVIRON | {"DATABASE_URL": empty_database("api", tmp_path)}))
     assert app.test_client().get("/readyz").status_code == 503
     assert app.test_client().get("/healthz").status_code == 200
     assert app.test_cli_runner().invoke(args=["db-upgrade"]).exit_code == 0
