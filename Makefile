@@ -67,6 +67,7 @@ lock: ## renew the locks in requirements/ (UPGRADE=--upgrade for newer versions)
 clean: ## forget the databases, logs and everything else that the lab wrote, containers' volumes too
 	@if [ -d .rolecall/compose ] && docker info >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
 	@rm -rf .rolecall
+	@if head -n 1 .env 2>/dev/null | grep -qx '# written by make up'; then rm .env; fi
 
 distclean: clean ## the same, and the virtual environment
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -15,6 +15,17 @@ case ${HOSTS:-localhost} in
 esac
 
 sh compose/secrets.sh .rolecall/compose lab
+# so that a plain `docker compose` means the same stack; a file of your own is left alone
+mark="# written by make up"
+if [ ! -e .env ] || head -n 1 .env | grep -qx "$mark"; then
+  {
+    echo "$mark"
+    for name in CLIENT_HOST AUTH_HOST RESOURCE_HOST CLIENT_PORT AUTH_PORT RESOURCE_PORT; do
+      eval "value=\${$name:-}"
+      [ -z "$value" ] || echo "$name=$value"
+    done
+  } >.env
+fi
 if ! docker compose up --build --detach --wait --quiet-pull --remove-orphans "$@"; then
   # what a container that stopped said last is the reason
   for container in $(docker compose ps --all --quiet --status exited --status restarting); do

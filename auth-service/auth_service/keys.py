@@ -140,11 +140,11 @@ class Keys:
 
     def _current(self) -> tuple[Key, ...]:
         loaded = self._loaded
-        if loaded.at > clock.monotonic() - RELOAD_AFTER:
+        if loaded.at > clock.cache_time() - RELOAD_AFTER:
             return loaded.keys
         with self._lock:
-            if self._loaded.at <= clock.monotonic() - RELOAD_AFTER:
-                self._loaded = _Loaded(clock.monotonic(), self._load())
+            if self._loaded.at <= clock.cache_time() - RELOAD_AFTER:
+                self._loaded = _Loaded(clock.cache_time(), self._load())
         return self._loaded.keys
 
     def _load(self) -> tuple[Key, ...]:

@@ -44,10 +44,10 @@ class AuthorizationServer:
             Unreachable: the server does not answer, and never did.
             OAuthError: the metadata are another issuer's.
         """
-        if self._metadata is None or self._fetched_at < clock.monotonic() - MAX_AGE:
+        if self._metadata is None or self._fetched_at < clock.cache_time() - MAX_AGE:
             try:
                 self._metadata = self._fetch()
-                self._fetched_at = clock.monotonic()
+                self._fetched_at = clock.cache_time()
             except Unreachable:
                 if self._metadata is None:
                     raise

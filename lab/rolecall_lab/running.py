@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rolecall_lab.environment import ROOT, SERVICES, Service
+from rolecall_lab.environment import ROOT, SERVICES, Service, read_env
 from rolecall_lab.walker import LocalNames
 
 
@@ -31,7 +31,11 @@ def ports(environ: Mapping[str, str]) -> dict[Service, str]:
     services = notice(environ).get("services", {})
     if services:
         return {each: services[each.name]["url"].split("//")[1] for each in SERVICES}
-    return {each: f"127.0.0.1:{environ.get(each.port_setting) or each.port}" for each in SERVICES}
+    try:
+        chosen = {**read_env(ROOT / ".env"), **environ}  # what `make up` was told
+    except OSError:
+        chosen = dict(environ)
+    return {each: f"127.0.0.1:{chosen.get(each.port_setting) or each.port}" for each in SERVICES}
 
 
 def addresses(environ: Mapping[str, str]) -> dict[Service, str]:

@@ -62,12 +62,12 @@ class AuthorizationServer:
             assert known is not None
             return known
         try:
-            if clock.monotonic() >= self._fetch_at:
+            if clock.cache_time() >= self._fetch_at:
                 try:
                     self._metadata, lifetime = self._fetch()
-                    self._fetch_at = clock.monotonic() + lifetime
+                    self._fetch_at = clock.cache_time() + lifetime
                 except (Unreachable, OAuthError) as error:
-                    self._fetch_at = clock.monotonic() + (RETRY_KNOWN if self._metadata else RETRY_UNKNOWN)
+                    self._fetch_at = clock.cache_time() + (RETRY_KNOWN if self._metadata else RETRY_UNKNOWN)
                     if self._metadata is None:
                         raise away(str(error)) from error
             if self._metadata is None:

@@ -346,3 +346,13 @@ def test_migrations_run_up_down_and_up(api: Api) -> None:
     database.upgrade()
     assert database.revision() == database.head()
     assert api.app.test_client().get("/readyz").status_code == 200
+
+
+def test_a_key_published_since_is_found_when_the_clock_is_turned(api: Api) -> None:
+    """RFC 9111 section 4.2: a key set that is older than its max-age is fetched again, whoever asked a moment ago."""
+    assert api.get(token=token()).status_code == 200
+    api.server.keys.append(jwk(EC2, "new", "ES256"))
+    later = token(EC2, {"kid": "new"}, exp=int(clock.now()) + 900)
+    assert api.get(token=later).status_code == 401, "asked for a moment ago"
+    clock.set_offset(301)
+    assert api.get(token=later).status_code == 200

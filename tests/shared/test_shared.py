@@ -235,3 +235,12 @@ def test_production_stops_at_bad_settings_with_a_line_each() -> None:
     lines = [line for line in said.stderr.splitlines() if line.startswith("auth-service: ")]
     assert len(lines) == 3
     assert "Traceback" not in said.stderr
+
+
+def test_what_is_kept_grows_old_when_the_clock_is_turned_either_way() -> None:
+    before, plain = clock.cache_time(), clock.monotonic()
+    clock.set_offset(301)
+    assert clock.cache_time() - before >= 301
+    clock.set_offset(0)
+    assert clock.cache_time() - before >= 602
+    assert clock.monotonic() - plain < 300

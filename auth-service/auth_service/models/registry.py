@@ -30,7 +30,7 @@ class Registry:
     def client(self, client_id: str) -> Client | None:
         """The client of this id; None when it is unknown or disabled."""
         found = self._clients.get(client_id)
-        if found is not None and found[0] > clock.monotonic() - MAX_AGE:
+        if found is not None and found[0] > clock.cache_time() - MAX_AGE:
             return found[1]
         with self._database.read() as session:
             client = session.get(Client, client_id)
@@ -40,16 +40,16 @@ class Registry:
                 return None
             if len(self._clients) >= MAX_CLIENTS:
                 self._clients.clear()
-            self._clients[client_id] = (clock.monotonic(), client)
+            self._clients[client_id] = (clock.cache_time(), client)
         return client
 
     def resources(self) -> tuple[Resource, ...]:
         """All protected resources."""
         read_at, resources = self._resources
-        if read_at <= clock.monotonic() - MAX_AGE:
+        if read_at <= clock.cache_time() - MAX_AGE:
             with self._database.read() as session:
                 resources = tuple(session.scalars(sa.select(Resource).order_by(Resource.identifier)))
-            self._resources = (clock.monotonic(), resources)
+            self._resources = (clock.cache_time(), resources)
         return resources
 
     def resource(self, identifier: str) -> Resource | None:

@@ -81,13 +81,13 @@ class KeySet:
         """
         current = self._set
         known = current.keys.get(kid)
-        if known is not None and clock.monotonic() < current.fresh_until:
+        if known is not None and clock.cache_time() < current.fresh_until:
             return known
         # who knows the key does not wait for somebody else's fetch
         if not self._lock.acquire(blocking=known is None):
             return known
         try:
-            now = clock.monotonic()
+            now = clock.cache_time()
             stale = now >= self._set.fresh_until
             unknown = kid not in self._set.keys and now >= self._set.fetched_at + REFETCH_AFTER
             if now < self._failed_at + RETRY_UNKNOWN:
@@ -107,7 +107,7 @@ class KeySet:
             keys = _import(answer)
         except (Unreachable, OAuthError, ValueError, KeyError, TypeError) as error:
             if not self._set.keys:
-                self._failed_at = clock.monotonic()
+                self._failed_at = clock.cache_time()
                 raise away(f"no key set: {error}") from error
             # keep what is known, and do not ask again at once
             self._set = _KeySet(self._set.keys, now, now + RETRY_KNOWN)
@@ -146,7 +146,7 @@ class LocalJwt:
         known = self._verified.get(name)
         if known is not None:
             access_token, key, verified_at = known
-            is_fresh = clock.monotonic() < verified_at + VERIFIED_AGE
+            is_fresh = clock.cache_time() < verified_at + VERIFIED_AGE
             if is_fresh and self._keys.key(str(key.key_id)) is key:
                 with self._lock:
                     if name in self._verified:
@@ -157,7 +157,7 @@ class LocalJwt:
                 return access_token
         access_token, key = self._verify(token)
         with self._lock:
-            self._verified[name] = (access_token, key, clock.monotonic())
+            self._verified[name] = (access_token, key, clock.cache_time())
             self._verified.move_to_end(name)
             while len(self._verified) > MAX_VERIFIED:
                 self._verified.popitem(last=False)
