@@ -6,14 +6,49 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
+from ruamel.yaml import YAML
+
 from auth_service.settings import Settings as AuthSettings
 from client_webapp.settings import Settings as ClientSettings
 from resource_service.settings import Settings as ResourceSettings
 from rolecall.settings import ServiceSettings, declared, type_name
 
-README: Final = Path(__file__).parents[2] / "README.md"
-BEGIN: Final = "<!-- settings: made by `make docs` -->"
-END: Final = "<!-- end of settings -->"
+ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "README.md"
+COMPOSE: Final = ROOT / "docker-compose.yml"
+
+
+def parts() -> dict[str, str]:
+    """What stands in the README between `<!-- name: made by … -->` and `<!-- end of name -->`, by name."""
+    return {"containers": containers_drawing(), "settings": settings_tables()}
+
+
+def containers_drawing() -> str:
+    """The containers, the networks that each is in, and the stores, as Compose has them; in Mermaid's notation."""
+    document = YAML(typ="safe").load(COMPOSE.read_text(encoding="utf-8"))
+    services: dict[str, Any] = document["services"]
+    volumes = {
+        name: [volume for volume in document["volumes"] if f"{volume}:" in " ".join(service.get("volumes", []))]
+        for name, service in services.items()
+    }
+    lines = ["```mermaid", "flowchart LR", '  browser(["browser"]) --> net-edge']
+    for network, options in document["networks"].items():
+        inside = "no way out" if (options or {}).get("internal") else "published on 127.0.0.1"
+        lines.append(f'  net-{network}{{{{"network {network}<br>{inside}"}}}}')
+    for name, service in services.items():
+        lines.append(f'  {name}[("{name}<br>volume {volumes[name][0]}")]' if volumes[name] else f'  {name}["{name}"]')
+        for network in service["networks"]:
+            serves = volumes[name] or network == "edge" or (network == "services" and name != "front")
+            logs_in = "" if serves else _login(network, service.get("secrets", []))
+            lines.append(f"  net-{network} --> {name}" if serves else f"  {name} -->{logs_in} net-{network}")
+    return "\n".join([*lines, "```"])
+
+
+def _login(network: str, secrets: list[str]) -> str:
+    """As whom a service uses the store in a network: its secrets have the addresses."""
+    wanted = "_redis_url" if network == "redis" else f"{network.removesuffix('-sql')}_database_url"
+    names = sorted({secret.split("_")[0] for secret in secrets if secret.endswith(wanted)})
+    return f'|"{"user" if network == "redis" else "role"} {names[0]}"|' if names else ""
 
 
 def settings_tables() -> str:
@@ -35,12 +70,18 @@ def _default(field: dataclasses.Field[Any]) -> str:
     return f"`{field.default}`" if field.default not in (None, ()) else "–"
 
 
+def with_parts(text: str) -> str:
+    """The README's text with every part made anew."""
+    for name, part in parts().items():
+        begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- end of {name} -->"
+        head, rest = text.split(begin)
+        text = f"{head}{begin}\n\n{part}\n\n{end}{rest.split(end)[1]}"
+    return text
+
+
 def main() -> None:
-    """Write the tables into the README."""
-    text = README.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    README.write_text(f"{head}{BEGIN}\n\n{settings_tables()}\n\n{END}{tail}", encoding="utf-8")
+    """Write the parts into the README."""
+    README.write_text(with_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
