@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
+from typing import Any
 
 from rolecall_lab.walker import Page, Walker
 from stack import Stack
@@ -16,3 +18,33 @@ def statuses(page: Page) -> list[str]:
 def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
     """Send the page's form to another of Tally's addresses, and follow."""
     return walker.follow(walker.submit(page, f"{stack.client}{path}"))
+
+
+def tokens_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> dict[str, Any]:
+    """Go through the flow by hand as `tally-desktop`, which knows nothing of the lab; gives the token response."""
+    walker = Walker()
+    query = {
+        "response_type": "code",
+        "client_id": "tally-desktop",
+        "redirect_uri": "http://127.0.0.1:9/callback",
+        "scope": "invoices:read",
+        "state": "a-state-of-curl-1234",
+        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "code_challenge_method": "S256",
+    }
+    page = walker.follow(walker.open(f"{stack.auth}/authorize?{urllib.parse.urlencode(query)}"))
+    page = walker.follow(walker.submit(page, username=who, password=password))
+    page = walker.submit(page, decision="allow")
+    assert page.location is not None
+    page = walker.open(page.location)
+    assert page.location is not None
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": "tally-desktop",
+        "code": urllib.parse.parse_qs(urllib.parse.urlsplit(page.location).query)["code"][0],
+        "redirect_uri": "http://127.0.0.1:9/callback",
+        "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    }
+    status, tokens = stack.call("POST", f"{stack.auth}/token", urllib.parse.urlencode(form).encode())
+    assert status == 200
+    return tokens

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from containers import ROOT, docker, names, production_image
-from pages import press, statuses
+from pages import press, statuses, tokens_of_a_native_client
 from rolecall_lab import containers as in_docker
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
@@ -54,6 +54,26 @@ def test_redis_stopped_and_emptied_heals_and_forgets_no_revocation(containers: S
     redis_cli("DEL", *redis_cli("KEYS", "auth:revoked*").split())
     assert statuses(walker.open(f"{containers.client}/invoices?check=introspection")) == ["401"]
     assert statuses(other.open(f"{containers.client}/invoices?check=introspection")) == ["200"]
+
+
+def test_an_emptied_redis_forgets_no_revocation(containers: Stack) -> None:
+    """What was revoked stands in SQL: the set that introspection reads is rebuilt before it answers again."""
+    revoked, good = (tokens_of_a_native_client(containers)["access_token"] for _ in range(2))
+    containers.call("POST", f"{containers.auth}/revoke", f"client_id=tally-desktop&token={revoked}".encode())
+    assert (asked(containers, revoked), asked(containers, good)) == (401, 200)
+    redis_cli("FLUSHALL")
+    assert {asked(containers, revoked) for _ in range(8)} == {401}
+    wait_until(lambda: asked(containers, good) == 200, 5)
+    docker("compose", "restart", "-t", "2", "redis")
+    assert 200 not in {asked(containers, revoked) for _ in range(8)}
+    wait_until(lambda: asked(containers, good) == 200, 10)
+    assert {asked(containers, revoked) for _ in range(8)} == {401}
+
+
+def asked(stack: Stack, token: str) -> int:
+    """What the API answers when it asks the authorization server about a token."""
+    headers = {"Authorization": f"Bearer {token}", "Rolecall-Validator": "introspection"}
+    return stack.get(f"{stack.api}/invoices", **headers)[0]
 
 
 def test_postgres_stopped_is_503_and_heals(containers: Stack) -> None:

@@ -9,12 +9,11 @@ import secrets
 import signal
 import subprocess
 import sys
-import urllib.parse
 
 import pytest
 
 from conftest import free_port
-from pages import press, statuses
+from pages import press, statuses, tokens_of_a_native_client
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Page, Walker, connect
 from stack import Stack, running_stack, wait_until
@@ -164,36 +163,7 @@ def test_requests_of_one_flow_share_a_trace_across_services(stack: Stack) -> Non
 
 def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack) -> None:
     """The flow is found by what the protocol carries, never by an added parameter."""
-    walker = Walker()
-    query = urllib.parse.urlencode(
-        {
-            "response_type": "code",
-            "client_id": "tally-desktop",
-            "redirect_uri": "http://127.0.0.1:9/callback",
-            "scope": "invoices:read",
-            "state": "a-state-of-curl-1234",
-            "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-            "code_challenge_method": "S256",
-        }
-    )
-    page = walker.follow(walker.open(f"{stack.auth}/authorize?{query}"))
-    page = walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
-    page = walker.submit(page, decision="allow")
-    assert page.location is not None
-    page = walker.open(page.location)
-    assert page.location is not None
-    code = urllib.parse.parse_qs(urllib.parse.urlsplit(page.location).query)["code"][0]
-    form = urllib.parse.urlencode(
-        {
-            "grant_type": "authorization_code",
-            "client_id": "tally-desktop",
-            "code": code,
-            "redirect_uri": "http://127.0.0.1:9/callback",
-            "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-        }
-    )
-    status, tokens = stack.call("POST", f"{stack.auth}/token", form.encode())
-    assert status == 200
+    tokens = tokens_of_a_native_client(stack)
     status, answer = stack.get(f"{stack.api}/invoices", Authorization=f"Bearer {tokens['access_token']}")
     assert status == 200
     assert len(answer["invoices"]) == 12
