@@ -366,3 +366,4 @@ def test_the_command_makes_the_service_ready(tmp_path: Path) -> None:
     assert app.test_client().get("/healthz").status_code == 200
     assert app.test_cli_runner().invoke(args=["db-upgrade"]).exit_code == 0
     assert app.test_client().get("/readyz").status_code == 200, "without the authorization server"
+    app.extensions["resource_database"].engine.dispose()
