@@ -133,7 +133,10 @@ def invoices() -> ResponseReturnValue:
     # only the lab's API lets the caller choose how it checks
     chosen = WAYS.get(way, WAYS["introspection"]) if state().settings.lab else ("",)
     outcomes = [_ask(tokens, each) for each in chosen]
-    status = 200 if any(outcome.status == 200 for outcome in outcomes) else 502
+    if any(outcome.status == 200 for outcome in outcomes):
+        status = 200
+    else:
+        status = 503 if outcomes[0].status == 503 else 502
     page = render_template(
         "invoices.html", outcomes=outcomes, tokens=tokens, way=way, now=clock.now(), money=_money, day=_day
     )
