@@ -133,10 +133,8 @@ def invoices() -> ResponseReturnValue:
     # only the lab's API lets the caller choose how it checks
     chosen = WAYS.get(way, WAYS["introspection"]) if state().settings.lab else ("",)
     outcomes = [_ask(tokens, each) for each in chosen]
-    if any(outcome.status == 200 for outcome in outcomes):
-        status = 200
-    else:
-        status = 503 if outcomes[0].status == 503 else 502
+    statuses = {outcome.status for outcome in outcomes}
+    status = 200 if 200 in statuses else 503 if 503 in statuses else 502
     page = render_template(
         "invoices.html", outcomes=outcomes, tokens=tokens, way=way, now=clock.now(), money=_money, day=_day
     )
