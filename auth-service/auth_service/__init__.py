@@ -11,10 +11,12 @@ from flask.typing import ResponseReturnValue
 from auth_service import routes
 from auth_service.commands import add_commands
 from auth_service.keys import KeysError
+from auth_service.models.user import Busy
 from auth_service.settings import Settings
 from auth_service.state import State, build
+from auth_service.throttles import TooMany
 from rolecall import storage, web
-from rolecall.errors import json_response, unavailable
+from rolecall.errors import OAuthError, json_response, unavailable
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ def create_app(settings: Settings) -> Flask:
         current_sign_in=state.sessions.current,
     )
     app.register_error_handler(KeysError, _no_keys)
+    app.register_error_handler(TooMany, _too_many)
+    app.register_error_handler(Busy, _busy)
     add_commands(app, state)
     return app
 
@@ -42,6 +46,32 @@ def _no_keys(error: KeysError) -> ResponseReturnValue:
     """Without keys nothing can be signed or checked; the log says what to do."""
     log.error("no keys", extra={"detail": str(error)})
     return json_response(unavailable(str(error)))
+
+
+def _too_many(error: TooMany) -> ResponseReturnValue:
+    """429 with the time to wait (RFC 6585 section 4)."""
+    log.warning("throttled", extra={"detail": error.what})
+    wait = f"{error.seconds} seconds" if error.seconds < 120 else f"{round(error.seconds / 60)} minutes"
+    if not web.wants_page():
+        text = f"Too many failed attempts. Try again in {wait}."
+        return json_response(OAuthError("temporarily_unavailable", text, status=429, retry_after=error.seconds))
+    return web.problem_response(
+        web.Problem(
+            429,
+            "Too many attempts",
+            f"To keep guessers out, this server looks at no further attempt from here for {wait}. Nothing is locked: "
+            "wait, and try again. If it was not you, somebody may have tried your name; your password still holds.",
+            (("Try again", web.here()),),
+            retry_after=error.seconds,
+        )
+    )
+
+
+def _busy(_error: Busy) -> ResponseReturnValue:
+    """503: so many passwords wait to be hashed that more would only make all of them wait."""
+    log.warning("too many password hashes at once")
+    text = "Very many people sign in at this moment. Try again in a few seconds."
+    return web.problem_response(web.Problem(503, "One moment, please", text, (("Try again", web.here()),)))
 
 
 def _questions(state: State) -> dict[str, Callable[[], bool]]:

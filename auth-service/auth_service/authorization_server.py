@@ -111,7 +111,10 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
     is_form = request.mimetype == "application/x-www-form-urlencoded"
     FORM_TYPE(is_form, expected="application/x-www-form-urlencoded", actual=request.mimetype[:60])
     clean = parameters.read(endpoint, request.form)
-    return clean, read_credentials(request.headers.getlist("Authorization"), clean)
+    credentials = read_credentials(request.headers.getlist("Authorization"), clean)
+    if credentials.client_id:
+        state().throttles.client(credentials.client_id, request.remote_addr or "")
+    return clean, credentials
 
 
 def authenticate_client(credentials: Credentials) -> Client:
@@ -122,12 +125,23 @@ def authenticate_client(credentials: Credentials) -> Client:
     """
     client = state().registry.client(credentials.client_id) if credentials.client_id else None
     if client is None or not client.check_endpoint_auth_method(credentials.method, "token"):
-        raise refused("unknown client, or another method than the registered one")
+        raise failed(credentials, "unknown client, or another method than the registered one")
     if credentials.method != "none" and not client.check_client_secret(credentials.secret):
-        raise refused("wrong secret")
+        raise failed(credentials, "wrong secret")
     g.client_id = client.client_id
     AUTHENTICATED.note(True, expected=client.token_endpoint_auth_method, actual=credentials.method)
     return client
+
+
+def failed(credentials: Credentials, detail: str) -> OAuthError:
+    """The answer to credentials that prove nobody, counted: whoever guesses is slowed down.
+
+    Raises:
+        TooMany: there were too many of them.
+    """
+    if credentials.client_id:
+        state().throttles.client_failed(credentials.client_id, request.remote_addr or "")
+    return refused(detail)
 
 
 def json_answer(body: dict[str, Any], status: int = 200) -> Response:

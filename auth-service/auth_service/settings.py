@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from cryptography.fernet import MultiFernet
+from limits import RateLimitItem
 
+from auth_service.throttles import limit
 from rolecall.settings import ServiceSettings, fernet_keys, one_of, seconds, setting, settings_class, url, urls
 
 
@@ -44,6 +46,19 @@ class Settings(ServiceSettings):
     )
     sign_up: str = setting(
         "Whether people may make their own account.", default="closed", parse=one_of("open", "closed")
+    )
+
+    sign_in_limit: RateLimitItem = setting(
+        "Attempts to sign in to one account, from browsers that are new to it and from each that is not.",
+        default=limit("10/5 minutes"),
+        parse=limit,
+    )
+    sign_in_address_limit: RateLimitItem = setting(
+        "Attempts to sign in from one address.", default=limit("60/minute"), parse=limit
+    )
+    sign_up_limit: RateLimitItem = setting("New accounts from one address.", default=limit("10/hour"), parse=limit)
+    client_limit: RateLimitItem = setting(
+        "Failed authentications of one client or resource from one address.", default=limit("60/minute"), parse=limit
     )
 
     def faults(self) -> list[str]:

@@ -15,6 +15,7 @@ from auth_service.models.registry import Registry
 from auth_service.models.revocation import Revocations
 from auth_service.models.session import Sessions
 from auth_service.settings import Settings
+from auth_service.throttles import Limits, Throttles
 from rolecall import storage
 from rolecall.sql import Database
 
@@ -36,6 +37,7 @@ class State:
     interactions: Interactions
     sessions: Sessions
     revocations: Revocations
+    throttles: Throttles
 
 
 def build(settings: Settings) -> State:
@@ -61,6 +63,16 @@ def build(settings: Settings) -> State:
         interactions=Interactions(store, settings.request_lifetime),
         sessions=Sessions(store, settings.session_lifetime),
         revocations=revocations,
+        throttles=Throttles(
+            Limits(
+                account=settings.sign_in_limit,
+                address=settings.sign_in_address_limit,
+                sign_up=settings.sign_up_limit,
+                client=settings.client_limit,
+            ),
+            client,
+            PREFIX,
+        ),
     )
 
 

@@ -56,13 +56,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What an error page says: what happened, and what the person can do next, as (label, address) links."""
+    """What an error page says: what happened, and what the person can do next, as (label, address) links.
+
+    Args:
+        retry_after: seconds for the `Retry-After` header.
+    """
 
     status: int
     title: str
     explanation: str
     links: tuple[tuple[str, str], ...] = ()
     is_error: bool = True
+    retry_after: int | None = None
 
 
 class PageError(Exception):
@@ -218,8 +223,9 @@ def problem_response(problem: Problem) -> Response:
     """Write an error page."""
     page = render_template("rolecall/problem.html", problem=problem, request_id=trace.current())
     response = make_response(page, problem.status)
-    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = "2"
+    retry_after = problem.retry_after or (2 if problem.status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
     return response
 
 
@@ -285,13 +291,13 @@ def _oauth_error(error: OAuthError) -> Response:
 
 def _problem_of(error: OAuthError) -> Problem:
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return Problem(503, "One moment, please", error.description, (("Try again", _here()),))
+        return Problem(503, "One moment, please", error.description, (("Try again", here()),))
     return Problem(error.status, "This request cannot be answered", error.description)
 
 
-def _here() -> str:
-    """The page to try again: this one when asking for it changes nothing, else the first page."""
-    return request.full_path.rstrip("?") if request.method == "GET" else "/"
+def here() -> str:
+    """The page to try again: this one when it can be asked for, which changes nothing, else the first page."""
+    return request.full_path.rstrip("?") if "GET" in _methods() else "/"
 
 
 def _page_error(error: PageError) -> Response:
@@ -306,7 +312,7 @@ def _csrf_error(error: CSRFError) -> Response:
             "This page was too old to be used",
             "It was opened before your session changed, in this tab or another one, or your browser refuses cookies. "
             "Nothing has been changed. Open the page again and repeat what you did.",
-            (("Open the page again", request.full_path.rstrip("?") if "GET" in _methods() else "/"),),
+            (("Open the page again", here()),),
         )
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask.typing import ResponseReturnValue
 
 from auth_service import tokens
-from auth_service.authorization_server import json_answer, read_back_channel
-from auth_service.client_authentication import AUTHENTICATED, Credentials, refused
+from auth_service.authorization_server import failed, json_answer, read_back_channel
+from auth_service.client_authentication import AUTHENTICATED, Credentials
 from auth_service.grants.issue import PARAMETERS
 from auth_service.models.resource import Resource
 from auth_service.state import state
@@ -56,6 +56,6 @@ def _authenticate_resource(credentials: Credentials) -> Resource:
     resources = state().registry.resources()
     resource = next((each for each in resources if each.resource_id == credentials.client_id), None)
     if resource is None or credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
-        raise refused("no such resource, wrong secret or not Basic")
+        raise failed(credentials, "no such resource, wrong secret or not Basic")
     AUTHENTICATED.note(True, expected="a protected resource", actual=resource.resource_id)
     return resource

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import argon2
@@ -17,6 +19,8 @@ from rolecall import clock
 _hasher = argon2.PasswordHasher()
 # One hash takes 64 MiB and a core for a while: more at once would only make all of them slow.
 _slots = threading.BoundedSemaphore(2)
+# Who waits for a slot holds a thread: some threads must stay free for those who need no password.
+_queue = threading.BoundedSemaphore(8)
 _nobody = "$argon2id$v=19$m=65536,t=3,p=4$uvxs/y5qSKJ+w+sezBatmg$gprqWtPTkwEKLgk5MK6SultMyQKcqUC6uRR3WxhO9WI"
 """A hash that no password has, so that an unknown name costs as much time as a wrong password."""
 
@@ -64,15 +68,38 @@ def account_faults(username: str, password: str) -> dict[str, str]:
     return faults
 
 
+class Busy(Exception):
+    """As many passwords as may wait do wait to be hashed."""
+
+
+@contextmanager
+def _slot() -> Iterator[None]:
+    if not _queue.acquire(blocking=False):
+        raise Busy
+    try:
+        with _slots:
+            yield
+    finally:
+        _queue.release()
+
+
 def hash_password(password: str) -> str:
-    """The argon2id hash to keep."""
-    with _slots:
+    """The argon2id hash to keep.
+
+    Raises:
+        Busy: too many are hashed at this moment.
+    """
+    with _slot():
         return _hasher.hash(_normal(password))
 
 
 def is_password(password_hash: str, password: str) -> bool:
-    """Whether `password` is the one that was hashed."""
-    with _slots:
+    """Whether `password` is the one that was hashed.
+
+    Raises:
+        Busy: too many are hashed at this moment.
+    """
+    with _slot():
         try:
             return _hasher.verify(password_hash, _normal(password))
         except argon2.exceptions.VerificationError:

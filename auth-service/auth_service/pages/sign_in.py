@@ -7,7 +7,8 @@ import logging
 from flask import current_app, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from auth_service.models.user import authenticate
+from auth_service.models.user import User, authenticate, normal_username
+from auth_service.pages import known_browser
 from auth_service.pages.request import Waiting, waiting
 from auth_service.state import state
 
@@ -24,8 +25,7 @@ def sign_in() -> ResponseReturnValue:
     if request.method == "GET":
         return _form(request_waiting, "", None)
     username, password = request.form.get("username", "")[:200], request.form.get("password", "")[:1000]
-    with state().database.read() as session:
-        user = authenticate(session, username, password) if username and password else None
+    user = _authenticated(username, password) if username and password else None
     if user is None:
         log.info("sign-in failed")
         return _form(
@@ -35,7 +35,20 @@ def sign_in() -> ResponseReturnValue:
         )
     state().sessions.begin(user.id, user.username)
     log.info("signed in", extra={"user_id": user.id})
-    return redirect(where_next(request_waiting), 303)
+    response = redirect(where_next(request_waiting), 303)
+    known_browser.remember(response, user.username)
+    return response
+
+
+def _authenticated(username: str, password: str) -> User | None:
+    """The person; every attempt is counted before the password is looked at."""
+    name, device = normal_username(username), known_browser.device(username)
+    state().throttles.sign_in(name, request.remote_addr or "", device)
+    with state().database.read() as session:
+        user = authenticate(session, name, password)
+    if user is not None:
+        state().throttles.signed_in(name, device)
+    return user
 
 
 def where_next(request_waiting: Waiting | None) -> str:

@@ -33,6 +33,8 @@ def sign_up() -> ResponseReturnValue:
         return _form(request_waiting, "", {})
     username, password = normal_username(request.form.get("username", "")), request.form.get("password", "")
     problems = account_faults(username, password)
+    if not problems:
+        state().throttles.sign_up(request.remote_addr or "")
     user = None if problems else _create(username, password)
     if user is None:
         problems = problems or {"username": "Somebody has this name already. Please choose another one."}
