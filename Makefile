@@ -19,7 +19,7 @@ run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, A
 demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=)
 	@FLOW="$(FLOW)" $(PY) -m rolecall_lab.demo
 
-flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=auth-service ARGS=rotate-keys)
+flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=auth-service ARGS="keys rotate")
 	@$(PY) -m rolecall_lab.flask_command $(SERVICE) $(ARGS)
 
 test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import IO, Final, NoReturn
+from collections.abc import Callable
+from typing import IO, Final, NoReturn, TypeVar
 
 import click
 import sqlalchemy as sa
 from flask import Flask
+from flask.cli import AppGroup
 from sqlalchemy.orm import Session
 
 from auth_service.keys import KeysError
@@ -15,10 +17,13 @@ from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, account_faults, hash_password, normal_username
 from auth_service.state import State
+from rolecall import clock
 from rolecall.settings import url
 from rolecall.sql import MigrationError, unanswered
 from rolecall.storage import digest
 from rolecall.vocabulary import CLIENT_AUTH_METHODS
+
+T = TypeVar("T")
 
 MIN_SECRET: Final = 32
 """Characters of a client's or resource's secret: it is kept as a plain hash, so it must not be guessable."""
@@ -42,14 +47,43 @@ def add_commands(app: Flask, state: State) -> None:
             _fail(str(error))
         click.echo(f"The database is at revision {state.database.revision()}.")
 
-    @app.cli.command("rotate-keys")
+    keys = AppGroup("keys", help="The keys that sign tokens.")
+    app.cli.add_command(keys)
+
+    @keys.command("list")
+    def list_keys() -> None:
+        """Each key: its algorithm, its state, and when that ends."""
+        now = clock.now()
+        for key in _told(state.keys.everything):
+            until = {"published": key.signs_from, "signing": key.signs_until, "verifying": key.verifies_until}
+            end = until.get(key.condition(now))
+            left = f"  for {round(end - now)} s more" if end else ""
+            click.echo(f"{key.kid}  {key.algorithm}  {key.condition(now)}{left}")
+
+    @keys.command("rotate")
     def rotate_keys() -> None:
-        """Publish new signing keys; they take over when everybody has had time to fetch them."""
-        new = state.keys.rotate()
+        """Publish new keys; they take over when everybody has had time to fetch them."""
+        new = _told(state.keys.rotate)
         if not new:
             click.echo("A new key is published already and has not begun to sign; nothing was changed.")
         for kid in new:
             click.echo(f"Published {kid}; it signs in {state.settings.jwks_max_age} seconds.")
+
+    @keys.command("retire")
+    @click.argument("kid")
+    def retire_key(kid: str) -> None:
+        """Stop using a key at once, because somebody else may hold it. Its tokens are refused."""
+        for new in _told(lambda: state.keys.retire(kid)):
+            click.echo(f"Published {new}; it signs at once.")
+        click.echo(
+            f"Retired {kid}. Introspection refuses its tokens within a second; who checks signatures alone does when "
+            f"the key set is fetched again, in {state.settings.jwks_max_age} seconds at most."
+        )
+
+    @keys.command("reseal")
+    def reseal_keys() -> None:
+        """Seal the private parts under the newest key in DATA_KEY, so that the older ones can be taken out of it."""
+        click.echo(f"Sealed {_told(state.keys.reseal)} keys.")
 
     @app.cli.command("add-resource")
     @click.argument("resource_id")
@@ -139,6 +173,16 @@ def add_commands(app: Flask, state: State) -> None:
             session.add(user)
             session.flush()
             click.echo(f"Added {name}; its sub is {user.id}.")
+
+
+def _told(action: Callable[[], T]) -> T:
+    """What `action` gives; a fault of the keys or the database is one line."""
+    try:
+        return action()
+    except KeysError as error:
+        _fail(str(error))
+    except sa.exc.SQLAlchemyError as error:
+        _fail(unanswered(error))
 
 
 class _writing:  # noqa: N801  used like a function

@@ -34,6 +34,9 @@ _IMPORTERS: Final[dict[str, Callable[[dict[str, Any]], ECKey | RSAKey]]] = {
 }
 
 
+_LOST: Final = "DATA_KEY does not open the signing keys in the database; set the one that sealed them"
+
+
 class KeysError(Exception):
     """The keys cannot be used; the text says what to do."""
 
@@ -48,6 +51,14 @@ class Key:
     signs_from: float
     signs_until: float | None
     verifies_until: float | None
+
+    def condition(self, now: float) -> str:
+        """In which of its timed states it is: published, signing, verifying or retired."""
+        if self.verifies_until is not None and self.verifies_until <= now:
+            return "retired"
+        if self.signs_from > now:
+            return "published"
+        return "signing" if self.signs_until is None or now < self.signs_until else "verifying"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,55 @@ class Keys:
         self._loaded = _Loaded(float("-inf"), ())
         return new
 
+    def everything(self) -> tuple[Key, ...]:
+        """All keys, the oldest first."""
+        return self._load()
+
+    def retire(self, kid: str) -> list[str]:
+        """Sign and verify with a key no longer, at once: for one that somebody else may hold. Gives new key ids.
+
+        If it signs now, the next key does so from now on, or a new one, though not everybody has fetched it yet.
+
+        Raises:
+            KeysError: there is no such key, or it is retired already.
+        """
+        now, new = clock.now(), []
+        with self._database.transaction() as session:
+            row = session.get(SigningKey, kid)
+            if row is None or (row.verifies_until is not None and row.verifies_until <= now):
+                raise KeysError(f"no key {kid} is published; `flask keys list` shows those that are")
+            query = sa.select(SigningKey).where(SigningKey.algorithm == row.algorithm, SigningKey.kid != kid)
+            others = list(session.scalars(query))
+            if row.signs_from > now:  # it never signed: the one before it goes on
+                for other in others:
+                    if other.signs_until == row.signs_from:
+                        other.signs_until = other.verifies_until = None
+            elif row.signs_until is None or row.signs_until > now:
+                successor = next((other for other in others if other.signs_from > now), None)
+                if successor is None:
+                    successor = self._new(row.algorithm, signs_from=now)
+                    session.add(successor)
+                    new.append(successor.kid)
+                successor.signs_from = now
+            row.signs_from, row.signs_until, row.verifies_until = min(row.signs_from, now), now, now
+        self._loaded = _Loaded(float("-inf"), ())
+        return new
+
+    def reseal(self) -> int:
+        """Seal every private part under the newest of the keys in DATA_KEY; gives their number.
+
+        Raises:
+            KeysError: none of them opens it.
+        """
+        with self._database.transaction() as session:
+            rows = list(session.scalars(sa.select(SigningKey)))
+            for row in rows:
+                try:
+                    row.private_sealed = self._cipher.rotate(row.private_sealed)
+                except InvalidToken as error:
+                    raise KeysError(_LOST) from error
+        return len(rows)
+
     def _published(self) -> list[Key]:
         now = clock.now()
         return [key for key in self._current() if key.verifies_until is None or now < key.verifies_until]
@@ -160,9 +220,7 @@ class Keys:
             try:
                 opened = self._cipher.decrypt(row.private_sealed)
             except InvalidToken as error:
-                raise KeysError(
-                    "DATA_KEY does not open the signing keys in the database; set the one that sealed them"
-                ) from error
+                raise KeysError(_LOST) from error
             self._imported[row.kid] = _IMPORTERS[row.algorithm](json.loads(opened))
         return self._imported[row.kid]
 

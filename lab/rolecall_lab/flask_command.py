@@ -12,7 +12,7 @@ from rolecall_lab.environment import LAB_ENV, ROOT, SERVICES, compose, of_servic
 
 
 def main() -> None:
-    """`python -m rolecall_lab.flask_command auth-service rotate-keys`; becomes `flask`."""
+    """`python -m rolecall_lab.flask_command auth-service keys rotate`; becomes `flask`."""
     folder = Path(os.environ.get("ROLECALL_DIR") or ROOT / ".rolecall").absolute()
     service = next((each for each in SERVICES if each.name == (sys.argv[1:2] or [""])[0]), None)
     if service is None:

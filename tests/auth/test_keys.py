@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,12 @@ def test_rotation_publishes_then_signs_then_verifies_then_ends(server: Server) -
     old_token = server.tokens()["access_token"]
     old = header(old_token)["kid"]
     before = kids(server)
-    result = server.app.test_cli_runner().invoke(args=["rotate-keys"])
+    result = server.app.test_cli_runner().invoke(args=["keys", "rotate"])
     assert result.exit_code == 0, result.output
     assert result.output.count("Published") == 2
     assert len(kids(server)) == 4
     assert header(server.tokens()["access_token"])["kid"] == old, "a new key signs before all could fetch it"
-    assert "nothing was changed" in server.app.test_cli_runner().invoke(args=["rotate-keys"]).output
+    assert "nothing was changed" in server.app.test_cli_runner().invoke(args=["keys", "rotate"]).output
     clock.set_offset(299)
     last_token = server.tokens()["access_token"]
     assert header(last_token)["kid"] == old
@@ -59,6 +60,82 @@ def test_rotation_publishes_then_signs_then_verifies_then_ends(server: Server) -
     clock.set_offset(300 + 300 + 61)
     assert len(kids(server)) == 2
     assert old not in kids(server)
+
+
+def command(server: Server, *arguments: str) -> str:
+    result = server.app.test_cli_runner().invoke(args=["keys", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def conditions(server: Server) -> dict[str, str]:
+    return {line.split()[0]: line.split()[2] for line in command(server, "list").splitlines()}
+
+
+def test_the_list_of_keys_tells_their_states(server: Server) -> None:
+    assert sorted(conditions(server).values()) == ["signing", "signing"]
+    command(server, "rotate")
+    assert sorted(conditions(server).values()) == ["published", "published", "signing", "signing"]
+    clock.set_offset(301)
+    assert sorted(conditions(server).values()) == ["signing", "signing", "verifying", "verifying"]
+    assert re.search(r"verifying  for 3\d\d s more", command(server, "list"))
+    clock.set_offset(662)
+    assert sorted(conditions(server).values()) == ["retired", "retired", "signing", "signing"]
+
+
+def test_a_key_that_somebody_else_may_hold_is_retired_at_once(server: Server) -> None:
+    token = server.tokens()["access_token"]
+    kid = header(token)["kid"]
+    assert "Retired" in command(server, "retire", kid)
+    assert kid not in kids(server)
+    assert not server.is_active(token)
+    later = server.tokens()["access_token"]
+    assert header(later)["kid"] in kids(server)
+    assert server.is_active(later)
+    for unknown in (kid, "nothing"):
+        refused = server.app.test_cli_runner().invoke(args=["keys", "retire", unknown])
+        assert refused.exit_code == 1
+        assert "is published; `flask keys list`" in refused.output
+        assert refused.output.count("\n") == 1
+
+
+def test_retiring_while_another_key_waits_to_sign(server: Server) -> None:
+    signing = header(server.tokens()["access_token"])["kid"]
+    command(server, "rotate")
+    assert "it signs at once" not in command(server, "retire", signing), "the one that waits takes over"
+    taken_over = header(server.tokens()["access_token"])["kid"]
+    assert taken_over != signing
+    assert taken_over in kids(server)
+    assert list(conditions(server).values()).count("signing") == 2
+
+
+def test_retiring_the_key_that_waits_leaves_the_other_in_office(server: Server) -> None:
+    signing = header(server.tokens()["access_token"])["kid"]
+    new = [line.split()[1].rstrip(";") for line in command(server, "rotate").splitlines()]
+    for kid in new:
+        command(server, "retire", kid)
+    clock.set_offset(1000)
+    assert header(server.tokens()["access_token"])["kid"] == signing
+    assert len(kids(server)) == 2
+    assert command(server, "rotate").count("Published") == 2
+
+
+def test_the_data_key_is_changed_without_losing_the_signing_keys(tmp_path: Path, redis_url: str) -> None:
+    old, new = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
+    server = make_server(make_settings(tmp_path, redis_url))
+    database = server.state.database
+    with database.transaction() as session:
+        session.execute(sa.delete(SigningKey))
+
+    def keys(*data_key: Fernet) -> Keys:
+        return Keys(database, MultiFernet(list(data_key)), jwks_max_age=300, token_lifetime=300)
+
+    keys(old).ensure()
+    kid = keys(old).signing("ES256").kid
+    assert keys(new, old).reseal() == 2
+    assert keys(new).signing("ES256").kid == kid
+    with pytest.raises(KeysError, match="DATA_KEY does not open"):
+        keys(old).reseal()
 
 
 def test_the_key_set_is_cacheable(server: Server) -> None:

@@ -61,7 +61,7 @@ def rotated(stack: Stack) -> set[str]:
     """Publish new keys; a stack that was asked to a moment ago is taken to when it may again. Gives the key ids."""
     for _ in range(20):
         done = subprocess.run(
-            [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "rotate-keys"],
+            [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "rotate"],
             cwd=ROOT,
             env=inherited(os.environ),
             capture_output=True,

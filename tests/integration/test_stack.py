@@ -213,7 +213,7 @@ def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFa
     with running_stack(tmp_path_factory.mktemp("rotated")) as stack:
         before = {key["kid"] for key in stack.get(f"{stack.auth}/jwks")[1]["keys"]}
         said = subprocess.run(
-            [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "rotate-keys"],
+            [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "rotate"],
             env={**inherited(os.environ), **stack.environ},
             capture_output=True,
             text=True,
