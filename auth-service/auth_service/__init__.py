@@ -15,7 +15,7 @@ from auth_service.models.user import Busy
 from auth_service.settings import Settings
 from auth_service.state import State, build
 from auth_service.throttles import TooMany
-from rolecall import storage, web
+from rolecall import audit, storage, web
 from rolecall.errors import OAuthError, json_response, unavailable
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
@@ -50,7 +50,7 @@ def _no_keys(error: KeysError) -> ResponseReturnValue:
 
 def _too_many(error: TooMany) -> ResponseReturnValue:
     """429 with the time to wait (RFC 6585 section 4)."""
-    log.warning("throttled", extra={"detail": error.what})
+    audit.record("throttled", what=error.what)
     wait = f"{error.seconds} seconds" if error.seconds < 120 else f"{round(error.seconds / 60)} minutes"
     if not web.wants_page():
         text = f"Too many failed attempts. Try again in {wait}."

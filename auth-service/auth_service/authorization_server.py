@@ -23,7 +23,7 @@ from auth_service.client_authentication import (
 from auth_service.grants import GRANTS
 from auth_service.models.client import Client
 from auth_service.state import state
-from rolecall import checks
+from rolecall import audit, checks
 from rolecall.errors import NO_STORE, OAuthError
 from rolecall.vocabulary import CLIENT_AUTH_METHODS
 
@@ -141,6 +141,7 @@ def failed(credentials: Credentials, detail: str) -> OAuthError:
     """
     if credentials.client_id:
         state().throttles.client_failed(credentials.client_id, request.remote_addr or "")
+    audit.record("client_authentication_failed", client_id=(credentials.client_id or "")[:100])
     return refused(detail)
 
 

@@ -17,7 +17,7 @@ from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, account_faults, hash_password, normal_username
 from auth_service.state import State
-from rolecall import clock
+from rolecall import audit, clock
 from rolecall.settings import url
 from rolecall.sql import MigrationError, unanswered
 from rolecall.storage import digest
@@ -66,6 +66,8 @@ def add_commands(app: Flask, state: State) -> None:
         new = _told(state.keys.rotate)
         if not new:
             click.echo("A new key is published already and has not begun to sign; nothing was changed.")
+        if new:
+            audit.record("keys_rotated", kids=new)
         for kid in new:
             click.echo(f"Published {kid}; it signs in {state.settings.jwks_max_age} seconds.")
 
@@ -75,6 +77,7 @@ def add_commands(app: Flask, state: State) -> None:
         """Stop using a key at once, because somebody else may hold it. Its tokens are refused."""
         for new in _told(lambda: state.keys.retire(kid)):
             click.echo(f"Published {new}; it signs at once.")
+        audit.record("key_retired", kid=kid)
         click.echo(
             f"Retired {kid}. Introspection refuses its tokens within a second; who checks signatures alone does when "
             f"the key set is fetched again, in {state.settings.jwks_max_age} seconds at most."
@@ -84,6 +87,7 @@ def add_commands(app: Flask, state: State) -> None:
     def reseal_keys() -> None:
         """Seal the private parts under the newest key in DATA_KEY, so that the older ones can be taken out of it."""
         click.echo(f"Sealed {_told(state.keys.reseal)} keys.")
+        audit.record("keys_resealed")
 
     @app.cli.command("add-resource")
     @click.argument("resource_id")
@@ -172,7 +176,9 @@ def add_commands(app: Flask, state: State) -> None:
             user = User(username=name, password_hash=hash_password(password))
             session.add(user)
             session.flush()
-            click.echo(f"Added {name}; its sub is {user.id}.")
+            user_id = user.id
+        audit.record("user_added", user_id=user_id)
+        click.echo(f"Added {name}; its sub is {user_id}.")
 
 
 def _told(action: Callable[[], T]) -> T:
@@ -211,6 +217,7 @@ def _secret(file: IO[str] | None) -> str:
 
 
 def _tell(kind: str, name: str, secret: str | None, file: IO[str] | None) -> None:
+    audit.record(f"{kind}_registered", name=name)
     click.echo(f"Registered the {kind} {name}.")
     if secret and file is None:
         click.echo(f"Its secret, which is shown only now: {secret}")

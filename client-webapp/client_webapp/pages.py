@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 
 from client_webapp.flow import Refused
 from client_webapp.state import state
-from rolecall import clock
+from rolecall import audit, clock
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
 from rolecall.web import PageError, Problem, allow_form_targets
@@ -122,6 +122,7 @@ def callback() -> ResponseReturnValue:
         raise Refused("invalid_response", "a parameter is repeated")
     tokens = state().runner.resume(state().sessions.browser(), request.args)
     state().sessions.begin(tokens)
+    audit.record("connected")
     return redirect(url_for("invoices"), 303)
 
 
@@ -174,6 +175,7 @@ def disconnect() -> ResponseReturnValue:
     tokens = state().sessions.tokens()
     if tokens:
         state().runner.run("disconnect", tokens)
+        audit.record("disconnected")
     state().sessions.end()
     flash(
         "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "

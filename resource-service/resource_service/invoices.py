@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from resource_service.models import Invoice, Profile
 from resource_service.protect import requires
 from resource_service.validators import AccessToken
-from rolecall import clock, events
+from rolecall import audit, clock, events
 from rolecall.errors import OAuthError
 from rolecall.sql import Database
 
@@ -52,6 +52,7 @@ def pay(token: AccessToken, invoice_id: str) -> ResponseReturnValue:
     if cast("Any", paid).rowcount != 1:
         raise OAuthError("conflict", "The invoice is paid already.", status=409)
     events.note("state", store="sql", key=f"invoice:{row.id}", change="paid")
+    audit.record("invoice_paid", client_id=token.client_id, invoice=row.id)
     body = {"invoice_id": row.id, "amount_minor": row.amount_minor, "currency": row.currency, "paid_at": row.paid_at}
     return jsonify(body), 201
 

@@ -54,6 +54,7 @@ def requires(scope: str) -> Callable[[View], View]:
                     return _ask_for_token()
                 access_token = _validator().validate(token)
                 g.client_id = access_token.client_id
+                g.flow_id = access_token.authorization_id or None
                 SCOPE(scope in access_token.scope, expected=scope, actual=" ".join(sorted(access_token.scope)))
             except OAuthError as error:
                 error.challenge = _challenge(error, scope)

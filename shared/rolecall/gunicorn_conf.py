@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
+
+_metrics_port = int(os.environ.get("METRICS_PORT") or 0)
+if _metrics_port:
+    # before the application is imported: its workers count into files of this folder
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
 
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -22,3 +28,20 @@ logconfig_dict: dict[str, Any] = {
     "root": {"level": "INFO", "handlers": []},
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
 }
+
+
+def when_ready(_server: Any) -> None:
+    """Show what is counted, on a port of its own."""
+    if _metrics_port:
+        # imported here: without the port nobody counts into files
+        from rolecall import metrics  # noqa: PLC0415
+
+        metrics.serve(_metrics_port)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """What an ended worker counted stays."""
+    if _metrics_port:
+        from rolecall import metrics  # noqa: PLC0415
+
+        metrics.forget(worker.pid)

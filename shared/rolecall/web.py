@@ -19,7 +19,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from rolecall import clock, logs, sql, trace
+from rolecall import clock, logs, metrics, sql, trace
 from rolecall.errors import NO_STORE, OAuthError, json_response, unavailable
 from rolecall.settings import ServiceSettings, SettingsError
 
@@ -260,14 +260,20 @@ def _finish(response: Response) -> Response:
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     if request.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
+        seconds = clock.monotonic() - g.get("started", clock.monotonic())
+        service, route = current_app.extensions["rolecall_settings"].SERVICE, request.endpoint or "none"
+        method = request.method if request.method in _methods() else "other"
+        metrics.REQUESTS.labels(service, route, method, response.status_code).inc()
+        metrics.SECONDS.labels(service, route).observe(seconds)
         log.info(
             "request",
             extra={
                 "method": request.method,
                 "path": request.path[:200],
                 "status": response.status_code,
-                "milliseconds": round((clock.monotonic() - g.get("started", clock.monotonic())) * 1000, 1),
+                "milliseconds": round(seconds * 1000, 1),
                 "client_id": g.get("client_id"),
+                "flow_id": g.get("flow_id"),
             },
         )
     return response
@@ -282,8 +288,14 @@ def _oauth_error(error: OAuthError) -> Response:
     log.log(
         logging.ERROR if error.status >= 500 else logging.INFO,
         "refused",
-        extra={"error": error.error, "detail": error.detail, "client_id": g.get("client_id")},
+        extra={
+            "error": error.error,
+            "detail": error.detail,
+            "client_id": g.get("client_id"),
+            "flow_id": g.get("flow_id"),
+        },
     )
+    metrics.REFUSALS.labels(current_app.extensions["rolecall_settings"].SERVICE, error.error).inc()
     if wants_page():
         return problem_response(_problem_of(error))
     return json_response(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask import g
 from flask.typing import ResponseReturnValue
 
 from auth_service import tokens
@@ -27,6 +28,7 @@ def introspect() -> ResponseReturnValue:
     token = tokens.read(state().keys, issuer, clean["token"])
     if token is None:
         return json_answer({"active": False})
+    g.flow_id = token.authorization_id
     mine = token.audience == resource.identifier
     AUDIENCE.note(mine, expected=resource.identifier, actual=token.audience)
     if not mine:

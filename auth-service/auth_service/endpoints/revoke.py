@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, g
 from flask.typing import ResponseReturnValue
 
 from auth_service import tokens
@@ -12,7 +12,7 @@ from auth_service.models.authorization import Authorization
 from auth_service.models.client import Client
 from auth_service.models.token import RefreshToken
 from auth_service.state import state
-from rolecall import checks
+from rolecall import audit, checks
 from rolecall.errors import NO_STORE
 from rolecall.storage import digest
 
@@ -38,7 +38,9 @@ def _revoke_refresh_token(client: Client, token: str) -> bool:
     if authorization is None:
         return False
     OWN(authorization.client_id == client.client_id, expected="the client's own token", actual="a refresh token")
+    g.flow_id = authorization.id
     state().revocations.end("revoked by the client", Authorization.id == authorization.id)
+    audit.record("authorization_revoked", client_id=client.client_id)
     return True
 
 
@@ -47,4 +49,6 @@ def _revoke_access_token(client: Client, token: str) -> None:
     if found is None:
         return
     OWN(found.client_id == client.client_id, expected="the client's own token", actual="an access token")
+    g.flow_id = found.authorization_id
     state().revocations.revoke_token(found.authorization_id, found.token_id, found.expires_at)
+    audit.record("token_revoked", client_id=client.client_id)

@@ -7,6 +7,7 @@ from typing import Any
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
+from flask import g
 
 from auth_service.grants.issue import issue, resource_of_request
 from auth_service.models import new_id, new_secret
@@ -15,7 +16,7 @@ from auth_service.models.code import AuthorizationCode
 from auth_service.models.consent import normal_scope
 from auth_service.models.user import is_active
 from auth_service.state import state
-from rolecall import checks
+from rolecall import audit, checks
 from rolecall.checks import Secret
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
 
@@ -80,6 +81,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         with state().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an account in use", actual="none")
             session.add(authorization)
+        g.flow_id = authorization.id
+        audit.record("code_issued", user_id=authorization.user_id, client_id=authorization.client_id)
         code = new_secret()
         value = AuthorizationCode(
             authorization_id=authorization.id,
@@ -110,9 +113,11 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         """
         code, found = self.request.form["code"], self.request.authorization_code
         wanted = self.request.form.get("resource", found.resource)
+        g.flow_id = found.authorization_id
         RESOURCE(wanted == found.resource, expected=found.resource, actual=wanted)
         if not state().codes.take(code, found):
             state().revocations.end("code replayed", Authorization.id == found.authorization_id)
+            audit.record("code_replayed", client_id=found.client_id)
             ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
         ONCE.note(True, expected="first use", actual="first use")
         with_refresh_token = self.request.client.check_grant_type("refresh_token")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from flask import g
 from sqlalchemy.orm import Session
 
 from auth_service import tokens
@@ -12,7 +13,7 @@ from auth_service.models import token as refresh_tokens
 from auth_service.models.authorization import Authorization
 from auth_service.models.resource import Resource
 from auth_service.state import state
-from rolecall import checks, clock, events
+from rolecall import audit, checks, clock, events
 
 TARGET = checks.define(
     "authorize.resource", "RFC 8707 section 2", "invalid_target", "There is no such resource, or name one: several fit."
@@ -92,6 +93,7 @@ def mint(authorization: Authorization, scope: str) -> str:
 
 def response(access_token: str, scope: str, refresh_token: str | None) -> dict[str, Any]:
     """The members of a token response; the scope is always said."""
+    audit.record("tokens_issued", client_id=g.client_id)
     body: dict[str, Any] = {
         "access_token": access_token,
         "token_type": "Bearer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from authlib.oauth2.rfc6749 import grants
+from flask import g
 
 from auth_service.grants.issue import PARAMETERS, claim, mint, response
 from auth_service.models import token as refresh_tokens
@@ -12,7 +13,7 @@ from auth_service.models.authorization import Authorization
 from auth_service.models.consent import normal_scope
 from auth_service.models.token import RefreshToken
 from auth_service.state import state
-from rolecall import checks, clock, events
+from rolecall import audit, checks, clock, events
 from rolecall.storage import digest
 from rolecall.vocabulary import CLIENT_AUTH_METHODS
 
@@ -58,6 +59,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
         )
         ALIVE(alive, expected="a living token of this client", actual="one" if alive else "none")
         assert authorization is not None
+        g.flow_id = authorization.id
         wanted = parameters.get("scope", authorization.scope)
         SCOPE(set(wanted.split()) <= set(authorization.scope.split()), expected=authorization.scope, actual=wanted)
         resource = parameters.get("resource", authorization.resource)
@@ -83,6 +85,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
                 claim(session, authorization.id)
         if successor is None:
             state().revocations.end("refresh token replayed", Authorization.id == authorization.id)
+            audit.record("refresh_token_replayed", client_id=authorization.client_id)
             ONCE(False, expected="first use", actual="used before", detail="a refresh token was replayed")
             raise AssertionError
         ONCE.note(True, expected="first use, or within the grace", actual=change)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,8 +13,7 @@ from auth_service.models.authorization import Authorization, active_of_user
 from auth_service.models.client import Client
 from auth_service.models.consent import Consent, forget
 from auth_service.state import state
-
-log = logging.getLogger(__name__)
+from rolecall import audit
 
 
 @dataclass(slots=True)
@@ -50,7 +48,7 @@ def disconnect() -> ResponseReturnValue:
     state().revocations.end(
         "taken back by the owner", Authorization.user_id == who.user_id, Authorization.client_id == client_id
     )
-    log.info("consent taken back", extra={"user_id": who.user_id, "client_id": client_id})
+    audit.record("consent_taken_back", user_id=who.user_id, client_id=client_id)
     client = state().registry.client(client_id)
     if client is not None:
         flash(f"{client.client_name} is disconnected. Whatever it was given is worth nothing from now on.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -11,9 +9,8 @@ from auth_service.models.consent import remember
 from auth_service.models.user import is_active
 from auth_service.pages.request import Waiting, waiting
 from auth_service.state import state
+from rolecall import audit
 from rolecall.web import PageError, Problem
-
-log = logging.getLogger(__name__)
 
 
 def consent() -> ResponseReturnValue:
@@ -44,7 +41,8 @@ def consent() -> ResponseReturnValue:
                 request_waiting.scope,
             )
     state().interactions.decide(request_waiting.name, request_waiting.interaction, who.user_id, decision)
-    log.info("consent", extra={"decision": decision, "client_id": request_waiting.client.client_id})
+    event = "consent_given" if decision == "allow" else "consent_denied"
+    audit.record(event, user_id=who.user_id, client_id=request_waiting.client.client_id, scope=request_waiting.scope)
     return redirect(url_for("authorize", interaction=request_waiting.name), 303)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from flask import current_app, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -11,8 +9,8 @@ from auth_service.models.user import User, authenticate, normal_username
 from auth_service.pages import known_browser
 from auth_service.pages.request import Waiting, waiting
 from auth_service.state import state
-
-log = logging.getLogger(__name__)
+from rolecall import audit
+from rolecall.storage import digest
 
 
 def sign_in() -> ResponseReturnValue:
@@ -27,14 +25,14 @@ def sign_in() -> ResponseReturnValue:
     username, password = request.form.get("username", "")[:200], request.form.get("password", "")[:1000]
     user = _authenticated(username, password) if username and password else None
     if user is None:
-        log.info("sign-in failed")
+        audit.record("sign_in_failed", account=digest(normal_username(username))[:16])
         return _form(
             request_waiting,
             username,
             "The name or the password is not right. Please try again; capitals count in the password.",
         )
     state().sessions.begin(user.id, user.username)
-    log.info("signed in", extra={"user_id": user.id})
+    audit.record("signed_in", user_id=user.id)
     response = redirect(where_next(request_waiting), 303)
     known_browser.remember(response, user.username)
     return response

@@ -6,6 +6,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from auth_service.state import state
+from rolecall import audit
 
 
 def sign_out() -> ResponseReturnValue:
@@ -13,5 +14,7 @@ def sign_out() -> ResponseReturnValue:
     who = state().sessions.current()
     if request.method == "POST":
         state().sessions.end()
+        if who is not None:
+            audit.record("signed_out", user_id=who.user_id)
         return redirect(url_for("home"), 303)
     return render_template("sign_out.html", who=who)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import sqlalchemy as sa
 from flask import make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
@@ -12,9 +10,8 @@ from auth_service.models.user import MAX_PASSWORD, MIN_PASSWORD, User, account_f
 from auth_service.pages.request import Waiting, waiting
 from auth_service.pages.sign_in import where_next
 from auth_service.state import state
+from rolecall import audit
 from rolecall.web import PageError, Problem
-
-log = logging.getLogger(__name__)
 
 
 def sign_up() -> ResponseReturnValue:
@@ -40,7 +37,7 @@ def sign_up() -> ResponseReturnValue:
         problems = problems or {"username": "Somebody has this name already. Please choose another one."}
         return _form(request_waiting, username[:60], problems)
     state().sessions.begin(user.id, user.username)
-    log.info("signed up", extra={"user_id": user.id})
+    audit.record("signed_up", user_id=user.id)
     return redirect(where_next(request_waiting), 303)
 
 

@@ -14,13 +14,14 @@ MAX_LENGTH: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a valid token says; `expires_at` in seconds since the epoch, `token_id` may be empty after introspection."""
+    """What a valid token says; `expires_at` in seconds since the epoch, the ids may be empty after introspection."""
 
     subject: str
     client_id: str
     scope: frozenset[str]
     expires_at: float
     token_id: str
+    authorization_id: str = ""
 
 
 class Validator(Protocol):
@@ -87,6 +88,7 @@ def read_claims(
         scope=frozenset(claims.get("scope", "").split()),
         expires_at=times["exp"],
         token_id=claims.get("jti", ""),
+        authorization_id=claims.get("authorization_id", ""),
     )
 
 

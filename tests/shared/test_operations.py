@@ -1,0 +1,203 @@
+"""What an operator sees: audit events, metrics, logs that join, and none of them holds a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from auth_support import PASSWORDS, TALLY, Browser, Server, make_server, make_settings
+from conftest import free_port
+from rolecall import audit
+from rolecall_lab.environment import inherited
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server(tmp_path: Path, redis_url: str) -> Iterator[Server]:
+    made = make_server(make_settings(tmp_path, redis_url, log_level="INFO"))
+    yield made
+    made.state.database.engine.dispose()
+    made.state.store.client.close()
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [vars(record) for record in caplog.records if record.name == "rolecall.audit"]
+
+
+def test_a_flow_leaves_its_acts_in_order_with_one_flow_id(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    browser = server.browser()
+    browser.submit("/sign-in", username="alice", password="wrong")
+    browser.sign_in()
+    code = browser.authorize()["code"]
+    tokens = server.redeem(code).json
+    server.introspect(tokens["access_token"])
+    server.post("/revoke", TALLY, token=tokens["access_token"])
+    server.redeem(code)
+    names = [event["event"] for event in events(caplog)]
+    assert names == [
+        "sign_in_failed",
+        "signed_in",
+        "consent_given",
+        "code_issued",
+        "tokens_issued",
+        "token_revoked",
+        "code_replayed",
+    ]
+    flows = {event["flow_id"] for event in events(caplog)[3:]}
+    assert len(flows) == 1
+    assert None not in flows
+    told = [vars(record) for record in caplog.records if record.name == "rolecall.access" and record.msg == "request"]
+    joined = [line["path"] for line in told if line["flow_id"] in flows]
+    assert joined == ["/authorize", "/token", "/introspect", "/revoke", "/token"]
+
+
+def test_the_other_acts(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    browser = server.browser()
+    browser.submit("/sign-up", username="carol", password="a password of hers")
+    browser.authorize("deny")
+    browser.authorize("allow")
+    browser.client.post("/apps/disconnect", data={"client_id": "tally", "csrf_token": _token(browser, "/apps")})
+    browser.submit("/sign-out")
+    server.post("/token", {"Authorization": "Basic dGFsbHk6d3Jvbmc="}, grant_type="refresh_token", refresh_token="x")
+    refresh = server.tokens()["refresh_token"]
+    server.post("/revoke", TALLY, token=refresh)
+    runner = server.app.test_cli_runner()
+    runner.invoke(args=["keys", "rotate"])
+    runner.invoke(args=["add-user", "dora"], input="a password of hers\n")
+    names = [str(event["event"]) for event in events(caplog)]
+    assert {
+        "signed_up",
+        "consent_denied",
+        "consent_given",
+        "consent_taken_back",
+        "signed_out",
+        "client_authentication_failed",
+        "authorization_revoked",
+        "keys_rotated",
+        "user_added",
+    } <= {*names}
+
+
+def _token(browser: Browser, path: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.client.get(path).text)
+    assert found is not None
+    return found[1]
+
+
+def test_no_secret_is_in_any_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every secret that a flow uses is looked for in all that was logged."""
+    handler = logging.getLogger().handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(sys.stdout)
+    logging.getLogger().setLevel(logging.DEBUG)
+    browser = server.browser()
+    browser.submit("/sign-in", username="alice", password="a wrong password")
+    browser.sign_in()
+    code = browser.authorize()["code"]
+    tokens = server.redeem(code).json
+    later = server.refresh(tokens["refresh_token"]).json
+    server.introspect(tokens["access_token"])
+    server.redeem(code)
+    cookies = [cookie.value for cookie in browser.client._cookies.values()]
+    said = capsys.readouterr().out
+    assert '"event": "code_replayed"' in said
+    for secret in (
+        PASSWORDS["alice"],
+        "a wrong password",
+        code,
+        tokens["access_token"],
+        tokens["refresh_token"],
+        later["access_token"],
+        later["refresh_token"],
+        *cookies,
+        TALLY["Authorization"].split()[1],
+    ):
+        assert secret not in said
+    for line in said.splitlines():
+        assert {"level", "logger", "message", "service", "timestamp"} <= json.loads(line).keys()
+
+
+def test_every_event_is_described_and_an_unknown_one_is_refused(server: Server) -> None:
+    used = set()
+    for folder in ("auth-service", "resource-service", "client-webapp"):
+        for file in (ROOT / folder).rglob("*.py"):
+            used |= set(re.findall(r'audit\.record\(\s*"(\w+)"', file.read_text()))
+    in_two_words = {"consent_given", "consent_denied", "client_registered", "resource_registered"}
+    assert used | in_two_words == audit.EVENTS.keys()
+    with server.app.app_context(), pytest.raises(KeyError):
+        audit.record("nothing of this kind")
+
+
+def test_requests_refusals_and_acts_are_counted(server: Server) -> None:
+    def count(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, {"service": "auth-service", **labels}) or 0.0
+
+    before = count("rolecall_requests_total", route="token", method="POST", status="400")
+    refused = count("rolecall_refusals_total", error="invalid_grant")
+    failed = count("rolecall_audit_events_total", event="sign_in_failed")
+    seconds = count("rolecall_request_seconds_count", route="token")
+    server.redeem("no such code")
+    server.browser().submit("/sign-in", username="alice", password="wrong")
+    assert count("rolecall_requests_total", route="token", method="POST", status="400") == before + 1
+    assert count("rolecall_refusals_total", error="invalid_grant") == refused + 1
+    assert count("rolecall_audit_events_total", event="sign_in_failed") == failed + 1
+    assert count("rolecall_request_seconds_count", route="token") == seconds + 1
+    for strange in ("BREW", "PROPFIND"):
+        server.app.test_client().open("/token", method=strange)
+    assert count("rolecall_requests_total", route="none", method="other", status="405") >= 2
+
+
+def test_metrics_of_all_workers_have_a_port_of_their_own(tmp_path: Path) -> None:
+    port, metrics = free_port(), free_port()
+    environ = {
+        **inherited(os.environ),
+        "METRICS_PORT": str(metrics),
+        "ISSUER": "https://auth.example",
+        "SECRET_KEY": "s" * 32,
+        "DATA_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/auth.db",
+        "REDIS_URL": "redis://127.0.0.1:9",
+    }
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf", "-b", f"127.0.0.1:{port}"]
+    with subprocess.Popen(
+        [*command, "auth_service.wsgi:app()"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as gunicorn:
+        try:
+            for _ in range(200):
+                try:
+                    _get(f"http://127.0.0.1:{port}/healthz")
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            for _ in range(20):
+                _get(f"http://127.0.0.1:{port}/sign-in")
+            text = _get(f"http://127.0.0.1:{metrics}/metrics")
+            assert re.search(r'rolecall_requests_total\{[^}]*route="sign-in"[^}]*\} 20\.0', text), text
+            assert "rolecall_requests" not in _get(f"http://127.0.0.1:{port}/metrics")
+        finally:
+            gunicorn.terminate()
+            gunicorn.wait(20)
+
+
+def _get(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            return str(error.read().decode())
