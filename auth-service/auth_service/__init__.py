@@ -14,9 +14,11 @@ from auth_service.keys import KeysError
 from auth_service.models.user import Busy
 from auth_service.settings import Settings
 from auth_service.state import State, build
+from auth_service.sweep import EVERY, sweep_in_turn
 from auth_service.throttles import TooMany
 from rolecall import audit, storage, web
 from rolecall.errors import OAuthError, json_response, unavailable
+from rolecall.periodic import Periodic
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(TooMany, _too_many)
     app.register_error_handler(Busy, _busy)
     add_commands(app, state)
+    if not settings.lab:  # whose clock is turned to and fro: what is over may be wanted again
+        app.extensions["rolecall_periodic"] = [Periodic("sweep", EVERY, lambda: sweep_in_turn(state))]
     return app
 
 

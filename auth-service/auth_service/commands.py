@@ -17,6 +17,7 @@ from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, account_faults, hash_password, normal_username
 from auth_service.state import State
+from auth_service.sweep import sweep
 from rolecall import audit, clock
 from rolecall.settings import url
 from rolecall.sql import MigrationError, unanswered
@@ -88,6 +89,12 @@ def add_commands(app: Flask, state: State) -> None:
         """Seal the private parts under the newest key in DATA_KEY, so that the older ones can be taken out of it."""
         click.echo(f"Sealed {_told(state.keys.reseal)} keys.")
         audit.record("keys_resealed")
+
+    @app.cli.command("sweep")
+    def sweep_rows() -> None:
+        """Remove rows that nobody needs any more; production does so by itself every hour."""
+        removed = _told(lambda: sweep(state))
+        click.echo(", ".join(f"{table}: {number}" for table, number in removed.items()))
 
     @app.cli.command("add-resource")
     @click.argument("resource_id")

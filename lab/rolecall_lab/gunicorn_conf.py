@@ -8,7 +8,10 @@ from rolecall.gunicorn_conf import *  # noqa: F403
 
 
 def post_worker_init(worker: Any) -> None:
-    """Follow the lab's clock before the first request comes; threads do not survive a fork, so not earlier."""
+    """Follow the lab's clock before the first request comes; threads do not survive a fork, so not earlier.
+
+    In the place of what production does here: the lab does nothing by itself.
+    """
     if lab := _lab(worker):
         lab.start()
 

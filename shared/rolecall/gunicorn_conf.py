@@ -39,6 +39,13 @@ def when_ready(_server: Any) -> None:
         metrics.serve(_metrics_port)
 
 
+def post_worker_init(worker: Any) -> None:
+    """Begin with what the service does by itself."""
+    from rolecall import periodic  # noqa: PLC0415
+
+    periodic.start(worker.wsgi)
+
+
 def child_exit(_server: Any, worker: Any) -> None:
     """What an ended worker counted stays."""
     if _metrics_port:

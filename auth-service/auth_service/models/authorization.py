@@ -25,6 +25,7 @@ class Authorization(Model):
     auth_time: Mapped[float] = mapped_column(sa.Double)
     created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
     used_at: Mapped[float | None] = mapped_column(sa.Double)
+    __table_args__ = (sa.Index("ix_authorization_grant_used_at", "used_at", "created_at"),)
     ended_at: Mapped[float | None] = mapped_column(sa.Double, index=True)
     end_reason: Mapped[str | None] = mapped_column(sa.String(40))
 

@@ -1,0 +1,110 @@
+"""What is over is removed, and nothing that is still good for something."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from auth_service import sweep as sweeping
+from auth_service.models.authorization import Authorization
+from auth_service.models.key import SigningKey
+from auth_service.models.revocation import Revocation
+from auth_service.models.token import RefreshToken
+from auth_service.sweep import sweep, sweep_in_turn
+from auth_support import TALLY, Server
+from rolecall import clock
+
+DAY = 86400
+
+
+def rows(server: Server, model: type) -> int:
+    with server.state.database.read() as session:
+        return int(session.scalar(sa.select(sa.func.count()).select_from(model)) or 0)
+
+
+def test_a_family_that_is_used_stays_and_its_old_tokens_go(server: Server) -> None:
+    first = server.tokens()["refresh_token"]
+    for day in (10, 20, 30):
+        clock.set_offset(day * DAY)
+        first = server.refresh(first).json["refresh_token"]
+    assert rows(server, RefreshToken) == 4
+    assert sweep(server.state)["refresh_token"] == 2, "idle for two weeks, and a day more"
+    assert rows(server, Authorization) == 1
+    again = server.refresh(first).json
+    assert server.is_active(again["access_token"])
+
+
+def test_a_replay_is_noticed_as_long_as_it_would_be_without_the_sweep(server: Server) -> None:
+    """RFC 9700 section 4.14.2."""
+    old = server.tokens()["refresh_token"]
+    new = server.refresh(old).json
+    clock.set_offset(13 * DAY)
+    sweep(server.state)
+    assert server.refresh(old).json["error"] == "invalid_grant"
+    assert server.refresh(new["refresh_token"]).json["error"] == "invalid_grant", "the family has ended"
+
+
+def test_what_nobody_used_what_ended_and_what_ran_out(server: Server) -> None:
+    server.code()
+    revoked = server.tokens()
+    server.post("/revoke", TALLY, token=revoked["refresh_token"])
+    one = server.tokens()["access_token"]
+    server.post("/revoke", TALLY, token=one)
+    server.app.test_cli_runner().invoke(args=["keys", "rotate"])
+    assert set(sweep(server.state).values()) == {0}
+    clock.set_offset(DAY + 290)
+    assert sweep(server.state)["authorization_grant"] == 0, "its last access token may still be asked about"
+    clock.set_offset(DAY + 400)
+    assert sweep(server.state) == {"refresh_token": 0, "authorization_grant": 2, "revocation": 1, "signing_key": 0}
+    assert rows(server, RefreshToken) == 1
+    clock.set_offset(DAY + 700)
+    assert sweep(server.state)["signing_key"] == 2
+    clock.set_offset(16 * DAY)
+    assert sweep(server.state) == {"refresh_token": 1, "authorization_grant": 1, "revocation": 0, "signing_key": 0}
+    for model in (RefreshToken, Authorization, Revocation):
+        assert rows(server, model) == 0
+    assert rows(server, SigningKey) == 2
+
+
+def test_a_revoked_token_stays_revoked_until_its_end(server: Server) -> None:
+    tokens = server.tokens()
+    server.post("/revoke", TALLY, token=tokens["refresh_token"])
+    sweep(server.state)
+    server.state.store.client.flushall()
+    assert not server.is_active(tokens["access_token"])
+
+
+def test_many_rows_go_in_small_steps_while_others_write(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 7)
+    with server.state.database.transaction() as session:
+        session.add_all(Revocation(token_id=f"t{n}", authorization_id="a", expires_at=1.0) for n in range(50))
+    refresh = server.tokens()["refresh_token"]
+    swept = threading.Thread(target=lambda: sweep(server.state))
+    swept.start()
+    for _ in range(5):
+        response = server.refresh(refresh)
+        assert response.status_code == 200
+        refresh = response.json["refresh_token"]
+    swept.join(20)
+    assert rows(server, Revocation) == 0
+
+
+def test_one_of_many_workers_sweeps_in_an_hour(server: Server) -> None:
+    def old() -> None:
+        with server.state.database.transaction() as session:
+            session.add(Revocation(token_id="t", authorization_id="a", expires_at=1.0))
+
+    old()
+    sweep_in_turn(server.state)
+    assert rows(server, Revocation) == 0
+    old()
+    sweep_in_turn(server.state)
+    assert rows(server, Revocation) == 1, "it was swept a moment ago"
+    assert "revocation: 1" in server.app.test_cli_runner().invoke(args=["sweep"]).output
+
+
+def test_the_lab_does_not_sweep_by_itself(server: Server) -> None:
+    assert server.state.settings.lab
+    assert "rolecall_periodic" not in server.app.extensions
