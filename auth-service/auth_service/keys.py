@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from rolecall import clock
 from rolecall.sql import Database
 from rolecall.storage import digest
 from rolecall.vocabulary import SIGNING_ALGORITHMS
+
+log = logging.getLogger(__name__)
 
 RELOAD_AFTER: Final = 1.0
 """Seconds after which a process looks for new keys; a new key is published far longer before it signs."""
@@ -202,10 +205,25 @@ class Keys:
         loaded = self._loaded
         if loaded.at > clock.cache_time() - RELOAD_AFTER:
             return loaded.keys
-        with self._lock:
+        # who has keys to go on with does not wait for somebody else's reading
+        if not self._lock.acquire(blocking=not loaded.keys):
+            return loaded.keys
+        try:
             if self._loaded.at <= clock.cache_time() - RELOAD_AFTER:
-                self._loaded = _Loaded(clock.cache_time(), self._load())
-        return self._loaded.keys
+                self._loaded = _Loaded(clock.cache_time(), self._load_or_keep())
+            return self._loaded.keys
+        finally:
+            self._lock.release()
+
+    def _load_or_keep(self) -> tuple[Key, ...]:
+        """Keys that were read once outlive an outage of the database: nobody can change them meanwhile."""
+        try:
+            return self._load()
+        except (sa.exc.OperationalError, sa.exc.TimeoutError):
+            if not self._loaded.keys:
+                raise
+            log.warning("the signing keys cannot be read anew")
+            return self._loaded.keys
 
     def _load(self) -> tuple[Key, ...]:
         with self._database.read() as session:

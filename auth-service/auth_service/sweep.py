@@ -64,7 +64,7 @@ def _over(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.C
 
 def _remove(state: State, model: type[Model], over: sa.ColumnElement[bool]) -> int:
     [key] = sa.inspect(model).primary_key
-    removed = 0
+    removed: int = 0
     while True:
         with state.database.transaction() as session:
             # who works with a row at this moment is not waited for; the next sweep finds it again

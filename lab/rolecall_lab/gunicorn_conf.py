@@ -7,7 +7,7 @@ from typing import Any
 from rolecall.gunicorn_conf import *  # noqa: F403
 
 
-def post_worker_init(worker: Any) -> None:
+def post_worker_init(worker: Any) -> None:  # type: ignore[no-redef]
     """Follow the lab's clock before the first request comes; threads do not survive a fork, so not earlier.
 
     In the place of what production does here: the lab does nothing by itself.

@@ -23,7 +23,7 @@ class Periodic:
 
 
 def start(app: Flask) -> None:
-    """Begin with what stands in `app.extensions["rolecall_periodic"]`; threads do not survive a fork, so not earlier."""
+    """Begin with the work in `app.extensions["rolecall_periodic"]`; not before the fork, which no thread survives."""
     for each in app.extensions.get("rolecall_periodic", ()):
         threading.Thread(target=_run, args=(each,), name=each.name, daemon=True).start()
 

@@ -48,8 +48,11 @@ class Database:
                 pool_size=4,
                 max_overflow=12,
                 pool_timeout=2,
-                connect_args={"connect_timeout": 2, "options": "-c statement_timeout=5000 -c lock_timeout=2000"},
+                connect_args={"connect_timeout": 2, "options": "-c statement_timeout=1500 -c lock_timeout=1000"},
             )
+            from rolecall import patient_postgres  # noqa: PLC0415  SQLite needs no driver for PostgreSQL
+
+            sa.event.listen(self.engine, "do_connect", patient_postgres.connect)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -134,8 +137,9 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(self.migrations).replace("%", "%%"))
         with self.alone(), self._writing() as connection:
-            if not self._sqlite:
-                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))  # a migration may take its time
+            if not self._sqlite:  # a migration may take its time
+                connection.connection.driver_connection.patience = None  # type: ignore[union-attr]
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             config.attributes["connection"] = connection
             getattr(command, direction)(config, revision)
 

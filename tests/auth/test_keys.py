@@ -184,3 +184,21 @@ def test_migrations_run_up_down_and_up(server: Server, tmp_path: Path) -> None:
     assert database.revision() is None
     database.upgrade()
     assert database.revision() == database.head()
+
+
+def test_keys_that_were_read_once_outlive_an_outage_of_the_database(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kids(server)
+
+    def away() -> None:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr(server.state.keys, "_load", away)
+    clock.set_offset(5)  # what is kept grows old
+    assert kids(server) == before
+    assert server.state.keys.signing("ES256")
+    fresh = Keys(server.state.database, MultiFernet([Fernet(Fernet.generate_key())]), jwks_max_age=1, token_lifetime=1)
+    monkeypatch.setattr(fresh, "_load", away)
+    with pytest.raises(sa.exc.OperationalError):
+        fresh.public_set()
