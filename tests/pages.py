@@ -20,8 +20,8 @@ def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
     return walker.follow(walker.submit(page, f"{stack.client}{path}"))
 
 
-def tokens_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> dict[str, Any]:
-    """Go through the flow by hand as `tally-desktop`, which knows nothing of the lab; gives the token response."""
+def code_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> str:
+    """Go through the flow by hand as `tally-desktop`, which knows nothing of the lab; gives the code."""
     walker = Walker()
     query = {
         "response_type": "code",
@@ -38,13 +38,32 @@ def tokens_of_a_native_client(stack: Stack, who: str = "alice", password: str = 
     assert page.location is not None
     page = walker.open(page.location)
     assert page.location is not None
+    return urllib.parse.parse_qs(urllib.parse.urlsplit(page.location).query)["code"][0]
+
+
+def tokens_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> dict[str, Any]:
+    """The token response for such a code."""
+    status, tokens = stack.call(
+        "POST", f"{stack.auth}/token", _redemption(code_of_a_native_client(stack, who, password))
+    )
+    assert status == 200
+    return tokens
+
+
+def redeem_of_a_native_client(stack: Stack, code: str) -> int:
+    """Present such a code; gives the status, 0 when the connection was cut."""
+    try:
+        return stack.call("POST", f"{stack.auth}/token", _redemption(code))[0]
+    except OSError:
+        return 0
+
+
+def _redemption(code: str) -> bytes:
     form = {
         "grant_type": "authorization_code",
         "client_id": "tally-desktop",
-        "code": urllib.parse.parse_qs(urllib.parse.urlsplit(page.location).query)["code"][0],
+        "code": code,
         "redirect_uri": "http://127.0.0.1:9/callback",
         "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
     }
-    status, tokens = stack.call("POST", f"{stack.auth}/token", urllib.parse.urlencode(form).encode())
-    assert status == 200
-    return tokens
+    return urllib.parse.urlencode(form).encode()

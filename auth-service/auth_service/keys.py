@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from auth_service.models.key import SigningKey
 from rolecall import clock
-from rolecall.sql import Database
+from rolecall.sql import UNAVAILABLE, Database
 from rolecall.storage import digest
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
@@ -219,7 +219,7 @@ class Keys:
         """Keys that were read once outlive an outage of the database: nobody can change them meanwhile."""
         try:
             return self._load()
-        except (sa.exc.OperationalError, sa.exc.TimeoutError):
+        except UNAVAILABLE:
             if not self._loaded.keys:
                 raise
             log.warning("the signing keys cannot be read anew")

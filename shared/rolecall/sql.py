@@ -11,6 +11,9 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+UNAVAILABLE: Final = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""What a database that is away, full, read-only or overrun makes SQLAlchemy raise: 503, and it heals by itself."""
+
 _BUSY: Final = "another process is migrating this database; wait until it has finished, then start again"
 
 

@@ -111,8 +111,8 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
     app.register_error_handler(CSRFError, _csrf_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(redis.RedisError, _store_error)
-    app.register_error_handler(sa.exc.OperationalError, _store_error)
-    app.register_error_handler(sa.exc.TimeoutError, _store_error)
+    for unavailable_store in sql.UNAVAILABLE:
+        app.register_error_handler(unavailable_store, _store_error)
     app.register_error_handler(Exception, _unexpected)
     return app
 

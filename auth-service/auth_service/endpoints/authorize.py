@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import redis
-import sqlalchemy as sa
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2 import OAuth2Error
 from flask import Response, redirect, request, url_for
@@ -23,7 +22,7 @@ from auth_service.models.consent import has_consent
 from auth_service.models.interaction import LOST, Interaction
 from auth_service.models.session import SignIn
 from auth_service.state import state
-from rolecall import checks
+from rolecall import checks, sql
 from rolecall.errors import OAuthError, unavailable
 from rolecall.web import PageError, Problem
 
@@ -84,7 +83,7 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
         return _error_redirect(target, from_authlib(error))
     except OAuthError as error:
         return _error_redirect(target, error)
-    except (redis.RedisError, sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+    except (redis.RedisError, *sql.UNAVAILABLE) as error:
         return _error_redirect(target, unavailable(type(error).__name__))
 
 
