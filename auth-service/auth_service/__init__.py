@@ -34,8 +34,10 @@ def create_app(settings: Settings) -> Flask:
         service_title="Rolecall Accounts",
         service_role="authorization-server",
         service_role_name="authorization server",
+        issuer=settings.issuer,
         sign_up_is_open=settings.sign_up == "open",
         current_sign_in=state.sessions.current,
+        was_signed_in=state.sessions.was_signed_in,
     )
     app.register_error_handler(KeysError, _no_keys)
     app.register_error_handler(TooMany, _too_many)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import IO, Final, NoReturn, TypeVar
 
 import click
+import redis
 import sqlalchemy as sa
 from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.orm import Session
 
 from auth_service.keys import KeysError
+from auth_service.models.authorization import Authorization
 from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, account_faults, hash_password, normal_username
@@ -187,6 +189,33 @@ def add_commands(app: Flask, state: State) -> None:
         audit.record("user_added", user_id=user_id)
         click.echo(f"Added {name}; its sub is {user_id}.")
 
+    @app.cli.command("disable-user")
+    @click.argument("username")
+    def disable_user(username: str) -> None:
+        """Close an account: its person can sign in no more, and everything that apps were given ends."""
+        name = normal_username(username)
+        with _writing(state) as session:
+            user = session.scalar(sa.select(User).where(User.username == name))
+            if user is None:
+                _fail(f"there is no account {name}")
+            user.disabled_at, user_id = user.disabled_at or clock.now(), user.id
+        ended = _told(lambda: state.revocations.end("account disabled", Authorization.user_id == user_id))
+        audit.record("user_disabled", user_id=user_id)
+        click.echo(f"Disabled {name}; {ended} authorizations have ended.")
+
+    @app.cli.command("disable-client")
+    @click.argument("client_id")
+    def disable_client(client_id: str) -> None:
+        """Let a client get nothing any more, and end everything that it was given."""
+        with _writing(state) as session:
+            client = session.get(Client, client_id)
+            if client is None:
+                _fail(f"there is no client {client_id}")
+            client.disabled_at = client.disabled_at or clock.now()
+        ended = _told(lambda: state.revocations.end("client disabled", Authorization.client_id == client_id))
+        audit.record("client_disabled", client_id=client_id)
+        click.echo(f"Disabled {client_id}; {ended} authorizations have ended.")
+
 
 def _told(action: Callable[[], T]) -> T:
     """What `action` gives; a fault of the keys or the database is one line."""
@@ -196,6 +225,8 @@ def _told(action: Callable[[], T]) -> T:
         _fail(str(error))
     except sa.exc.SQLAlchemyError as error:
         _fail(unanswered(error))
+    except redis.RedisError as error:
+        _fail(f"Redis does not answer ({error}); repeat the command when it does")
 
 
 class _writing:  # noqa: N801  used like a function

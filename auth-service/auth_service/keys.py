@@ -135,8 +135,14 @@ class Keys:
         new = []
         with self._database.transaction() as session:
             for algorithm in SIGNING_ALGORITHMS:
-                query = sa.select(SigningKey).where(SigningKey.algorithm == algorithm, SigningKey.signs_until.is_(None))
-                current = list(session.scalars(query))
+                # of two rotations at once, one waits here, and then reads what the other has made
+                of_algorithm = SigningKey.algorithm == algorithm
+                session.execute(
+                    sa.select(SigningKey.kid).where(of_algorithm).order_by(SigningKey.kid).with_for_update()
+                )
+                current = list(
+                    session.scalars(sa.select(SigningKey).where(of_algorithm, SigningKey.signs_until.is_(None)))
+                )
                 if any(key.signs_from > clock.now() for key in current):
                     continue
                 for key in current:

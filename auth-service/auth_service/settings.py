@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from cryptography.fernet import MultiFernet
 from limits import RateLimitItem
 
 from auth_service.throttles import limit
 from rolecall.settings import ServiceSettings, fernet_keys, one_of, seconds, setting, settings_class, url, urls
+
+MAX_LIFETIME = 86400
+"""Seconds that an access token may be made to live."""
 
 
 @settings_class
@@ -64,6 +68,10 @@ class Settings(ServiceSettings):
     def faults(self) -> list[str]:
         """Lifetimes that contradict each other."""
         faults = super().faults()
+        if self.access_token_lifetime > MAX_LIFETIME:
+            faults.append(f"ACCESS_TOKEN_LIFETIME is longer than {MAX_LIFETIME} seconds, a day")
+        if urlsplit(self.issuer).path:
+            faults.append("ISSUER has a path, and this server can only be at the root of a host")
         if self.refresh_idle_lifetime > self.refresh_lifetime:
             faults.append("REFRESH_IDLE_LIFETIME is longer than REFRESH_LIFETIME")
         return faults

@@ -97,7 +97,7 @@ class LabSettings(ServiceSettings):
     def is_known_host(self, host: str) -> bool:
         """Whether a `Host` header names this machine or one of the services: DNS rebinding names another one."""
         try:
-            return self.role_of(host) != "other" or is_loopback(f"http://{host}")
+            return "@" not in host and (self.role_of(host) != "other" or is_loopback(f"http://{host}"))
         except ValueError:
             return False
 

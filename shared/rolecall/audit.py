@@ -33,6 +33,8 @@ EVENTS: Final[dict[str, str]] = {
     "client_registered": "a client was registered, or its registration changed",
     "resource_registered": "a resource was registered, or its registration changed",
     "user_added": "an administrator made an account",
+    "user_disabled": "an administrator closed an account; everything given for it ended",
+    "client_disabled": "an administrator closed a client; everything given to it ended",
     "invoice_paid": "a client paid an invoice in its owner's name",
     "connected": "the client was given tokens for a person",
     "disconnected": "the client gave a person's tokens back",

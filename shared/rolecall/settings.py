@@ -49,7 +49,8 @@ def setting(
 def url(text: str) -> str:
     """An absolute http or https URL without query, fragment or trailing slash."""
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+    strange = any(mark in text for mark in "?#@\\ ") or not text.isprintable()
+    if parts.scheme not in {"http", "https"} or not parts.hostname or strange:
         raise ValueError("must be an http or https URL without user, query and fragment")
     _ = parts.port
     return text.rstrip("/")
@@ -58,6 +59,14 @@ def url(text: str) -> str:
 def urls(text: str) -> tuple[str, ...]:
     """Several URLs, separated by commas."""
     return tuple(url(part.strip()) for part in text.split(",") if part.strip())
+
+
+def proxies(text: str) -> int:
+    """A number of proxies."""
+    number = int(text)
+    if not 0 <= number <= 9:
+        raise ValueError("must be a number from 0 to 9")
+    return number
 
 
 def seconds(text: str) -> int:
@@ -125,7 +134,7 @@ class ServiceSettings:
         "The lowest level that is logged.", default="INFO", parse=one_of("DEBUG", "INFO", "WARNING", "ERROR")
     )
     trusted_proxies: int = setting(
-        "How many proxies in front may set X-Forwarded-For, -Proto and -Host.", default=0, parse=int
+        "How many proxies in front may set X-Forwarded-For, -Proto and -Host.", default=0, parse=proxies
     )
     lab: bool = False
 
@@ -157,8 +166,10 @@ class ServiceSettings:
                 continue
             if field.metadata["https"] and not lab and not text.startswith("https://"):
                 faults.append(f"{name} must be an https address")
-            if field.metadata["secret"]:
-                faults += _secret_faults(name, text, lab=lab)
+            if LAB_MARK in text and not lab:
+                faults.append(f"{name} is the lab's published value; make one of your own")
+            elif field.metadata["secret"] and len(text) < 32 and not lab:
+                faults.append(f"{name} is shorter than 32 characters")
         if not faults:
             settings = cls(**values)
             faults = settings.faults()
@@ -198,13 +209,3 @@ def _text(environ: Mapping[str, str], name: str) -> str:
     if file and not environ.get(name):
         return Path(file).read_text(encoding="utf-8").strip()
     return environ.get(name, "").strip()
-
-
-def _secret_faults(name: str, text: str, *, lab: bool) -> list[str]:
-    if lab:
-        return []
-    if LAB_MARK in text:
-        return [f"{name} is the lab's published value; make one of your own"]
-    if len(text) < 32:
-        return [f"{name} is shorter than 32 characters"]
-    return []

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import click
 import redis
 import sqlalchemy as sa
-from flask import Blueprint, Flask, Response, current_app, g, jsonify, make_response, render_template, request
+from flask import Blueprint, Flask, Response, abort, current_app, g, jsonify, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -27,6 +29,9 @@ log = logging.getLogger("rolecall.access")
 
 MAX_REQUEST_BODY: Final = 64 * 1024
 """Bytes; nothing that these services are sent is longer."""
+
+_STYLE_VERSION: Final = hashlib.sha256((Path(__file__).parent / "static" / "rolecall.css").read_bytes()).hexdigest()[:8]
+"""In the style sheet's address: browsers keep it for an hour, and a new release's pages need their own."""
 
 S = TypeVar("S", bound=ServiceSettings)
 Kind = Literal["page", "api"]
@@ -90,6 +95,7 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=3600,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["style_version"] = _STYLE_VERSION
     app.extensions["rolecall_settings"] = settings
     app.extensions["rolecall_kinds"] = {}
     app.register_blueprint(
@@ -132,7 +138,7 @@ def app_of_environ(create_app: Callable[[S], Flask], settings: type[S]) -> Flask
 def register(app: Flask, routes: Sequence[Route]) -> None:
     """Enter the table of routes; every POST of a page is protected from other sites' forms, unless it says not."""
     app.extensions["rolecall_routes"] = tuple(routes)
-    csrf = CSRFProtect(app) if any(route.kind == "page" for route in routes) else None
+    csrf = CSRFProtect(app) if any(route.kind == "page" and "POST" in route.methods for route in routes) else None
     for route in routes:
         app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
         app.extensions["rolecall_kinds"][route.name] = route.kind
@@ -251,6 +257,9 @@ def _begin() -> None:
     trace.begin(request.headers.get("traceparent"))
     g.started = clock.monotonic()
     g.kind = request.endpoint and _kinds().get(request.endpoint)
+    if "Transfer-Encoding" in request.headers:
+        # a body whose length is not said in advance would be cut at our limit instead of refused (RFC 9110 15.5.12)
+        abort(411)
 
 
 def _finish(response: Response) -> Response:
@@ -334,9 +343,11 @@ def _methods() -> set[str]:
 
 
 _EXPLANATIONS: Final = {
+    400: ("This request cannot be read", "Something in it is not as it should be. Nothing has been changed."),
     404: ("There is no such page", "The address is wrong, or what it showed is gone."),
-    405: ("This address is used in another way", "It does not answer to this kind of request."),
-    413: ("That was too much", "The request is larger than anything this service needs."),
+    405: ("This address is used in another way", "It does not answer to this kind of request. Nothing was changed."),
+    411: ("The length is missing", "Send the body with Content-Length, not in chunks."),
+    413: ("That was too much", "The request is larger than anything this service needs. Nothing of it was used."),
 }
 
 
@@ -346,7 +357,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         return error.get_response()
     title, explanation = _EXPLANATIONS.get(status, (error.name, "The request cannot be answered as it is."))
     if wants_page():
-        response = problem_response(Problem(status, title, explanation, (("Go to the first page", "/"),)))
+        response = problem_response(Problem(status, title, explanation, (("Back to the first page", "/"),)))
     else:
         response = json_response(OAuthError("invalid_request", f"{title}. {explanation}", status=status))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -364,6 +375,6 @@ def _unexpected(error: Exception) -> ResponseReturnValue:
     text = f"Something went wrong on our side. The request is noted under {trace.current()}."
     if wants_page():
         return problem_response(
-            Problem(500, "Something went wrong on our side", text, (("Go to the first page", "/"),))
+            Problem(500, "Something went wrong on our side", text, (("Back to the first page", "/"),))
         )
     return json_response(OAuthError("server_error", text, status=500))

@@ -77,7 +77,8 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
         resource = resource_of_request(oauth2_request)
         if request.method == "POST":
             # a form from another site brings no Lax cookie; the GET that follows does
-            return redirect(url_for("authorize", interaction=state().interactions.put(clean)), 303)
+            name = state().interactions.put_for_any_browser(clean)
+            return redirect(url_for("authorize", interaction=name), 303)
         return _proceed(target, grant, resource.identifier, clean, name, interaction)
     except OAuth2Error as error:
         return _error_redirect(target, from_authlib(error))
@@ -120,7 +121,7 @@ def _proceed(
         return redirect(url_for("sign-in", interaction=name or state().interactions.put(clean)), 303)
     if interaction is not None and interaction.decision is not None and interaction.decided_by == who.user_id:
         taken = state().interactions.take(name or "")
-        if taken is None:
+        if taken is None or _was_disconnected_since(target, who, taken):
             raise PageError(LOST)
         if taken.decision == "deny":
             return _error_redirect(target, checks.registry["engine.access_denied"].refusal("denied"))
@@ -137,6 +138,14 @@ def _is_remembered(target: Target, who: SignIn, resource: str, scope: str) -> bo
         return False
     with state().database.read() as session:
         return has_consent(session, who.user_id, target.client.client_id, resource, scope)
+
+
+def _was_disconnected_since(target: Target, who: SignIn, interaction: Interaction) -> bool:
+    """Whether the person has taken back what the client has, after this decision; such consents stand nowhere else."""
+    if not target.client.asks_every_time(target.redirect_uri):
+        return False
+    taken_back = state().store.get("disconnected", f"{who.user_id} {target.client.client_id}")
+    return taken_back is not None and taken_back["at"] >= (interaction.decided_at or 0)
 
 
 def _success(target: Target, grant: Any, who: SignIn) -> Response:
@@ -165,5 +174,5 @@ def _bad_target(error: OAuthError) -> Problem:
         "The app sent you here with a bad request",
         f"{error.description} For your safety you are not sent back to it. This is a mistake of the app, not yours: "
         "go back to it and try again, and tell the people who make it if that does not help.",
-        (("Your account", "/"),),
+        (("Back to the first page", "/"),),
     )

@@ -8,12 +8,13 @@ from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
 from flask import g
+from sqlalchemy.orm import Session
 
 from auth_service.grants.issue import issue, resource_of_request
 from auth_service.models import new_id, new_secret
 from auth_service.models.authorization import Authorization
 from auth_service.models.code import AuthorizationCode
-from auth_service.models.consent import normal_scope
+from auth_service.models.consent import has_consent, normal_scope
 from auth_service.models.user import is_active
 from auth_service.state import state
 from rolecall import audit, checks
@@ -31,6 +32,9 @@ METHOD = checks.define(
 )
 OWNER = checks.define(
     "authorize.owner", "RFC 6749 section 4.1.2.1", "access_denied", "The account is closed or disabled."
+)
+CONSENT = checks.define(
+    "authorize.consent", "RFC 6749 section 4.1.2.1", "access_denied", "The owner has taken the consent back."
 )
 RESOURCE = checks.define(
     "token.resource", "RFC 8707 section 2.2", "invalid_target", "The code was not issued for this resource."
@@ -80,6 +84,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         )
         with state().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an account in use", actual="none")
+            CONSENT(self._is_allowed(session, authorization), expected="a consent that stands", actual="taken back")
             session.add(authorization)
         g.flow_id = authorization.id
         audit.record("code_issued", user_id=authorization.user_id, client_id=authorization.client_id)
@@ -97,6 +102,14 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         if "state" in parameters:
             answer.append(("state", parameters["state"]))
         return 303, "", [("Location", add_params_to_uri(redirect_uri, answer))]
+
+    def _is_allowed(self, session: Session, authorization: Authorization) -> bool:
+        """Whether the consent still stands; a client that is asked about every time has none that is kept."""
+        client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
+        if client.asks_every_time(redirect_uri or client.get_default_redirect_uri()):
+            return True
+        key = (authorization.user_id, authorization.client_id, authorization.resource)
+        return has_consent(session, *key, authorization.scope, hold=True)
 
     def query_authorization_code(self, code: str, client: Any) -> AuthorizationCode | None:
         """The code, when it is this client's: a foreign one takes nothing and ends nothing."""
@@ -121,7 +134,12 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
         ONCE.note(True, expected="first use", actual="first use")
         with_refresh_token = self.request.client.check_grant_type("refresh_token")
-        return 200, issue(found.authorization_id, with_refresh_token=with_refresh_token), self.TOKEN_RESPONSE_HEADER
+        given = issue(found.authorization_id, with_refresh_token=with_refresh_token)
+        if given is None:  # a Redis that went back to an older copy has a code again that SQL knows as used
+            state().revocations.end("code replayed", Authorization.id == found.authorization_id)
+            audit.record("code_replayed", client_id=found.client_id)
+            ONCE(False, expected="first use", actual="presented again", detail="SQL knows this code as used")
+        return 200, given, self.TOKEN_RESPONSE_HEADER
 
 
 class Pkce(CodeChallenge):

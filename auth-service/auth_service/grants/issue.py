@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 from auth_service import tokens
 from auth_service.models import token as refresh_tokens
 from auth_service.models.authorization import Authorization
+from auth_service.models.client import Client
 from auth_service.models.resource import Resource
+from auth_service.models.user import User
 from auth_service.state import state
 from rolecall import audit, checks, clock, events
 
@@ -48,8 +50,8 @@ def resource_of_request(request: Any) -> Resource:
     return candidates[0]
 
 
-def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
-    """The first tokens of an authorization, as a token response (RFC 6749 section 5.1).
+def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any] | None:
+    """The first tokens of an authorization, as a token response (RFC 6749 section 5.1); None when it had some already.
 
     Raises:
         OAuthError: invalid_grant, when it ended before its first token.
@@ -57,6 +59,9 @@ def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
     settings = state().settings
     refresh_token = None
     with state().database.transaction() as session:
+        found = session.get(Authorization, authorization_id, with_for_update=True)
+        if found is not None and found.used_at is not None and found.ended_at is None:
+            return None
         authorization = claim(session, authorization_id)
         if with_refresh_token:
             refresh_token = refresh_tokens.add(
@@ -71,14 +76,21 @@ def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
 
 
 def claim(session: Session, authorization_id: str) -> Authorization:
-    """The authorization, locked and marked as used, when it is alive; what ends it waits until the tokens stand.
+    """The authorization, locked and marked as used, when it is alive and its owner and client are not disabled.
+
+    What ends it waits until the tokens stand.
 
     Raises:
         OAuthError: invalid_grant.
     """
     alive = session.execute(
         sa.update(Authorization)
-        .where(Authorization.id == authorization_id, Authorization.ended_at.is_(None))
+        .where(
+            Authorization.id == authorization_id,
+            Authorization.ended_at.is_(None),
+            sa.exists().where(User.id == Authorization.user_id, User.disabled_at.is_(None)),
+            sa.exists().where(Client.client_id == Authorization.client_id, Client.disabled_at.is_(None)),
+        )
         .values(used_at=clock.now())
     )
     ALIVE(alive.rowcount == 1, expected="an authorization that goes on", actual="one that ended or never was")  # type: ignore[attr-defined]

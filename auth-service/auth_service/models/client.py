@@ -120,4 +120,6 @@ def redirect_uri_fault(uri: str, application_type: str) -> str | None:
 
 def _without_port(uri: str) -> tuple[str | None, ...] | None:
     match = _LOOPBACK.fullmatch(uri)
+    if match and int((match[2] or ":0")[1:]) > 65535:
+        return None
     return (match[1], match[3], match[4]) if match else None

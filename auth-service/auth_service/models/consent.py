@@ -21,9 +21,11 @@ class Consent(Model):
     given_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
 
 
-def has_consent(session: Session, user_id: str, client_id: str, resource: str, scope: str) -> bool:
-    """Whether all of `scope` was allowed before."""
-    consent = session.get(Consent, (user_id, client_id, resource))
+def has_consent(
+    session: Session, user_id: str, client_id: str, resource: str, scope: str, *, hold: bool = False
+) -> bool:
+    """Whether all of `scope` was allowed before; with `hold`, nobody takes it back before the transaction's end."""
+    consent = session.get(Consent, (user_id, client_id, resource), with_for_update={"read": True} if hold else None)
     return consent is not None and set(scope.split()) <= set(consent.scope.split())
 
 

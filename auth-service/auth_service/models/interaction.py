@@ -9,6 +9,7 @@ from typing import Final
 from flask import session as cookie
 
 from auth_service.models import new_secret
+from rolecall import clock
 from rolecall.storage import Store, digest
 from rolecall.web import Problem
 
@@ -17,18 +18,22 @@ LOST: Final = Problem(
     "This request is no longer waiting",
     "It was answered already, it took too long, or it was opened in another browser. "
     "Nothing was given to the app. Go back to the app and start again.",
-    (("See your connected apps", "/apps"),),
+    (("Connected apps", "/apps"),),
 )
 """What the person is told who comes back to a request that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """A request whose parameters passed the guard; `decision` is allow or deny once `decided_by` (a user) gave it."""
+    """A request whose parameters passed the guard.
+
+    `decision` is allow or deny once `decided_by` (a user) gave it, at `decided_at` (seconds since the epoch).
+    """
 
     parameters: dict[str, str]
     decision: str | None = None
     decided_by: str | None = None
+    decided_at: float | None = None
 
 
 class Interactions:
@@ -44,13 +49,27 @@ class Interactions:
         self._put(name, Interaction(parameters))
         return name
 
+    def put_for_any_browser(self, parameters: dict[str, str]) -> str:
+        """Keep a request that a form of another site brought, without a cookie; who opens its name first has it.
+
+        No cookie is set meanwhile: it would take the place of the person's own, which such a form does not bring.
+        """
+        name = new_secret()
+        value = {"parameters": parameters, "decision": None, "decided_by": None, "decided_at": None, "browser": ""}
+        self._store.put("interaction", name, value, self._lifetime)
+        return name
+
     def get(self, name: str) -> Interaction | None:
-        """The request, when it waits for this browser."""
-        return self._of(self._store.get("interaction", name))
+        """The request, when it waits for this browser, or for any."""
+        entry = self._store.get("interaction", name)
+        if entry is not None and entry["browser"] == "":
+            self._put(name, Interaction(entry["parameters"]))
+            return Interaction(entry["parameters"])
+        return self._of(entry)
 
     def decide(self, name: str, interaction: Interaction, user_id: str, decision: str) -> None:
         """Note what the person decided; /authorize takes it from there."""
-        self._put(name, Interaction(interaction.parameters, decision, user_id))
+        self._put(name, Interaction(interaction.parameters, decision, user_id, clock.now()))
 
     def take(self, name: str) -> Interaction | None:
         """The request, and it is gone: it is answered once."""
@@ -63,6 +82,7 @@ class Interactions:
             "parameters": interaction.parameters,
             "decision": interaction.decision,
             "decided_by": interaction.decided_by,
+            "decided_at": interaction.decided_at,
             "browser": digest(cookie["browser"]),
         }
         self._store.put("interaction", name, value, self._lifetime)
@@ -70,4 +90,5 @@ class Interactions:
     def _of(self, entry: dict[str, object] | None) -> Interaction | None:
         if entry is None or not hmac.compare_digest(str(entry["browser"]), digest(cookie.get("browser", ""))):
             return None
-        return Interaction(entry["parameters"], entry["decision"], entry["decided_by"])  # type: ignore[arg-type]
+        values = (entry["parameters"], entry["decision"], entry["decided_by"], entry["decided_at"])
+        return Interaction(*values)  # type: ignore[arg-type]

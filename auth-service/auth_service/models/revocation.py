@@ -1,9 +1,12 @@
-"""Which access tokens were revoked before their time: committed to SQL, read from Redis (RFC 7009 section 2)."""
+"""Which access tokens were revoked before their time: kept in SQL, read from Redis (RFC 7009 section 2)."""
 
 from __future__ import annotations
 
 import logging
 import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import redis
@@ -12,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from auth_service.models import Model
 from auth_service.models.authorization import Authorization
+from auth_service.settings import MAX_LIFETIME
 from rolecall import clock, events
 from rolecall.errors import unavailable
 from rolecall.sql import Database
@@ -20,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _WHOLE: Final = "*"
 """The member that stands for every token of the authorization."""
+
+# KEYS: the marker. ARGV: what it must still hold, what it then gets.
+_FINISH: Final = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('SET', KEYS[1], ARGV[2]) and 1"
 
 _RUN_ID = re.compile(rb"run_id:([0-9a-f]+)")
 
@@ -50,8 +57,10 @@ class Revocations:
         self._database = database
         self._prefix = prefix
         self._marker = f"{prefix}:revoked-run-id"
-        self._lifetime = lifetime
+        # tokens that were made under a longer lifetime than today's live on
+        self._horizon = max(lifetime, MAX_LIFETIME) + keep
         self._keep = keep
+        self._incomplete = False
         self._run_id = b""
         self._client: redis.Redis | None = None
 
@@ -66,31 +75,44 @@ class Revocations:
         answer = connection.read_response(disable_decoding=True)
         match = _RUN_ID.search(answer if isinstance(answer, bytes) else str(answer).encode())
         self._run_id = match[1] if match else b"unknown"
+        if self._incomplete:
+            connection.send_command("DEL", self._marker)
+            connection.read_response(disable_decoding=True)
+            self._incomplete = False
 
     def revoke_token(self, authorization_id: str, token_id: str, expires_at: float) -> None:
         """Revoke one access token."""
-        with self._database.transaction() as session:
+        row = Revocation(token_id=token_id, authorization_id=authorization_id, expires_at=expires_at)
+        with (
+            self._added({authorization_id: {token_id}}),
+            suppress(sa.exc.IntegrityError),  # another request for the same token was faster
+            self._database.transaction() as session,
+        ):
             if session.get(Revocation, token_id) is None:
-                session.add(Revocation(token_id=token_id, authorization_id=authorization_id, expires_at=expires_at))
-        self._add({authorization_id: {token_id}})
+                session.add(row)
         events.note("state", store="redis", key=f"{self._prefix}:revoked:{token_id[:6]}…", change="added")
 
     def end(self, reason: str, *which: sa.ColumnElement[bool]) -> int:
         """End the authorizations that match, and with each everything that came of it; gives their number.
 
-        Should Redis fail after SQL, the caller answers 503 and a repetition sets it right: those that ended before
-        are put into Redis again.
+        Those that ended before are put into Redis again, so that a repetition sets right what failed half-way.
         """
-        with self._database.transaction() as session:
+        recent = sa.or_(Authorization.ended_at.is_(None), Authorization.ended_at > clock.now() - self._horizon)
+        query = sa.select(Authorization.id).where(recent, *which)
+        with self._database.read() as session:
+            found = list(session.scalars(query))
+        with (
+            self._added({authorization_id: {_WHOLE} for authorization_id in found}),
+            self._database.transaction() as session,
+        ):
             session.execute(
                 sa.update(Authorization)
                 .where(Authorization.ended_at.is_(None), *which)
                 .values(ended_at=clock.now(), end_reason=reason)
             )
-            recent = Authorization.ended_at > clock.now() - self._lifetime - self._keep
-            ended = list(session.scalars(sa.select(Authorization.id).where(recent, *which)))
-        if ended:
-            self._add({authorization_id: {_WHOLE} for authorization_id in ended})
+            ended = list(session.scalars(query))
+        with self._added({authorization_id: {_WHOLE} for authorization_id in ended if authorization_id not in found}):
+            pass  # those that began meanwhile
         for authorization_id in ended:
             key = f"authorization:{authorization_id[:6]}…"
             events.note("state", store="sql", key=key, change="ended", reason=reason)
@@ -102,6 +124,9 @@ class Revocations:
         Raises:
             OAuthError: temporarily_unavailable, while the set is being rebuilt.
         """
+        if self._incomplete:
+            self._redis.delete(self._marker)
+            self._incomplete = False
         for _ in range(2):
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.get(self._marker)
@@ -120,32 +145,52 @@ class Revocations:
     def _key(self, authorization_id: str) -> str:
         return f"{self._prefix}:revoked:{{{authorization_id}}}"
 
+    @contextmanager
+    def _added(self, members: dict[str, set[str]]) -> Iterator[None]:
+        """Redis first, then the block, which writes SQL: nothing that SQL has as revoked is active in between.
+
+        When Redis fails, SQL is written all the same, the set is rebuilt before it is believed again, and the failure
+        goes to the caller, who answers 503.
+        """
+        failure = None
+        try:
+            self._add(members)
+        except redis.RedisError as error:
+            self._incomplete = True
+            failure = error
+        yield
+        if failure is not None:
+            raise failure
+
     def _add(self, members: dict[str, set[str]]) -> None:
+        if not members:
+            return
         pipeline = self._redis.pipeline(transaction=False)
         for authorization_id, tokens in members.items():
             pipeline.sadd(self._key(authorization_id), *tokens)
-            pipeline.expire(self._key(authorization_id), self._lifetime + self._keep)
+            pipeline.expire(self._key(authorization_id), int(self._horizon))
         pipeline.execute()
 
     def _rebuild(self) -> None:
-        lock = f"{self._marker}:lock"
-        if not self._redis.set(lock, "1", nx=True, ex=10):
+        lock = self._redis.lock(f"{self._marker}:lock", timeout=10, blocking=False)
+        if not lock.acquire():
             raise unavailable("the set of revoked tokens is being rebuilt")
-        run_id = self._run_id
+        run_id, attempt = self._run_id, secrets.token_hex(8)
         try:
+            # should Redis lose its memory meanwhile, it loses this too
+            self._redis.set(self._marker, attempt, ex=60)
             members = self._from_sql()
             self._add(members)
-            self._redis.set(self._marker, run_id)
+            self._redis.eval(_FINISH, 1, self._marker, attempt, run_id)
             log.warning("revocations rebuilt", extra={"authorizations": len(members)})
         finally:
-            self._redis.delete(lock)
+            with suppress(redis.exceptions.LockError):
+                lock.release()
 
     def _from_sql(self) -> dict[str, set[str]]:
         members: dict[str, set[str]] = {}
         with self._database.read() as session:
-            ended = sa.select(Authorization.id).where(
-                Authorization.ended_at > clock.now() - self._lifetime - self._keep
-            )
+            ended = sa.select(Authorization.id).where(Authorization.ended_at > clock.now() - self._horizon)
             for authorization_id in session.scalars(ended):
                 members.setdefault(authorization_id, set()).add(_WHOLE)
             alive = sa.select(Revocation).where(Revocation.expires_at > clock.now() - self._keep)

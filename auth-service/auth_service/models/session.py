@@ -33,6 +33,10 @@ class Sessions:
         entry = self._store.get("session", name) if name else None
         return SignIn(entry["user_id"], entry["username"], entry["auth_time"]) if entry else None
 
+    def was_signed_in(self) -> bool:
+        """Whether the browser remembers a sign-in, be it alive or over; asks nobody."""
+        return "session" in cookie
+
     def begin(self, user_id: str, username: str) -> None:
         """Sign a person in, under a new name: one that was known before is worth nothing."""
         self.end()

@@ -13,7 +13,7 @@ from auth_service.models.authorization import Authorization, active_of_user
 from auth_service.models.client import Client
 from auth_service.models.consent import Consent, forget
 from auth_service.state import state
-from rolecall import audit
+from rolecall import audit, clock
 
 
 @dataclass(slots=True)
@@ -43,6 +43,9 @@ def disconnect() -> ResponseReturnValue:
     client_id = request.form.get("client_id", "")[:100]
     if not client_id.isprintable():
         return redirect(url_for("apps"), 303)
+    # decisions that were made and not yet used end as well
+    name, lifetime = f"{who.user_id} {client_id}", state().settings.request_lifetime
+    state().store.put("disconnected", name, {"at": clock.now()}, lifetime)
     with state().database.transaction() as session:
         forget(session, who.user_id, client_id)
     state().revocations.end(

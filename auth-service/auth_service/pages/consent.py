@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -18,32 +19,43 @@ def consent() -> ResponseReturnValue:
     request_waiting = waiting("consent")
     if request_waiting is None:
         raise PageError(
-            Problem(400, "No app is asking", "This page opens when an app asks for access.", (("Your apps", "/apps"),))
+            Problem(
+                400,
+                "No app is asking",
+                "This page opens when an app asks for access to something of yours. None does at this moment.",
+                (("Connected apps", "/apps"),),
+            )
         )
     who = state().sessions.current()
     if who is None:
         return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
-    if request.method == "GET":
+    if request.method != "POST":
         return _page(request_waiting)
     decision = request.form.get("decision")
     if decision not in {"allow", "deny"}:
         return _page(request_waiting)
     if decision == "allow" and not request_waiting.client.asks_every_time(request_waiting.redirect_uri):
-        with state().database.transaction() as session:
-            if not is_active(session, who.user_id):
-                state().sessions.end()
-                return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
-            remember(
-                session,
-                who.user_id,
-                request_waiting.client.client_id,
-                request_waiting.resource.identifier,
-                request_waiting.scope,
-            )
+        try:
+            active = _remember(who.user_id, request_waiting)
+        except sa.exc.IntegrityError:  # another tab was faster with the first consent; now there is one to add to
+            active = _remember(who.user_id, request_waiting)
+        if not active:
+            state().sessions.end()
+            return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
     state().interactions.decide(request_waiting.name, request_waiting.interaction, who.user_id, decision)
     event = "consent_given" if decision == "allow" else "consent_denied"
     audit.record(event, user_id=who.user_id, client_id=request_waiting.client.client_id, scope=request_waiting.scope)
     return redirect(url_for("authorize", interaction=request_waiting.name), 303)
+
+
+def _remember(user_id: str, request_waiting: Waiting) -> bool:
+    """Keep the consent; False when the account is closed or disabled."""
+    with state().database.transaction() as session:
+        if not is_active(session, user_id):
+            return False
+        client_id, resource = request_waiting.client.client_id, request_waiting.resource.identifier
+        remember(session, user_id, client_id, resource, request_waiting.scope)
+    return True
 
 
 def _page(request_waiting: Waiting) -> ResponseReturnValue:

@@ -31,6 +31,8 @@ class Waiting:
     def origin(self) -> str:
         """Scheme, host and port of the redirect URI; only the scheme of a private-use one."""
         parts = urlsplit(self.redirect_uri)
+        if ":" in (parts.hostname or ""):  # a Content-Security-Policy cannot name an IPv6 address
+            return f"{parts.scheme}:"
         return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
 
     @property

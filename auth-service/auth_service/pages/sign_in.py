@@ -20,7 +20,7 @@ def sign_in() -> ResponseReturnValue:
         return redirect(where_next(request_waiting), 303)
     # looked at here and not before: a form from before the sign-in in another tab only has to go on
     current_app.extensions["csrf"].protect()
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(request_waiting, "", None)
     username, password = request.form.get("username", "")[:200], request.form.get("password", "")[:1000]
     user = _authenticated(username, password) if username and password else None

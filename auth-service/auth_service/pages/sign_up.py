@@ -26,7 +26,7 @@ def sign_up() -> ResponseReturnValue:
             )
         )
     request_waiting = waiting("sign-up")
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(request_waiting, "", {})
     username, password = normal_username(request.form.get("username", "")), request.form.get("password", "")
     problems = account_faults(username, password)

@@ -1,0 +1,273 @@
+"""What must end everything does, also in the worst order and when a store fails half-way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from auth_service.models.authorization import Authorization
+from auth_service.models.consent import Consent
+from auth_service.models.key import SigningKey
+from auth_service.models.user import User
+from auth_support import CALLBACK, INVOICES, TALLY, Browser, Server, a_client, authorize_url, csrf_token, query
+from rolecall import clock
+
+
+def test_a_form_of_another_site_signs_nobody_out(server: Server) -> None:
+    """RFC 6749 section 3.1: POST /authorize. Such a form brings no Lax cookie, so its answer must set none."""
+    browser = server.browser()
+    browser.sign_in()
+    form = query(authorize_url())
+    foreign = server.app.test_client().post("/authorize", data=form)
+    assert foreign.status_code == 303
+    assert "Set-Cookie" not in foreign.headers
+    followed = browser.client.get(foreign.location)
+    assert "/consent" in followed.location
+    answer = browser.submit(followed.location, decision="allow")
+    assert "code" in query(browser.client.get(answer.location).location)
+    assert browser.client.get("/apps").status_code == 200, "signed in as before"
+
+
+def test_a_request_from_another_site_waits_for_whoever_opens_it_first(server: Server) -> None:
+    location = server.app.test_client().post("/authorize", data=query(authorize_url())).location
+    first, second = server.browser(), server.browser()
+    for browser in (first, second):
+        browser.sign_in()
+    assert first.client.get(location).status_code == 303
+    assert second.client.get(location).status_code == 400
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, revocations: Any) -> None:
+    genuine, failures = revocations._add, [redis.TimeoutError("cut")]
+
+    def add(members: dict[str, set[str]]) -> None:
+        if failures:
+            raise failures.pop()
+        genuine(members)
+
+    monkeypatch.setattr(revocations, "_add", add)
+
+
+ENDINGS: dict[str, Callable[[Server, Browser, dict[str, Any]], Any]] = {
+    "revoked token": lambda server, _browser, tokens: server.post("/revoke", TALLY, token=tokens["access_token"]),
+    "revoked refresh token": lambda server, _browser, tokens: server.post(
+        "/revoke", TALLY, token=tokens["refresh_token"]
+    ),
+    "replayed code": lambda server, _browser, tokens: server.redeem(tokens["code"]),
+    "disconnected": lambda _server, browser, _tokens: browser.client.post(
+        "/apps/disconnect", data={"client_id": "tally", "csrf_token": csrf_token(browser.client.get("/apps"))}
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_what_ended_while_redis_failed_is_not_active_afterwards(
+    server: Server, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """RFC 7009 section 2: SQL knows, and the set in Redis is not believed before it was rebuilt."""
+    browser = server.browser()
+    browser.sign_in()
+    code = browser.authorize()["code"]
+    tokens = {**server.redeem(code).json, "code": code}
+    assert server.is_active(tokens["access_token"])
+    failing_once(monkeypatch, server.state.revocations)
+    assert ENDINGS[how](server, browser, tokens).status_code == 503
+    assert not server.is_active(tokens["access_token"])
+
+
+def test_a_set_that_is_lost_while_it_is_rebuilt_is_rebuilt_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = server.tokens()["access_token"]
+    server.post("/revoke", TALLY, token=token)
+    client, revocations = server.state.store.client, server.state.revocations
+    genuine, emptied = revocations._add, []
+
+    def add(members: dict[str, set[str]]) -> None:
+        genuine(members)
+        if not emptied:
+            emptied.append(client.flushall())
+
+    client.flushall()
+    monkeypatch.setattr(revocations, "_add", add)
+    first = server.post("/introspect", INVOICES, token=token)
+    assert emptied
+    assert first.status_code == 503 or not first.json["active"]
+    assert not server.is_active(token)
+
+
+@pytest.mark.parametrize("what", ["user", "client"])
+def test_what_is_disabled_gets_nothing_and_what_it_had_ends(server: Server, what: str) -> None:
+    tokens, code = server.tokens(), server.code()
+    done = server.app.test_cli_runner().invoke(args=[f"disable-{what}", {"user": "alice", "client": "tally"}[what]])
+    assert done.exit_code == 0, done.output
+    assert "2 authorizations have ended" in done.output
+    clock.set_offset(5)
+    assert not server.is_active(tokens["access_token"])
+    for response in (server.refresh(tokens["refresh_token"]), server.redeem(code)):
+        assert response.status_code in {400, 401}
+    assert server.app.test_cli_runner().invoke(args=[f"disable-{what}", "nobody"]).exit_code == 1
+
+
+def test_an_account_that_is_disabled_in_sql_alone_is_given_nothing(server: Server) -> None:
+    tokens, code = server.tokens(), server.code()
+    with server.state.database.transaction() as session:
+        session.execute(sa.update(User).values(disabled_at=1.0))
+    for response in (server.refresh(tokens["refresh_token"]), server.redeem(code)):
+        assert response.json["error"] == "invalid_grant"
+
+
+def test_a_redis_that_went_back_to_an_older_copy_gives_a_code_no_second_life(server: Server) -> None:
+    """RFC 6749 section 4.1.2: MUST NOT be used more than once; SQL knows that this one was."""
+    code = server.code()
+    client = server.state.store.client
+    [key] = client.keys("auth:code:*")
+    kept = client.dump(key)
+    first = server.redeem(code)
+    assert first.status_code == 200
+    client.delete(*client.keys("auth:code*"))
+    client.restore(key, 60_000, kept)
+    assert server.redeem(code).json["error"] == "invalid_grant"
+    assert not server.is_active(first.json["access_token"])
+
+
+def disconnect(browser: Browser, client_id: str) -> None:
+    form = {"client_id": client_id, "csrf_token": csrf_token(browser.client.get("/sign-out"))}
+    assert browser.client.post("/apps/disconnect", data=form).status_code == 303
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_decision_that_was_taken_back_before_it_was_used_gives_no_code(server: Server, public: bool) -> None:
+    native = "http://127.0.0.1/cb"
+    server.add(
+        a_client(
+            client_id="native",
+            application_type="native",
+            token_endpoint_auth_method="none",
+            secret_hash=None,
+            redirect_uris=[native],
+        )
+    )
+    browser = server.browser()
+    browser.sign_in()
+    client_id, redirect_uri = ("native", native) if public else ("tally", CALLBACK)
+    consent = browser.request(client_id=client_id, redirect_uri=redirect_uri).location
+    decided = browser.submit(consent, decision="allow").location
+    clock.set_offset(1)
+    disconnect(browser, client_id)
+    answer = browser.client.get(decided)
+    assert answer.status_code == 400 or query(answer.location)["error"] == "access_denied"
+    with server.state.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Authorization)) == 0
+
+
+def test_a_consent_taken_back_between_the_look_and_the_code_gives_none(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from auth_service.endpoints import authorize
+
+    browser = server.browser()
+    browser.sign_in()
+    browser.authorize()
+    genuine = authorize.has_consent
+
+    def then_taken_back(session: Any, *what: str) -> bool:
+        found = genuine(session, *what)
+        with server.state.database.engine.connect() as connection:
+            session.rollback()
+            connection.execute(sa.delete(Consent))
+            connection.commit()
+        return found
+
+    monkeypatch.setattr(authorize, "has_consent", then_taken_back)
+    assert query(browser.request().location)["error"] == "access_denied"
+
+
+def test_the_same_revocation_many_times_at_once(server: Server) -> None:
+    """RFC 7009 section 2.2: 200 for each."""
+    token = server.tokens()["access_token"]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: server.post("/revoke", TALLY, token=token).status_code, range(32)))
+    assert set(answers) == {200}
+
+
+def test_a_first_consent_in_two_tabs_at_once(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    pages = [browser.request(state=f"tab-{number}").location for number in range(6)]
+    tokens = [csrf_token(browser.client.get(page)) for page in pages]
+    cookie = next(iter(browser.client._cookies.values()))
+
+    def allow(number: int) -> int:
+        tab = server.app.test_client()
+        tab.set_cookie(cookie.key, cookie.value)
+        return tab.post(pages[number], data={"csrf_token": tokens[number], "decision": "allow"}).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(allow, range(6))) == {303}
+
+
+def test_rotations_at_once_make_one_key_an_algorithm(server: Server) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = [kid for kids in pool.map(lambda _: server.state.keys.rotate(), range(4)) for kid in kids]
+    assert len(made) == 2
+    with server.state.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(SigningKey)) == 4
+
+
+def test_a_native_client_at_an_ipv6_address_can_be_sent_back_to(server: Server) -> None:
+    """RFC 8252 section 7.3; a Content-Security-Policy has no form for IPv6 addresses."""
+    server.add(
+        a_client(
+            client_id="native",
+            application_type="native",
+            token_endpoint_auth_method="none",
+            secret_hash=None,
+            redirect_uris=["http://[::1]/cb"],
+        )
+    )
+    browser = server.browser()
+    browser.sign_in()
+    consent = browser.request(client_id="native", redirect_uri="http://[::1]:4777/cb").location
+    policy = browser.client.get(consent).headers["Content-Security-Policy"]
+    assert re.search(r"form-action 'self' http:(;|$)", policy)
+
+
+@pytest.mark.parametrize("port", ["65536", "99999"])
+def test_a_port_that_is_none_is_no_redirect_uri(server: Server, port: str) -> None:
+    server.add(
+        a_client(
+            client_id="native",
+            application_type="native",
+            token_endpoint_auth_method="none",
+            secret_hash=None,
+            redirect_uris=["http://127.0.0.1/cb"],
+        )
+    )
+    response = server.browser().request(client_id="native", redirect_uri=f"http://127.0.0.1:{port}/cb")
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/sign-up"])
+def test_head_changes_nothing(server: Server, path: str) -> None:
+    """RFC 9110 section 9.2.1: a safe method; it brings no CSRF token either."""
+    client = server.app.test_client()
+    form = {"username": "mallory" if path == "/sign-up" else "alice", "password": "wonderland-lab"}
+    response = client.head(path, data=form)
+    assert response.status_code == 200
+    assert urlsplit(client.get("/apps").location).path == "/sign-in"
+
+
+def test_a_body_without_a_length_is_refused(server: Server) -> None:
+    """RFC 9110 section 15.5.12: it would be cut at our limit, and what stands behind the cut would not be seen."""
+    headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-www-form-urlencoded", **TALLY}
+    response = server.app.test_client().post("/token", headers=headers, data="grant_type=refresh_token")
+    assert response.status_code == 411
+    assert response.json["error"] == "invalid_request"
