@@ -8,7 +8,7 @@ LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask doctor test-compose up down logs ps test check bench docs lock screenshots clean distclean
+.PHONY: help run demo flask doctor test-compose up down logs ps test check fuzz bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ check: .venv/dev.stamp ## style, types, and who may import whom
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@PYTHONPATH=$(PACKAGES) .venv/bin/lint-imports
+
+fuzz: .venv/dev.stamp ## throw many hostile requests at a stack of its own (REQUESTS=100000)
+	@$(PY) tests/fuzz/run.py --requests $(or $(REQUESTS),100000)
 
 bench: .venv/dev.stamp ## measure
 	@$(PY) benchmarks/bench.py $(ARGS)

@@ -151,13 +151,13 @@ class Follower:
     def _read(self, client: redis.Redis) -> int:
         """Take the offset as it stands; gives its sequence number."""
         offset, sequence = cast("list[bytes | None]", client.hmget(KEY, ["offset", "sequence"]))
-        clock.set_offset(float(offset or 0))
+        clock.set_offset(float(offset or 0) + self._lab.lab_clock_skew)
         return int(sequence or 0)
 
     def _hear(self, client: redis.Redis, message: dict[str, Any], known: int) -> int:
         """Take the offset of a message unless a later one is known already, and acknowledge it either way."""
         if message["sequence"] > known:
-            clock.set_offset(float(message["offset"]))
+            clock.set_offset(float(message["offset"]) + self._lab.lab_clock_skew)
         pipeline = client.pipeline(transaction=False)
         pipeline.rpush(message["acknowledge"], f"{self._lab.role}:{os.getpid()}")
         pipeline.expire(message["acknowledge"], 60)

@@ -53,6 +53,9 @@ class LabSettings(ServiceSettings):
     role: Role = "client"
     lab_key: str = setting("The lab's keyed hashes, by which it recognises a value; one for all services.", secret=True)
     lab_redis_url: str = setting("Redis: what was recorded, and the lab's clock. Without it, REDIS_URL.")
+    lab_clock_skew: float = setting(
+        "Seconds by which this service's clock is off, to see what that does.", default=0.0, parse=float
+    )
     client_url: str = setting("Where the browser finds the client.", default="http://localhost:8000", parse=url)
     auth_url: str = setting(
         "Where the browser finds the authorization server.", default="http://localhost:8001", parse=url

@@ -32,8 +32,8 @@ def of(app: Flask, lab: LabSettings) -> dict[str, Any]:
         "host": socket.gethostname(),
         "addresses": {CLIENT.name: lab.client_url, AUTH.name: lab.auth_url, RESOURCE.name: lab.resource_url},
         "issuer": values["issuer"],
-        "now": clock.now() - clock.offset(),
-        "offset": clock.offset(),
+        "now": clock.now() - clock.offset() + lab.lab_clock_skew,
+        "offset": clock.offset() - lab.lab_clock_skew,
         "stores": {name: fault_of(question) for name, question in app.extensions["rolecall_ready"].items()},
         "reaches": _reaches(values),
     }

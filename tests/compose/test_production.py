@@ -167,6 +167,14 @@ def test_addresses_are_https_and_there_is_no_lab(production: Production) -> None
     assert (status, headers["Location"]) == (308, f"{production.auth}/authorize?x=1")
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_metrics_have_a_port_of_their_own_inside(production: Production, service: str) -> None:
+    code = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9000/metrics').read().decode())"
+    said = production.compose("exec", "-T", service, "python", "-c", code)
+    assert f'service="{service}"' in said
+    assert "rolecall_request_seconds_bucket" in said
+
+
 def test_another_name_gets_nothing(production: Production) -> None:
     """RFC 9110 section 7.4: 421 for a host that is not served here."""
     with socket.create_connection(("127.0.0.1", production.port), 10) as plain:

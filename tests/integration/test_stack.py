@@ -231,6 +231,31 @@ def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.embedded
+@pytest.mark.parametrize(("skew", "accepted"), [("120", True), ("-120", False)])
+def test_a_clock_that_is_off_by_two_minutes_is_found_by_the_doctor(
+    tmp_path_factory: pytest.TempPathFactory, skew: str, accepted: bool
+) -> None:
+    """RFC 9068 section 4: where the clock is ahead fresh tokens pass; behind, they are not yet good."""
+    with running_stack(tmp_path_factory.mktemp("skewed"), RESOURCE_SERVICE_LAB_CLOCK_SKEW=skew) as stack:
+        tokens = tokens_of_a_native_client(stack)
+        for how in ("jwt", "introspection"):
+            headers = {"Authorization": f"Bearer {tokens['access_token']}", "Rolecall-Validator": how}
+            status, answer = stack.get(f"{stack.api}/invoices", **headers)
+            assert status == (200 if accepted else 401), (how, answer)
+        done = subprocess.run(
+            [sys.executable, "-m", "rolecall_lab.doctor"],
+            env={**inherited(os.environ), **stack.environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        where = "ahead of" if accepted else "behind"
+        assert re.search(rf"the clock of resource-service \(.*\) is 1[12]\d s {where} this machine's", done.stdout)
+
+
+@pytest.mark.embedded
 def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.demo"],
