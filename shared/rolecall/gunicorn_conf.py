@@ -19,6 +19,8 @@ preload_app = True
 keepalive = 15
 graceful_timeout = 8
 limit_request_line = 8190
+# no header of a request says where an application is mounted
+forwarder_headers = ""
 http_parser = "python"
 control_socket_disable = True
 # a disk that is slow must not look like a worker that hangs

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import click
 import redis
@@ -25,6 +26,9 @@ from rolecall import clock, logs, metrics, sql, trace
 from rolecall.errors import NO_STORE, OAuthError, json_response, unavailable
 from rolecall.settings import ServiceSettings, SettingsError
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 log = logging.getLogger("rolecall.access")
 
 MAX_REQUEST_BODY: Final = 64 * 1024
@@ -32,6 +36,10 @@ MAX_REQUEST_BODY: Final = 64 * 1024
 
 _STYLE_VERSION: Final = hashlib.sha256((Path(__file__).parent / "static" / "rolecall.css").read_bytes()).hexdigest()[:8]
 """In the style sheet's address: browsers keep it for an hour, and a new release's pages need their own."""
+
+_HOST: Final = re.compile(
+    r"(?=.{0,260}$)(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{0,5})?"
+)
 
 S = TypeVar("S", bound=ServiceSettings)
 Kind = Literal["page", "api"]
@@ -110,6 +118,7 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+    app.wsgi_app = _refuse_strange_hosts(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.before_request(_begin)
     app.after_request(_finish)
     app.register_error_handler(OAuthError, _oauth_error)
@@ -121,6 +130,21 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
         app.register_error_handler(unavailable_store, _store_error)
     app.register_error_handler(Exception, _unexpected)
     return app
+
+
+def _refuse_strange_hosts(application: WSGIApplication) -> WSGIApplication:
+    """400 for a Host that can be no host's name (RFC 9112 section 3.2), before anybody makes an address of it."""
+
+    def refuse_or_pass(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        hosts = (environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", ""))
+        if all(_HOST.fullmatch(host) for host in hosts):
+            return application(environ, start_response)
+        text = b"The Host header names no host.\n"
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text))), ("Cache-Control", "no-store")]
+        start_response("400 Bad Request", [*headers, ("Connection", "close")])
+        return [text]
+
+    return refuse_or_pass
 
 
 def app_of_environ(create_app: Callable[[S], Flask], settings: type[S]) -> Flask:

@@ -201,3 +201,26 @@ def _get(url: str) -> str:
     except urllib.error.HTTPError as error:
         with error:
             return str(error.read().decode())
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("auth.example", 200),
+        ("auth.example:8001", 200),
+        ("[::1]:8001", 200),
+        ("auth.example.", 200),
+        ("a" * 64, 400),
+        ("a." * 140, 400),
+        ("evil@auth.example", 400),
+        ("auth.example/path", 400),
+        ("auth example", 400),
+        ("auth.example:http", 400),
+        ("äuth.example", 400),
+    ],
+)
+def test_a_host_that_can_be_none_is_refused(server: Server, host: str, status: int) -> None:
+    """RFC 9112 section 3.2."""
+    for name in ("HTTP_HOST", "HTTP_X_FORWARDED_HOST"):
+        response = server.app.test_client().get("/sign-in", environ_overrides={name: host})
+        assert response.status_code == status

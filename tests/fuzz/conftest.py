@@ -1,0 +1,60 @@
+"""The fuzz tests: short and the same each time in `make test`, long and different with FUZZ_REQUESTS set."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from auth.conftest import closed, server
+from client.conftest import tally
+from databases import fresh_database
+from resource_service import MIGRATIONS, create_app
+from resource_service.settings import Settings
+from resource_support import API, ISSUER, Api, FakeServer
+from rolecall.sql import Database
+
+__all__ = ["closed", "server", "tally"]
+
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "rolecall-hypothesis")
+hypothesis.settings.register_profile(
+    "rolecall",
+    database=None,
+    deadline=None,
+    derandomize="FUZZ_REQUESTS" not in os.environ,
+    suppress_health_check=list(hypothesis.HealthCheck),
+    print_blob=True,
+)
+hypothesis.settings.load_profile("rolecall")
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    """The Invoices API with nothing in it but its schema."""
+    server = FakeServer()
+    app = create_app(
+        Settings(
+            issuer=ISSUER,
+            public_url=API,
+            resource_identifier=API,
+            resource_id="invoices-api",
+            resource_secret="a resource secret",
+            database_url=fresh_database("api", tmp_path, _prepare),
+            secret_key="a secret key of the tests, long enough",
+            lab=True,
+        ),
+        http=server,  # type: ignore[arg-type]
+    )
+    yield Api(app, server)
+    app.extensions["resource_database"].engine.dispose()
+
+
+def _prepare(url: str) -> None:
+    database = Database(url, MIGRATIONS)
+    database.upgrade()
+    database.engine.dispose()
