@@ -255,7 +255,7 @@ def _secret(file: IO[str] | None) -> str:
 
 
 def _tell(kind: str, name: str, secret: str | None, file: IO[str] | None) -> None:
-    audit.record(f"{kind}_registered", name=name)
+    audit.record(f"{kind}_registered", registered=name)
     click.echo(f"Registered the {kind} {name}.")
     if secret and file is None:
         click.echo(f"Its secret, which is shown only now: {secret}")

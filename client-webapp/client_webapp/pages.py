@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import wraps
@@ -16,6 +17,7 @@ from flask.typing import ResponseReturnValue
 
 from client_webapp.flow import Refused
 from client_webapp.state import state
+from client_webapp.told import Told, moment, told
 from rolecall import audit, clock
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
@@ -51,15 +53,22 @@ _REFUSALS: Final = {
     ),
     "invalid_grant": Problem(
         400,
+        "This code is no longer good",
+        "A code works once, and within a minute. This one came too late, or was used already, or you took back what "
+        "you had allowed. Tally has been given nothing for it.",
+        (_AGAIN,),
+    ),
+    "refused_refresh": Problem(
+        400,
         "The permission is no longer good",
-        "The code was too old (it lives for a minute) or used already, or your access was taken back or has ended. "
-        "Tally holds nothing of yours any more; connect again to go on.",
+        "You took it back, or its time is over, or somebody used an old refresh token again, which ends all that was "
+        "given (RFC 9700 section 4.14). Tally holds nothing of yours any more. Connect again to go on.",
         (_AGAIN,),
     ),
     "temporarily_unavailable": Problem(
         503,
-        "The authorization server is busy with itself",
-        "It cannot answer at this moment, because something that it needs is away. Wait a few seconds and try again.",
+        "The authorization server cannot answer now",
+        "Something that it needs is away for the moment. Nothing is lost. Wait a few seconds and start again.",
         (_AGAIN,),
     ),
 }
@@ -75,7 +84,9 @@ class Outcome:
     invoices: list[dict[str, Any]]
     challenge: str
     error: str
-    report: dict[str, Any] = field(default_factory=dict)
+    checks: list[Told] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    spent: float | None = None
 
 
 def explained(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
@@ -121,6 +132,10 @@ def callback() -> ResponseReturnValue:
     if any(len(values) > 1 for _, values in request.args.lists()):
         raise Refused("invalid_response", "a parameter is repeated")
     tokens = state().runner.resume(state().sessions.browser(), request.args)
+    if before := state().sessions.tokens():
+        # nobody will hold these any more; should they live on, they end by themselves
+        with suppress(Refused, Unreachable):
+            state().runner.run("disconnect", before)
     state().sessions.begin(tokens)
     audit.record("connected")
     return redirect(url_for("invoices"), 303)
@@ -136,8 +151,16 @@ def invoices() -> ResponseReturnValue:
     outcomes = [_ask(tokens, each) for each in chosen]
     statuses = {outcome.status for outcome in outcomes}
     status = 200 if 200 in statuses else 503 if 503 in statuses else 502
+    now = clock.now()
     page = render_template(
-        "invoices.html", outcomes=outcomes, tokens=tokens, way=way, now=clock.now(), money=_money, day=_day
+        "invoices.html",
+        outcomes=outcomes,
+        tokens=tokens,
+        way=way,
+        now=now,
+        money=_money,
+        day=_day,
+        moment=lambda seconds: moment(seconds, now),
     )
     return page, status
 
@@ -145,15 +168,17 @@ def invoices() -> ResponseReturnValue:
 @explained
 def refresh() -> ResponseReturnValue:
     """POST /refresh: a new access token for the refresh token."""
-    tokens = _tokens()
-    try:
-        state().runner.run("refresh_token", tokens)
-    except Refused as error:
-        if error.error == "invalid_grant":
+    with state().sessions.alone():
+        tokens = _tokens()
+        try:
+            state().runner.run("refresh_token", tokens)
+        except Refused as error:
+            if error.error != "invalid_grant":
+                raise
             state().sessions.end()
-        raise
-    tokens.pop("revoked_at", None)
-    state().sessions.keep(tokens)
+            raise Refused("refused_refresh", error.detail) from error
+        tokens.pop("revoked_at", None)
+        state().sessions.keep(tokens)
     flash("Tally has a new access token, and a new refresh token in the place of the old one.")
     return redirect(url_for("invoices", check=request.form.get("check")), 303)
 
@@ -161,9 +186,10 @@ def refresh() -> ResponseReturnValue:
 @explained
 def revoke() -> ResponseReturnValue:
     """POST /revoke: the access token ends; both ways of checking are asked at once, to see the difference."""
-    tokens = _tokens()
-    state().runner.run("revoke", tokens)
-    state().sessions.keep(tokens)
+    with state().sessions.alone():
+        tokens = _tokens()
+        state().runner.run("revoke", tokens)
+        state().sessions.keep(tokens)
     again = ", both ways" if state().settings.lab else ""
     flash(f"The access token is revoked. Below, the API was asked with it again{again}.")
     return redirect(url_for("invoices", check="both"), 303)
@@ -172,11 +198,12 @@ def revoke() -> ResponseReturnValue:
 @explained
 def disconnect() -> ResponseReturnValue:
     """POST /disconnect: revoke everything, end the session."""
-    tokens = state().sessions.tokens()
-    if tokens:
-        state().runner.run("disconnect", tokens)
-        audit.record("disconnected")
-    state().sessions.end()
+    with state().sessions.alone():
+        tokens = state().sessions.tokens()
+        if tokens:
+            state().runner.run("disconnect", tokens)
+            audit.record("disconnected")
+        state().sessions.end()
     flash(
         "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "
         "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, "
@@ -197,7 +224,7 @@ def _tokens() -> dict[str, Any]:
                 "connect again to see them."
                 if lost
                 else "There is nothing to show before you connect your invoices.",
-                (("Go to the first page", "/"),),
+                (("Back to the first page", "/"),),
                 is_error=lost,
             )
         )
@@ -210,6 +237,8 @@ def _ask(tokens: dict[str, Any], way: str) -> Outcome:
         report = json.loads(answer["report"] or "{}")
     except ValueError:
         report = {}
+    report = report if isinstance(report, dict) else {}
+    now = clock.now()
     listed = answer["body"].get("invoices", [])
     return Outcome(
         way=way,
@@ -218,8 +247,14 @@ def _ask(tokens: dict[str, Any], way: str) -> Outcome:
         invoices=listed if isinstance(listed, list) else [],
         challenge=answer["challenge"],
         error=str(answer["body"].get("error_description", "")),
-        report=report if isinstance(report, dict) else {},
+        checks=[told(check, now) for check in _objects(report.get("checks"))],
+        calls=_objects(report.get("calls")),
+        spent=report.get("milliseconds"),
     )
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _other_refusal(error: Refused) -> Problem:

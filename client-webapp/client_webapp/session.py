@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import session as cookie
@@ -28,6 +30,17 @@ class Sessions:
         name = cookie.get("session")
         entry = self._store.get("session", name) if name else None
         return entry["tokens"] if entry else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let one request of this connection at a time change its tokens: each old refresh token is used once.
+
+        Raises:
+            redis.RedisError: Redis does not answer, or another request takes too long.
+        """
+        name = f"{self._store.key('session', cookie.get('session', ''))}:lock"
+        with self._store.client.lock(name, timeout=20, blocking_timeout=5):
+            yield
 
     def was_connected(self) -> bool:
         """Whether the browser remembers a connection, be it alive or lost."""

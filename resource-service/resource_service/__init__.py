@@ -41,7 +41,10 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     web.register(app, [*routes.ROUTES, *web.health_routes(app, {"sql": lambda: _is_migrated(database)})])
 
     app.jinja_env.globals.update(
-        service_title=REALM, service_role="resource-server", service_role_name="resource server"
+        service_title=REALM,
+        service_role="resource-server",
+        service_role_name="resource server",
+        issuer=settings.issuer,
     )
 
     @app.cli.command("db-upgrade")

@@ -61,6 +61,7 @@ def requires(scope: str) -> Callable[[View], View]:
                 raise
             return view(access_token, **arguments)
 
+        protected.scope = scope  # type: ignore[attr-defined]  # for the first page's table
         return protected
 
     return decorate

@@ -6,12 +6,14 @@ from typing import Final
 
 from resource_service.invoices import invoice, invoices, pay, profile
 from resource_service.metadata import metadata
+from resource_service.pages import home
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
 from rolecall.web import Route
 
 _GET: Final = ("GET",)
 
 ROUTES: Final = (
+    Route("home", "/", _GET, home, "page", "none: what this API is, for a person who opens its address"),
     Route("invoices", "/invoices", _GET, invoices, "api", "RFC 6750 section 2.1"),
     Route("invoice", "/invoices/<invoice_id>", _GET, invoice, "api", "RFC 6750 section 2.1"),
     Route("payment", "/invoices/<invoice_id>/payment", ("POST",), pay, "api", "RFC 6750 section 2.1"),

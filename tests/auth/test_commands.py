@@ -11,7 +11,12 @@ from click.testing import Result
 from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import authenticate
-from auth_support import Server
+from auth_support import Server, make_server, make_settings
+
+
+@pytest.fixture
+def server(tmp_path: Path, redis_url: str) -> Server:
+    return make_server(make_settings(tmp_path, redis_url, log_level="INFO"))
 
 
 def run(server: Server, *arguments: str, answer: str = "") -> Result:

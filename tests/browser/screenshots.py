@@ -1,10 +1,14 @@
-"""Takes a picture of every page and state, wide and narrow, light and dark: `make screenshots`."""
+"""Takes a picture of every page in every state, wide and narrow, light and dark: `make screenshots`.
+
+With npm it also lets axe-core look at each of them, and says what it finds.
+"""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -12,87 +16,83 @@ from playwright.sync_api import Page, sync_playwright
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from browser.conftest import ARGUMENTS, chromium_path
-from stack import Stack, running_stack
+from browser.states import seeds, walk
+from stack import running_stack
 
 FOLDER = Path(__file__).parents[2] / "test-results" / "screenshots"
+AXE_FOLDER = Path.home() / ".cache" / "rolecall" / "axe"
+AXE_VERSION = "4.10.3"
+TALLEST = 6000
+"""Pixels of a page that a picture shows at most."""
 LOOKS = {
     "wide-light": (1280, 800, "light"),
     "wide-dark": (1280, 800, "dark"),
     "narrow-light": (360, 740, "light"),
     "narrow-dark": (360, 740, "dark"),
 }
+MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k": (3840, 2160, "light")}
+"""Looked at when they are named: `screenshots.py 4k`."""
+
+_AXE = """
+axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(each =>
+  `${each.impact} ${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 120)).slice(0, 3)}`))
+"""
 
 
-def walk(page: Page, stack: Stack, shot: Callable[[str], None]) -> None:
-    """Every page and state, once."""
-    page.goto(f"{stack.auth}/")
-    shot("auth-home")
-    page.goto(f"{stack.auth}/nowhere")
-    shot("auth-404")
-    page.goto(f"{stack.auth}/authorize?client_id=nobody")
-    shot("auth-bad-request")
-    page.goto(f"{stack.client}/invoices")
-    shot("client-not-connected")
-    page.goto(f"{stack.client}/callback?state=x&code=y")
-    shot("client-unknown-answer")
-    page.goto(f"{stack.client}/")
-    shot("client-home")
-    page.click("#connect")
-    shot("auth-sign-in")
-    page.fill("#username", "alice")
-    page.fill("#password", "wrong")
-    page.click("#login-submit")
-    shot("auth-sign-in-wrong")
-    page.click("text=Make one")
-    shot("auth-sign-up")
-    page.fill("#username", "alice")
-    page.fill("#password", "long enough")
-    page.click("#signup-submit")
-    shot("auth-sign-up-taken")
-    page.click("main >> text=Sign in")
-    page.fill("#username", "alice")
-    page.fill("#password", "wonderland-lab")
-    page.click("#login-submit")
-    shot("auth-consent")
-    page.click("#consent-deny")
-    shot("client-denied")
-    page.goto(f"{stack.client}/")
-    page.click("#connect")
-    page.click("#consent-allow")
-    shot("client-invoices")
-    page.click("#ask-jwt")
-    page.click("summary")
-    shot("client-invoices-jwt")
-    page.click("#revoke")
-    shot("client-revoked")
-    page.click("#refresh")
-    shot("client-refreshed")
-    page.goto(f"{stack.auth}/apps")
-    shot("auth-apps")
-    page.click("#disconnect-tally")
-    shot("auth-apps-none")
-    page.goto(f"{stack.client}/invoices")
-    shot("client-refused")
-    page.click("#refresh")
-    shot("client-refresh-refused")
-    page.goto(f"{stack.auth}/sign-out")
-    shot("auth-sign-out")
+def axe() -> str | None:
+    """axe-core's source, from a cache that npm fills; None without npm or a registry."""
+    script = AXE_FOLDER / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.is_file() and (npm := shutil.which("npm")):
+        AXE_FOLDER.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--silent", "--prefix", str(AXE_FOLDER), f"axe-core@{AXE_VERSION}"]
+        subprocess.run(command, check=False, timeout=120)
+    return script.read_text(encoding="utf-8") if script.is_file() else None
 
 
-def main() -> None:
-    """Start the stack, take the pictures."""
+def main(looks: list[str]) -> int:
+    """Start the stack, take the pictures; gives 1 when axe-core finds something serious."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as stack, sync_playwright() as playwright:
+    source = axe()
+    print("axe-core looks as well" if source else "there is no npm that gives axe-core: pictures only")
+    found: dict[str, set[str]] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_stack(Path(folder) / "stack", SEEDS_FILE=str(seeds(Path(folder)))) as stack,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
-        for look, (width, height, scheme) in LOOKS.items():
-            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        for look in looks or LOOKS:
+            width, height, scheme = {**LOOKS, **MORE}[look]
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme=scheme,  # type: ignore[arg-type]
+                bypass_csp=True,
+            )
+            context.set_default_timeout(10_000)
             page = context.new_page()
-            walk(page, stack, lambda name: page.screenshot(path=FOLDER / f"{name}-{look}.png", full_page=True))  # noqa: B023
+
+            def shot(name: str, page: Page = page, look: str = look) -> None:
+                page.wait_for_load_state()
+                overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+                tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
+                clip = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": min(tall, TALLEST)}  # type: ignore[index]
+                page.screenshot(path=FOLDER / f"{name}-{look}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+                if overflow > 0:
+                    found.setdefault(f"serious overflow by {overflow} px", set()).add(f"{name}-{look}")
+                if source:
+                    page.evaluate(source)
+                    for violation in page.evaluate(_AXE):
+                        found.setdefault(violation, set()).add(f"{name}-{look}")
+
+            walk(page, stack, Path(folder), shot)
             context.close()
             print(look)
         browser.close()
+    for violation, where in sorted(found.items()):
+        print(violation, "|", ", ".join(sorted(where)[:6]), f"({len(where)})")
     print(FOLDER)
+    return int(any(violation.startswith(("serious", "critical")) for violation in found))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from client.conftest import API, ISSUER, METADATA, TOKENS, Tally
+from client.conftest import API, ISSUER, METADATA, TOKENS, Browser, Tally
 from rolecall import clock
 from rolecall.http import Unreachable
 
@@ -255,3 +259,53 @@ def test_every_form_needs_its_token(tally: Tally) -> None:
     for path in ("/connect", "/refresh", "/revoke", "/disconnect"):
         assert browser.client.post(path).status_code == 400
     assert browser.client.get("/invoices").status_code == 200
+
+
+def test_whoever_connects_anew_gives_the_old_tokens_back(tally: Tally) -> None:
+    """RFC 7009 section 1: tokens that nobody holds any more are not left alive."""
+    browser = tally.browser()
+    states = [browser.begin()["state"] for _ in range(2)]  # two tabs
+    browser.come_back(code="c0de", state=states[0], iss=ISSUER)
+    assert not tally.http.to(METADATA["revocation_endpoint"])
+    assert browser.come_back(code="c1de", state=states[1], iss=ISSUER).location == "/invoices"
+    [(_, _, _, form)] = tally.http.to(METADATA["revocation_endpoint"])
+    assert form["token_type_hint"] == "refresh_token"
+    assert browser.client.get("/invoices").status_code == 200
+
+
+def test_one_request_at_a_time_changes_the_tokens(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9700 section 4.14.2: a refresh token that is used twice at once would look like a theft."""
+    browser = tally.browser()
+    browser.connect()
+    token = csrf_token_of(browser)
+    cookie = next(iter(browser.client._cookies.values()))
+    genuine, busy, overlaps = tally.http.send, threading.Lock(), []
+
+    def send(method: str, url: str, **arguments: Any) -> Any:
+        if url not in {METADATA["token_endpoint"], METADATA["revocation_endpoint"]}:
+            return genuine(method, url, **arguments)
+        if not busy.acquire(blocking=False):
+            overlaps.append(url)
+            return genuine(method, url, **arguments)
+        try:
+            time.sleep(0.1)
+            return genuine(method, url, **arguments)
+        finally:
+            busy.release()
+
+    monkeypatch.setattr(tally.http, "send", send)
+
+    def press(path: str) -> int:
+        tab = tally.app.test_client()
+        tab.set_cookie(cookie.key, cookie.value)
+        return tab.post(path, data={"csrf_token": token}).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(press, ["/refresh", "/revoke", "/refresh", "/revoke"])) == {303}
+    assert not overlaps
+
+
+def csrf_token_of(browser: Browser) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.client.get("/invoices").text)
+    assert found is not None
+    return found[1]

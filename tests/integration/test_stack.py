@@ -81,7 +81,7 @@ def test_denying_ends_on_a_page_that_says_so(stack: Stack) -> None:
             password="a cat of my own",
         )
     )
-    assert "Tally asks for access" in page.text
+    assert "asks for access" in page.text
     page = walker.follow(walker.submit(page, decision="deny"))
     assert "You did not allow it" in page.text
     page = walker.follow(walker.submit(walker.open(f"{stack.client}/"), f"{stack.client}/connect"))

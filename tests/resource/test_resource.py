@@ -356,3 +356,26 @@ def test_a_key_published_since_is_found_when_the_clock_is_turned(api: Api) -> No
     assert api.get(token=later).status_code == 401, "asked for a moment ago"
     clock.set_offset(301)
     assert api.get(token=later).status_code == 200
+
+
+def test_a_browser_is_told_what_this_is_and_every_endpoint_with_its_scope(api: Api) -> None:
+    """The first page is for people; programs that ask for anything get JSON."""
+    chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    page = api.app.test_client().get("/", headers={"Accept": chrome})
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    protected = [
+        rule for rule in api.app.url_map.iter_rules() if hasattr(api.app.view_functions[rule.endpoint], "scope")
+    ]
+    assert len(protected) == 4
+    for rule in protected:
+        assert rule.rule.replace("<", "{").replace(">", "}") in page.text
+        assert api.app.view_functions[rule.endpoint].scope in page.text  # type: ignore[attr-defined]
+    assert "/.well-known/oauth-protected-resource" in page.text
+    assert API in page.text
+    assert ISSUER in page.text
+    assert api.app.test_client().get("/", headers={"Accept": "*/*"}).json["error"] == "not_found"  # type: ignore[index]
+    missing = api.app.test_client().get("/nothing", headers={"Accept": chrome})
+    assert missing.status_code == 404
+    assert 'aria-label="Main"' in missing.text
+    assert "What it answers" in missing.text, "an error page keeps the service's navigation"

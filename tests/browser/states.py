@@ -1,0 +1,333 @@
+"""Pages in every state: a stack with long, right-to-left and unknown names, and services whose neighbours are away."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet, MultiFernet
+from flask import Flask
+from limits import parse
+from playwright.sync_api import Page
+from ruamel.yaml import YAML
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+import auth_service
+import client_webapp
+from auth_service.settings import Settings as AuthSettings
+from client.conftest import METADATA, TOKENS, FakeHttp
+from client_webapp.settings import Settings as ClientSettings
+from rolecall import clock
+from rolecall.http import Unreachable
+from rolecall_lab.seeds import DEFAULT
+from stack import Stack
+
+Shot = Callable[[str], None]
+
+LONG = "Extraordinarily" + "long" * 20 + "name"
+ARABIC, HEBREW = "مؤسسة النخلة للتجارة والمقاولات", "חשבונית אחת קטנה"
+PASSWORD = "correct horse"
+
+REPORT = {
+    "validator": "jwt",
+    "milliseconds": 2.1,
+    "calls": [],
+    "checks": [
+        {"name": "token.aud", "passed": True, "expected": LONG, "actual": LONG, "clause": "RFC 9068 section 4"},
+        {"name": "a.check.that.nobody.knows", "passed": True, "actual": ARABIC, "clause": "none"},
+        {"name": "token.exp", "passed": False, "actual": 1_700_000_000, "clause": "RFC 9068 section 4"},
+    ],
+}
+
+
+def seeds(folder: Path) -> Path:
+    """The lab's people, apps and invoices, and others that are harder to show."""
+    yaml = YAML()
+    entries: dict[str, Any] = yaml.load(DEFAULT)
+    names = {"nour": "نور", "x" + "y" * 38 + "z": LONG, "zed": "Zed"}
+    entries["people"] += [
+        {"username": name, "password": PASSWORD, "sub": f"usr_{name}", "name": full} for name, full in names.items()
+    ]
+    entries["invoices"]["nour"] = [invoice(number) for number in range(200)]
+    entries["clients"] += [
+        {
+            "client_id": client_id,
+            "client_name": name,
+            "description": f"{name} {LONG}",
+            "token_endpoint_auth_method": "none",
+            "redirect_uris": ["https://app.example/callback/" + "x" * 80],
+            "scope": "invoices:read invoices:pay profile",
+        }
+        for client_id, name in {"long": LONG[:100], "arabic": ARABIC}.items()
+    ]
+    path = folder / "seeds.yaml"
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(entries, file)
+    return path
+
+
+def invoice(number: int) -> list[Any]:
+    supplier = (ARABIC, LONG, "O'Brien & <Sons>", HEBREW)[number % 4]
+    state = "open" if number % 3 == 0 else "paid"
+    return [f"INV-{number:04}", supplier, HEBREW if number % 2 else "Tea", 10 ** (number % 9 + 1), "EUR",
+            "2026-10-01", "2026-11-01", state]  # fmt: skip
+
+
+def listed(number: int) -> dict[str, Any]:
+    keys = ("number", "supplier", "description", "amount_minor", "currency", "issued_on", "due_on", "state")
+    return {"id": f"inv_{number}", **dict(zip(keys, invoice(number), strict=True))}
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+@contextmanager
+def serving(app: Flask) -> Iterator[str]:
+    """Serve an application of this process; gives its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
+    """Tally, whose neighbours answer what the test says."""
+    app = client_webapp.create_app(
+        ClientSettings(
+            public_url="http://tally.test", issuer="http://auth.test", resource_url="http://api.test",
+            resource_identifier="http://api.test", client_id="tally", client_secret="client-secret-value",
+            redis_url=redis_url, secret_key="a secret key of the tests, long enough", log_level="CRITICAL",
+            data_key=MultiFernet([Fernet(Fernet.generate_key())]), lab=lab,
+        )
+    )  # fmt: skip
+    http = FakeHttp(
+        {
+            "http://auth.test/.well-known/oauth-authorization-server": (200, METADATA, {}),
+            METADATA["token_endpoint"]: (200, TOKENS, {}),
+            METADATA["revocation_endpoint"]: (200, "", {}),
+        }
+    )
+    runner: Any = app.extensions["client_webapp"].runner
+    runner._http = runner._server._http = http
+    return app, http
+
+
+def accounts(folder: Path, redis_url: str, **changes: Any) -> Flask:
+    """An authorization server without a database worth the name, for what its pages say when something is wrong."""
+    return auth_service.create_app(
+        AuthSettings(
+            issuer="http://auth.test", redis_url=redis_url, database_url=f"sqlite:///{folder / 'auth.db'}",
+            secret_key="a secret key of the tests, long enough", log_level="CRITICAL",
+            data_key=MultiFernet([Fernet(Fernet.generate_key())]), **changes,
+        )
+    )  # fmt: skip
+
+
+def connected(page: Page, address: str) -> None:
+    """Give the browser a connection to a Tally of `tally`, without going anywhere."""
+    page.goto(f"{address}/")
+    token = page.locator("[name=csrf_token]").first.input_value()
+    answer = page.request.post(f"{address}/connect", form={"csrf_token": token}, max_redirects=0)
+    state = answer.headers["location"].split("state=")[1].split("&")[0]
+    page.request.get(f"{address}/callback?code=c&state={state}&iss=http://auth.test", max_redirects=0)
+
+
+def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
+    """Tally's pages, with every answer that its neighbours can give."""
+    app, http = tally(redis_url)
+    api = "http://api.test/invoices"
+    with serving(app) as address:
+        connected(page, address)
+        page.goto(f"{address}/")
+        shot("client-home-connected")
+        for name, answer in {
+            "empty": (200, {"invoices": []}, {}),
+            "200-invoices": (200, {"invoices": [listed(number) for number in range(200)]}, {}),
+            "one-long-report": (200, {"invoices": [listed(1)]}, {"rolecall-checks": json.dumps(REPORT)}),
+            "refused-403": (403, {"error_description": LONG}, {"www-authenticate": f'Bearer scope="{LONG}"'}),
+            "api-503": (503, {"error_description": "The authorization server does not answer."}, {}),
+            "api-away": Unreachable(api, "nobody listens there"),
+        }.items():
+            http.answers[api] = answer
+            page.goto(f"{address}/invoices")
+            if page.locator("details:not([open])").count():
+                page.locator("summary").first.click()
+            shot(f"client-{name}")
+        http.answers[api] = (401, {"error_description": "The token has expired."}, {})
+        clock.set_offset(301)
+        page.goto(f"{address}/invoices")
+        clock.set_offset(0)
+        shot("client-expired")
+        http.answers[METADATA["token_endpoint"]] = (400, {"error": "invalid_grant"}, {})
+        page.click("#refresh")
+        shot("client-refresh-refused-alone")
+        page.goto(f"{address}/")
+        token = page.locator("[name=csrf_token]").first.input_value()
+        sent_on = page.request.post(f"{address}/connect", form={"csrf_token": token}, max_redirects=0)
+        state = sent_on.headers["location"].split("state=")[1].split("&")[0]
+        page.goto(f"{address}/callback?code=c&iss=http://auth.test&state={state}")
+        shot("client-code-refused")
+        page.goto(f"{address}/connect")
+        shot("client-405")
+    app, http = tally(redis_url)
+    http.answers.clear()
+    with serving(app) as address:
+        page.goto(f"{address}/")
+        page.click("#connect")
+        shot("client-auth-away")
+    app, http = tally(redis_url, lab=False)
+    http.answers[api] = (200, {"invoices": [listed(number) for number in range(3)]}, {})
+    with serving(app) as address:
+        connected(page, address)
+        page.goto(f"{address}/invoices")
+        shot("client-production")
+
+
+def walk_accounts(page: Page, folder: Path, redis_url: str, shot: Shot) -> None:
+    """The authorization server's pages for when something is wrong."""
+    with serving(accounts(folder, "redis://127.0.0.1:1/0")) as address:
+        page.context.add_cookies([{"name": "rolecall_auth", "value": "x", "url": address}])
+        page.goto(f"{address}/sign-in?interaction={'i' * 43}")
+        shot("auth-503")
+        page.goto(f"{address}/nowhere")
+        shot("auth-404-while-redis-is-away")
+    with serving(accounts(folder, redis_url, sign_in_address_limit=parse("1/hour"))) as address:
+        page.goto(f"{address}/sign-in")
+        for _ in range(2):
+            page.goto(f"{address}/sign-in")
+            page.fill("#username", "somebody")
+            page.fill("#password", "something")
+            page.click("#login-submit")
+        shot("auth-429")
+        page.goto(f"{address}/sign-up")
+        shot("auth-sign-up-closed")
+        page.goto(f"{address}/apps/disconnect")
+        shot("auth-405")
+        page.goto(f"{address}/sign-in")
+        page.context.clear_cookies()
+        page.fill("#username", "somebody")
+        page.fill("#password", "something")
+        page.click("#login-submit")
+        shot("auth-too-old")
+        page.goto(f"{address}/sign-in")
+        page.evaluate("document.querySelector('#username').value = 'x'.repeat(70000)")
+        page.fill("#password", "something")
+        page.click("#login-submit")
+        shot("auth-413")
+
+
+def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
+    """Names that are long, that run from right to left, and many invoices, in the real services."""
+    page.goto(f"{stack.auth}/sign-in")
+    page.fill("#username", "x" + "y" * 38 + "z")
+    page.fill("#password", PASSWORD)
+    page.click("#login-submit")
+    for client_id in ("long", "arabic"):
+        page.goto(
+            f"{stack.auth}/authorize?response_type=code&client_id={client_id}&scope=invoices:read+profile&state=s&"
+            f"code_challenge={'c' * 43}&code_challenge_method=S256"
+        )
+        shot(f"auth-consent-{client_id}")
+        token = page.locator("[name=csrf_token]").first.input_value()
+        page.request.post(page.url, form={"csrf_token": token, "decision": "allow"}, max_redirects=0)
+    page.goto(f"{stack.auth}/apps")
+    shot("auth-apps-two")
+    for client_id in ("long", "arabic"):
+        page.click(f"#disconnect-{client_id}")
+    page.goto(f"{stack.auth}/sign-out")
+    shot("auth-sign-out-long")
+    page.click("#logout-confirm")
+    page.goto(f"{stack.auth}/sign-out")
+    shot("auth-signed-out")
+    page.goto(f"{stack.client}/")
+    page.click("#connect")
+    page.fill("#username", "nour")
+    page.fill("#password", PASSWORD)
+    page.click("#login-submit")
+    if page.locator("#consent-allow").count():
+        page.click("#consent-allow")
+    page.click("#ask-both")
+    shot("client-nour-both")
+    page.click("#disconnect")
+    shot("client-disconnected")
+    page.goto(f"{stack.api}/")
+    shot("api-home")
+    page.goto(f"{stack.api}/nowhere")
+    shot("api-404")
+
+
+def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
+    """Alice's way through the flow, and the wrong turns on it."""
+    page.goto(f"{stack.auth}/")
+    shot("auth-home")
+    page.goto(f"{stack.auth}/nowhere")
+    shot("auth-404")
+    page.goto(f"{stack.auth}/authorize?client_id=nobody")
+    shot("auth-bad-request")
+    page.goto(f"{stack.client}/invoices")
+    shot("client-not-connected")
+    page.goto(f"{stack.client}/callback?state=x&code=y")
+    shot("client-unknown-answer")
+    page.goto(f"{stack.client}/")
+    shot("client-home")
+    page.click("#connect")
+    shot("auth-sign-in")
+    page.fill("#username", "alice")
+    page.fill("#password", "wrong")
+    page.click("#login-submit")
+    shot("auth-sign-in-wrong")
+    page.click("text=Make one")
+    shot("auth-sign-up")
+    page.fill("#username", "alice")
+    page.fill("#password", "long enough")
+    page.click("#signup-submit")
+    shot("auth-sign-up-taken")
+    page.click("main >> text=Sign in")
+    page.fill("#username", "alice")
+    page.fill("#password", "wonderland-lab")
+    page.click("#login-submit")
+    shot("auth-consent")
+    page.click("#consent-deny")
+    shot("client-denied")
+    page.goto(f"{stack.client}/")
+    page.click("#connect")
+    page.click("#consent-allow")
+    shot("client-invoices")
+    page.click("#ask-jwt")
+    page.click("summary")
+    shot("client-invoices-jwt")
+    page.click("#revoke")
+    shot("client-revoked")
+    page.click("#refresh")
+    shot("client-refreshed")
+    page.goto(f"{stack.auth}/")
+    shot("auth-home-signed-in")
+    page.goto(f"{stack.auth}/apps")
+    shot("auth-apps")
+    page.click("#disconnect-tally")
+    shot("auth-apps-none")
+    page.goto(f"{stack.client}/invoices")
+    shot("client-refused")
+    page.click("#refresh")
+    shot("client-refresh-refused")
+    page.goto(f"{stack.auth}/sign-out")
+    shot("auth-sign-out")
+    page.click("#logout-confirm")
+
+
+def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
+    """Every page in every state, once; the browser is signed out before and after."""
+    walk_flow(page, stack, shot)
+    walk_names(page, stack, shot)
+    walk_tally(page, stack.redis_url, shot)
+    walk_accounts(page, folder, stack.redis_url, shot)
+    page.goto((Path(__file__).parents[2] / "compose" / "front" / "front-away.html").as_uri())
+    shot("front-away")

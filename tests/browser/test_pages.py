@@ -1,0 +1,166 @@
+"""Every page in every state: structure, narrow and forced-colour rendering, focus order, print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+import containers
+from browser.states import connected, listed, seeds, serving, tally, walk
+from client.conftest import API
+from stack import Stack, running_stack
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(containers.asked_for(), reason="the states are made with seeds of their own"),
+]
+
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("states")
+    with running_stack(folder / "stack", SEEDS_FILE=str(seeds(folder))) as running:
+        yield running
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def invoices(context: BrowserContext, site: Stack) -> Iterator[Page]:
+    """Tally's page with three invoices, that the API was asked for both ways."""
+    app, http = tally(site.redis_url)
+    http.answers[f"{API}/invoices"] = (200, {"invoices": [listed(number) for number in range(3)]}, {})
+    page = context.new_page()
+    with serving(app) as address:
+        connected(page, address)
+        page.goto(f"{address}/invoices?check=both")
+        yield page
+
+
+def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_path: Path) -> None:
+    """One h1 and one main, a title of its own, headings in order, nothing cut off at 320 px or at 360 px and 200 %."""
+    page = context.new_page()
+    faults: list[str] = []
+    titles: dict[str, str] = {}
+
+    def look(name: str) -> None:
+        page.wait_for_load_state()
+
+        def note(fine: object, what: str) -> None:
+            if not fine:
+                faults.append(f"{name}: {what}")
+
+        levels = [int(level) for level in page.eval_on_selector_all("h1,h2,h3", "all => all.map(h => h.tagName[1])")]
+        note(levels.count(1) == 1, f"headings {levels}")
+        note(all(later - earlier <= 1 for earlier, later in zip([0, *levels], levels, strict=False)), f"order {levels}")
+        note(page.locator("main").count() == 1, "main")
+        note(page.locator("header").count() == 1, "header")
+        if name != "front-away":
+            note(re.fullmatch(r".{4,}(?s: · )(Tally|Rolecall Accounts|Invoices API)", page.title()), page.title())
+            note(page.locator("nav[aria-label=Main]").count() == 1, "navigation")
+            note(page.locator("footer").count() == 1, "footer")
+        titles[name] = page.title()
+        for width in (3840, 320, 180):
+            page.set_viewport_size({"width": width, "height": 640})
+            note(page.evaluate(FITS), f"too wide at {width}")
+        page.emulate_media(forced_colors="active")
+        note(page.evaluate(FITS), "too wide with forced colours")
+        page.emulate_media(forced_colors="none", media="print")
+        note(page.locator("h1").is_visible(), "no h1 in print")
+        page.emulate_media(media="screen")
+        page.set_viewport_size({"width": 1280, "height": 800})
+
+    walk(page, site, tmp_path, look)
+    assert not faults
+    assert len(titles) > 45
+    assert titles["client-code-refused"] != titles["client-refresh-refused"]
+    assert titles["client-refused"] != titles["client-invoices"]
+
+
+def test_the_focus_goes_down_the_page(invoices: Page) -> None:
+    expected = [
+        "ask-introspection", "ask-jwt", "ask-both", "refresh", "revoke", "disconnect",
+    ]  # fmt: skip
+    invoices.keyboard.press("Tab")
+    expect(invoices.locator(":focus")).to_have_text("Skip to the content")
+    expect(invoices.locator(":focus")).to_be_in_viewport()
+    seen, places = [], []
+    for _ in range(20):
+        invoices.keyboard.press("Tab")
+        focused = invoices.locator(":focus")
+        if not focused.count() or (box := focused.bounding_box()) is None:
+            break
+        seen.append(focused.get_attribute("id"))
+        places.append(box["y"])
+        if seen[-1] is None and "connected apps" in (focused.text_content() or ""):
+            break
+    assert [name for name in seen if name] == expected
+    assert all(later >= earlier - 1 for earlier, later in pairwise(places)), places
+
+
+def test_the_skip_link_leads_to_the_content(invoices: Page) -> None:
+    invoices.keyboard.press("Tab")
+    invoices.keyboard.press("Enter")
+    assert invoices.evaluate("document.activeElement.id") == "main"
+
+
+def test_on_a_phone_the_answers_come_before_the_list(invoices: Page) -> None:
+    invoices.set_viewport_size({"width": 360, "height": 740})
+    tops = [invoices.locator(f".{part}").bounding_box()["y"] for part in ("ask", "answers", "list", "held")]  # type: ignore[index]
+    assert tops == sorted(tops)
+
+
+def test_forced_colours_still_show_which_way_was_chosen(invoices: Page) -> None:
+    invoices.emulate_media(forced_colors="active")
+    colour = "each => getComputedStyle(each).backgroundColor"
+    chosen, other = (invoices.locator(f"#ask-{way}").evaluate(colour) for way in ("both", "jwt"))
+    assert chosen != other
+    # behind text the browser paints the page's colour
+    invoices.goto(invoices.url.split("/invoices")[0])
+    page_colour = invoices.locator("body").evaluate(colour)
+    for part in ("a.button.big", ".steps .number", ".brand-role", ".eyebrow"):
+        text = invoices.locator(part).first.evaluate("each => getComputedStyle(each).color")
+        assert text != page_colour, part
+
+
+def test_a_printed_page_has_what_is_read_and_nothing_to_press(invoices: Page) -> None:
+    invoices.emulate_media(media="print", color_scheme="dark")
+    expect(invoices.locator("h1")).to_be_visible()
+    expect(invoices.locator("h2", has_text="3 invoices")).to_be_visible()
+    assert not invoices.get_by_role("button").filter(visible=True).count()
+    expect(invoices.locator("h2", has_text="How shall")).to_be_hidden()
+    assert invoices.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_nothing_moves_for_who_wants_no_motion(invoices: Page) -> None:
+    invoices.emulate_media(reduced_motion="reduce")
+    moving = "all => all.filter(each => parseFloat(getComputedStyle(each).transitionDuration) > 0).length"
+    assert invoices.eval_on_selector_all("*", moving) == 0
+
+
+def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, site: Stack) -> None:
+    """On a slow network, or where it never comes, the page is in reading order and can be used."""
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.route("**/*.css*", lambda route: route.abort())
+    page.goto(f"{site.auth}/sign-in")
+    page.fill("#username", "alice")
+    page.fill("#password", "wonderland-lab")
+    page.click("#login-submit")
+    expect(page.locator("h1")).to_have_text("Connected apps")
+    mark = page.locator("svg.mark").bounding_box()
+    assert mark is None or mark["width"] < 100, "the mark has a size of its own"
+    context.close()
