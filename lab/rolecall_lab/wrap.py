@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+import click
 from flask import Flask
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.wrappers import Request
@@ -43,16 +44,23 @@ def wrap(app: Flask, lab: LabSettings) -> Lab:
     wrapped = Lab(app, lab)
     app.extensions["rolecall_lab"] = wrapped
     app.wsgi_app = wrapped  # type: ignore[method-assign]
-    for name, command in app.cli.commands.items():
-        if name != "check" and command.callback is not None:
-            command.callback = _on_the_labs_clock(command.callback, wrapped)
+    _on_the_labs_clock(app.cli, wrapped)
     return wrapped
 
 
-def _on_the_labs_clock(callback: Callable[..., Any], lab: Lab) -> Callable[..., Any]:
+def _on_the_labs_clock(group: click.Group, lab: Lab) -> None:
+    """Let the service's commands follow the lab's clock before they begin; `check` asks for nothing of the kind."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            _on_the_labs_clock(command, lab)
+        elif name != "check" and command.callback is not None:
+            command.callback = _after(lab.start, command.callback)
+
+
+def _after(first: Callable[[], None], callback: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(callback)
     def run(*arguments: Any, **named: Any) -> Any:
-        lab.start()
+        first()
         return callback(*arguments, **named)
 
     return run

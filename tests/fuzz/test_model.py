@@ -132,9 +132,9 @@ class Access:
 
 @dataclass(eq=False)
 class Waiting:
-    """A request that waits for its person."""
+    """A request that waits for its person; for a window of any browser (None) when a form of another site sent it."""
 
-    window: int
+    window: int | None
     app: App
     scope: frozenset[str]
     named_uri: str | None
@@ -143,6 +143,7 @@ class Waiting:
     expires_at: float
     decision: str | None = None
     decided_by: str | None = None
+    decided_at: float = 0.0
     gone: bool = False
 
 
@@ -188,6 +189,7 @@ class Model(RuleBasedStateMachine):
         self.server.add(*(_row(app) for app in APPS if app.client_id != "tally"))
         self.windows = [Window(self.server.browser()), Window(self.server.browser())]
         self.consents: dict[tuple[str, str], frozenset[str]] = {}
+        self.taken_back: dict[tuple[str, str], float] = {}
         self.waiting: list[Waiting] = []
         self.codes: list[Code] = []
         self.refreshes: list[Refresh] = []
@@ -247,6 +249,7 @@ class Model(RuleBasedStateMachine):
         answer = here.browser.client.post("/apps/disconnect", data=form)
         assert (answer.status_code, answer.location) == (303, "/apps")
         self.consents.pop((here.who, app.client_id), None)
+        self.taken_back[(here.who, app.client_id)] = clock.now()
         for given in self.givens:
             if (given.person, given.app) == (here.who, app):
                 given.ended = True
@@ -277,6 +280,7 @@ class Model(RuleBasedStateMachine):
         if by_post:
             assert answer.status_code == 303
             assert answer.location.startswith("/authorize?interaction=")
+            request.window = None
             self._waits(request, answer)
             return
         self._proceeds(request, answer)
@@ -285,11 +289,11 @@ class Model(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9), window=st.sampled_from([None, None, None, 0, 1]))
     def resume(self, which: int, window: int | None) -> None:
         request = _pick(self.waiting, which)
-        here = self.windows[request.window if window is None else window]
-        answer = here.browser.client.get(f"/authorize?interaction={request.name}")
-        if here is not self.windows[request.window] or not self._is_waiting(request):
-            assert answer.status_code == 400
-            assert "no longer waiting" in answer.text
+        number = (request.window or 0) if window is None else window
+        self._opens(request, number)
+        answer = self.windows[number].browser.client.get(f"/authorize?interaction={request.name}")
+        if number != request.window or not self._is_waiting(request):
+            self._is_lost(answer)
             return
         self._proceeds(request, answer)
 
@@ -297,7 +301,8 @@ class Model(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9), decision=st.sampled_from(["allow", "allow", "allow", "deny"]), goes_on=st.booleans())
     def decide(self, which: int, decision: str, goes_on: bool) -> None:
         request = _pick(self.waiting, which)
-        here = self.windows[request.window]
+        self._opens(request, 0)
+        here = self.windows[request.window or 0]
         url = f"/consent?interaction={request.name}"
         page = here.browser.client.get(url)
         if not self._is_waiting(request):
@@ -309,7 +314,7 @@ class Model(RuleBasedStateMachine):
             return
         answer = here.browser.client.post(url, data={"csrf_token": csrf_token(page), "decision": decision})
         assert (answer.status_code, answer.location) == (303, f"/authorize?interaction={request.name}")
-        request.decision, request.decided_by = decision, here.who
+        request.decision, request.decided_by, request.decided_at = decision, here.who, clock.now()
         request.expires_at = clock.now() + self.settings.request_lifetime
         if decision == "allow" and not request.app.asks_every_time:
             key = (here.who, request.app.client_id)
@@ -334,6 +339,16 @@ class Model(RuleBasedStateMachine):
         if redeems and len(self.codes) > before[0]:
             self.redeem(0, "right")
 
+    def _opens(self, request: Waiting, window: int) -> None:
+        """What waits for any browser is from now on that one's which opens it first."""
+        if request.window is None and self._is_waiting(request):
+            request.window = window
+            request.expires_at = clock.now() + self.settings.request_lifetime
+
+    def _is_lost(self, answer: TestResponse) -> None:
+        assert answer.status_code == 400
+        assert "no longer waiting" in answer.text
+
     def _is_waiting(self, request: Waiting) -> bool:
         return not request.gone and clock.now() < request.expires_at
 
@@ -344,7 +359,12 @@ class Model(RuleBasedStateMachine):
 
     def _proceeds(self, request: Waiting, answer: TestResponse) -> None:
         """Sign-in, consent or the answer: whatever the request lacks."""
+        assert request.window is not None
         who, app = self.windows[request.window].who, request.app
+        if self._is_taken_back(request, who):
+            request.gone = True
+            self._is_lost(answer)
+            return
         assert answer.status_code == 303, answer.text
         if who is None:
             assert answer.location.startswith("/sign-in?interaction=")
@@ -352,7 +372,8 @@ class Model(RuleBasedStateMachine):
             return
         decision = request.decision if request.decided_by == who else None
         remembered = not app.asks_every_time and request.scope <= self.consents.get((who, app.client_id), frozenset())
-        if decision == "deny":
+        if decision == "deny" or (decision == "allow" and not remembered and not app.asks_every_time):
+            # denied, or taken back after it was allowed
             request.gone = True
             self._is_refused(answer, app, request.state, "access_denied")
         elif decision == "allow" or remembered:
@@ -361,6 +382,13 @@ class Model(RuleBasedStateMachine):
         else:
             assert answer.location.startswith("/consent?interaction=")
             self._waits(request, answer)
+
+    def _is_taken_back(self, request: Waiting, who: str | None) -> bool:
+        """Whether an app that is asked about every time was disconnected after this decision."""
+        if who is None or request.decided_by != who or not request.app.asks_every_time:
+            return False
+        at = self.taken_back.get((who, request.app.client_id), float("-inf"))
+        return at >= request.decided_at and clock.now() < at + self.settings.request_lifetime
 
     def _gets_code(self, request: Waiting, who: str, answer: TestResponse) -> None:
         got = self._back_at_client(answer, request.app, request.state)
@@ -526,6 +554,7 @@ class Model(RuleBasedStateMachine):
         self.server.state.store.client.flushall()
         self.codes.clear()
         self.waiting.clear()
+        self.taken_back.clear()
         for window in self.windows:
             window.person = None
 

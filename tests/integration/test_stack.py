@@ -221,6 +221,12 @@ def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFa
         )
         assert said.stdout.count("Published") == 2
         wait_until(lambda: len(stack.get(f"{stack.auth}/jwks")[1]["keys"]) == 4)
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 301}')
+        command = [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "list"]
+        environ = {**inherited(os.environ), **stack.environ}
+        listed = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+        assert listed.count("  signing") == listed.count("  verifying") == 2, "commands are on the lab's clock too"
+        stack.call("DELETE", f"{stack.auth}/_lab/clock", None)
         walker, page = connected(stack)
         stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 301}')
         for _ in range(6):
