@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 WAYS: Final = {"introspection": ("introspection",), "jwt": ("jwt",), "both": ("introspection", "jwt")}
 """The ways of checking a token that a page can ask for."""
 
+_INVOICE_TEXTS: Final = ("supplier", "description", "number", "currency", "due_on", "state")
+
 _AGAIN: Final = ("Start again", "/")
 _REFUSALS: Final = {
     "access_denied": Problem(
@@ -239,18 +241,39 @@ def _ask(tokens: dict[str, Any], way: str) -> Outcome:
         report = {}
     report = report if isinstance(report, dict) else {}
     now = clock.now()
-    listed = answer["body"].get("invoices", [])
     return Outcome(
         way=way,
         status=answer["status"],
         milliseconds=answer["milliseconds"],
-        invoices=listed if isinstance(listed, list) else [],
+        invoices=_invoices(answer["body"].get("invoices")),
         challenge=answer["challenge"],
         error=str(answer["body"].get("error_description", "")),
         checks=[told(check, now) for check in _objects(report.get("checks"))],
         calls=_objects(report.get("calls")),
         spent=report.get("milliseconds"),
     )
+
+
+def _invoices(value: Any) -> list[dict[str, Any]]:
+    """The rows that are what an invoice must be: the API is another party, and may answer strangely."""
+    rows = _objects(value)
+    good = [row for row in rows if _is_invoice(row)]
+    if len(good) < len(rows):
+        log.warning("the API sent invoices that are none", extra={"number": len(rows) - len(good)})
+    return good
+
+
+def _is_invoice(row: dict[str, Any]) -> bool:
+    amount = row.get("amount_minor")
+    if not isinstance(amount, int) or abs(amount) >= 10**15:
+        return False
+    if not all(isinstance(row.get(name), str) for name in _INVOICE_TEXTS):
+        return False
+    try:
+        date.fromisoformat(row["due_on"][:10])
+    except ValueError:
+        return False
+    return True
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -173,7 +173,7 @@ def look_at(answer: TestResponse) -> None:
     assert "<fuzz" not in answer.text
     assert "Traceback" not in answer.text
     if answer.mimetype == "text/html":
-        assert not re.search(r"""(?:href|action|src)=["']?(?://|https?:|javascript:)""", answer.text) or answer.is_json
+        assert not re.search(r"""\s(?:href|action|src)=["']?(?://|https?:|javascript:)""", answer.text)
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
@@ -523,7 +523,6 @@ def test_client_and_what_the_servers_may_answer(tally: Tally) -> None:
     check()
 
 
-@pytest.mark.xfail(strict=True, reason="Tally believes that every invoice has the form that it expects")
 def test_client_and_what_an_invoice_may_be(tally: Tally) -> None:
     """An API that answers strangely is not an error of ours: never a 500."""
     browser = tally.browser()
