@@ -28,7 +28,7 @@ def sign_up() -> ResponseReturnValue:
     request_waiting = waiting("sign-up")
     if request.method != "POST":
         return _form(request_waiting, "", {})
-    username, password = normal_username(request.form.get("username", "")), request.form.get("password", "")
+    username, password = normal_username(request.form.get("username", "")[:200]), request.form.get("password", "")
     problems = account_faults(username, password)
     if not problems:
         state().throttles.sign_up(request.remote_addr or "")
