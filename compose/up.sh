@@ -14,6 +14,10 @@ case ${HOSTS:-localhost} in
   *) fail "HOSTS is $HOSTS, and must be one of localhost, localhost-names" ;;
 esac
 
+project=$(docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p' | head -n 1)
+if [ ! -d .rolecall/compose ] && docker volume inspect "${project}_postgres" >/dev/null 2>&1; then
+  fail "an earlier clone left its database behind, and its passwords are not here; docker compose down --volumes removes it"
+fi
 sh compose/secrets.sh .rolecall/compose lab
 # so that a plain `docker compose` means the same stack; a file of your own is left alone
 mark="# written by make up"

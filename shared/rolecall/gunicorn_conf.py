@@ -12,7 +12,7 @@ if _metrics_port:
     # before the application is imported: its workers count into files of this folder
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
 
-worker_class = "gthread"
+worker_class = "rolecall.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = 16
 preload_app = True

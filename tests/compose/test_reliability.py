@@ -178,8 +178,8 @@ def test_nothing_is_lost(containers: Stack, fault: str) -> None:
             file.write(row)
 
 
-def test_containers_that_are_replaced_one_by_one_refuse_next_to_nobody(containers: Stack) -> None:
-    """A graceful stop finishes what runs; the front sends what comes to the others. A few find a door just closed."""
+def test_containers_that_are_replaced_one_by_one_refuse_nobody(containers: Stack) -> None:
+    """A graceful stop finishes what runs; the front sends what comes to the others."""
     found = names("auth-service")
     if len(found) < 2:
         pytest.skip("needs several containers of the authorization server")
@@ -191,7 +191,7 @@ def test_containers_that_are_replaced_one_by_one_refuse_next_to_nobody(container
         load.wait_for(30)
     assert not load.figures.lost
     assert not load.figures.unexpected
-    assert load.figures.refused <= load.figures.sent * 0.02
+    assert load.figures.refused == 0
     load.all_go_on()
 
 

@@ -19,6 +19,7 @@ from auth_service.models.user import is_active
 from auth_service.state import state
 from rolecall import audit, checks
 from rolecall.checks import Secret
+from rolecall.errors import OAuthError
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
 
 CHALLENGE = checks.define(
@@ -134,11 +135,12 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
         ONCE.note(True, expected="first use", actual="first use")
         with_refresh_token = self.request.client.check_grant_type("refresh_token")
-        given = issue(found.authorization_id, with_refresh_token=with_refresh_token)
-        if given is None:  # a Redis that went back to an older copy has a code again that SQL knows as used
-            state().revocations.end("code replayed", Authorization.id == found.authorization_id)
-            audit.record("code_replayed", client_id=found.client_id)
-            ONCE(False, expected="first use", actual="presented again", detail="SQL knows this code as used")
+        try:
+            given = issue(found.authorization_id, with_refresh_token=with_refresh_token)
+        except OAuthError:
+            # SQL knows better: a Redis that went back to an older copy has codes again that were used
+            state().revocations.end("code refused", Authorization.id == found.authorization_id)
+            raise
         return 200, given, self.TOKEN_RESPONSE_HEADER
 
 

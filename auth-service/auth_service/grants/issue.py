@@ -50,19 +50,16 @@ def resource_of_request(request: Any) -> Resource:
     return candidates[0]
 
 
-def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any] | None:
-    """The first tokens of an authorization, as a token response (RFC 6749 section 5.1); None when it had some already.
+def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
+    """The first tokens of an authorization, as a token response (RFC 6749 section 5.1).
 
     Raises:
-        OAuthError: invalid_grant, when it ended before its first token.
+        OAuthError: invalid_grant, when it ended before its first token, or had it already.
     """
     settings = state().settings
     refresh_token = None
     with state().database.transaction() as session:
-        found = session.get(Authorization, authorization_id, with_for_update=True)
-        if found is not None and found.used_at is not None and found.ended_at is None:
-            return None
-        authorization = claim(session, authorization_id)
+        authorization = claim(session, authorization_id, Authorization.used_at.is_(None))
         if with_refresh_token:
             refresh_token = refresh_tokens.add(
                 session,
@@ -75,7 +72,7 @@ def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any] 
     return response(access_token, authorization.scope, refresh_token)
 
 
-def claim(session: Session, authorization_id: str) -> Authorization:
+def claim(session: Session, authorization_id: str, *further: sa.ColumnElement[bool]) -> Authorization:
     """The authorization, locked and marked as used, when it is alive and its owner and client are not disabled.
 
     What ends it waits until the tokens stand.
@@ -88,6 +85,7 @@ def claim(session: Session, authorization_id: str) -> Authorization:
         .where(
             Authorization.id == authorization_id,
             Authorization.ended_at.is_(None),
+            *further,
             sa.exists().where(User.id == Authorization.user_id, User.disabled_at.is_(None)),
             sa.exists().where(Client.client_id == Authorization.client_id, Client.disabled_at.is_(None)),
         )
