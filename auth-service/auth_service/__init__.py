@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flask import Flask
 from flask.typing import ResponseReturnValue
 
-from auth_service import routes
+from auth_service import openapi, routes
 from auth_service.commands import add_commands
 from auth_service.keys import KeysError
 from auth_service.models.user import Busy
@@ -18,6 +18,7 @@ from auth_service.sweep import EVERY, sweep_in_turn
 from auth_service.throttles import TooMany
 from rolecall import audit, storage, web
 from rolecall.errors import OAuthError, json_response, unavailable
+from rolecall.openapi import publish
 from rolecall.periodic import Periodic
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
@@ -30,6 +31,7 @@ def create_app(settings: Settings) -> Flask:
     state = app.extensions["auth_service"] = build(settings)
     web.cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
     web.register(app, [*routes.ROUTES, *web.health_routes(app, _questions(state))])
+    publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Rolecall Accounts",
         service_role="authorization-server",

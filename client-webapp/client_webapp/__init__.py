@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-from client_webapp import routes
+from client_webapp import openapi, routes
 from client_webapp.settings import Settings
 from client_webapp.state import State, build
 from rolecall import storage, web
+from rolecall.openapi import publish
 
 
 def create_app(settings: Settings) -> Flask:
@@ -16,6 +17,7 @@ def create_app(settings: Settings) -> Flask:
     state = app.extensions["client_webapp"] = build(settings)
     web.cookie_settings(app, "rolecall_client", secure=settings.public_url.startswith("https://"))
     web.register(app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: _redis_is_fit(state)})])
+    publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Tally",
         service_role="client",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from client_webapp.pages import callback, connect, disconnect, home, invoices, refresh, revoke
+from rolecall import openapi
 from rolecall.web import Route
 
 _POST: Final = ("POST",)
@@ -18,4 +19,5 @@ ROUTES: Final = (
     Route("refresh", "/refresh", _POST, refresh, "page", "RFC 6749 section 6"),
     Route("revoke", "/revoke", _POST, revoke, "page", "RFC 7009"),
     Route("disconnect", "/disconnect", _POST, disconnect, "page", "RFC 7009"),
+    openapi.ROUTE,
 )

@@ -17,6 +17,7 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
+from rolecall_lab import api_docs
 from rolecall_lab.clock_push import Follower
 from rolecall_lab.control import PREFIX, Control
 from rolecall_lab.recorder import Exchange, Recorder, is_json
@@ -34,7 +35,7 @@ MAX_CHECKS_HEADER: Final = 6 * 1024
 
 MAX_FORM: Final = 64 * 1024
 
-_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico"})
+_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json", api_docs.PATH})
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 

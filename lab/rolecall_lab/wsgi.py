@@ -13,6 +13,7 @@ from typing import Any
 from flask import Flask
 
 from rolecall.settings import SettingsError
+from rolecall_lab import api_docs
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -69,21 +70,26 @@ def _wrapped(build: Callable[[], Flask], role: Role) -> Flask:
         app = build()
     except SettingsError as error:
         sys.exit(str(error))
+    _add_templates(app)
+    api_docs.show(app)
     wrap(app, lab)
     return app
 
 
-def _show_people(app: Flask) -> None:
+def _add_templates(app: Flask) -> None:
     from jinja2 import ChoiceLoader, FileSystemLoader
 
+    # Flask's own loader looks into the application's folder and its blueprints'
+    own = app.jinja_env.loader
+    assert own is not None
+    app.jinja_env.loader = ChoiceLoader([own, FileSystemLoader(Path(__file__).parent / "templates")])
+
+
+def _show_people(app: Flask) -> None:
     @cache
     def people() -> list[dict[str, Any]]:
         from rolecall_lab import seeds
 
         return seeds.people()
 
-    # Flask's own loader looks into the application's folder and its blueprints'
-    own = app.jinja_env.loader
-    assert own is not None
-    app.jinja_env.loader = ChoiceLoader([own, FileSystemLoader(Path(__file__).parent / "templates")])
     app.jinja_env.globals["lab_people"] = people

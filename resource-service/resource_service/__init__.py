@@ -8,7 +8,7 @@ from typing import Final
 import click
 from flask import Flask
 
-from resource_service import routes
+from resource_service import openapi, routes
 from resource_service.protect import REALM
 from resource_service.server import AuthorizationServer
 from resource_service.settings import Settings
@@ -16,6 +16,7 @@ from resource_service.validators.introspection import Introspection
 from resource_service.validators.local_jwt import KeySet, LocalJwt
 from rolecall import web
 from rolecall.http import HttpClient
+from rolecall.openapi import publish
 from rolecall.sql import Database, MigrationError
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -39,6 +40,7 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
         "introspection": Introspection(server, http, settings),
     }
     web.register(app, [*routes.ROUTES, *web.health_routes(app, {"sql": lambda: _is_migrated(database)})])
+    publish(app, openapi.description(settings))
 
     app.jinja_env.globals.update(
         service_title=REALM,

@@ -7,6 +7,7 @@ from typing import Final
 from resource_service.invoices import invoice, invoices, pay, profile
 from resource_service.metadata import metadata
 from resource_service.pages import home
+from rolecall import openapi
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
 from rolecall.web import Route
 
@@ -20,4 +21,5 @@ ROUTES: Final = (
     Route("profile", "/profile", _GET, profile, "api", "RFC 6750 section 2.1"),
     Route("metadata", RESOURCE_METADATA_PATH, _GET, metadata, "api", "RFC 9728 section 3"),
     Route("metadata-of-path", RESOURCE_METADATA_PATH + "/<path:path>", _GET, metadata, "api", "RFC 9728 section 3.1"),
+    openapi.ROUTE,
 )

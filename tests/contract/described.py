@@ -1,0 +1,101 @@
+"""Applications whose every answer is held against the description that they publish."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema_rs
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@dataclass
+class Document:
+    """A service's description, and which of its answers have been seen, by operation and status."""
+
+    content: dict[str, Any]
+    seen: set[tuple[str, int]] = field(default_factory=set)
+
+    def operations(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """By method in capitals and path."""
+        return {
+            (method.upper(), path): item[method]
+            for path, item in self.content["paths"].items()
+            for method in METHODS
+            if method in item
+        }
+
+    def answers(self) -> set[tuple[str, int]]:
+        return {
+            (operation["operationId"], int(status))
+            for operation in self.operations().values()
+            for status in operation["responses"]
+        }
+
+    def checks(self) -> set[str]:
+        return {
+            check["name"]
+            for operation in self.operations().values()
+            for answer in operation["responses"].values()
+            for check in answer.get("x-checks", ())
+        }
+
+    def hold(self, response: TestResponse) -> None:
+        """Fail unless the answer is one that the description has."""
+        method, path = response.request.method, response.request.path
+        operation = self._operation(method, path)
+        if operation is None:
+            return
+        here = f"{method} {path}: {response.status}"
+        described = operation["responses"].get(str(response.status_code))
+        assert described is not None, f"{here} is not described"
+        for name, header in described["headers"].items():
+            assert name in response.headers, f"{here} has no {name}"
+            self._validate(header["schema"], _value(header["schema"], response.headers[name]), f"{here} {name}")
+        content = described.get("content")
+        if content is None:
+            assert not response.data, f"{here} has a body"
+        else:
+            assert response.mimetype in content, f"{here} is {response.mimetype}"
+            if response.is_json:
+                self._validate(content[response.mimetype]["schema"], response.json, here)
+        self.seen.add((operation["operationId"], response.status_code))
+
+    def _operation(self, method: str, path: str) -> dict[str, Any] | None:
+        for (each, template), operation in sorted(self.operations().items(), key=lambda item: "{" in item[0][1]):
+            pattern = "".join(
+                "(.+)" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", template)
+            )
+            if each == method and re.fullmatch(pattern, path):
+                return operation
+        return None
+
+    def _validate(self, schema: dict[str, Any], value: Any, here: str) -> None:
+        whole = {"components": self.content["components"], **schema}
+        error = next(jsonschema_rs.Draft202012Validator(whole).iter_errors(value), None)
+        assert error is None, f"{here}: {error}"
+
+
+def watched(app: Flask, seen: set[tuple[str, int]] | None = None) -> Document:
+    """Hold everything that the application's test clients are answered against its description."""
+    content = app.test_client().get("/openapi.json").json
+    assert content is not None
+    document = Document(content, set() if seen is None else seen)
+
+    class Holding(FlaskClient):
+        def open(self, *args: Any, **more: Any) -> TestResponse:
+            response = super().open(*args, **more)
+            document.hold(response)
+            return response
+
+    app.test_client_class = Holding
+    return document
+
+
+def _value(schema: dict[str, Any], text: str) -> Any:
+    return int(text) if schema["type"] == "integer" else text

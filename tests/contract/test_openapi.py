@@ -1,0 +1,506 @@
+"""What the services say of themselves at /openapi.json is all that there is, and true (OpenAPI 3.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from cryptography.fernet import Fernet
+from flask import Flask
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+import auth_service.openapi
+import client_webapp.openapi
+import resource_service.openapi
+from auth_service import parameters
+from auth_service.grants import GRANTS
+from auth_service.state import State
+from auth_service.throttles import limit
+from auth_support import (
+    INVOICES,
+    PASSWORDS,
+    TALLY,
+    Server,
+    a_client,
+    authorize_url,
+    basic,
+    csrf_token,
+    opened,
+    query,
+)
+from client.conftest import API, ISSUER, METADATA, Tally
+from conftest import RedisServer
+from contract.described import Document, watched
+from resource_support import Api, FakeServer, token
+from rolecall import checks, openapi
+from rolecall.openapi import Operations, path_template
+from rolecall.web import Route
+from rolecall_lab import wsgi
+
+ROOT = Path(__file__).parents[2]
+SUMS_UP = {"parameters", "token.cache"}
+"""Checks that only say that others went well, or were made before."""
+
+Services = list[tuple[Flask, Operations]]
+
+
+@pytest.fixture
+def services(server: Server, api: Api, tally: Tally) -> Services:
+    auth = auth_service.openapi.description(server.state.settings, "cookie")
+    invoices = resource_service.openapi.description(api.app.extensions["resource_service"])
+    client = client_webapp.openapi.description(tally.state.settings, "cookie")
+    return [(server.app, auth.operations), (api.app, invoices.operations), (tally.app, client.operations)]
+
+
+def test_it_is_openapi_with_schemas_that_are_schemas(services: Services) -> None:
+    """OpenAPI 3.1 section 4; its Schema Objects are JSON Schema 2020-12 (section 4.8.24)."""
+    for app, _ in services:
+        document = watched(app)
+        errors = [error.message for error in OPENAPI_31_VALIDATOR.iter_errors(document.content)]
+        assert not errors
+        schemas = list(_schemas(document.content))
+        assert len(schemas) > 40
+        for schema in schemas:
+            jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+        ids = [operation["operationId"] for operation in document.operations().values()]
+        assert len({*ids}) == len(ids)
+
+
+def test_every_route_is_described_and_nothing_else(services: Services) -> None:
+    for app, operations in services:
+        routes: tuple[Route, ...] = app.extensions["rolecall_routes"]
+        document = watched(app)
+        there = {(method, path_template(route)) for route in routes for method in route.methods}
+        assert document.operations().keys() == there
+        assert operations.keys() <= {(route.name, method) for route in routes for method in route.methods}
+        for route in routes:
+            for method in route.methods:
+                operation = document.operations()[method, path_template(route)]
+                assert operation["x-clause"] == route.clause
+                assert operation["summary"]
+                statuses = operation["responses"]
+                assert any(status.startswith(("2", "3")) for status in statuses)
+
+
+def test_every_parameter_of_the_guard_is_described(server: Server) -> None:
+    """RFC 6749 appendix A: the same grammar and length as the guard has, in each endpoint that takes it."""
+    operations = watched(server.app).operations()
+    routes = {route.name: route for route in server.app.extensions["rolecall_routes"]}
+    for endpoint, known in parameters.BY_ENDPOINT.items():
+        described: dict[str, list[dict[str, Any]]] = {}
+        for method in routes[endpoint].methods:
+            for name, schema in _parameters(operations[method, routes[endpoint].path]):
+                described.setdefault(name, []).append(schema)
+        assert {parameter.name for parameter in known} <= described.keys(), endpoint
+        for parameter in known:
+            for schema in described[parameter.name]:
+                if parameter.name == "grant_type":
+                    assert schema["const"] in {grant.grant_type for grant in GRANTS}
+                    continue
+                assert schema["maxLength"] == parameter.max_length, (endpoint, parameter.name)
+                assert schema["pattern"] == f"^(?:{parameter.grammar.pattern})$", (endpoint, parameter.name)
+    assert auth_service.openapi.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
+    body = operations["POST", "/token"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
+    assert [each["title"] for each in body["oneOf"]] == [grant.grant_type for grant in GRANTS]
+
+
+def test_every_check_is_named_where_it_decides(services: Services) -> None:
+    for app, package in zip([app for app, _ in services], [auth_service, resource_service, client_webapp], strict=True):
+        found = watched(app).checks()
+        defined = _defined_in(package)
+        assert len(defined) > 2
+        assert defined <= checks.registry.keys()
+        assert defined - SUMS_UP == found
+
+
+def test_it_is_made_once_and_kept_for_a_while(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9110 section 13.1.2."""
+    monkeypatch.delattr(openapi, "document")
+    for app, _ in services:
+        client = app.test_client()
+        first = client.get("/openapi.json")
+        assert first.status_code == 200
+        assert first.mimetype == "application/json"
+        assert first.headers["Cache-Control"] == f"public, max-age={openapi.MAX_AGE}"
+        again = client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status_code, again.data) == (304, b"")
+        assert client.get("/openapi.json", headers={"If-None-Match": '"other"'}).data == first.data
+
+
+def test_it_names_the_version_and_the_public_address(services: Services) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    contents = [watched(app).content for app, _ in services]
+    assert {content["info"]["version"] for content in contents} == {version}
+    assert [content["servers"] for content in contents] == [
+        [{"url": "http://auth.test"}],
+        [{"url": "http://api.test"}],
+        [{"url": "http://tally.test"}],
+    ]
+    flow = contents[1]["components"]["securitySchemes"]["oauth2"]["flows"]["authorizationCode"]
+    metadata = services[0][0].test_client().get("/.well-known/oauth-authorization-server").json
+    assert metadata is not None
+    assert flow["authorizationUrl"] == metadata["authorization_endpoint"]
+    assert flow["tokenUrl"] == metadata["token_endpoint"]
+    assert all(flow["scopes"].values())
+    assert sorted(flow["scopes"]) == metadata["scopes_supported"]
+
+
+def test_the_services_have_no_page_of_it(services: Services) -> None:
+    """It is shown to people in the lab only."""
+    for app, _ in services:
+        assert app.test_client().get("/docs").status_code == 404
+
+
+@pytest.mark.parametrize("factory", ["auth_app", "resource_app", "client_app"])
+def test_the_lab_shows_it_to_people(factory: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that it says, on a page that loads nothing from elsewhere."""
+    for name, value in {**_LAB, "REDIS_URL": redis_url}.items():
+        monkeypatch.setenv(name, value)
+    app: Flask = getattr(wsgi, factory)()
+    lab = app.extensions["rolecall_lab"]
+    client = app.test_client()
+    page = client.get("/docs", buffered=True)
+    content = client.get("/openapi.json", buffered=True).json
+    lab.stop()
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    assert not re.search(r"<script|(src|href)=\"(https?:)?//", page.text)
+    assert content is not None
+    assert "/docs" not in content["paths"]
+    document, shown = Document(content), html.unescape(page.text)
+    assert shown.count("curl -i") >= len(document.operations())
+    for (method, path), operation in document.operations().items():
+        assert f"<code>{method} {path}</code></h2>" in shown
+        for said in (operation["summary"], operation["x-clause"].removeprefix("none: ")):
+            assert said in shown
+        for name, _ in _parameters(operation):
+            assert f"<code>{name}</code>" in shown
+        for status, answer in operation["responses"].items():
+            assert f">{status}</span>" in shown
+            for check in answer.get("x-checks", ()):
+                assert check["description"] in shown
+                assert check["clause"] in shown
+
+
+def test_every_answer_of_the_authorization_server(server: Server, own_redis: RedisServer) -> None:
+    """Each one that is described is brought about, and is as described; so is whatever comes on the way."""
+    document = watched(server.app)
+    _programs_ask(server)
+    _people_ask(server, document)
+    _bodies(server.app, document)
+    with_limits = _again(server, **{name: limit("1/hour") for name in _LIMITS}, client_limit=limit("1/hour"))
+    watched(with_limits.app, document.seen)
+    _too_often(with_limits)
+    no_sign_up = _again(server, sign_up="closed").app
+    watched(no_sign_up, document.seen)
+    page = no_sign_up.test_client()
+    assert page.get("/sign-up").status_code == 403
+    token = csrf_token(page.get("/sign-in"))
+    assert page.post("/sign-up", data={"csrf_token": token}).status_code == 403
+    away = _again(server, redis_url=own_redis.url)
+    watched(away.app, document.seen)
+    _redis_is_stopped(away, own_redis)
+    without_sql = _again(server, database_url="sqlite:////nowhere/auth.db")
+    watched(without_sql.app, document.seen)
+    _sql_is_away(without_sql)
+    _complete(document)
+
+
+def test_every_answer_of_the_invoices_api(api: Api) -> None:
+    document = watched(api.app)
+    good = token()
+    for path in ("/", "/healthz", "/readyz", "/openapi.json", "/.well-known/oauth-protected-resource"):
+        assert api.app.test_client().get(path, headers={"Accept": "text/html"}).status_code == 200
+    api.app.test_client().get("/", headers={"Accept": "application/json"})
+    tag = api.app.test_client().get("/openapi.json").headers["ETag"]
+    api.app.test_client().get("/openapi.json", headers={"If-None-Match": tag})
+    protected = [("GET", "/invoices"), ("GET", "/invoices/i1"), ("POST", "/invoices/i1/payment"), ("GET", "/profile")]
+    for method, path in protected:
+        for bearer in (
+            None,
+            good,
+            good,
+            "b@d",
+            "a.b.c",
+            token(scope="other"),
+            token(exp=1),
+            token(aud="x"),
+            token(sub=7),
+        ):
+            api.call(method, path, bearer)
+        api.call(method, path, good, how="other")
+        api.call(method, path, good, **{"Transfer-Encoding": "chunked"}) if method == "POST" else None
+        api.call(method, path.replace("i1", "i2"), token(sub="nobody"))
+    other = _api_again(api, resource_identifier="http://api.test/deep/down")
+    watched(other, document.seen)
+    for path in ("", "/deep/down", "/other"):
+        other.test_client().get(f"/.well-known/oauth-protected-resource{path}")
+    broken = _api_again(api, database_url="sqlite:////nowhere/api.db")
+    watched(broken, document.seen)
+    broken.test_client().get("/readyz")
+    for method, path in protected:
+        assert Api(broken, FakeServer()).call(method, path, good).status_code == 503
+    _complete(document)
+
+
+def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
+    document = watched(tally.app)
+    browser = tally.browser()
+    for path in ("/", "/healthz", "/readyz", "/openapi.json", "/invoices"):
+        browser.client.get(path)
+    tag = browser.client.get("/openapi.json").headers["ETag"]
+    browser.client.get("/openapi.json", headers={"If-None-Match": tag})
+    browser.press("/refresh")
+    browser.press("/revoke")
+    browser.come_back(code="c0de", state="unknown", iss=ISSUER)
+    browser.come_back(error="access_denied", state=browser.begin()["state"], iss=ISSUER)
+    browser.come_back(error="server_error", state=browser.begin()["state"], iss=ISSUER)
+    browser.connect()
+    browser.client.get("/invoices?check=both")
+    for path in ("/refresh", "/revoke", "/disconnect"):
+        assert browser.press(path, "/invoices").status_code == 303
+        assert browser.client.post(path).status_code == 400
+    assert browser.client.post("/connect").status_code == 400
+    browser.connect()
+    answers = dict(tally.http.answers)
+    tally.http.answers |= {
+        METADATA["token_endpoint"]: (400, {"error": "invalid_client"}, {}),
+        METADATA["revocation_endpoint"]: (400, {}, {}),
+        f"{API}/invoices": (401, {}, {}),
+    }
+    assert browser.client.get("/invoices").status_code == 502
+    for path in ("/refresh", "/revoke", "/disconnect"):
+        assert browser.press(path, "/invoices").status_code == 502
+    tally.http.answers = answers | {f"{ISSUER}/.well-known/oauth-authorization-server": (200, {"issuer": "x"}, {})}
+    tally.state.runner._server._metadata = None
+    assert tally.browser().press("/connect").status_code == 502
+    tally.http.answers = answers
+    assert browser.client.get("/").status_code == 200
+    _bodies(tally.app, document)
+    _redis_goes_away(tally, document, own_redis)
+    _complete(document)
+
+
+_LAB = {
+    "ISSUER": "http://localhost:8001",
+    "PUBLIC_URL": "http://localhost:8000",
+    "RESOURCE_URL": "http://localhost:8002",
+    "RESOURCE_IDENTIFIER": "http://localhost:8002",
+    "RESOURCE_ID": "invoices-api",
+    "RESOURCE_SECRET": "lab-only-resource-secret",
+    "CLIENT_ID": "tally",
+    "CLIENT_SECRET": "lab-only-client-secret",
+    "DATABASE_URL": "sqlite:////nowhere/lab.db",
+    "SECRET_KEY": "lab-only-secret-key",
+    "DATA_KEY": Fernet.generate_key().decode(),
+    "LAB_KEY": "lab-only-key",
+}
+
+_LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit")
+
+
+def _programs_ask(server: Server) -> None:
+    client = server.app.test_client()
+    for path in ("/healthz", "/readyz", "/openapi.json", "/jwks", "/.well-known/oauth-authorization-server"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        if "ETag" in answer.headers:
+            assert client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    given = server.tokens()
+    server.refresh(given["refresh_token"])
+    server.refresh("none")
+    server.refresh(given["refresh_token"], scope="profile")
+    server.redeem("none")
+    server.redeem(server.code(), code_verifier="w" * 43)
+    server.redeem(server.code(), code_verifier="-")
+    server.redeem(server.code(), resource="http://other.test")
+    server.redeem("none", {})
+    server.redeem("none", basic("tally", "wrong"))
+    server.post("/token", TALLY, grant_type="password")
+    server.post("/token", TALLY)
+    for path, headers in (("/token", TALLY), ("/introspect", INVOICES), ("/revoke", TALLY)):
+        client.post(path, data={"token": ["a", "b"], "code": ["a", "b"], "grant_type": "x"}, headers=headers)
+        client.post(f"{path}?token=a&code=a", headers=headers)
+        client.post(path, json={}, headers=headers)
+        client.post(path, data={"token": "a"})
+        client.post(path, data={"token": "a"}, headers=basic("x", "y"))
+    assert server.is_active(server.tokens()["access_token"])
+    assert not server.is_active("none")
+    server.post("/revoke", TALLY, token=given["access_token"])
+    server.post("/revoke", TALLY, token=given["refresh_token"])
+    server.add(a_client(client_id="other"))
+    from auth_support import SECRET
+
+    assert server.post("/revoke", basic("other", SECRET), token=server.tokens()["access_token"]).status_code == 400
+
+
+def _people_ask(server: Server, document: Document) -> None:
+    browser = server.browser()
+    for path in ("/", "/sign-in", "/sign-up", "/consent", "/apps", "/sign-out"):
+        browser.client.get(path)
+    for path in ("/authorize", "/sign-in", "/sign-up", "/consent"):
+        assert browser.client.get(f"{path}?interaction=lost").status_code == 400
+    assert browser.client.get("/consent?interaction=a&interaction=b").status_code == 400
+    to_sign_in = browser.request().location
+    assert browser.client.get(f"/consent?{to_sign_in.partition('?')[2]}").status_code == 303
+    assert browser.submit("/sign-in", username="alice", password="wrong").status_code == 403
+    assert browser.submit("/sign-up", username="!", password="x").status_code == 400
+    assert browser.submit("/sign-up", username="carol", password="correct horse").status_code == 303
+    browser.submit("/sign-out")
+    for path in ("/sign-in", "/sign-up", "/consent", "/apps/disconnect", "/sign-out"):
+        assert browser.client.post(path, data={}).status_code == 400
+    browser.sign_in("bob")
+    assert browser.client.get("/sign-in").status_code == 303
+    asked = query(authorize_url())
+    assert browser.client.post("/authorize", data=asked).status_code == 303
+    assert browser.client.post("/authorize", data={**asked, "client_id": "none"}).status_code == 400
+    consent = browser.request().location
+    assert browser.submit(consent).status_code == 200
+    back = browser.submit(consent, decision="allow").location
+    assert "code" in query(browser.client.get(back).location)
+    errors = (
+        ({"response_type": "-"}, "invalid_request"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"code_challenge": "-", "code_challenge_method": "-"}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"scope": "everything"}, "invalid_scope"),
+        ({"resource": "http://other.test"}, "invalid_target"),
+        ({"state": "é"}, "invalid_request"),
+    )
+    redirected = document.operations()["GET", "/authorize"]["responses"]["303"]
+    named = {check["error"] for check in redirected["x-checks"]}
+    for changes, error in errors:
+        assert query(browser.request(**changes).location)["error"] == error
+        assert error in named
+    assert browser.request(redirect_uri="http://elsewhere.test").status_code == 400
+    page = browser.client.get("/apps")
+    form = {"csrf_token": csrf_token(page), "client_id": "tally"}
+    assert browser.client.post("/apps/disconnect", data=form).status_code == 303
+    assert browser.submit("/sign-out").status_code == 303
+
+
+def _too_often(server: Server) -> None:
+    for path, headers in (("/token", basic("a", "x")), ("/introspect", basic("b", "x")), ("/revoke", basic("c", "x"))):
+        for _ in range(2):
+            answer = server.post(path, headers, token="x", grant_type="refresh_token", refresh_token="x")
+        assert answer.status_code == 429
+    browser = server.browser()
+    browser.submit("/sign-in", username="alice", password="wrong")
+    assert browser.submit("/sign-in", username="alice", password=PASSWORDS["alice"]).status_code == 429
+    browser.submit("/sign-up", username="dave", password="correct horse")
+    assert server.browser().submit("/sign-up", username="erin", password="correct horse").status_code == 429
+
+
+def _redis_is_stopped(server: Server, redis: RedisServer) -> None:
+    browser, other = server.browser(), server.browser()
+    browser.sign_in()
+    form = {"csrf_token": csrf_token(browser.client.get("/sign-out"))}
+    consent = browser.request(scope="profile").location
+    back = other.request().location
+    new_account = {"csrf_token": csrf_token(other.client.get(back.replace("sign-in", "sign-up")))}
+    new_account |= {"username": "frank", "password": "correct horse"}
+    redis.stop()
+    for path in ("/", "/readyz", "/sign-in", "/apps", "/sign-out", consent, back.replace("sign-in", "sign-up")):
+        assert browser.client.get(path).status_code == 503, path
+    for path in ("/sign-in", "/apps/disconnect", "/sign-out", consent):
+        assert browser.client.post(path, data=form).status_code == 503, path
+    assert other.client.post("/sign-up", data=new_account).status_code == 503
+
+
+def _sql_is_away(server: Server) -> None:
+    """From the start: what was read before would hide it."""
+    client = server.app.test_client()
+    assert client.get(authorize_url()).status_code == 503
+    assert client.post("/authorize", data=query(authorize_url())).status_code == 503
+    for path in ("/jwks", "/.well-known/oauth-authorization-server"):
+        assert client.get(path).status_code == 503
+    for path, headers in (("/token", TALLY), ("/introspect", INVOICES), ("/revoke", TALLY)):
+        assert server.post(path, headers, token="x", grant_type="refresh_token", refresh_token="x").status_code == 503
+
+
+def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
+    from client_webapp import create_app
+
+    app = create_app(dataclasses.replace(tally.state.settings, redis_url=redis.url))
+    away = Tally(app, app.extensions["client_webapp"], tally.http)
+    away.state.runner._http = away.state.runner._server._http = tally.http  # type: ignore[assignment]
+    watched(app, document.seen)
+    browser = away.browser()
+    browser.connect()
+    form = {"csrf_token": csrf_token(browser.client.get("/invoices"))}
+    redis.stop()
+    for path in ("/", "/readyz", "/invoices", "/callback?state=x"):
+        assert browser.client.get(path).status_code == 503
+    for path in ("/connect", "/refresh", "/revoke", "/disconnect"):
+        assert browser.client.post(path, data=form).status_code == 503
+
+
+def _bodies(app: Flask, document: Document) -> None:
+    """RFC 9110 sections 15.5.12 and 15.5.14: a body of unknown length, and one that is too long."""
+    for (method, path), operation in document.operations().items():
+        if "411" in operation["responses"]:
+            client = app.test_client()
+            assert client.open(path, method=method, headers={"Transfer-Encoding": "chunked"}).status_code == 411
+        if "413" in operation["responses"]:
+            assert app.test_client().open(path, method=method, data={"a": "x" * 70_000}).status_code == 413
+
+
+def _complete(document: Document) -> None:
+    never = sorted(document.answers() - document.seen)
+    assert not never, "described, and never brought about"
+
+
+def _again(server: Server, **changes: Any) -> Server:
+    """The same server with other settings."""
+    from auth_service import create_app
+
+    app = create_app(dataclasses.replace(server.state.settings, **changes))
+    state: State = app.extensions["auth_service"]
+    opened.append(state)
+    return Server(app, state)
+
+
+def _api_again(api: Api, **changes: Any) -> Flask:
+    from resource_service import create_app
+
+    settings = dataclasses.replace(api.app.extensions["resource_service"], **changes)
+    app = create_app(settings, http=api.server)  # type: ignore[arg-type]
+    app.extensions["resource_validators"] |= api.app.extensions["resource_validators"]
+    return app
+
+
+def _defined_in(package: Any) -> set[str]:
+    """The names of the checks that the package defines; two of its tables are loops."""
+    text = "".join(path.read_text() for path in Path(package.__path__[0]).rglob("*.py"))
+    loops = ("parameter.", "engine.") if package is auth_service else ()
+    return {*re.findall(r'checks\.define\(\s*"([\w.]+)"', text)} | {
+        name for name in checks.registry if name.startswith(loops)
+    }
+
+
+def _parameters(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    found = [(each["name"], each["schema"]) for each in operation["parameters"]]
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        for schema in content["schema"].get("oneOf", [content["schema"]]):
+            found += schema["properties"].items()
+    return found
+
+
+def _schemas(node: Any) -> Any:
+    """Every Schema Object that stands beside the name `schema`, or in the components."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "schema":
+                yield value
+            elif name == "schemas":
+                yield from value.values()
+            yield from _schemas(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _schemas(value)
