@@ -14,11 +14,17 @@ import pytest
 import redis
 
 import containers
+import witness
 from rolecall import clock
 from stack import Stack, running_stack
 
 
+def pytest_configure() -> None:
+    witness.watch()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name == "test_whole_run.py")
     if containers.asked_for():
         mark, reason = "embedded", "needs the processes that `make run` starts"
     else:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import witness
 from databases import of_stack
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import LocalNames
@@ -69,6 +70,7 @@ class Stack:
 @contextmanager
 def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
     """Start it, wait until it is ready, stop it; on failure say what it printed."""
+    witness.folders.append(folder)
     own = {"ROLECALL_DIR": str(folder), **of_stack()}
     started = subprocess.Popen(
         [sys.executable, "-m", "rolecall_lab.run"],

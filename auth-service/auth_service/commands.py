@@ -74,7 +74,7 @@ def add_commands(app: Flask, state: State) -> None:
         for kid in new:
             click.echo(f"Published {kid}; it signs in {state.settings.jwks_max_age} seconds.")
 
-    @keys.command("retire")
+    @keys.command("retire", context_settings={"ignore_unknown_options": True})  # a kid may begin with a hyphen
     @click.argument("kid")
     def retire_key(kid: str) -> None:
         """Stop using a key at once, because somebody else may hold it. Its tokens are refused."""

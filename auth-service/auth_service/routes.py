@@ -17,7 +17,7 @@ from auth_service.pages.sign_in import sign_in
 from auth_service.pages.sign_out import sign_out
 from auth_service.pages.sign_up import sign_up
 from rolecall import openapi
-from rolecall.vocabulary import AUTHORIZATION_PATH, METADATA_PATH, TOKEN_PATH
+from rolecall.vocabulary import METADATA_PATH
 from rolecall.web import Route
 
 _POST: Final = ("POST",)
@@ -26,23 +26,14 @@ _FORM: Final = ("GET", "POST")
 
 ROUTES: Final = (
     Route("home", "/", _GET, home, "page", "none: where a person begins"),
-    Route(
-        "authorize",
-        AUTHORIZATION_PATH,
-        _FORM,
-        authorize,
-        "page",
-        "RFC 6749 section 3.1",
-        "authorization_endpoint",
-        False,
-    ),
+    Route("authorize", "/authorize", _FORM, authorize, "page", "RFC 6749 section 3.1", "authorization_endpoint", False),
     Route("sign-in", "/sign-in", _FORM, sign_in, "page", "RFC 6749 section 3.1", None, False),
     Route("sign-up", "/sign-up", _FORM, sign_up, "page", "none: an account of one's own"),
     Route("consent", "/consent", _FORM, consent, "page", "RFC 6749 section 4.1.1"),
     Route("apps", "/apps", _GET, apps, "page", "none: what apps may do"),
     Route("disconnect", "/apps/disconnect", _POST, disconnect, "page", "none: takes it back"),
     Route("sign-out", "/sign-out", _FORM, sign_out, "page", "none: ends the session"),
-    Route("token", TOKEN_PATH, _POST, token, "api", "RFC 6749 section 3.2", "token_endpoint"),
+    Route("token", "/token", _POST, token, "api", "RFC 6749 section 3.2", "token_endpoint"),
     Route("introspect", "/introspect", _POST, introspect, "api", "RFC 7662 section 2", "introspection_endpoint"),
     Route("revoke", "/revoke", _POST, revoke, "api", "RFC 7009 section 2", "revocation_endpoint"),
     Route("jwks", "/jwks", _GET, jwks, "api", "RFC 7517 section 5", "jwks_uri"),

@@ -29,7 +29,7 @@ from rolecall.openapi import (
     string,
     unavailable,
 )
-from rolecall.vocabulary import ACCESS_TOKEN_TYPE, AUTHORIZATION_PATH, TOKEN_PATH
+from rolecall.vocabulary import ACCESS_TOKEN_TYPE
 
 _TEXT: Final = (
     "The resource server of the role diagram (RFC 6749 section 1.1): invoices, for whoever shows an access token "
@@ -98,17 +98,12 @@ def description(settings: Settings) -> Description:
         _operations(settings),
         _SCHEMAS,
         {
-            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": ACCESS_TOKEN_TYPE},
-            "oauth2": {
-                "type": "oauth2",
-                "flows": {
-                    "authorizationCode": {
-                        "authorizationUrl": settings.issuer + AUTHORIZATION_PATH,
-                        "tokenUrl": settings.issuer + TOKEN_PATH,
-                        "refreshUrl": settings.issuer + TOKEN_PATH,
-                        "scopes": {scope: SENTENCES.get(scope, "") for scope in SCOPES},
-                    }
-                },
+            "bearer": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": ACCESS_TOKEN_TYPE,
+                "description": f"From {settings.issuer}, whose metadata say where to get one (RFC 8414).",
+                "x-scopes": {scope: SENTENCES.get(scope, "") for scope in SCOPES},
             },
         },
     )
@@ -180,10 +175,8 @@ _TOKEN_REFUSED: Final = _token_refused()
 
 
 def _security(name: str) -> Security:
-    """Either scheme is the same token in the same header; one of them says how to get it."""
     view: Callable[..., Any] = next(route.view for route in ROUTES if route.name == name)
-    scopes = [str(view.scope)]  # type: ignore[attr-defined]  # that `requires` put there
-    return {"oauth2": scopes}, {"bearer": scopes}
+    return ({"bearer": [str(view.scope)]},)  # type: ignore[attr-defined]  # that `requires` put there
 
 
 def _metadata(settings: Settings) -> Schema:

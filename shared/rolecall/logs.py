@@ -24,16 +24,19 @@ def configure(service: str, level: str) -> None:
     Authlib's and urllib3's loggers are held at INFO: below it they print tokens and URLs.
     """
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        _Formatter(
-            "%(levelname)s %(name)s %(message)s",
-            rename_fields={"levelname": "level", "name": "logger"},
-            timestamp=True,
-            static_fields={"service": service},
-        )
-    )
+    handler.setFormatter(formatter(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for talkative in ("authlib", "urllib3", "flask_wtf"):
         logging.getLogger(talkative).setLevel(max(logging.INFO, logging.getLevelName(level)))
+
+
+def formatter(service: str) -> logging.Formatter:
+    """One line of JSON for each record."""
+    return _Formatter(
+        "%(levelname)s %(name)s %(message)s",
+        rename_fields={"levelname": "level", "name": "logger"},
+        timestamp=True,
+        static_fields={"service": service},
+    )

@@ -19,10 +19,6 @@ PROFILES: Final = ("oauth2.1", "openid", "fapi2")
 CLIENT_AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post", "none")
 """The registered names of client authentication at the token endpoint (RFC 7591 section 2)."""
 
-AUTHORIZATION_PATH: Final = "/authorize"
-TOKEN_PATH: Final = "/token"
-"""Of our authorization server, where no metadata are at hand (RFC 6749 section 3)."""
-
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
 """RFC 8414 section 3."""
 

@@ -92,7 +92,7 @@ def test_a_key_that_somebody_else_may_hold_is_retired_at_once(server: Server) ->
     later = server.tokens()["access_token"]
     assert header(later)["kid"] in kids(server)
     assert server.is_active(later)
-    for unknown in (kid, "nothing"):
+    for unknown in (kid, "nothing", "-xOdRcqCekOOOo75c8w8jb_zo2APLoOKDrQMQl8IuXQ"):
         refused = server.app.test_cli_runner().invoke(args=["keys", "retire", unknown])
         assert refused.exit_code == 1
         assert "is published; `flask keys list`" in refused.output
