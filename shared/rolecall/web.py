@@ -390,7 +390,11 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def _store_error(error: Exception) -> ResponseReturnValue:
-    log.error("store does not answer", extra={"detail": type(error).__name__})
+    if isinstance(error, sa.exc.SQLAlchemyError):
+        fault = sql.unanswered(error)
+    else:
+        fault = f"Redis does not answer: {' '.join(str(error).split())[:300]}"
+    log.error("store does not answer", extra={"detail": fault})
     return _oauth_error(unavailable(type(error).__name__))
 
 

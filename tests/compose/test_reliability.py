@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pytest
 from compose.test_faults import healthy, psql, redis_cli
 from containers import docker, names
 from load import Load
+from rolecall import clock
 from rolecall_lab import containers as in_docker
 from stack import Stack, wait_until
 
@@ -128,43 +130,56 @@ def postgres_hangs_up() -> Iterator[None]:
 
 
 @contextmanager
-def cut_off(service: str) -> Iterator[None]:
-    """A service is taken out of the network in which the services talk."""
+def cut_off(service: str, network: str = "services") -> Iterator[None]:
+    """A service is taken out of a network: that in which the services talk, or the one of a store."""
     found = names(service)
     [config] = json.loads(docker("inspect", found[0]))
-    network = next(name for name in config["NetworkSettings"]["Networks"] if name.endswith("_services"))
+    full_name = next(name for name in config["NetworkSettings"]["Networks"] if name.endswith(f"_{network}"))
     for name in found:
-        docker("network", "disconnect", network, name)
+        docker("network", "disconnect", full_name, name)
     try:
         yield
     finally:
         for name in found:
-            docker("network", "connect", "--alias", service, network, name)
+            docker("network", "connect", "--alias", service, full_name, name)
 
 
-FAULTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "every worker killed": lambda: workers_killed("auth-service", "resource-service", "client-webapp"),
-    "Redis stopped": lambda: stopped("redis"),
-    "Redis hangs": lambda: paused("redis"),
-    "Redis slow": lambda: slow("redis"),
-    "Redis full": redis_full,
-    "Redis answers errors": redis_refusing,
-    "Redis emptied": redis_emptied,
-    "PostgreSQL stopped": lambda: stopped("postgres"),
-    "PostgreSQL hangs": lambda: paused("postgres"),
-    "PostgreSQL slow": lambda: slow("postgres"),
-    "PostgreSQL read-only": postgres_read_only,
-    "PostgreSQL hangs up": postgres_hangs_up,
-    "authorization server cut off": lambda: cut_off("auth-service"),
-    "resource server cut off": lambda: cut_off("resource-service"),
+REDIS = r"Redis does not answer: "
+SQL = r"the database does not answer: "
+
+FAULTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
+    "every worker killed": (
+        lambda: workers_killed("auth-service", "resource-service", "client-webapp"),
+        r"Worker \(pid:\d+\) was sent SIGKILL",
+    ),
+    "Redis stopped": (lambda: stopped("redis"), REDIS),
+    "Redis hangs": (lambda: paused("redis"), REDIS + ".*Timeout"),
+    "Redis slow": (lambda: slow("redis"), ""),
+    "Redis full": (redis_full, ""),
+    "Redis answers errors": (redis_refusing, REDIS + ".*permission"),
+    "Redis emptied": (redis_emptied, "revocations rebuilt"),
+    "PostgreSQL stopped": (lambda: stopped("postgres"), SQL),
+    "PostgreSQL hangs": (lambda: paused("postgres"), ""),
+    "PostgreSQL slow": (lambda: slow("postgres"), ""),
+    "PostgreSQL read-only": (postgres_read_only, SQL + ".*read-only"),
+    "PostgreSQL hangs up": (postgres_hangs_up, ""),
+    "authorization server cut off": (lambda: cut_off("auth-service"), "auth"),
+    "resource server cut off": (lambda: cut_off("resource-service"), ""),
+    "authorization server cut off from Redis": (lambda: cut_off("auth-service", "redis"), REDIS),
+    "authorization server cut off from PostgreSQL": (lambda: cut_off("auth-service", "auth-sql"), SQL),
+    "API cut off from Redis": (lambda: cut_off("resource-service", "redis"), ""),
+    "API cut off from PostgreSQL": (lambda: cut_off("resource-service", "resource-sql"), SQL),
 }
+"""What is done, and what the log must say of it; nothing where some or all requests are only late."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_lost(containers: Stack, fault: str) -> None:
+    bring_about, told = FAULTS[fault]
+    began = f"{clock.now():.3f}"
     with Load(containers) as load:
         load.wait_for(30)
-        with FAULTS[fault]():
+        with bring_about():
             time.sleep(DURING)
         recovered = load.wait_for(30)
     wait_until(lambda: all(each.is_well for each in in_docker.everything()), 40)
@@ -172,6 +187,7 @@ def test_nothing_is_lost(containers: Stack, fault: str) -> None:
     figures = load.figures
     assert not figures.lost
     assert not figures.unexpected
+    assert re.search(told, docker("compose", "logs", "--no-log-prefix", "--since", began)), "the log does not tell it"
     if target := os.environ.get("FIGURES"):
         row = f"| {fault} | {figures.sent} | {figures.refused} | {len(figures.lost)} | {figures.slowest:.1f} s | {recovered:.1f} s |\n"  # noqa: E501
         with Path(target).open("a") as file:
