@@ -16,6 +16,7 @@ from rolecall import clock
 from rolecall.storage import connect
 from rolecall_lab import clock_push, view
 from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder, read_events, read_flows
+from rolecall_lab.redaction import masked
 from rolecall_lab.settings import LabSettings
 
 PREFIX: Final = "/_lab"
@@ -111,7 +112,8 @@ class Control:
     def _get_events(self, request: Request) -> Response:
         self._recorder.flush()
         limit = _limit(request)
-        return _json({"schema": SCHEMA, "events": read_events(self._client, request.args.get("flow"), limit)})
+        events = read_events(self._client, request.args.get("flow"), limit)
+        return _json({"schema": SCHEMA, "events": masked(events)})
 
     def _delete_events(self, _request: Request) -> Response:
         self._recorder.flush()

@@ -1,6 +1,6 @@
 """One JSON event an exchange, through a bounded queue into a Redis Stream; and reading them back as flows.
 
-An event (schema 1) has: `id` (sorts by the exchange's start), `schema`, `at` (seconds, the lab's clock), `role` (who
+An event (schema 2) has: `id` (sorts by the exchange's start), `schema`, `at` (seconds, the lab's clock), `role` (who
 recorded), `direction` (received, sent), `from`, `to`, `channel` (front: a browser carried it; back), `method`,
 `host`, `path`, `query`, `form`, `request_headers`, `status` and `failure` (one of them is null), `response_headers`,
 `body` (of a JSON answer), `milliseconds`, `checks`, `changes`, `handles`, `trace` and `span` (of the request's
@@ -32,7 +32,7 @@ from rolecall_lab.settings import LabSettings, Party
 
 log = logging.getLogger(__name__)
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 STREAM: Final = "lab:events"
 MAX_EVENTS: Final = 5000
 MAX_WAITING: Final = 2000

@@ -1,8 +1,8 @@
-"""What of a message may be recorded: passwords, client secrets and cookies never, other secrets only as a mark.
+"""What of a message may be recorded: passwords, client secrets and cookies never, codes and tokens as a mark.
 
-A mark is the beginning of the value and its keyed hash, so that one can follow a value and never use it. Parameters
-that are not known here are hidden. Whatever was found to be secret in an exchange is at last wiped from all of it,
-should it stand somewhere else as well.
+A mark is the value, its beginning, and its keyed hash by which one follows it. `masked` takes the values out again: what
+is left can be followed and never used. Parameters that are not known here are hidden. Whatever was found to be secret
+in an exchange is at last wiped from all else in it, should it stand somewhere else as well.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ MAX_TEXT: Final = 1000
 MAX_ITEMS: Final = 64
 MAX_DEPTH: Final = 8
 MAX_BODY: Final = 16 * 1024
+MAX_VALUE: Final = 8 * 1024
+"""Characters of a marked value; of a longer one only the beginning and the hash are kept."""
 
 MIN_SECRET: Final = 8
 """Characters; shorter values join no flows and are not looked for elsewhere: they would be found everywhere."""
@@ -36,6 +38,12 @@ _MARKED: Final = re.compile(
 )
 _WHOLE: Final = frozenset({"state", "code_challenge"})
 """No secrets, but values to follow: kept whole, with their hash."""
+_KEPT: Final = frozenset(
+    {"code", "code_verifier", "token", "access_token", "refresh_token", "id_token", "id_token_hint", "request"}
+    | {"request_uri", "device_code", "user_code", "assertion", "client_assertion", "subject_token", "actor_token"}
+)
+"""The marked parameters whose values are kept as well: what a specification defines, and no page's own secrets."""
+_MARK: Final = frozenset({"shown", "hash", "value"})
 
 _JOINS: Final = frozenset(
     {"state", "code", "request_uri", "interaction", "code_challenge", "code_verifier", "jti"}
@@ -73,15 +81,18 @@ class Redaction:
         self._key = key.encode()
         self._own_cookies = frozenset(own_cookies)
         self._secrets: set[str] = set()
+        self._hidden: set[str] = set()
 
     def hash(self, text: str) -> str:
         """HMAC-SHA256, 16 hexadecimal digits: tells that two values are equal, and nothing else."""
         return hmac.new(self._key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:16]
 
-    def mark(self, text: str) -> dict[str, Any]:
-        """A secret as `shown` and `hash`; a JWT with its header and claims, but not the signature."""
+    def mark(self, text: str, *, whole: bool = False) -> dict[str, Any]:
+        """A secret as `shown` and `hash`, and when it is `whole` as `value`; a JWT with its header and claims."""
         self._secrets.add(text)
         marked: dict[str, Any] = {"shown": _shown(text), "hash": self.hash(text)}
+        if whole and len(text) <= MAX_VALUE:
+            marked["value"] = text
         header, claims = _unverified_jwt(text)
         if claims is not None:
             self._secrets.add(text.rpartition(".")[2])
@@ -131,7 +142,7 @@ class Redaction:
             elif name == "authorization":
                 result[name] = self._authorization(text)
             elif name == "dpop":
-                result[name] = self.mark(text)
+                result[name] = self.mark(text, whole=True)
             elif name == "cookie":
                 result[name] = self._cookies(text.split(";"))
         return result
@@ -184,9 +195,12 @@ class Redaction:
         return self.path(str(value))
 
     def wipe(self, value: Any) -> Any:
-        """The finished value without anything that was found to be secret anywhere in the exchange."""
+        """The finished value without anything that was found to be secret in the exchange, but for whole marks."""
         if isinstance(value, dict):
-            return {self.wipe(key): self.wipe(each) for key, each in value.items()}
+            wiped = {self.wipe(key): self.wipe(each) for key, each in value.items()}
+            if _MARK <= value.keys() and not self._is_hidden(value["value"]):
+                wiped["value"] = value["value"]
+            return wiped
         if isinstance(value, list):
             return [self.wipe(each) for each in value]
         if isinstance(value, str):
@@ -196,6 +210,14 @@ class Redaction:
                     value = value.replace(secret, _shown(secret))
             return _JWT.sub(r"\1…", value)
         return value
+
+    def _is_hidden(self, value: Any) -> bool:
+        """Whether a value is, or holds, what is never recorded: somebody sent a password as a token."""
+        return any(secret in str(value) for secret in self._hidden if len(secret) >= MIN_SECRET)
+
+    def _hide(self, *texts: str) -> None:
+        self._secrets.update(texts)
+        self._hidden.update(texts)
 
     def _parameter(self, name: str, text: str) -> Any:
         if not text:
@@ -210,13 +232,13 @@ class Redaction:
     def _by_name(self, name: str, text: str) -> Any:
         """The value in its recorded form if the name decides it; else None."""
         if _NEVER.search(name):
-            self._secrets.add(text)
+            self._hide(text)
             return HIDDEN
         if name in _JOINS:
             self._join(name, text)
         if name in _WHOLE:
             return {"value": text[:MAX_TEXT], "hash": self.hash(text)}
-        return self.mark(text) if _MARKED.fullmatch(name) else None
+        return self.mark(text, whole=name in _KEPT) if _MARKED.fullmatch(name) else None
 
     def _join(self, name: str, text: str) -> None:
         if name == "code_verifier":
@@ -227,10 +249,11 @@ class Redaction:
     def _authorization(self, text: str) -> dict[str, Any]:
         """The `Authorization` header (RFC 9110 section 11.6.2)."""
         scheme, _, credentials = text.partition(" ")
-        self._secrets.add(credentials)
         if scheme.lower() in {"bearer", "dpop"}:
+            self._secrets.add(credentials)
             self._join("access_token", credentials)
-            return {"scheme": scheme, "token": self.mark(credentials)}
+            return {"scheme": scheme, "token": self.mark(credentials, whole=True)}
+        self._hide(credentials)
         if scheme.lower() == "basic":
             return {"scheme": scheme, **self._basic(credentials)}
         return HIDDEN
@@ -242,17 +265,25 @@ class Redaction:
         except ValueError:
             return {}
         secret = password if colon else user
-        self._secrets |= {secret, unquote_plus(secret)}
+        self._hide(secret, unquote_plus(secret))
         return {"client_id": unquote_plus(user)[:100]} if colon else {}
 
     def _cookies(self, pairs: Iterable[str]) -> list[str]:
         names = []
         for pair in pairs:
             name, _, text = pair.strip().partition("=")
-            self._secrets.add(text)
+            self._hide(text)
             if name in self._own_cookies:
                 names.append(name)
         return names
+
+
+def masked(value: Any) -> Any:
+    """A recorded value without what could be used: marks lose the secret itself."""
+    if isinstance(value, dict):
+        whole = _MARK <= value.keys()
+        return {key: masked(each) for key, each in value.items() if not (whole and key == "value")}
+    return [masked(each) for each in value] if isinstance(value, list) else value
 
 
 def _shown(text: str) -> str:

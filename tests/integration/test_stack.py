@@ -138,7 +138,7 @@ def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
         assert expected in received
     names = {check["name"] for event in events for check in event["checks"]}
     assert {"token.code_verifier", "token.code_once", "token.active", "client.iss"} <= names
-    assert all(event["schema"] == 1 for event in events)
+    assert all(event["schema"] == 2 for event in events)
     text = json.dumps(events)
     assert "wonderland-lab" not in text
     assert "lab-only" not in text
