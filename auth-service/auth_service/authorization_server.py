@@ -107,7 +107,7 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
         OAuthError: invalid_request or invalid_client.
     """
     known = {parameter.name for parameter in parameters.BY_ENDPOINT[endpoint]}
-    IN_BODY(not known & set(request.args), expected="parameters in the body only", actual="some in the address")
+    IN_BODY(not known & set(request.args), expected="parameters in the body only", otherwise="some in the address")
     is_form = request.mimetype == "application/x-www-form-urlencoded"
     FORM_TYPE(is_form, expected="application/x-www-form-urlencoded", actual=request.mimetype[:60])
     clean = parameters.read(endpoint, request.form)

@@ -55,10 +55,10 @@ def read_credentials(authorization: list[str], parameters: dict[str, str]) -> Cr
         OAuthError: there are several, or the header is none that we know.
     """
     client_id, secret = parameters.get("client_id"), parameters.get("client_secret")
-    ONE_METHOD(len(authorization) + (secret is not None) <= 1, expected="at most one", actual="several")
+    ONE_METHOD(len(authorization) + (secret is not None) <= 1, expected="at most one", otherwise="several")
     if authorization:
         user, password = _read_basic(authorization[0])
-        SAME_CLIENT(client_id in {None, user}, expected="the authenticated client", actual="another")
+        SAME_CLIENT(client_id in {None, user}, expected="the authenticated client", otherwise="another")
         return Credentials("client_secret_basic", user, password)
     if secret is not None:
         return Credentials("client_secret_post", client_id, secret)

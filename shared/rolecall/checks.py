@@ -35,12 +35,22 @@ class Check:
     description: str
     status: int = 400
 
-    def __call__(self, passed: bool, *, expected: Any = None, actual: Any = None, detail: str | None = None) -> None:
-        """Note the outcome and go on, or refuse.
+    def __call__(
+        self,
+        passed: bool,
+        *,
+        expected: Any = None,
+        actual: Any = None,
+        otherwise: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Note the outcome and go on, or refuse. `otherwise` is what is there when it is not what was expected.
 
         Raises:
             OAuthError: `passed` is false.
         """
+        if otherwise is not None:
+            actual = expected if passed else otherwise
         self.note(passed, expected=expected, actual=actual)
         if not passed:
             raise self.refusal(detail)

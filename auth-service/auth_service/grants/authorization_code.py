@@ -84,8 +84,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             auth_time=grant_user.auth_time,
         )
         with state().database.transaction() as session:
-            OWNER(is_active(session, grant_user.user_id), expected="an account in use", actual="none")
-            CONSENT(self._is_allowed(session, authorization), expected="a consent that stands", actual="taken back")
+            OWNER(is_active(session, grant_user.user_id), expected="an account in use", otherwise="none")
+            CONSENT(self._is_allowed(session, authorization), expected="a consent that stands", otherwise="one that was taken back")
             session.add(authorization)
         g.flow_id = authorization.id
         audit.record("code_issued", user_id=authorization.user_id, client_id=authorization.client_id)

@@ -91,7 +91,7 @@ def claim(session: Session, authorization_id: str, *further: sa.ColumnElement[bo
         )
         .values(used_at=clock.now())
     )
-    ALIVE(alive.rowcount == 1, expected="an authorization that goes on", actual="one that ended or never was")  # type: ignore[attr-defined]
+    ALIVE(alive.rowcount == 1, expected="an authorization that goes on", otherwise="one that ended or never was")  # type: ignore[attr-defined]
     return session.get_one(Authorization, authorization_id)
 
 
