@@ -101,7 +101,7 @@ def fresh() -> str:
     with tempfile.TemporaryDirectory() as name:
         clone = Path(name) / "rolecall"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        environ = {**os.environ, "CLIENT_PORT": "0", "AUTH_PORT": "0", "RESOURCE_PORT": "0"}
+        environ = {**os.environ, "CLIENT_PORT": "0", "AUTH_PORT": "0", "RESOURCE_PORT": "0", "OBSERVER_PORT": "0"}
         began = time.monotonic()
         make = shutil.which("make") or "make"
         started = subprocess.Popen([make, "run"], cwd=clone, env=environ, stdout=subprocess.PIPE, text=True)

@@ -77,7 +77,7 @@ def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
         env={
             **inherited(os.environ),
             **own,
-            **dict.fromkeys(("CLIENT_PORT", "AUTH_PORT", "RESOURCE_PORT"), "0"),
+            **dict.fromkeys(("CLIENT_PORT", "AUTH_PORT", "RESOURCE_PORT", "OBSERVER_PORT"), "0"),
             "REDIS_URL": "",
             **environ,
         },

@@ -60,6 +60,12 @@ AUTH: Final = Service("auth-service", "authorization server", "AUTH", 8001, "aut
 RESOURCE: Final = Service("resource-service", "resource server", "RESOURCE", 8002, "api.localhost")
 SERVICES: Final = (CLIENT, AUTH, RESOURCE)
 
+OBSERVER: Final = Service("lab-observer", "observer", "OBSERVER", 8003, "observer.localhost")
+"""Draws what the other three recorded; they do not know that it is there."""
+
+EVERYTHING: Final = (*SERVICES, OBSERVER)
+"""What the launcher starts, in this order."""
+
 
 def read_env(path: Path) -> dict[str, str]:
     """The `NAME=value` lines of a file.
@@ -114,7 +120,7 @@ def compose(
         "LOG_LEVEL": "INFO",
         **{f"{service.label}_BACKCHANNEL_URLS": inside[service] for service in SERVICES},
     }
-    prefixes = tuple(service.prefix for service in SERVICES)
+    prefixes = tuple(service.prefix for service in EVERYTHING)
     settings |= published
     settings |= {
         name: value
@@ -131,13 +137,14 @@ def compose(
         "CLIENT_URL": settings["CLIENT_WEBAPP_PUBLIC_URL"],
         "AUTH_URL": issuer,
         "RESOURCE_URL": resource_url,
+        **({"OBSERVER_URL": public[OBSERVER]} if OBSERVER in public else {}),
     }
     return follows | settings
 
 
 def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of one service: its own settings without the prefix, and none of the others'."""
-    prefixes = tuple(each.prefix for each in SERVICES)
+    prefixes = tuple(each.prefix for each in EVERYTHING)
     shared = {name: value for name, value in settings.items() if not name.startswith(prefixes)}
     own = {
         name.removeprefix(service.prefix): value for name, value in settings.items() if name.startswith(service.prefix)
@@ -147,7 +154,7 @@ def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[s
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """What a process of the lab takes over from the terminal: all but the services' settings and gunicorn's."""
-    prefixes = tuple(service.prefix for service in SERVICES)
+    prefixes = tuple(service.prefix for service in EVERYTHING)
     kept = {
         name: value for name, value in environ.items() if not name.startswith(prefixes) and name != "GUNICORN_CMD_ARGS"
     }

@@ -240,7 +240,7 @@ def read_flows(client: redis.Redis) -> list[dict[str, Any]]:
             "id": flow,
             "first": events[0]["at"],
             "last": events[-1]["at"],
-            "client_id": next((found for event in events if (found := _client_id(event))), None),
+            "client_id": next((found for event in events if (found := client_id(event))), None),
             "count": len(events),
             "roles": sorted({event[end] for event in events for end in ("from", "to")}),
         }
@@ -255,14 +255,22 @@ def _joined(client: redis.Redis) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = [json.loads(fields[b"event"]) for _, fields in entries]
     events = sorted((event for event in events if event.get("schema") == SCHEMA), key=lambda event: event["id"])
     _set_flows(events)
+    return paired(events)
+
+
+def paired(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Copies that know of each other: a sent one is `shadowed` where the receiver recorded it too, who knows by whom."""
     received = {_message(event): event for event in events if event["direction"] == "received" and event["span"]}
+    sent = {_message(event): event for event in events if event["direction"] == "sent"}
+    copies = []
     for event in events:
         if event["direction"] == "sent":
-            receiver = received.get(_message(event))
-            event["shadowed"] = receiver is not None
-            if receiver is not None:
-                receiver |= {"from": event["from"], "channel": "back"}
-    return events
+            copies.append({**event, "shadowed": _message(event) in received})
+        elif event["span"] and (sender := sent.get(_message(event))):
+            copies.append({**event, "from": sender["from"], "channel": "back"})
+        else:
+            copies.append(event)
+    return copies
 
 
 def _message(event: dict[str, Any]) -> tuple[str, str]:
@@ -292,7 +300,7 @@ def _set_flows(events: Iterable[dict[str, Any]]) -> None:
         event["flow"] = sha256(first.encode()).hexdigest()[:16]
 
 
-def _client_id(event: dict[str, Any]) -> str | None:
+def client_id(event: dict[str, Any]) -> str | None:
     """The client that the event names, if any."""
     token = event["request_headers"].get("authorization", {})
     marked = [event["form"].get("token"), event["form"].get("access_token"), token.get("token")]

@@ -1,8 +1,8 @@
 """What of a message may be recorded: passwords, client secrets and cookies never, codes and tokens as a mark.
 
-A mark is the value, its beginning, and its keyed hash by which one follows it. `masked` takes the values out again: what
-is left can be followed and never used. Parameters that are not known here are hidden. Whatever was found to be secret
-in an exchange is at last wiped from all else in it, should it stand somewhere else as well.
+A mark is the value, its beginning, and its keyed hash by which one follows it. `masked` takes the values out again:
+what is left can be followed and never used. Parameters that are not known here are hidden. Whatever was found to be
+secret in an exchange is at last wiped from all else in it, should it stand somewhere else as well.
 """
 
 from __future__ import annotations
@@ -198,8 +198,10 @@ class Redaction:
         """The finished value without anything that was found to be secret in the exchange, but for whole marks."""
         if isinstance(value, dict):
             wiped = {self.wipe(key): self.wipe(each) for key, each in value.items()}
-            if _MARK <= value.keys() and not self._is_hidden(value["value"]):
-                wiped["value"] = value["value"]
+            whole = value.get("value")
+            # a mark of ours, which nobody else can make
+            if isinstance(whole, str) and value.get("hash") == self.hash(whole) and not self._is_hidden(whole):
+                wiped["value"] = whole
             return wiped
         if isinstance(value, list):
             return [self.wipe(each) for each in value]
@@ -281,7 +283,7 @@ class Redaction:
 def masked(value: Any) -> Any:
     """A recorded value without what could be used: marks lose the secret itself."""
     if isinstance(value, dict):
-        whole = _MARK <= value.keys()
+        whole = value.keys() >= _MARK
         return {key: masked(each) for key, each in value.items() if not (whole and key == "value")}
     return [masked(each) for each in value] if isinstance(value, list) else value
 

@@ -24,6 +24,8 @@ from rolecall_lab.environment import (
     HOSTS,
     LAB_ENV,
     ROOT,
+    EVERYTHING,
+    OBSERVER,
     SERVICES,
     Service,
     compose,
@@ -34,6 +36,8 @@ from rolecall_lab.environment import (
 from rolecall_lab.processes import Child, Ended, Fault, Watch, last_words, short, stop
 
 GUNICORN: Final = ("--config=python:rolecall_lab.gunicorn_conf", "--graceful-timeout=5")
+
+LOOKING_ON: Final = ("--config=python:rolecall_lab.observer.gunicorn_conf",)
 
 WSGI: Final = "rolecall_lab.wsgi"
 """What gunicorn loads; it has a factory for each service."""
@@ -78,8 +82,8 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
         raise Fault(f"HOSTS is {hosts}, and must be one of {', '.join(HOSTS)}")
     folder = Path(environ.get("ROLECALL_DIR") or ROOT / ".rolecall").absolute()
     notice = ends.enter_context(locked(folder))
-    sockets = {service: ends.enter_context(bound(service, port_of(service, environ))) for service in SERVICES}
-    ports = {service: int(sockets[service][0].getsockname()[1]) for service in SERVICES}
+    sockets = {service: ends.enter_context(bound(service, port_of(service, environ))) for service in EVERYTHING}
+    ports = {service: int(sockets[service][0].getsockname()[1]) for service in EVERYTHING}
     redis = ends.enter_context(redis_server.taken(watch, folder, inherited(environ)))
     say("Redis", redis.label)
 
@@ -90,15 +94,16 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
     children = [redis.child] if redis.child else []
     services: dict[Service, Child] = {}
     ends.callback(lambda: stop(services.values()))
-    for service in SERVICES:
+    for service in EVERYTHING:
         services[service] = start(service, sockets[service], folder, of_service(service, settings, environ))
-        children.append(services[service])
+        if service is not OBSERVER:
+            children.append(services[service])
     wait_ready(watch, services, ports)
 
-    addresses = {service: service.url(hosts, ports[service]) for service in SERVICES}
-    processes = {each.name: {"url": addresses[each], "pid": services[each].pid} for each in SERVICES}
+    addresses = {service: service.url(hosts, ports[service]) for service in EVERYTHING}
+    processes = {each.name: {"url": addresses[each], "pid": services[each].pid} for each in EVERYTHING}
     notice.write_text(json.dumps({"pid": os.getpid(), "redis_url": redis.url, "services": processes}))
-    for service in SERVICES:
+    for service in EVERYTHING:
         say("", f"{addresses[service]:<29} {service.role} ({service.name}, pid {services[service].pid})")
     say("Logs", short(folder / "logs"))
     say("Open", f"{addresses[CLIENT]}   (ready after {monotonic() - began:.1f} s; Ctrl-C stops everything)")
@@ -106,6 +111,9 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
         while True:
             if ended := next((child for child in children if child.exit_code() is not None), None):
                 raise ended.fault()
+            if OBSERVER in services and services[OBSERVER].exit_code() is not None:
+                # nobody else needs it
+                say("Observer", f"it ended; all else goes on [{short(services.pop(OBSERVER).log)}]")
             watch.pause()
     except Ended:
         say("Stopping", "...")
@@ -153,12 +161,12 @@ def port_of(service: Service, environ: Mapping[str, str]) -> int:
         Fault: that is no port, or set for another service as well.
     """
     ports = {}
-    for each in SERVICES:
+    for each in EVERYTHING:
         text = environ.get(each.port_setting) or str(each.port)
         if not (text.isascii() and text.isdigit() and int(text) <= 65535):
             raise Fault(f"{each.port_setting} is {text}, and must be the number of a port")
         ports[each] = int(text)
-    same = [each.port_setting for each in SERVICES if ports[each] == ports[service] != 0]
+    same = [each.port_setting for each in EVERYTHING if ports[each] == ports[service] != 0]
     if len(same) > 1:
         raise Fault(f"{' and '.join(same)} are both {ports[service]}")
     return ports[service]
@@ -263,7 +271,8 @@ def fingerprint(settings: Mapping[str, str], environ: Mapping[str, str]) -> str 
 
 def start(service: Service, sockets: Sequence[socket.socket], folder: Path, environ: Mapping[str, str]) -> Child:
     """Start a service, which takes over its sockets."""
-    command = [sys.executable, "-m", "gunicorn", *GUNICORN, f"--name={service.name}"]
+    command = [sys.executable, "-m", "gunicorn", *(LOOKING_ON if service is OBSERVER else GUNICORN)]
+    command.append(f"--name={service.name}")
     command.append(f"{WSGI}:{service.label.lower()}_app()")
     command += [f"--bind=fd://{each.fileno()}" for each in sockets]
     log = folder / "logs" / f"{service.name}.log"
@@ -274,7 +283,7 @@ def start(service: Service, sockets: Sequence[socket.socket], folder: Path, envi
 
 
 def wait_ready(watch: Watch, services: Mapping[Service, Child], ports: Mapping[Service, int]) -> None:
-    """Wait until every service says that it is ready.
+    """Wait until every service says that it is ready; an observer that ended is not waited for.
 
     Raises:
         Fault: one ended, or is not ready in time.
@@ -285,6 +294,9 @@ def wait_ready(watch: Watch, services: Mapping[Service, Child], ports: Mapping[S
     while waiting:
         for service, child in list(waiting.items()):
             if child.exit_code() is not None:
+                if service is OBSERVER:
+                    del waiting[service]
+                    continue
                 raise child.fault()
             if (hindrance := unready(ports[service])) is None:
                 del waiting[service]

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from rolecall.settings import ServiceSettings, SettingsError, is_loopback, setting, settings_class, url, urls
 
-Role = Literal["client", "authorization_server", "resource_server"]
-"""The roles that record (RFC 6749 section 1.1)."""
+Role = Literal["client", "authorization_server", "resource_server", "observer"]
+"""The roles that record (RFC 6749 section 1.1), and the one that looks on."""
 
 Party = Literal["browser", "client", "authorization_server", "resource_server", "other"]
 """Who an exchange can be drawn between."""
@@ -63,6 +63,7 @@ class LabSettings(ServiceSettings):
     resource_url: str = setting(
         "Where the browser finds the resource server.", default="http://localhost:8002", parse=url
     )
+    observer_url: str | None = setting("Where the browser finds the observer.", default=None, parse=url)
     client_backchannel_urls: tuple[str, ...] = setting(
         "Other addresses of the client, between containers.", default=(), parse=urls
     )
@@ -75,7 +76,7 @@ class LabSettings(ServiceSettings):
 
     def __post_init__(self) -> None:
         refuse_public(
-            (self.client_url, self.auth_url, self.resource_url),
+            tuple(filter(None, (self.client_url, self.auth_url, self.resource_url, self.observer_url))),
             (*self.client_backchannel_urls, *self.auth_backchannel_urls, *self.resource_backchannel_urls),
         )
 

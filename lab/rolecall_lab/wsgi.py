@@ -14,6 +14,7 @@ from flask import Flask
 
 from rolecall.settings import SettingsError
 from rolecall_lab import api_docs
+from rolecall_lab.compare.away import Away
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -56,12 +57,27 @@ def client_app() -> Flask:
     def build() -> Flask:
         import client_webapp
         from client_webapp.settings import Settings
+        from rolecall_lab import catalogue
+        from rolecall_lab.compare import pages as compare
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
-        return client_webapp.create_app(settings)
+        app = client_webapp.create_app(settings)
+        catalogue.show(app)
+        compare.show(app)
+        return app
 
     return _wrapped(build, "client")
+
+
+def observer_app() -> Flask:
+    """The observer, which is not recorded itself."""
+    from rolecall_lab.observer import create_app
+
+    try:
+        return create_app(LabSettings.of("observer", os.environ))
+    except SettingsError as error:
+        sys.exit(str(error))
 
 
 def _wrapped(build: Callable[[], Flask], role: Role) -> Flask:
@@ -72,6 +88,8 @@ def _wrapped(build: Callable[[], Flask], role: Role) -> Flask:
         sys.exit(str(error))
     _add_templates(app)
     api_docs.show(app)
+    if role == "authorization_server":
+        app.wsgi_app = Away(app.wsgi_app, lab.lab_redis_url)  # type: ignore[method-assign]
     wrap(app, lab)
     return app
 

@@ -1,0 +1,218 @@
+"""One message in full, for the inspector: explained, raw, its tokens, its checks, its changes, its command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from rolecall_lab.observer.explanations import Explanation, explain
+from rolecall_lab.observer.exports.curl import command
+from rolecall_lab.observer.picture import NAMES, Picture
+from rolecall_lab.observer.tokens import KeySet, pkce, segments
+from rolecall_lab.observer.values import Value, marks
+
+Event = dict[str, Any]
+
+_TELLING: Final = frozenset({"authorization", "dpop", "location", "www-authenticate", "cookie", "set-cookie"})
+"""Headers that a protocol is about; the others stand apart."""
+
+MAX_SHOWN: Final = 2000
+"""Characters of a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A name and what it had, with what is known about it; `value` when it can be followed."""
+
+    place: str
+    name: str
+    text: str
+    explanation: Explanation | None
+    value: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A JWT in the message: its parts, whether its signature is right, and its claims with what they mean."""
+
+    name: str
+    parts: list[tuple[str, str]]
+    signed: bool | None
+    verdict: str
+    expires: float | None
+    claims: list[Line]
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that the inspector shows of a message."""
+
+    number: int
+    event: Event
+    title: str
+    lines: list[Line]
+    others: list[Line]
+    raw: str
+    tokens: list[Token]
+    pkce: list[tuple[str, str]]
+    checks: list[tuple[dict[str, str], Explanation | None]]
+    curl: str
+
+
+def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
+    """The message of this number (from 1); None when there is none."""
+    if not 1 <= number <= len(picture.messages):
+        return None
+    event = picture.messages[number - 1]
+    lines = [*_lines(event, picture)]
+    others = [line for line in lines if "header" in line.place and line.name not in _TELLING]
+    return Inspection(
+        number,
+        event,
+        f"{NAMES[event['from']][0]} → {NAMES[event['to']][0]}",
+        [line for line in lines if line not in others],
+        others,
+        raw(event),
+        [*_tokens(event, keys)],
+        _pkce(event, picture),
+        [(_told(check), explain("check", check["name"])) for check in event["checks"]],
+        command(event, secrets=False),
+    )
+
+
+def raw(event: Event) -> str:
+    """The message and its answer as they were sent, but for what is never recorded."""
+    query = "&".join(_pairs(event["query"]))
+    lines = [f"{event['method']} {event['path']}{'?' + query if query else ''} HTTP/1.1", f"Host: {event['host']}"]
+    lines += [f"{name}: {text_of(value)}" for name, value in event["request_headers"].items() if name != "host"]
+    if event["form"]:
+        lines += ["", "&".join(_pairs(event["form"]))]
+    lines.append("")
+    if event["status"] is None:
+        lines.append(f"(no answer: {event['failure']})")
+        return "\n".join(lines)
+    lines.append(f"HTTP/1.1 {event['status']} {_phrase(event['status'])}")
+    lines += [f"{name}: {text_of(value)}" for name, value in event["response_headers"].items()]
+    if event["body"] is not None:
+        lines += ["", json.dumps(_plain(event["body"]), indent=2, ensure_ascii=False)[: 8 * MAX_SHOWN]]
+    return "\n".join(lines)
+
+
+def text_of(value: Any) -> str:
+    """A recorded value as text: the whole of it where it was kept."""
+    plain = _plain(value)
+    if isinstance(plain, dict):
+        if "scheme" in plain:
+            rest = plain.get("token") or f"{plain.get('client_id', '')}:(hidden)"
+            return f"{plain['scheme']} {rest}"
+        if "url" in plain:
+            return plain["url"] + "?" + "&".join(_pairs(plain.get("parameters", {})))
+    if isinstance(plain, str):
+        return plain[:MAX_SHOWN]
+    return json.dumps(plain, ensure_ascii=False)[:MAX_SHOWN]
+
+
+def _plain(value: Any) -> Any:
+    """A recorded value with its marks replaced by what they stand for."""
+    if isinstance(value, dict):
+        if value.get("hidden") is True:
+            return "(hidden)"
+        if "hash" in value and ("shown" in value or "value" in value):
+            return value.get("value") or value.get("shown")
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+def _pairs(parameters: dict[str, Any]) -> list[str]:
+    return [
+        f"{name}={text_of(each)}"
+        for name, value in parameters.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
+
+
+def _lines(event: Event, picture: Picture) -> Iterator[Line]:
+    followed = {
+        (place.side, place.name): value
+        for value in picture.values
+        for place in value.places.get(event["id"], ())
+    }
+    path = event["path"]
+    for name, value in event["query"].items():
+        yield Line("query", name, text_of(value), explain("parameter", name, path), followed.get(("request", name)))
+    for name, value in event["form"].items():
+        yield Line("form", name, text_of(value), explain("parameter", name, path), followed.get(("request", name)))
+    for name, value in event["request_headers"].items():
+        yield Line("header", name, text_of(value), explain("header", name, path), followed.get(("request", name)))
+    if event["status"] is None:
+        return
+    status = str(event["status"])
+    yield Line("status", status, _phrase(event["status"]), explain("status", status, path))
+    for name, value in event["response_headers"].items():
+        yield Line("answer's header", name, text_of(value), explain("header", name, path))
+        if name == "location" and isinstance(value, dict):
+            for inner, each in value.get("parameters", {}).items():
+                found = explain("parameter", inner, path)
+                yield Line("in location", inner, text_of(each), found, followed.get(("answer", inner)))
+    if isinstance(event["body"], dict):
+        for name, value in event["body"].items():
+            yield Line("answer", name, text_of(value), explain("member", name, path), followed.get(("answer", name)))
+
+
+def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
+    seen = set()
+    for place, mark in marks(event):
+        claims = mark.get("unverified_claims")
+        if not isinstance(claims, dict) or mark["hash"] in seen:
+            continue
+        seen.add(mark["hash"])
+        whole = mark.get("value", "")
+        signed, verdict = keys.verdict(whole) if whole else (None, "the file that it is from does not have the whole of it")
+        header = mark.get("unverified_header") or {}
+        lines = [Line("jose", name, text_of(each), explain("jose", name)) for name, each in header.items()]
+        lines += [Line("claim", name, text_of(each), explain("claim", name)) for name, each in claims.items()]
+        expires = claims.get("exp")
+        yield Token(
+            place.name,
+            segments(whole) if whole else [],
+            signed,
+            verdict,
+            float(expires) if isinstance(expires, int | float) else None,
+            lines,
+            whole,
+        )
+
+
+def _pkce(event: Event, picture: Picture) -> list[tuple[str, str]]:
+    """The hash, worked out, where a message carries a verifier whose challenge is known."""
+    verifiers = [mark for place, mark in marks(event) if place.name == "code_verifier" and mark.get("value")]
+    if not verifiers:
+        return []
+    challenges = [
+        mark["value"]
+        for other in picture.messages
+        for place, mark in marks(other)
+        if place.name == "code_challenge" and mark["hash"] in event["handles"]
+    ]
+    return pkce(verifiers[0]["value"], challenges[0]) if challenges else []
+
+
+def _told(check: dict[str, Any]) -> dict[str, str]:
+    return {
+        "name": str(check["name"]),
+        "passed": "yes" if check["passed"] else "",
+        "expected": "" if check["expected"] is None else text_of(check["expected"]),
+        "actual": "" if check["actual"] is None else text_of(check["actual"]),
+        "clause": str(check["clause"]),
+    }
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,137 @@
+"""A flow's drawing, made once for all who look on, and again when the flow has changed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flask import render_template
+
+from rolecall import clock
+from rolecall_lab.observer import svg
+from rolecall_lab.observer.flows import KEEP_FIRST, Flow, Flows
+from rolecall_lab.observer.picture import Picture, lay_out
+from rolecall_lab.observer.svg import View
+from rolecall_lab.observer.tail import Tail
+from rolecall_lab.observer.tokens import KeySet
+from rolecall_lab.settings import LabSettings
+
+PATIENCE: Final = 15.0
+"""Seconds after which a viewer's connection says that it is still there."""
+
+LONGEST: Final = 900.0
+"""Seconds after which a viewer's browser connects again: connections of browsers that are gone end."""
+
+PAUSE: Final = 0.15
+"""Seconds between two drawings of a flow that is changing."""
+
+MOST_VIEWERS: Final = 400
+"""Each has a thread; who comes later sees the page without its being live."""
+
+MAX_LOADED: Final = 20
+MAX_DRAWN: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A flow as it is shown: its picture, and the HTML of the parts of the page that change."""
+
+    flow: Flow
+    picture: Picture
+    parts: dict[str, str]
+
+
+@dataclass(slots=True)
+class Live:
+    """What the observer's views work with."""
+
+    lab: LabSettings
+    flows: Flows
+    tail: Tail
+    keys: KeySet
+    _drawn: OrderedDict[tuple[str, int, View], Drawn] = field(default_factory=OrderedDict)
+    _loaded: OrderedDict[str, Flow] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _viewers: int = 0
+
+    def find(self, name: str) -> Flow | None:
+        """A flow that was recorded, or loaded from a file."""
+        with self._lock:
+            loaded = self._loaded.get(name)
+        return loaded or self.flows.get(name)
+
+    def keep(self, flow: Flow) -> None:
+        """Show a flow that somebody loaded; the newest twenty are kept."""
+        with self._lock:
+            self._loaded[flow.id] = flow
+            while len(self._loaded) > MAX_LOADED:
+                self._loaded.popitem(last=False)
+
+    def is_loaded(self, flow: Flow) -> bool:
+        """Whether it is from a file."""
+        with self._lock:
+            return flow.id in self._loaded
+
+    def draw(self, flow: Flow, view: View) -> Drawn:
+        """The flow's picture and parts; made once for each version and view."""
+        key = (flow.id, flow.version, view)
+        with self._lock:
+            if (found := self._drawn.get(key)) is not None:
+                self._drawn.move_to_end(key)
+                return found
+            drawn = self._draw(flow, view)
+            self._drawn[key] = drawn
+            while len(self._drawn) > MAX_DRAWN:
+                self._drawn.popitem(last=False)
+            return drawn
+
+    def _draw(self, flow: Flow, view: View) -> Drawn:
+        omitted = (flow.omitted, flow.events[KEEP_FIRST]["id"] if flow.omitted else "")
+        picture = lay_out(flow.events, self.flows.losses(flow), omitted)
+        return Drawn(
+            flow,
+            picture,
+            {
+                "head": svg.head(picture, view),
+                "body": svg.body(picture, view),
+                "list": render_template("observer/messages.html", picture=picture, view=view),
+                "seen": render_template("observer/seen.html", picture=picture),
+            },
+        )
+
+    def viewers(self) -> int:
+        """How many connections are open."""
+        return self._viewers
+
+    def stream(self, name: str, view: View, last: int) -> Iterator[str]:
+        """Server-sent events of a flow: its parts whenever it has another version than `last`."""
+        with self._lock:
+            self._viewers += 1
+        try:
+            yield "retry: 1000\n\n"
+            until = clock.monotonic() + LONGEST
+            while clock.monotonic() < until:
+                flow = self.flows.wait(name, last, PATIENCE)
+                if flow is None:
+                    yield ": still here\n\n"
+                    continue
+                last = flow.version
+                yield self.event(flow, view)
+                threading.Event().wait(PAUSE)
+        finally:
+            with self._lock:
+                self._viewers -= 1
+
+    def event(self, flow: Flow, view: View) -> str:
+        """One server-sent event; its id is the flow's version."""
+        data: dict[str, Any] = {
+            **self.draw(flow, view).parts,
+            "id": flow.id,
+            "away": self.flows.away,
+            "now": clock.now() + self.tail.offset,
+        }
+        return f"id: {flow.version}\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,156 @@
+"""The observer's pages, and the streams and files behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+from flask import Response, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from rolecall import clock
+from rolecall.web import PageError, Problem
+from rolecall_lab.observer import svg
+from rolecall_lab.observer.exports import EXPORTS
+from rolecall_lab.observer.exports.json_events import load as events_of
+from rolecall_lab.observer.flows import Flow
+from rolecall_lab.observer.inspector import inspect
+from rolecall_lab.observer.live import MOST_VIEWERS, Live
+from rolecall_lab.observer.svg import View
+from rolecall_lab.recorder import client_id
+
+PATIENCE: Final = 2.0
+"""Seconds that a page waits for a flow that was recorded a moment ago."""
+
+
+def flows() -> ResponseReturnValue:
+    """GET /: the newest flows."""
+    live = _live()
+    return render_template("observer/flows.html", flows=live.flows.newest(), away=live.flows.away, now=_now(live))
+
+
+def flow(name: str) -> ResponseReturnValue:
+    """GET /flows/<id>: the picture, with one message in the inspector when `message` names it."""
+    live = _live()
+    found = _found(live, name)
+    if found.id != name and not live.is_loaded(found):
+        return redirect(url_for("flow", name=found.id, **request.args.to_dict()), 303)
+    view = _view(found)
+    drawn = live.draw(found, view)
+    chosen = request.args.get("message", "")
+    number = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 5 else 0
+    return render_template(
+        "observer/flow.html",
+        flow=found,
+        drawn=drawn,
+        view=view,
+        inspection=inspect(drawn.picture, number, live.keys),
+        exports=EXPORTS,
+        client=next((name for event in found.events if (name := client_id(event))), None),
+        is_loaded=live.is_loaded(found),
+        away=live.flows.away,
+        now=_now(live),
+    )
+
+
+def message(name: str, number: int) -> ResponseReturnValue:
+    """GET /flows/<id>/messages/<number>: the inspector alone."""
+    live = _live()
+    found = _found(live, name)
+    inspection = inspect(live.draw(found, _view(found)).picture, number, live.keys)
+    if inspection is None:
+        raise PageError(Problem(404, "There is no such message", "The flow has fewer messages than that.", _BACK))
+    return render_template("observer/message.html", inspection=inspection, flow=found, now=_now(live))
+
+
+def watch(name: str) -> ResponseReturnValue:
+    """GET /flows/<id>/live: server-sent events; `Last-Event-ID` is the version that the page has already."""
+    live = _live()
+    found = _found(live, name)
+    if live.viewers() >= MOST_VIEWERS:
+        return Response("Too many people watch at once; the page itself can be loaded again.\n", 503, mimetype="text/plain")
+    last = request.headers.get("Last-Event-ID") or request.args.get("version", "")
+    known = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else -1
+    context = current_app.app_context()
+
+    view = _view(found)
+
+    def sent() -> object:
+        with context:
+            yield from live.stream(found.id, view, known)
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Response(sent(), mimetype="text/event-stream", headers=headers)  # type: ignore[arg-type]
+
+
+def export(name: str, kind: str) -> ResponseReturnValue:
+    """GET /flows/<id>/export/<kind>: what EXPORTS and `svg` make; `secrets=yes` leaves codes and tokens in."""
+    live = _live()
+    found = _found(live, name)
+    picture = live.draw(found, _view(found)).picture
+    if kind == "svg":
+        body, media_type, extension = svg.file(picture, View(checks=True), f"Flow {found.id}"), "image/svg+xml", "svg"
+    elif kind in EXPORTS:
+        chosen = EXPORTS[kind]
+        body = chosen.make(list(found.events), secrets=request.args.get("secrets") == "yes")
+        media_type, extension = chosen.media_type, chosen.extension
+    else:
+        known = ", ".join(("svg", *EXPORTS))
+        raise PageError(Problem(404, "There is no such file", f"A flow can be taken away as {known}.", _BACK))
+    headers = {"Content-Disposition": f'attachment; filename="rolecall-{found.id}.{extension}"'}
+    return Response(body, mimetype=media_type, headers=headers)
+
+
+def load() -> ResponseReturnValue:
+    """POST /load: events that were taken away, shown again."""
+    live = _live()
+    upload = request.files.get("events")
+    text = upload.read().decode(errors="replace") if upload else request.form.get("events", "")
+    try:
+        events = events_of(text)
+    except ValueError as error:
+        raise PageError(Problem(400, "This file cannot be shown", f"{error}.".replace("..", "."), _BACK)) from error
+    name = "file-" + hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+    live.keep(Flow(name, events, version=1))
+    return redirect(url_for("flow", name=name), 303)
+
+
+def of_trace(trace: str) -> ResponseReturnValue:
+    """GET /of/<request id>: the picture that a request of a service is in; it may be written only in a moment."""
+    if not re.fullmatch(r"[0-9a-f]{32}", trace):
+        raise PageError(Problem(404, "This is no request id", "It has 32 hexadecimal digits.", _BACK))
+    live = _live()
+    found = live.flows.wait_for_trace(trace, PATIENCE)
+    if found is None:
+        text = "Nothing of this request was recorded, or it is older than what is kept."
+        raise PageError(Problem(404, "There is no picture of this request", text, _BACK))
+    return redirect(url_for("flow", name=found.id), 303)
+
+
+_BACK: Final = (("The newest flows", "/"),)
+
+
+def _live() -> Live:
+    live: Live = current_app.extensions["observer"]
+    return live
+
+
+def _found(live: Live, name: str) -> Flow:
+    found = live.find(name)
+    if found is None:
+        text = "It is older than what is kept (a day, and so many messages in all), or it never was."
+        raise PageError(Problem(404, "There is no such flow", text, _BACK))
+    return found
+
+
+def _view(found: Flow) -> View:
+    """What the address asks for: `stores=yes` for lanes of Redis and SQL, `checks=yes` for each check."""
+    asked = {name: "yes" for name in ("stores", "checks") if request.args.get(name) == "yes"}
+    link = url_for("flow", name=found.id, **asked)
+    link += ("&" if "?" in link else "?") + "message={}#inspector"
+    return View(stores="stores" in asked, checks="checks" in asked, link=link)
+
+
+def _now(live: Live) -> float:
+    return clock.now() + live.tail.offset

@@ -1,0 +1,21 @@
+"""Every URL of the observer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rolecall.web import Route
+from rolecall_lab.observer.pages import export, flow, flows, load, message, of_trace, watch
+
+_GET: Final = ("GET",)
+_POST: Final = ("POST",)
+
+ROUTES: Final = (
+    Route("flows", "/", _GET, flows, "page", "none: the newest flows"),
+    Route("flow", "/flows/<name>", _GET, flow, "page", "none: one flow's picture"),
+    Route("watch", "/flows/<name>/live", _GET, watch, "api", "none: the picture as it grows, server-sent events"),
+    Route("message", "/flows/<name>/messages/<int:number>", _GET, message, "page", "none: one message in full"),
+    Route("export", "/flows/<name>/export/<kind>", _GET, export, "api", "none: the flow as a file"),
+    Route("load", "/load", _POST, load, "page", "none: a file of events, shown again"),
+    Route("of-trace", "/of/<trace>", _GET, of_trace, "page", "none: the flow of a request id"),
+)

@@ -1,0 +1,278 @@
+"""A picture as SVG: for the page, with links and classes, and as a file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import cos, pi, sin
+from pathlib import Path
+from typing import Final
+
+from rolecall_lab.observer.picture import NAMES, STEPS, STORES, Lane, Picture, Row
+from rolecall_lab.observer.values import Value
+
+PITCH: Final = 252
+"""Pixels from lane to lane, as all numbers here."""
+
+EDGE: Final = 132
+HEAD: Final = 58
+TITLE: Final = 46
+CHARACTER: Final = 8.4
+"""Width of a character of the labels, about."""
+
+_STYLE: Final = (Path(__file__).parent / "static" / "picture.css").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of a picture is shown.
+
+    Args:
+        stores: lanes of their own for Redis and SQL, instead of notes.
+        checks: each check by its name, instead of their number.
+        link: the address of a message's page with `{}` for its number; without it there are no links.
+    """
+
+    stores: bool = False
+    checks: bool = False
+    link: str = ""
+
+
+def lanes_of(picture: Picture, view: View) -> list[Lane]:
+    """The lanes that are shown."""
+    return [lane for lane in picture.lanes if view.stores or lane.key not in STORES]
+
+
+def head(picture: Picture, view: View) -> str:
+    """The lanes' names, in a drawing of its own that can stay in sight."""
+    width = _width(picture, view)
+    boxes = "".join(_lane_box(lane, x) for lane, x in _places(picture, view).values())
+    return f'<svg class="picture-head" viewBox="0 0 {width} {HEAD}" aria-hidden="true">{boxes}</svg>'
+
+
+def body(picture: Picture, view: View) -> str:
+    """Everything below the lanes' names."""
+    drawn, height = _rows(picture, view)
+    width = _width(picture, view)
+    lines = _lifelines(picture, view, 0, height)
+    return f'<svg class="picture-body" viewBox="0 0 {width} {height}" role="group" aria-label="Sequence of messages">{lines}{drawn}</svg>'
+
+
+def file(picture: Picture, view: View, title: str) -> str:
+    """One drawing with its own style, for a file."""
+    drawn, height = _rows(picture, view)
+    width = _width(picture, view)
+    boxes = "".join(_lane_box(lane, x) for lane, x in _places(picture, view).values())
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="picture-file" viewBox="0 0 {width} {height + HEAD + 12}" '
+        f'width="{width}" height="{height + HEAD + 12}" font-family="system-ui, sans-serif">'
+        f"<title>{escape(title)}</title><style>{escape(_STYLE, quote=False)}</style>"
+        f'<rect class="ground" width="{width}" height="{height + HEAD + 12}"/>{boxes}'
+        f'<g transform="translate(0 {HEAD + 6})">{_lifelines(picture, view, 0, height)}{drawn}</g></svg>\n'
+    )
+
+
+def mark(value: Value, x: float = 8, y: float = 8, size: float = 6) -> str:
+    """A value's shape in its colour, around (x, y)."""
+    return f'<path class="shape v{value.colour}" d="{_shape(value.shape, x, y, size)}"/>'
+
+
+def _places(picture: Picture, view: View) -> dict[str, tuple[Lane, int]]:
+    return {lane.key: (lane, EDGE + PITCH * number) for number, lane in enumerate(lanes_of(picture, view))}
+
+
+def _width(picture: Picture, view: View) -> int:
+    return 2 * EDGE + PITCH * max(0, len(lanes_of(picture, view)) - 1)
+
+
+def _lane_box(lane: Lane, x: int) -> str:
+    return (
+        f'<g class="lane tone-{lane.tone}"><rect class="box" x="{x - 108}" y="8" width="216" height="42" rx="11"/>'
+        f'<text class="name" x="{x}" y="34">{escape(lane.title)}</text></g>'
+    )
+
+
+def _lifelines(picture: Picture, view: View, top: int, bottom: int) -> str:
+    return "".join(
+        f'<line class="life tone-{lane.tone}" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>'
+        for lane, x in _places(picture, view).values()
+    )
+
+
+def _rows(picture: Picture, view: View) -> tuple[str, int]:
+    """The rows below each other, in frames of the five steps; and their height."""
+    places = {key: x for key, (_, x) in _places(picture, view).items()}
+    width = _width(picture, view)
+    parts: list[str] = []
+    y, step, top, inside = 8, 0, 8, []
+    for row in [*picture.rows, None]:
+        if row is None or row.step != step:
+            if step:
+                y += 10
+                parts += [_frame(step, top, y, width), *inside]
+                y += 12
+            if row is None:
+                break
+            step, top, inside = row.step, y, []
+            y += TITLE
+        drawn, height = _row(row, y, places, view, width)
+        inside.append(drawn)
+        y += height
+    return "".join(parts), max(y, 40)
+
+
+def _frame(step: int, top: int, bottom: int, width: int) -> str:
+    return (
+        f'<g class="frame"><rect class="band" x="6" y="{top}" width="{width - 12}" height="{bottom - top}" rx="14"/>'
+        f'<circle class="step" cx="30" cy="{top + 24}" r="14"/><text class="digit" x="30" y="{top + 29}">{step}</text>'
+        f'<text class="title" x="54" y="{top + 30}">{escape(STEPS[step - 1])}</text></g>'
+    )
+
+
+def _row(row: Row, y: int, places: dict[str, int], view: View, width: int) -> tuple[str, int]:
+    if row.kind == "gap":
+        text = _text("gap-text", width / 2, y + 21, row.text, 100, anchor="middle")
+        line = f'<path class="gap-line" d="M20 {y + 34}H{width - 20}"/>'
+        return f'<g class="row gap" data-row="gap">{line}{text}</g>', 48
+    if row.kind == "change" and (not view.stores or row.end not in places):
+        return _store_note(row, y, places), 30
+    if row.kind == "checks":
+        drawn, height = _checks(row, y, places[row.start], view)
+    else:
+        drawn, height = _arrow(row, y, places[row.start], places[row.end])
+        left = min(places[row.start], places[row.end]) - 14
+        room = abs(places[row.start] - places[row.end]) + 28
+        drawn = f'<rect class="hit" x="{left}" y="{y}" width="{room}" height="{height}"/>{drawn}'
+    return _linked(row, drawn, view), height
+
+
+def _linked(row: Row, drawn: str, view: View) -> str:
+    group = f'<g class="row {row.kind}{" refused" if row.refused else ""}" data-message="{row.number}">{drawn}</g>'
+    if not view.link or row.kind != "request":
+        return group
+    label = f"Message {row.number}: {NAMES[row.start][0]} to {NAMES[row.end][0]}, {row.text}"
+    return f'<a href="{escape(view.link.format(row.number))}" class="message" aria-label="{escape(label)}">{group}</a>'
+
+
+def _arrow(row: Row, y: int, start: int, end: int) -> tuple[str, int]:
+    """Label above the line, what it carries below it."""
+    line = y + 26
+    ahead = 1 if end > start else -1
+    left, right = min(start, end), max(start, end)
+    if start == end:  # a party that asks itself
+        right = left + PITCH - 40
+    room = right - left
+    nobody = row.kind == "request" and row.refused
+    tip = (start + end) / 2 if nobody else end - 3 * ahead
+    parts = []
+    kind = "front" if row.front else "back"
+    if start == end:
+        parts.append(f'<path class="line {kind}" d="M{start} {line}h60v14h-56"/>')
+    else:
+        parts.append(f'<path class="line {kind} {row.kind}-line" d="M{start} {line}H{tip - 8 * ahead}"/>')
+        if not nobody:
+            parts.append(_tip(tip, line, ahead, is_open=row.kind == "answer"))
+    text_from = left + (38 if row.kind == "request" and ahead > 0 else 14)
+    if row.kind == "request":
+        x = start + 20 * ahead
+        parts.append(f'<circle class="number" cx="{x}" cy="{line}" r="12"/><text class="digit" x="{x}" y="{line + 5}">{row.number}</text>')
+    shown = int((right - 14 - text_from - len(row.detail) * 7.2) / CHARACTER)
+    parts.append(_text("label", text_from, y + 17, row.text, shown))
+    if row.detail:
+        parts.append(_text("detail", right - 12, y + 17, row.detail, 40, anchor="end"))
+    if row.refused:
+        parts.append(_cross(start if row.kind == "answer" else tip, line))
+    if not row.carried:
+        return "".join(parts), 36
+    chips, lines = _chips(row.carried, text_from, line + 10, right - text_from - 10)
+    return "".join([*parts, chips]), 34 + 22 * lines
+
+
+def _chips(carried: Sequence[tuple[Value, str]], x: float, y: int, room: float) -> tuple[str, int]:
+    """A chip for each value, in as many lines as they need; gives the number of lines."""
+    parts = []
+    used, lines = 0.0, 1
+    for value, name in carried:
+        text = name if name not in {"authorization", "token"} else value.label
+        if value.label[-1].isdigit() and not text[-1].isdigit():
+            text += value.label[value.label.rfind(" ") :]
+        width = 30 + len(text) * 7.4
+        if used and used + width > room:
+            used, lines = 0.0, lines + 1
+        top = y + 22 * (lines - 1)
+        parts.append(
+            f'<g class="chip v{value.colour}" data-value="{value.number}">'
+            f'<rect x="{x + used:.0f}" y="{top - 3}" width="{width - 4:.0f}" height="19" rx="9.5"/>'
+            f"{mark(value, x + used + 11, top + 6.5, 5)}"
+            f'<text x="{x + used + 20:.0f}" y="{top + 11}">{escape(text)}</text></g>'
+        )
+        used += width
+    return "".join(parts), lines
+
+
+def _checks(row: Row, y: int, x: int, view: View) -> tuple[str, int]:
+    """One line for all that passed, and one for each that did not; or one for each."""
+    lines: list[tuple[str, str]] = []
+    if view.checks:
+        lines += [("passed", f"✓ {check['name']}") for check in row.checks if check["passed"]]
+    elif row.text:
+        lines.append(("passed", f"✓ {row.text}"))
+    for check in row.checks:
+        if not check["passed"]:
+            lines += [("failed", f"✕ {check['name']}"), ("clause", str(check["clause"]))]
+    height = 17 * len(lines) + 9
+    parts = [f'<rect class="note{" bad" if row.refused else ""}" x="{x - 106}" y="{y + 2}" width="212" height="{height}" rx="8"/>']
+    for number, (kind, text) in enumerate(lines):
+        parts.append(_text(kind, x - 96, y + 19 + 17 * number, text, 28))
+    return "".join(parts), height + 10
+
+
+def _store_note(row: Row, y: int, places: dict[str, int]) -> str:
+    x = places[row.start]
+    text = _text("stored", x, y + 16, f"{NAMES[row.end][0]}: {row.text}", 33, anchor="middle")
+    back = f'<rect class="store" x="{x - 120}" y="{y + 1}" width="240" height="22" rx="11"/>'
+    return f'<g class="row change" data-message="{row.number}">{back}{text}</g>'
+
+
+def _tip(x: float, y: int, ahead: int, *, is_open: bool) -> str:
+    shape = f"M{x - 10 * ahead} {y - 5.5}L{x} {y}L{x - 10 * ahead} {y + 5.5}"
+    return f'<path class="tip{" open" if is_open else ""}" d="{shape}{"" if is_open else "Z"}"/>'
+
+
+def _cross(x: float, y: int) -> str:
+    arms = f"M{x - 5} {y - 5}L{x + 5} {y + 5}M{x + 5} {y - 5}L{x - 5} {y + 5}"
+    return f'<circle class="refusal" cx="{x}" cy="{y}" r="11"/><path class="refusal-cross" d="{arms}"/>'
+
+
+def _text(kind: str, x: float, y: float, text: str, most: int, *, anchor: str = "start") -> str:
+    whole = " ".join(text.split())
+    cut = whole if len(whole) <= most else whole[: max(1, most - 1)] + "…"
+    clean = "".join(character if character.isprintable() else "�" for character in cut)
+    return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(clean)}</text>'
+
+
+def _shape(name: str, x: float, y: float, size: float) -> str:
+    if name == "circle":
+        return f"M{x - size:.1f} {y:.1f}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0Z"
+    if name == "cross":
+        a, b = size, size / 2.6
+        return f"M{x - b:.1f} {y - a:.1f}h{2 * b:.1f}v{a - b:.1f}h{a - b:.1f}v{2 * b:.1f}h{b - a:.1f}v{a - b:.1f}h{-2 * b:.1f}v{b - a:.1f}h{b - a:.1f}v{-2 * b:.1f}h{a - b:.1f}Z"
+    points = "L".join(f"{x + radius * sin(turn):.1f} {y - radius * cos(turn):.1f}" for turn, radius in _corners(name, size))
+    return f"M{points}Z"
+
+
+def _corners(name: str, size: float) -> Iterator[tuple[float, float]]:
+    """Angle (from above, clockwise) and radius of each corner."""
+    if name == "star":
+        for number in range(10):
+            yield number * pi / 5, size * (1.25 if number % 2 == 0 else 0.55)
+        return
+    corners, turned, radius = {
+        "diamond": (4, 0.0, 1.2),
+        "triangle": (3, 0.0, 1.25),
+        "hexagon": (6, 0.0, 1.1),
+        "square": (4, pi / 4, 1.25),
+    }[name]
+    for number in range(corners):
+        yield turned + number * 2 * pi / corners, size * radius

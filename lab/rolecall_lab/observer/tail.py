@@ -1,0 +1,94 @@
+"""Reads what the services record as it comes, in a thread; Redis may go away and come back empty."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any, Final, cast
+
+import redis
+
+from rolecall.storage import connect
+from rolecall_lab.clock_push import KEY as CLOCK
+from rolecall_lab.observer.flows import Flows
+from rolecall_lab.recorder import KEEP, STREAM
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 500
+BLOCK: Final = 500
+"""Milliseconds that Redis waits for something new; less than a client's patience."""
+
+PAUSE: Final = 0.5
+"""Seconds until Redis is asked again when it did not answer."""
+
+
+class Tail:
+    """Follows the stream from its beginning, and adds to `flows`."""
+
+    def __init__(self, redis_url: str, flows: Flows) -> None:
+        self._client = connect(redis_url)
+        self._flows = flows
+        self.offset = 0.0  # seconds by which the lab's clock is turned
+        self._last = "0"
+        self._ends = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin; once a process."""
+        self._thread = threading.Thread(target=self._run, name="observer-tail", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a second."""
+        self._ends.set()
+        if self._thread is not None:
+            self._thread.join(2)
+
+    def _run(self) -> None:
+        fresh = False
+        while not self._ends.is_set():
+            try:
+                if not fresh:
+                    self._look_back()
+                    fresh = True
+                self.read(BLOCK)
+                self._flows.is_away(False)
+            except (redis.RedisError, OSError) as error:
+                if fresh:
+                    log.warning("Redis does not answer", extra={"detail": " ".join(str(error).split())[:300]})
+                fresh = False
+                self._flows.is_away(True)
+                self._ends.wait(PAUSE)
+
+    def read(self, block: int | None = None) -> int:
+        """Take in what is new; gives the number of events.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        answer = cast("list[Any]", self._client.xread({STREAM: self._last}, count=BATCH, block=block))
+        events = []
+        for _, entries in answer or []:
+            for name, fields in entries:
+                self._last = name.decode()
+                try:
+                    events.append(json.loads(fields[b"event"]))
+                except (KeyError, ValueError):
+                    log.warning("not an event", extra={"detail": self._last})
+        if events:
+            self._flows.add(events)
+        offset = cast("bytes | None", self._client.hget(CLOCK, "offset"))
+        self.offset = float(offset or 0)
+        return len(events)
+
+    def _look_back(self) -> None:
+        """Whether Redis still has the stream that was read; what is a day old is thrown away on the way."""
+        seconds, micro = cast("tuple[int, int]", self._client.time())
+        self._client.xtrim(STREAM, minid=(seconds - KEEP) * 1000 + micro // 1000)
+        if self._last == "0":
+            return
+        if not self._client.exists(STREAM):
+            self._last = "0"
+            self._flows.forgot()

@@ -1,0 +1,86 @@
+"""What can be told of a token that was seen: who signed it, with a public key, and how long it still lives."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from typing import Any, Final
+
+import jwt
+
+from rolecall import clock
+from rolecall.http import HttpClient, Unreachable
+from rolecall.vocabulary import SIGNING_ALGORITHMS
+
+KEEP: Final = 10.0
+"""Seconds that a key set is believed."""
+
+
+class KeySet:
+    """The authorization server's public keys, fetched from its `/jwks` when somebody looks at a token."""
+
+    def __init__(self, auth_url: str, http: HttpClient) -> None:
+        self._url = f"{auth_url}/jwks"
+        self._http = http
+        self._lock = threading.Lock()
+        self._keys: dict[str, Any] = {}
+        self._until = 0.0
+
+    def verdict(self, token: str) -> tuple[bool | None, str]:
+        """Whether the signature of a JWT is right (None: it cannot be told), and why (RFC 7515 section 5.2)."""
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError:
+            return False, "this is no JWT"
+        if header.get("alg") not in SIGNING_ALGORITHMS:
+            return False, f"the algorithm {header.get('alg')} is none that the server signs with"
+        kid = str(header.get("kid"))
+        try:
+            key = self._key(kid)
+        except (Unreachable, ValueError) as error:
+            return None, f"the keys cannot be had: {error}"
+        if key is None:
+            return False, f"no published key is called {kid[:12]}"
+        try:
+            jwt.api_jws.decode(token, jwt.PyJWK.from_dict(key), algorithms=[header["alg"]])
+        except jwt.PyJWTError:
+            return False, f"it does not fit the published key {kid[:12]}"
+        return True, f"made with {header['alg']} and the published key {kid[:12]}"
+
+    def _key(self, kid: str) -> dict[str, Any] | None:
+        with self._lock:
+            if clock.monotonic() > self._until or kid not in self._keys:
+                answer = self._http.send("GET", self._url)
+                found = answer.json().get("keys", [])
+                self._keys = {str(key.get("kid")): key for key in found if isinstance(key, dict)}
+                self._until = clock.monotonic() + KEEP
+            return self._keys.get(kid)
+
+
+def pkce(verifier: str, challenge: str) -> list[tuple[str, str]]:
+    """The steps from a verifier to its challenge (RFC 7636 section 4.6): what was done, and what came out."""
+    digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
+    encoded = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    same = "the same: who redeems the code is who asked for it" if encoded == challenge else "another one"
+    return [
+        ("code_verifier, as it came with the code", verifier),
+        ("SHA-256 of its bytes", digest.hex()),
+        ("in base64url without padding", encoded),
+        ("code_challenge, as it came with the authorization request", challenge),
+        ("compared", same),
+    ]
+
+
+def segments(token: str) -> list[tuple[str, str]]:
+    """The three parts of a JWT: as they are, and decoded (RFC 7515 section 7.1)."""
+    parts = token.split(".")
+    decoded = []
+    for part in parts[:2]:
+        try:
+            text = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+            decoded.append(json.dumps(text, indent=2, ensure_ascii=False))
+        except ValueError:
+            decoded.append("not JSON")
+    return [*zip(parts, [*decoded, "the signature: bytes"], strict=False)]

@@ -1,0 +1,168 @@
+"""The values of a flow that can be followed: codes, tokens, state and the like, wherever they appear, and who saw them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from rolecall_lab.redaction import MIN_SECRET
+
+Event = dict[str, Any]
+Side = Literal["request", "answer"]
+
+SHAPES: Final[dict[str, str]] = {
+    "state": "circle",
+    "nonce": "circle",
+    "code": "diamond",
+    "pkce": "triangle",
+    "access_token": "star",
+    "refresh_token": "hexagon",
+    "id_token": "cross",
+    "interaction": "square",
+}
+"""By kind; others are squares."""
+
+COLOURS: Final = 8
+"""How many the style sheet has (`v0` to `v7`); after that they come again."""
+
+KINDS: Final[dict[str, str]] = {"code_challenge": "pkce", "code_verifier": "pkce", "id_token_hint": "id_token"}
+"""Parameters that are called otherwise than what they carry."""
+
+_OPEN: Final = frozenset({"token", "subject_token", "actor_token", "authorization", "assertion"})
+"""Names under which any token may travel: what it is, another message says."""
+
+_EVERYBODY = frozenset({"browser", "client", "authorization_server"})
+MAY_SEE: Final[dict[str, frozenset[str]]] = {
+    "state": _EVERYBODY,
+    "nonce": _EVERYBODY,
+    "code": _EVERYBODY,
+    "code_challenge": _EVERYBODY,
+    "code_verifier": frozenset({"client", "authorization_server"}),
+    "access_token": frozenset({"client", "authorization_server", "resource_server"}),
+    "refresh_token": frozenset({"client", "authorization_server"}),
+    "interaction": frozenset({"browser", "authorization_server"}),
+    "id_token": frozenset({"client", "authorization_server"}),
+    "client_assertion": frozenset({"client", "authorization_server"}),
+    "request_uri": _EVERYBODY,
+    "device_code": frozenset({"client", "authorization_server"}),
+    "user_code": frozenset({"browser", "client", "authorization_server"}),
+}
+"""Whose eyes each is meant for (RFC 9700 sections 2 and 4); a kind that is not here is for anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands in a message: on which side, and under which name."""
+
+    side: Side
+    name: str
+
+
+@dataclass(slots=True)
+class Value:
+    """One value, of which the names may be several: a verifier and its challenge are one pair.
+
+    Args:
+        kind: decides the shape.
+        label: what it is called in the picture; numbered when the flow has several of its kind.
+        shown: its beginning, by name.
+        seen_by: lanes by the names under which they had it.
+        places: by the id of the event.
+    """
+
+    number: int
+    kind: str
+    label: str
+    shown: dict[str, str] = field(default_factory=dict)
+    seen_by: dict[str, set[str]] = field(default_factory=dict)
+    places: dict[str, list[Place]] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> str:
+        """The name of its shape."""
+        return SHAPES.get(self.kind, "square")
+
+    @property
+    def colour(self) -> int:
+        """The number of its colour."""
+        return self.number % COLOURS
+
+    def misplaced(self) -> set[str]:
+        """The lanes that had it and should not have."""
+        return {
+            lane
+            for lane, names in self.seen_by.items()
+            for name in names
+            if lane not in MAY_SEE.get(name, frozenset({lane}))
+        }
+
+
+def values(events: list[Event]) -> list[Value]:
+    """All of a flow's values in the order in which they appeared."""
+    names = _names(events)
+    challenges = {
+        mark["hash"] for event in events for place, mark in marks(event) if place.name == "code_challenge"
+    }
+    found: dict[str, Value] = {}
+    for event in events:
+        for place, mark in marks(event):
+            name = place.name if place.name not in _OPEN else names.get(mark["hash"], place.name)
+            kind = KINDS.get(name, name)
+            key = mark["hash"]
+            if name == "code_verifier":
+                # the recorder gives a verifier its challenge's handle (RFC 7636 section 4.6)
+                key = next((each for each in event["handles"] if each in challenges), key)
+            value = found.get(key)
+            if value is None:
+                value = found[key] = Value(len(found), kind, kind)
+            value.shown.setdefault(name, mark.get("shown") or f"{mark['value'][:6]}…")
+            value.places.setdefault(event["id"], []).append(Place(place.side, place.name))
+            for lane in (event["from"], event["to"]):
+                if place.side == "request" or event["status"] is not None:
+                    value.seen_by.setdefault(lane, set()).add(name)
+    result = [*found.values()]
+    for kind in {value.kind for value in result}:
+        same = [value for value in result if value.kind == kind]
+        for number, value in enumerate(same, 1):
+            value.label = {"pkce": "PKCE"}.get(kind, kind) + (f" {number}" if len(same) > 1 else "")
+    return result
+
+
+def marks(event: Event) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """What a message carries that can be followed, inside JWTs as well."""
+    yield from _marks(event["query"], "request")
+    yield from _marks(event["form"], "request")
+    yield from _marks(event["request_headers"], "request")
+    yield from _marks(event["response_headers"].get("location"), "answer")
+    yield from _marks(event["body"], "answer")
+
+
+def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict[str, Any]]]:
+    if isinstance(value, dict):
+        if isinstance(value.get("hash"), str) and ("shown" in value or isinstance(value.get("value"), str)):
+            if "shown" in value or len(value["value"]) >= MIN_SECRET:
+                yield Place(side, name), value
+            yield from _marks(value.get("unverified_claims"), side, name)
+            return
+        for key, each in value.items():
+            # an Authorization header has its token as a member
+            inner = "authorization" if name == "authorization" and key == "token" else str(key)
+            yield from _marks(each, side, inner)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _marks(each, side, name)
+
+
+def _names(events: list[Event]) -> dict[str, str]:
+    """What the tokens are that travel under names that say nothing, by their hashes."""
+    found: dict[str, str] = {}
+    for event in events:
+        for place, mark in marks(event):
+            if place.name not in _OPEN:
+                found.setdefault(mark["hash"], place.name)
+        if "authorization" in event["request_headers"]:
+            for place, mark in marks(event):
+                if place.name == "authorization":
+                    found.setdefault(mark["hash"], "access_token")
+    return found
