@@ -8,7 +8,7 @@ LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask doctor test-compose up down logs ps test check fuzz bench docs lock screenshots clean distclean
+.PHONY: help run demo flask doctor test-compose up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,11 +43,15 @@ logs: ## follow the containers' logs
 ps: ## list the containers
 	@docker compose ps
 
-check: .venv/dev.stamp ## style, types, and who may import whom
+check: .venv/dev.stamp ## style, types, who may import whom, known advisories
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@PYTHONPATH=$(PACKAGES) .venv/bin/lint-imports
+	@$(PY) .ci/advisories.py
+
+audit: .venv/dev.stamp ## ask whether a pinned package has a known advisory
+	@$(PY) .ci/advisories.py
 
 fuzz: .venv/dev.stamp ## throw many hostile requests at a stack of its own (REQUESTS=100000)
 	@$(PY) tests/fuzz/run.py --requests $(or $(REQUESTS),100000)

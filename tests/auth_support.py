@@ -144,6 +144,10 @@ def csrf_token(page: TestResponse) -> str:
     return match[1]
 
 
+LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit", "client_limit")
+"""The settings of how often one may try."""
+
+
 def authorize_url(**changes: str) -> str:
     """A good request, changed; a value of "-" leaves the parameter out."""
     parameters = {

@@ -63,6 +63,10 @@ def _too_many(error: TooMany) -> ResponseReturnValue:
     if not web.wants_page():
         text = f"Too many failed attempts. Try again in {wait}."
         return json_response(OAuthError("temporarily_unavailable", text, status=429, retry_after=error.seconds))
+    if error.what == "authorization":
+        text = f"From this address, more apps have asked for access than people decide about. Try again in {wait}."
+        links = (("Try again", web.here()),)
+        return web.problem_response(web.Problem(429, "Too many requests", text, links, retry_after=error.seconds))
     return web.problem_response(
         web.Problem(
             429,

@@ -212,6 +212,7 @@ def _authorize() -> Operations:
             "The client or its redirect URI cannot be trusted, or the request waits no longer: the person is told.",
             checks=(authorize.CLIENT, authorize.REDIRECT_URI, *_guard("authorize", *_TARGET, "interaction")),
         ),
+        _TOO_MANY,
         unavailable("page"),
     )
     return {

@@ -13,6 +13,8 @@ from rolecall.settings import ServiceSettings, fernet_keys, one_of, seconds, set
 
 MAX_LIFETIME = 86400
 """Seconds that an access token may be made to live."""
+MAX_CODE_LIFETIME = 600
+"""Seconds, the recommended maximum (RFC 6749 section 4.1.2)."""
 
 
 @settings_class
@@ -61,13 +63,20 @@ class Settings(ServiceSettings):
         "Attempts to sign in from one address.", default=limit("60/minute"), parse=limit
     )
     sign_up_limit: RateLimitItem = setting("New accounts from one address.", default=limit("10/hour"), parse=limit)
+    authorization_limit: RateLimitItem = setting(
+        "Authorization requests from one address that have to wait for a person.",
+        default=limit("300/minute"),
+        parse=limit,
+    )
     client_limit: RateLimitItem = setting(
         "Failed authentications of one client or resource from one address.", default=limit("60/minute"), parse=limit
     )
 
     def faults(self) -> list[str]:
-        """Lifetimes that contradict each other."""
+        """Lifetimes that contradict each other, or that RFC 6749 section 4.1.2 has a maximum for."""
         faults = super().faults()
+        if self.code_lifetime > MAX_CODE_LIFETIME:
+            faults.append(f"CODE_LIFETIME is longer than {MAX_CODE_LIFETIME} seconds, ten minutes")
         if self.access_token_lifetime > MAX_LIFETIME:
             faults.append(f"ACCESS_TOKEN_LIFETIME is longer than {MAX_LIFETIME} seconds, a day")
         if urlsplit(self.issuer).path:

@@ -68,6 +68,7 @@ def build(settings: Settings) -> State:
                 account=settings.sign_in_limit,
                 address=settings.sign_in_address_limit,
                 sign_up=settings.sign_up_limit,
+                authorization=settings.authorization_limit,
                 client=settings.client_limit,
             ),
             client,

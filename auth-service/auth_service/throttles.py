@@ -42,12 +42,14 @@ class Limits:
             from each browser in which the owner did: a guesser does not lock the owner out.
         address: sign-in attempts from one address.
         sign_up: new accounts from one address.
+        authorization: requests from one address that are kept until a person has decided.
         client: failed authentications of one client from one address.
     """
 
     account: RateLimitItem
     address: RateLimitItem
     sign_up: RateLimitItem
+    authorization: RateLimitItem
     client: RateLimitItem
 
 
@@ -83,6 +85,15 @@ class Throttles:
             redis.RedisError: Redis does not answer.
         """
         self._count("sign-up", self._limits.sign_up, network(address))
+
+    def authorization(self, address: str) -> None:
+        """Count a request that is about to be kept: memory is not to be had for the asking.
+
+        Raises:
+            TooMany: no more from there for now.
+            redis.RedisError: Redis does not answer.
+        """
+        self._count("authorization", self._limits.authorization, network(address))
 
     def client(self, client_id: str, address: str) -> None:
         """Refuse a client that failed too often from there. Costs no question to Redis: this process remembers.

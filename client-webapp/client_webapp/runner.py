@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from client_webapp.flow import Context, Message, Refused
+from client_webapp.flow import Context, Flow, Message, Refused
 from client_webapp.flows import FLOWS
 from client_webapp.server import AuthorizationServer
 from client_webapp.settings import Settings
@@ -15,9 +15,10 @@ from rolecall.storage import Store, digest
 
 
 class Runner:
-    """One for the life of a process."""
+    """One for the life of a process. Whoever wraps the application may add to its `flows`."""
 
     def __init__(self, settings: Settings, store: Store, http: HttpClient) -> None:
+        self.flows: dict[str, Flow] = dict(FLOWS)
         self._settings = settings
         self._store = store
         self._http = http
@@ -50,7 +51,7 @@ class Runner:
         if not mine or (waiting := self._store.take("flow", state)) is None:
             raise Refused("unknown_state", "no flow of this browser waits for this answer")
         context = Context(self._settings, self._server.metadata(), waiting["memory"], {})
-        FLOWS[waiting["flow"]].steps[waiting["step"]].handle(context, answer)
+        self.flows[waiting["flow"]].steps[waiting["step"]].handle(context, answer)
         self._advance(waiting["flow"], waiting["step"] + 1, context)
         return context.tokens
 
@@ -67,7 +68,7 @@ class Runner:
 
     def _advance(self, name: str, position: int, context: Context) -> tuple[int, Message] | None:
         """Send message after message until one must go through the browser: its step's number and it."""
-        for number, step in enumerate(FLOWS[name].steps[position:], position):
+        for number, step in enumerate(self.flows[name].steps[position:], position):
             message = step.build(context)
             if message.channel == "front":
                 return number, message

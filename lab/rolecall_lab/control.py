@@ -1,10 +1,10 @@
-"""The lab's control endpoints under /_lab: the clock, and what was recorded. JSON, for this machine only."""
+"""The lab's control endpoints under /_lab: the clock, what was recorded, acts. JSON, for this machine only."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ PREFIX: Final = "/_lab"
 
 MAX_BODY: Final = 1024
 """Bytes."""
+
+MAX_ACT: Final = 10 * 1024
+"""Bytes: an act may name a token."""
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -54,6 +57,12 @@ class Control:
             "/_lab/flows": {"GET": self._get_flows},
             "/_lab/view": {"GET": self._get_view},
         }
+        if "auth_service" in app.extensions:
+            # only there may the authorization server be imported
+            from rolecall_lab.compare.acts import Acts  # noqa: PLC0415
+
+            self._acts = Acts(app, self._client)
+            self._views["/_lab/acts"] = {"GET": self._get_acts, "POST": self._post_acts}
 
     def answer(self, request: Request) -> Response:
         """The answer to a request under `PREFIX`."""
@@ -127,6 +136,39 @@ class Control:
 
     def _get_view(self, _request: Request) -> Response:
         return _json(view.of(self._app, self._lab))
+
+    def _get_acts(self, _request: Request) -> Response:
+        return _json({"acts": list(self._acts.known), **self._acts.condition()})
+
+    def _post_acts(self, request: Request) -> Response:
+        needed = {name: member for name, (member, _) in self._acts.known.items()}
+        return _json({"said": self._acts.do(*_act_asked(request, needed))})
+
+
+def _act_asked(request: Request, needed: Mapping[str, str | None]) -> tuple[str, str]:
+    """The act, and the value of the member that it needs; empty when it needs none."""
+    if request.mimetype != "application/json":  # which no form of another site can send
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json")
+    expected = 'send a JSON object with "act" and what the act needs'
+    if request.content_length is None or request.content_length > MAX_ACT:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{expected}, of {MAX_ACT} bytes at most")
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON; {expected}") from None
+    if not isinstance(body, dict) or "act" not in body:
+        raise Refusal(HTTPStatus.BAD_REQUEST, expected)
+    act = body.pop("act")
+    if not isinstance(act, str) or act not in needed:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"there is no such act; there is {', '.join(needed)}")
+    member = needed[act]
+    if body.keys() != ({member} if member else set()):
+        needs = f'"{member}" and nothing else' if member else "nothing else"
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{act} needs {needs}")
+    value = body[member] if member else ""
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{member} must be text of printable ASCII")
+    return act, value
 
 
 def _turn_asked(request: Request) -> tuple[str, float]:

@@ -259,7 +259,7 @@ def _joined(client: redis.Redis) -> list[dict[str, Any]]:
 
 
 def paired(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Copies that know of each other: a sent one is `shadowed` where the receiver recorded it too, who knows by whom."""
+    """Copies that know of each other: a sent one is `shadowed` where the receiver recorded it, and knows by whom."""
     received = {_message(event): event for event in events if event["direction"] == "received" and event["span"]}
     sent = {_message(event): event for event in events if event["direction"] == "sent"}
     copies = []

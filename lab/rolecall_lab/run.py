@@ -20,13 +20,12 @@ from rolecall.clock import monotonic
 from rolecall_lab import redis_server
 from rolecall_lab.environment import (
     CLIENT,
+    EVERYTHING,
     FOLDERS,
     HOSTS,
     LAB_ENV,
-    ROOT,
-    EVERYTHING,
     OBSERVER,
-    SERVICES,
+    ROOT,
     Service,
     compose,
     inherited,

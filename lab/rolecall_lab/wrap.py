@@ -19,6 +19,7 @@ from werkzeug.wsgi import ClosingIterator
 from rolecall import clock, events, trace
 from rolecall_lab import api_docs
 from rolecall_lab.clock_push import Follower
+from rolecall_lab.compare.away import Away
 from rolecall_lab.control import PREFIX, Control
 from rolecall_lab.recorder import Exchange, Recorder, is_json
 from rolecall_lab.redaction import MAX_BODY, Redaction
@@ -77,6 +78,9 @@ class Lab:
         self._follower = Follower(lab)
         self.recorder = Recorder(lab)
         self._control = Control(app, lab, self.recorder)
+        self._away: Away | None = None
+        if "auth_service" in app.extensions:
+            self._app = self._away = Away(self._app, lab.lab_redis_url)
 
     def start(self) -> None:
         """Follow the lab's clock in this process; does nothing when it does so already."""
@@ -85,6 +89,8 @@ class Lab:
     def stop(self) -> None:
         """Write what still waits, before the process ends."""
         self._follower.stop()
+        if self._away is not None:
+            self._away.stop()
         self.recorder.flush()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -231,6 +237,9 @@ def _call(note: dict[str, Any]) -> dict[str, Any]:
         "url": f"{parts.scheme}://{parts.netloc}{parts.path}"[:200],
         "status": answer.status if answer else None,
         "milliseconds": round(answer.milliseconds, 2) if answer else None,
+        # of the bodies
+        "sent_bytes": len(note["body"] or b""),
+        "received_bytes": len(answer.body) if answer else None,
     }
 
 

@@ -14,7 +14,6 @@ from flask import Flask
 
 from rolecall.settings import SettingsError
 from rolecall_lab import api_docs
-from rolecall_lab.compare.away import Away
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -88,8 +87,6 @@ def _wrapped(build: Callable[[], Flask], role: Role) -> Flask:
         sys.exit(str(error))
     _add_templates(app)
     api_docs.show(app)
-    if role == "authorization_server":
-        app.wsgi_app = Away(app.wsgi_app, lab.lab_redis_url)  # type: ignore[method-assign]
     wrap(app, lab)
     return app
 

@@ -40,13 +40,19 @@ class Database:
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite:
             self.engine = sa.create_engine(
-                url, poolclass=sa.QueuePool, max_overflow=20, pool_timeout=2, connect_args={"timeout": 2.0}
+                url,
+                hide_parameters=True,
+                poolclass=sa.QueuePool,
+                max_overflow=20,
+                pool_timeout=2,
+                connect_args={"timeout": 2.0},
             )
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = sa.create_engine(
                 url,
+                hide_parameters=True,
                 pool_pre_ping=True,
                 pool_size=4,
                 max_overflow=12,

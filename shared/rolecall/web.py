@@ -102,6 +102,8 @@ def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
         MAX_FORM_PARTS=100,
         SEND_FILE_MAX_AGE_DEFAULT=3600,
     )
+    # a path with two slashes is another path: no redirect, which would believe the Host header
+    app.url_map.merge_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["style_version"] = _STYLE_VERSION
     app.extensions["rolecall_settings"] = settings
@@ -140,7 +142,7 @@ def _refuse_strange_hosts(application: WSGIApplication) -> WSGIApplication:
         if all(_HOST.fullmatch(host) for host in hosts):
             return application(environ, start_response)
         text = b"The Host header names no host.\n"
-        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text))), ("Cache-Control", "no-store")]
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text))), *_HEADERS.items()]
         start_response("400 Bad Request", [*headers, ("Connection", "close")])
         return [text]
 
@@ -272,6 +274,7 @@ _HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }

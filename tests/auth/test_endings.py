@@ -124,6 +124,18 @@ def test_an_account_that_is_disabled_in_sql_alone_is_given_nothing(server: Serve
         assert response.json["error"] == "invalid_grant"
 
 
+def test_a_disabled_person_is_signed_out_wherever_they_go(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    asked = browser.client.get(authorize_url()).headers["Location"]
+    assert browser.client.get("/apps").status_code == browser.client.get(asked).status_code == 200
+    with server.state.database.transaction() as session:
+        session.execute(sa.update(User).values(disabled_at=1.0))
+    assert browser.client.get(asked).headers["Location"].startswith("/sign-in")
+    assert browser.client.get("/apps").headers["Location"] == "/sign-in"
+    assert server.state.store.client.keys("auth:session:*") == []
+
+
 def test_a_redis_that_went_back_to_an_older_copy_gives_a_code_no_second_life(server: Server) -> None:
     """RFC 6749 section 4.1.2: MUST NOT be used more than once; SQL knows that this one was."""
     code = server.code()

@@ -74,6 +74,28 @@ def test_cookies_and_headers_are_hardened(server: Server, tmp_path: Path) -> Non
     assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [
+        ("/sign-in", "auth.test", 200),
+        ("/jwks", "auth.test", 200),
+        ("/nowhere", "auth.test", 404),
+        ("//apps", "evil.test", 303),
+        ("/sign-in", "evil@auth.test", 400),
+    ],
+)
+def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: str, status: int) -> None:
+    """Pages, answers for programs, refusals, and what is refused before the application sees it."""
+    response = server.app.test_client().get(path, environ_overrides={"HTTP_HOST": host, "PATH_INFO": path})
+    assert response.status_code == status
+    assert "evil" not in response.headers.get("Location", "")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+
+
 def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str) -> None:
     """RFC 6265bis section 4.1.3.2."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://auth.test"))

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from auth.test_token import in_parallel
+from auth_service.models.client import Client
 from auth_support import SECRET, Server, a_client, basic, claims
 from rolecall import clock
 
@@ -27,6 +28,22 @@ def test_scope_narrows_the_access_token_and_not_the_family(server: Server) -> No
     assert wide["scope"] == "invoices:read profile"
     assert server.refresh(wide["refresh_token"], scope="invoices:pay").json["error"] == "invalid_scope"
     assert server.refresh(wide["refresh_token"]).status_code == 200, "a refused scope used the token up"
+
+
+def test_what_a_client_may_not_have_any_more_is_not_given_again(server: Server) -> None:
+    """RFC 6749 section 6 allows less than was granted; a registration may have become narrower."""
+    tokens = server.tokens(scope="invoices:read profile")
+    with server.state.database.transaction() as session:
+        session.execute(sa.update(Client).values(scope="profile"))
+    clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
+    narrow = server.refresh(tokens["refresh_token"]).json
+    assert narrow["scope"] == claims(narrow["access_token"])["scope"] == "profile"
+    refused = server.refresh(narrow["refresh_token"], scope="invoices:read profile").json
+    assert refused["error"] == "invalid_scope"
+    with server.state.database.transaction() as session:
+        session.execute(sa.update(Client).values(scope="invoices:pay"))
+    clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
+    assert server.refresh(narrow["refresh_token"]).json["error"] == "invalid_scope"
 
 
 def test_a_foreign_client_ends_nothing(server: Server) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,14 +15,28 @@ from werkzeug.test import TestResponse
 
 from auth_service.models import user as people
 from auth_service.throttles import limit, network
-from auth_support import INVOICES, PASSWORDS, TALLY, Browser, Server, csrf_token, make_server, make_settings
+from auth_support import (
+    INVOICES,
+    PASSWORDS,
+    TALLY,
+    Browser,
+    Server,
+    authorize_url,
+    csrf_token,
+    make_server,
+    make_settings,
+)
 from conftest import RedisServer
 
 
 @pytest.fixture
 def server(tmp_path: Path, redis_url: str) -> Server:
     limits = {"sign_in_limit": limit("4/minute"), "sign_in_address_limit": limit("12/minute")}
-    limits |= {"sign_up_limit": limit("2/hour"), "client_limit": limit("3/minute")}
+    limits |= {
+        "sign_up_limit": limit("2/hour"),
+        "client_limit": limit("3/minute"),
+        "authorization_limit": limit("5/minute"),
+    }
     return make_server(make_settings(tmp_path, redis_url, **limits))
 
 
@@ -134,6 +149,23 @@ def test_accounts_from_one_address(server: Server) -> None:
     assert [made(f"person-{number}", "192.0.2.1") for number in range(3)] == [303, 303, 429]
     assert made("!", "192.0.2.1") == 400, "what is no account is not counted"
     assert made("person-2", "192.0.2.2") == 303
+
+
+def test_requests_that_wait_for_people_are_counted(server: Server) -> None:
+    """What is kept for fifteen minutes is not to be had for the asking; whose app is connected waits for nobody."""
+    connected = server.browser()
+    connected.sign_in()
+    connected.authorize()
+    stranger, where = server.app.test_client(), {"REMOTE_ADDR": "192.0.2.7"}
+    statuses = [stranger.get(authorize_url(), environ_base=where).status_code for _ in range(7)]
+    assert statuses == [303] * 5 + [429] * 2
+    refused = stranger.post("/authorize", data=dict(parse_qsl(urlsplit(authorize_url()).query)), environ_base=where)
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert "more apps have asked" in refused.text
+    assert stranger.get(authorize_url(), environ_base={"REMOTE_ADDR": "192.0.2.8"}).status_code == 303
+    for _ in range(8):
+        assert "code=" in connected.client.get(authorize_url()).headers["Location"]
 
 
 @pytest.mark.parametrize(("path", "headers"), [("/token", TALLY), ("/introspect", INVOICES), ("/revoke", TALLY)])

@@ -8,6 +8,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import jsonschema_rs
 import pytest
@@ -301,7 +302,7 @@ _LAB = {
     "LAB_KEY": "lab-only-key",
 }
 
-_LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit")
+_LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit")
 
 
 def _programs_ask(server: Server) -> None:
@@ -392,6 +393,9 @@ def _too_often(server: Server) -> None:
     browser = server.browser()
     browser.submit("/sign-in", username="alice", password="wrong")
     assert browser.submit("/sign-in", username="alice", password=PASSWORDS["alice"]).status_code == 429
+    assert browser.client.get(authorize_url()).status_code == 303
+    assert browser.client.get(authorize_url()).status_code == 429
+    assert browser.client.post("/authorize", data=dict(parse_qsl(authorize_url().partition("?")[2]))).status_code == 429
     browser.submit("/sign-up", username="dave", password="correct horse")
     assert server.browser().submit("/sign-up", username="erin", password="correct horse").status_code == 429
 

@@ -115,6 +115,9 @@ def test_no_template_loads_anything_from_elsewhere_or_holds_a_script() -> None:
     for path in templates:
         text = path.read_text()
         assert not re.search(r"""(src|href|action)=["'](https?:)?//""", text), path
+        if "lab" in path.relative_to(ROOT).parts:
+            # the lab's pages may load modules of their own
+            text = re.sub(r"""<script type="module" src="\{\{ url_for\([^}]+\) \}\}"></script>""", "", text)
         assert "<script" not in text, path
         assert "style=" not in text, path
         assert "onclick" not in text, path

@@ -46,7 +46,7 @@ GROWTH: Final = 64 * 1024 * 1024
 
 WIDE: Final = {
     f"AUTH_SERVICE_{name}": "100000000/minute"
-    for name in ("SIGN_IN_LIMIT", "SIGN_IN_ADDRESS_LIMIT", "SIGN_UP_LIMIT", "CLIENT_LIMIT")
+    for name in ("SIGN_IN_LIMIT", "SIGN_IN_ADDRESS_LIMIT", "SIGN_UP_LIMIT", "AUTHORIZATION_LIMIT", "CLIENT_LIMIT")
 }
 """Settings for the stack: what is refused by a throttle is looked at by nobody."""
 

@@ -34,6 +34,7 @@ from auth_service.models.token import RefreshToken
 from auth_service.throttles import limit
 from auth_support import (
     CALLBACK,
+    LIMITS,
     PASSWORDS,
     RESOURCE,
     SECRET,
@@ -182,7 +183,8 @@ class Model(RuleBasedStateMachine):
         folder = self.where.folder / str(self.where.runs)
         folder.mkdir()
         wide = dict.fromkeys(
-            ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "client_limit"), limit("1000000/minute")
+            LIMITS,
+            limit("1000000/minute"),
         )
         self.server: Server = make_server(make_settings(folder, self.where.redis_url, **wide))
         self.settings = self.server.state.settings

@@ -22,6 +22,7 @@ from auth_support import (
     CALLBACK,
     INVOICES,
     ISSUER,
+    LIMITS,
     PASSWORDS,
     SECRET,
     TALLY,
@@ -143,7 +144,8 @@ def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 def open_server(tmp_path: Path, redis_url: str) -> Server:
     """One that throttles nobody, with a native client beside the confidential one."""
     wide = dict.fromkeys(
-        ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "client_limit"), limit("1000000/minute")
+        LIMITS,
+        limit("1000000/minute"),
     )
     server = make_server(make_settings(tmp_path, redis_url, **wide))
     server.add(

@@ -55,6 +55,7 @@ PRODUCTION_FAULTS = {
     "short secret": ({"SECRET_KEY": "x" * 31}, "shorter"),
     "the lab's secret": ({"SECRET_KEY": LAB_MARK + "x" * 32}, "published"),
     "no Fernet key": ({"DATA_KEY": "x" * 44}, "Fernet"),
+    "code lives too long": ({"CODE_LIFETIME": "601"}, "ten minutes"),
     "idle longer than all": ({"REFRESH_IDLE_LIFETIME": "99999999"}, "longer"),
     "empty secret": ({"SECRET_KEY": " "}, "not set"),
 }

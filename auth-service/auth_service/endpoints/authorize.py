@@ -77,6 +77,7 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
         resource = resource_of_request(oauth2_request)
         if request.method == "POST":
             # a form from another site brings no Lax cookie; the GET that follows does
+            state().throttles.authorization(request.remote_addr or "")
             name = state().interactions.put_for_any_browser(clean)
             return redirect(url_for("authorize", interaction=name), 303)
         return _proceed(target, grant, resource.identifier, clean, name, interaction)
@@ -118,7 +119,7 @@ def _proceed(
     """Sign in, ask, answer: whichever is still missing."""
     who = state().sessions.current()
     if who is None:
-        return redirect(url_for("sign-in", interaction=name or state().interactions.put(clean)), 303)
+        return redirect(url_for("sign-in", interaction=name or _kept(clean)), 303)
     if interaction is not None and interaction.decision is not None and interaction.decided_by == who.user_id:
         taken = state().interactions.take(name or "")
         if taken is None or _was_disconnected_since(target, who, taken):
@@ -130,7 +131,13 @@ def _proceed(
         if name is not None:
             state().interactions.take(name)
         return _success(target, grant, who)
-    return redirect(url_for("consent", interaction=name or state().interactions.put(clean)), 303)
+    return redirect(url_for("consent", interaction=name or _kept(clean)), 303)
+
+
+def _kept(clean: dict[str, str]) -> str:
+    """Keep a request until the person has decided; gives its secret name."""
+    state().throttles.authorization(request.remote_addr or "")
+    return state().interactions.put(clean)
 
 
 def _is_remembered(target: Target, who: SignIn, resource: str, scope: str) -> bool:

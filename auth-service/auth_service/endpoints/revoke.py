@@ -37,7 +37,11 @@ def _revoke_refresh_token(client: Client, token: str) -> bool:
         authorization = session.get(Authorization, row.authorization_id) if row else None
     if authorization is None:
         return False
-    OWN(authorization.client_id == client.client_id, expected="the client's own token", otherwise="another client's refresh token")
+    OWN(
+        authorization.client_id == client.client_id,
+        expected="the client's own token",
+        otherwise="another client's refresh token",
+    )
     g.flow_id = authorization.id
     state().revocations.end("revoked by the client", Authorization.id == authorization.id)
     audit.record("authorization_revoked", client_id=client.client_id)
@@ -48,7 +52,11 @@ def _revoke_access_token(client: Client, token: str) -> None:
     found = tokens.read(state().keys, state().settings.issuer, token)
     if found is None:
         return
-    OWN(found.client_id == client.client_id, expected="the client's own token", otherwise="another client's access token")
+    OWN(
+        found.client_id == client.client_id,
+        expected="the client's own token",
+        otherwise="another client's access token",
+    )
     g.flow_id = found.authorization_id
     state().revocations.revoke_token(found.authorization_id, found.token_id, found.expires_at)
     audit.record("token_revoked", client_id=client.client_id)

@@ -85,7 +85,11 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         )
         with state().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an account in use", otherwise="none")
-            CONSENT(self._is_allowed(session, authorization), expected="a consent that stands", otherwise="one that was taken back")
+            CONSENT(
+                self._is_allowed(session, authorization),
+                expected="a consent that stands",
+                otherwise="one that was taken back",
+            )
             session.add(authorization)
         g.flow_id = authorization.id
         audit.record("code_issued", user_id=authorization.user_id, client_id=authorization.client_id)

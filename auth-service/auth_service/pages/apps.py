@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from auth_service.models.authorization import Authorization, active_of_user
 from auth_service.models.client import Client
 from auth_service.models.consent import Consent, forget
+from auth_service.pages.who import who
 from auth_service.state import state
 from rolecall import audit, clock
 
@@ -29,29 +30,29 @@ class App:
 
 def apps() -> ResponseReturnValue:
     """GET /apps."""
-    who = state().sessions.current()
-    if who is None:
+    person = who()
+    if person is None:
         return redirect(url_for("sign-in"), 303)
-    return render_template("apps.html", who=who, apps=_connected(who.user_id), when=_when)
+    return render_template("apps.html", who=person, apps=_connected(person.user_id), when=_when)
 
 
 def disconnect() -> ResponseReturnValue:
     """POST /apps/disconnect: the consent goes, and every authorization of the app ends."""
-    who = state().sessions.current()
-    if who is None:
+    person = who()
+    if person is None:
         return redirect(url_for("sign-in"), 303)
     client_id = request.form.get("client_id", "")[:100]
     if not client_id.isprintable():
         return redirect(url_for("apps"), 303)
     # decisions that were made and not yet used end as well
-    name, lifetime = f"{who.user_id} {client_id}", state().settings.request_lifetime
+    name, lifetime = f"{person.user_id} {client_id}", state().settings.request_lifetime
     state().store.put("disconnected", name, {"at": clock.now()}, lifetime)
     with state().database.transaction() as session:
-        forget(session, who.user_id, client_id)
+        forget(session, person.user_id, client_id)
     state().revocations.end(
-        "taken back by the owner", Authorization.user_id == who.user_id, Authorization.client_id == client_id
+        "taken back by the owner", Authorization.user_id == person.user_id, Authorization.client_id == client_id
     )
-    audit.record("consent_taken_back", user_id=who.user_id, client_id=client_id)
+    audit.record("consent_taken_back", user_id=person.user_id, client_id=client_id)
     client = state().registry.client(client_id)
     if client is not None:
         flash(f"{client.client_name} is disconnected. Whatever it was given is worth nothing from now on.")

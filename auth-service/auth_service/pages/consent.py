@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from auth_service.models.consent import remember
 from auth_service.models.user import is_active
 from auth_service.pages.request import Waiting, waiting
+from auth_service.pages.who import who
 from auth_service.state import state
 from rolecall import audit
 from rolecall.web import PageError, Problem
@@ -26,8 +27,8 @@ def consent() -> ResponseReturnValue:
                 (("Connected apps", "/apps"),),
             )
         )
-    who = state().sessions.current()
-    if who is None:
+    person = who()
+    if person is None:
         return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
     if request.method != "POST":
         return _page(request_waiting)
@@ -36,15 +37,15 @@ def consent() -> ResponseReturnValue:
         return _page(request_waiting)
     if decision == "allow" and not request_waiting.client.asks_every_time(request_waiting.redirect_uri):
         try:
-            active = _remember(who.user_id, request_waiting)
+            active = _remember(person.user_id, request_waiting)
         except sa.exc.IntegrityError:  # another tab was faster with the first consent; now there is one to add to
-            active = _remember(who.user_id, request_waiting)
+            active = _remember(person.user_id, request_waiting)
         if not active:
             state().sessions.end()
             return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
-    state().interactions.decide(request_waiting.name, request_waiting.interaction, who.user_id, decision)
+    state().interactions.decide(request_waiting.name, request_waiting.interaction, person.user_id, decision)
     event = "consent_given" if decision == "allow" else "consent_denied"
-    audit.record(event, user_id=who.user_id, client_id=request_waiting.client.client_id, scope=request_waiting.scope)
+    audit.record(event, user_id=person.user_id, client_id=request_waiting.client.client_id, scope=request_waiting.scope)
     return redirect(url_for("authorize", interaction=request_waiting.name), 303)
 
 

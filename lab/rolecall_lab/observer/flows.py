@@ -177,7 +177,7 @@ class Flows:
         names = {f"handle:{handle}" for handle in event["handles"]}
         if event["trace"]:
             names.add(f"trace:{event['trace']}")
-        found = {known for name in names if (known := self._of_name.get(name)) in self._flows}
+        found = {self._of_name[name] for name in names if self._of_name.get(name, "") in self._flows}
         flow = self._joined([self._flows[known] for known in found]) if found else None
         if flow is None:
             flow = Flow(sha256(event["id"].encode()).hexdigest()[:16])

@@ -110,7 +110,7 @@ def text_of(value: Any) -> str:
             rest = plain.get("token") or f"{plain.get('client_id', '')}:(hidden)"
             return f"{plain['scheme']} {rest}"
         if "url" in plain:
-            return plain["url"] + "?" + "&".join(_pairs(plain.get("parameters", {})))
+            return f"{plain['url']}?{'&'.join(_pairs(plain.get('parameters', {})))}"
     if isinstance(plain, str):
         return plain[:MAX_SHOWN]
     return json.dumps(plain, ensure_ascii=False)[:MAX_SHOWN]
@@ -137,9 +137,7 @@ def _pairs(parameters: dict[str, Any]) -> list[str]:
 
 def _lines(event: Event, picture: Picture) -> Iterator[Line]:
     followed = {
-        (place.side, place.name): value
-        for value in picture.values
-        for place in value.places.get(event["id"], ())
+        (place.side, place.name): value for value in picture.values for place in value.places.get(event["id"], ())
     }
     path = event["path"]
     for name, value in event["query"].items():
@@ -171,7 +169,7 @@ def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
             continue
         seen.add(mark["hash"])
         whole = mark.get("value", "")
-        signed, verdict = keys.verdict(whole) if whole else (None, "the file that it is from does not have the whole of it")
+        signed, verdict = keys.verdict(whole) if whole else (None, "not the whole of it was kept")
         header = mark.get("unverified_header") or {}
         lines = [Line("jose", name, text_of(each), explain("jose", name)) for name, each in header.items()]
         lines += [Line("claim", name, text_of(each), explain("claim", name)) for name, each in claims.items()]

@@ -35,7 +35,7 @@ def flow(name: str) -> ResponseReturnValue:
     live = _live()
     found = _found(live, name)
     if found.id != name and not live.is_loaded(found):
-        return redirect(url_for("flow", name=found.id, **request.args.to_dict()), 303)
+        return redirect(url_for("flow", name=found.id) + _query(), 303)
     view = _view(found)
     drawn = live.draw(found, view)
     chosen = request.args.get("message", "")
@@ -47,7 +47,7 @@ def flow(name: str) -> ResponseReturnValue:
         view=view,
         inspection=inspect(drawn.picture, number, live.keys),
         exports=EXPORTS,
-        client=next((name for event in found.events if (name := client_id(event))), None),
+        client=next((client for event in found.events if (client := client_id(event))), None),
         is_loaded=live.is_loaded(found),
         away=live.flows.away,
         now=_now(live),
@@ -69,7 +69,8 @@ def watch(name: str) -> ResponseReturnValue:
     live = _live()
     found = _found(live, name)
     if live.viewers() >= MOST_VIEWERS:
-        return Response("Too many people watch at once; the page itself can be loaded again.\n", 503, mimetype="text/plain")
+        text = "Too many people watch at once; the page itself can be loaded again.\n"
+        return Response(text, 503, mimetype="text/plain")
     last = request.headers.get("Last-Event-ID") or request.args.get("version", "")
     known = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else -1
     context = current_app.app_context()
@@ -146,10 +147,14 @@ def _found(live: Live, name: str) -> Flow:
 
 def _view(found: Flow) -> View:
     """What the address asks for: `stores=yes` for lanes of Redis and SQL, `checks=yes` for each check."""
-    asked = {name: "yes" for name in ("stores", "checks") if request.args.get(name) == "yes"}
-    link = url_for("flow", name=found.id, **asked)
-    link += ("&" if "?" in link else "?") + "message={}#inspector"
+    asked = [name for name in ("stores", "checks") if request.args.get(name) == "yes"]
+    link = url_for("flow", name=found.id) + "?" + "".join(f"{name}=yes&" for name in asked) + "message={}#inspector"
     return View(stores="stores" in asked, checks="checks" in asked, link=link)
+
+
+def _query() -> str:
+    text = request.query_string.decode("ascii", "ignore")
+    return f"?{text}" if text else ""
 
 
 def _now(live: Live) -> float:

@@ -56,7 +56,8 @@ def body(picture: Picture, view: View) -> str:
     drawn, height = _rows(picture, view)
     width = _width(picture, view)
     lines = _lifelines(picture, view, 0, height)
-    return f'<svg class="picture-body" viewBox="0 0 {width} {height}" role="group" aria-label="Sequence of messages">{lines}{drawn}</svg>'
+    size = f'viewBox="0 0 {width} {height}" role="group" aria-label="Sequence of messages"'
+    return f'<svg class="picture-body" {size}>{lines}{drawn}</svg>'
 
 
 def file(picture: Picture, view: View, title: str) -> str:
@@ -105,7 +106,8 @@ def _rows(picture: Picture, view: View) -> tuple[str, int]:
     places = {key: x for key, (_, x) in _places(picture, view).items()}
     width = _width(picture, view)
     parts: list[str] = []
-    y, step, top, inside = 8, 0, 8, []
+    y, step, top = 8, 0, 8
+    inside: list[str] = []
     for row in [*picture.rows, None]:
         if row is None or row.step != step:
             if step:
@@ -162,7 +164,6 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[str, int]:
     left, right = min(start, end), max(start, end)
     if start == end:  # a party that asks itself
         right = left + PITCH - 40
-    room = right - left
     nobody = row.kind == "request" and row.refused
     tip = (start + end) / 2 if nobody else end - 3 * ahead
     parts = []
@@ -176,7 +177,8 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[str, int]:
     text_from = left + (38 if row.kind == "request" and ahead > 0 else 14)
     if row.kind == "request":
         x = start + 20 * ahead
-        parts.append(f'<circle class="number" cx="{x}" cy="{line}" r="12"/><text class="digit" x="{x}" y="{line + 5}">{row.number}</text>')
+        parts.append(f'<circle class="number" cx="{x}" cy="{line}" r="12"/>')
+        parts.append(f'<text class="digit" x="{x}" y="{line + 5}">{row.number}</text>')
     shown = int((right - 14 - text_from - len(row.detail) * 7.2) / CHARACTER)
     parts.append(_text("label", text_from, y + 17, row.text, shown))
     if row.detail:
@@ -222,7 +224,8 @@ def _checks(row: Row, y: int, x: int, view: View) -> tuple[str, int]:
         if not check["passed"]:
             lines += [("failed", f"✕ {check['name']}"), ("clause", str(check["clause"]))]
     height = 17 * len(lines) + 9
-    parts = [f'<rect class="note{" bad" if row.refused else ""}" x="{x - 106}" y="{y + 2}" width="212" height="{height}" rx="8"/>']
+    kind_of_note = "note bad" if row.refused else "note"
+    parts = [f'<rect class="{kind_of_note}" x="{x - 106}" y="{y + 2}" width="212" height="{height}" rx="8"/>']
     for number, (kind, text) in enumerate(lines):
         parts.append(_text(kind, x - 96, y + 19 + 17 * number, text, 28))
     return "".join(parts), height + 10
@@ -256,9 +259,13 @@ def _shape(name: str, x: float, y: float, size: float) -> str:
     if name == "circle":
         return f"M{x - size:.1f} {y:.1f}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0Z"
     if name == "cross":
-        a, b = size, size / 2.6
-        return f"M{x - b:.1f} {y - a:.1f}h{2 * b:.1f}v{a - b:.1f}h{a - b:.1f}v{2 * b:.1f}h{b - a:.1f}v{a - b:.1f}h{-2 * b:.1f}v{b - a:.1f}h{b - a:.1f}v{-2 * b:.1f}h{a - b:.1f}Z"
-    points = "L".join(f"{x + radius * sin(turn):.1f} {y - radius * cos(turn):.1f}" for turn, radius in _corners(name, size))
+        thin, rest = size / 2.6, size - size / 2.6
+        steps = [("v", rest), ("h", rest), ("v", 2 * thin), ("h", -rest), ("v", rest), ("h", -2 * thin)]
+        steps += [("v", -rest), ("h", -rest), ("v", -2 * thin), ("h", rest), ("v", -rest)]
+        around = "".join(f"{way}{length:.1f}" for way, length in steps)
+        return f"M{x - thin:.1f} {y - size:.1f}h{2 * thin:.1f}{around}Z"
+    corners = ((x + radius * sin(turn), y - radius * cos(turn)) for turn, radius in _corners(name, size))
+    points = "L".join(f"{across:.1f} {down:.1f}" for across, down in corners)
     return f"M{points}Z"
 
 

@@ -85,7 +85,7 @@ class Tail:
 
     def _look_back(self) -> None:
         """Whether Redis still has the stream that was read; what is a day old is thrown away on the way."""
-        seconds, micro = cast("tuple[int, int]", self._client.time())
+        seconds, micro = self._client.time()
         self._client.xtrim(STREAM, minid=(seconds - KEEP) * 1000 + micro // 1000)
         if self._last == "0":
             return

@@ -1,4 +1,4 @@
-"""The values of a flow that can be followed: codes, tokens, state and the like, wherever they appear, and who saw them."""
+"""The values of a flow that can be followed (codes, tokens, state and the like): where they are, and who saw them."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ class Value:
 def values(events: list[Event]) -> list[Value]:
     """All of a flow's values in the order in which they appeared."""
     names = _names(events)
-    challenges = {
-        mark["hash"] for event in events for place, mark in marks(event) if place.name == "code_challenge"
-    }
+    challenges = {mark["hash"] for event in events for place, mark in marks(event) if place.name == "code_challenge"}
     found: dict[str, Value] = {}
     for event in events:
         for place, mark in marks(event):

@@ -1,0 +1,254 @@
+"""The catalogue: every flow is listed, and run for real it ends as its entry says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+
+from client.conftest import Tally, tally
+from pages import statuses
+from rolecall_lab.catalogue.entries import ENTRIES
+from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry
+from rolecall_lab.catalogue.flows import REFUSED
+from rolecall_lab.walker import Page, Walker, connect
+from stack import Stack, running_stack, wait_until
+
+__all__ = ["tally"]
+
+WORKS = [entry for entry in ENTRIES.values() if not entry.is_refused]
+ENDS = {
+    "authorization_code": "/invoices",
+    "ask_introspection": "/invoices?check=introspection",
+    "ask_jwt": "/invoices?check=jwt",
+    "refresh_token": "/invoices",
+    "revoke": "/invoices?check=both",
+    "disconnect": "/",
+}
+"""Where the client's own flows lead."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The real services; in this folder `stack` is three small ones."""
+    with running_stack(tmp_path_factory.mktemp("catalogue")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alice(site: Stack) -> Walker:
+    """Signed in at the server, and connected."""
+    walker = Walker()
+    connect(walker, site.client, "alice", "wonderland-lab")
+    return walker
+
+
+def start(walker: Walker, site: Stack, name: str) -> Page:
+    """Press a flow's button, and go where it leads."""
+    page = walker.open(f"{site.client}/flows/{name}")
+    return walker.follow(walker.submit(page, f"{site.client}/flows/{name}/start"))
+
+
+def came(page: Page) -> list[tuple[str, str]]:
+    """Of each message that was sent: whether what came is shown as right, and what came."""
+    cells = re.findall(r'Came: </span><span class="tag (\w+)">(.*?)</span>', page.text)
+    return [(colour, unescape(re.sub("<.*?>", "", text))) for colour, text in cells]
+
+
+def words(entry: Entry) -> list[str]:
+    """What has to come, as the page says it."""
+    return [{CODE: "a code", NO_ANSWER: "no answer"}.get(each, each) for each in entry.expected]
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
+def test_run_for_real_it_ends_as_it_has_to(site: Stack, alice: Walker, entry: Entry) -> None:
+    """The clause is the entry's own: `RFC ...` stands beside each. Alice has allowed it once already."""
+    walker = Walker()
+    if entry.needs_connection:
+        connect(walker, site.client, "alice", "wonderland-lab")
+    else:
+        walker.submit(walker.open(f"{site.auth}/sign-in"), username="alice", password="wonderland-lab")
+    ended = start(walker, site, entry.name)
+    if not entry.is_refused:
+        assert ended.url == site.client + ENDS[entry.name]
+        assert ended.status == 200
+    elif NO_ANSWER in entry.expected:
+        assert ended.url.startswith(f"{site.auth}/authorize?")
+        assert ended.status == 400
+        assert "not registered" in ended.text
+    else:
+        assert ended.url.startswith(f"{site.client}/flows/{entry.name}")
+        assert ended.status == 200
+    page = walker.open(f"{site.client}/flows/{entry.name}")
+    assert came(page) == [("yes", each) for each in words(entry)]
+    assert '<span class="tag yes">as expected</span>' in page.text
+    listed = _row(walker.open(f"{site.client}/flows").text, entry.title)
+    assert '<span class="tag yes">as expected</span>' in listed
+
+
+@pytest.mark.parametrize("entry", REFUSED, ids=lambda entry: entry.name)
+def test_a_refused_flow_leaves_the_connection_as_it_is(site: Stack, alice: Walker, entry: Entry) -> None:
+    def held() -> list[str]:
+        page = alice.open(f"{site.client}/invoices?check=both")
+        assert statuses(page) == ["200", "200"]
+        return re.findall(r"<dt>(?:Access|Refresh) token</dt><dd><code>(.*?)</code>", page.text)
+
+    before = held()
+    start(alice, site, entry.name)
+    assert held() == before
+
+
+def test_what_a_flow_was_given_for_itself_it_gives_back(site: Stack, alice: Walker) -> None:
+    """RFC 7009 section 2.1: nobody holds it afterwards, so nobody shall be able to."""
+    page = start(alice, site, "token_in_query")
+    assert "/revoke" not in page.text, "that is no part of the flow"
+
+    def given_back() -> bool:
+        received = [event for event in site.events() if event["direction"] == "received"]
+        asked = [event for event in received if event["path"] == "/invoices" and "access_token" in event["query"]]
+        revoked = {event["flow"]: event["status"] for event in received if event["path"] == "/revoke"}
+        return bool(asked) and revoked.get(asked[-1]["flow"]) == 200
+
+    wait_until(given_back)
+    assert "not run yet" in _row(alice.open(f"{site.client}/flows").text, "Disconnect"), "it tidied up, nobody ran it"
+
+
+def test_every_flow_is_listed_with_its_clause(site: Stack) -> None:
+    page = Walker().open(f"{site.client}/flows")
+    assert page.status == 200
+    for entry in ENTRIES.values():
+        row = _row(page.text, entry.title)
+        assert entry.flow.specification in row
+        assert entry.line in unescape(row)
+        assert ("is refused" if entry.is_refused else "works") in row
+        assert f'href="/flows/{entry.name}"' in row
+        assert f'action="/flows/{entry.name}/start"' in row or "needs a connection" in row
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
+def test_a_page_shows_the_source_and_how_it_differs(site: Stack, entry: Entry) -> None:
+    page = Walker().open(f"{site.client}/flows/{entry.name}")
+    source = _block(page.text, f"Source of {entry.file}")
+    assert [line[5:] for line in source.splitlines()] == entry.source()
+    assert [int(line[:3]) for line in source.splitlines()] == [*range(1, len(entry.source()) + 1)]
+    if entry.name == "authorization_code":
+        assert "Differences from" not in page.text
+        return
+    differences = _block(page.text, "Differences from authorization_code.py").splitlines()
+    assert differences[:2] == ["--- authorization_code.py", f"+++ {entry.file}"]
+    assert any(line.startswith("+    name=") for line in differences)
+
+
+def test_a_difference_is_the_difference_alone() -> None:
+    """What a flow takes over from the plain one is no difference, wherever it stands."""
+    lines = [line for change, line in ENTRIES["no_pkce"].differences() if change == "removed"]
+    assert [line for line in lines if '": ' in line] == [
+        '-            "code_challenge": challenge,',
+        '-            "code_challenge_method": "S256",',
+        '-            "code_verifier": context.memory["code_verifier"],',
+    ]
+    assert not [line for line in lines if "hmac" in line], "state and iss are looked at all the same"
+
+
+def test_the_flows_of_the_lab_have_the_clients_form() -> None:
+    assert not {entry.flow.name for entry in REFUSED} & {entry.flow.name for entry in WORKS}
+    for entry in REFUSED:
+        assert entry.flow.name == entry.module.__name__.rpartition(".")[2]
+        assert re.fullmatch(r".+ \(RFC \d{4} section [\d.]+\): .+\.", str(entry.module.__doc__).partition("\n")[0])
+        assert re.match(r"RFC \d{4} section", entry.clause)
+        for step in entry.flow.steps:
+            assert step.build.__doc__
+            assert step.handle.__doc__
+            assert 2 <= step.diagram <= 4
+
+
+def test_a_flow_that_the_browser_left_is_not_over(site: Stack) -> None:
+    walker = Walker()
+    page = walker.open(f"{site.client}/flows/wrong_verifier")
+    asked = walker.follow(walker.submit(page, f"{site.client}/flows/wrong_verifier/start"))
+    assert "login-submit" in asked.text
+    page = walker.open(f"{site.client}/flows/wrong_verifier")
+    assert came(page) == [("open", "no answer")]
+    assert "not over yet" in page.text
+    page = walker.follow(walker.submit(asked, username="bob", password="builder-lab"))
+    page = walker.follow(walker.submit(page, decision="deny"))
+    assert page.url == f"{site.client}/flows/wrong_verifier#came"
+    assert came(page) == [("no", "access_denied")]
+    assert "not as expected" in page.text
+
+
+def test_an_answer_for_another_browser_is_refused(site: Stack, alice: Walker) -> None:
+    """RFC 6749 section 10.12."""
+    page = alice.open(f"{site.client}/flows/replayed_code")
+    page = alice.submit(page, f"{site.client}/flows/replayed_code/start")
+    while page.location is not None and not page.location.startswith(f"{site.client}/callback"):
+        page = alice.open(page.location)
+    assert page.location is not None
+    page_of_another = Walker().open(page.location)
+    assert page_of_another.status == 400
+    assert "belongs to no request of this browser" in page_of_another.text
+    repeated = alice.open(f"{page.location}&code=another")
+    assert repeated.status == 502, "RFC 6749 section 3.1: no parameter twice"
+    assert alice.open(page.location).status == 303, "neither has used it up"
+
+
+def test_a_flow_that_needs_a_connection_says_so(site: Stack) -> None:
+    walker = Walker()
+    for entry in WORKS:
+        page = walker.open(f"{site.client}/flows/{entry.name}")
+        assert ("there are none" in page.text) == entry.needs_connection
+        assert ('id="start"' in page.text) != entry.needs_connection
+    page = walker.open(f"{site.client}/flows/implicit")
+    for entry in WORKS:
+        ended = walker.follow(walker.submit(page, f"{site.client}/flows/{entry.name}/start"))
+        assert ended.status in {200, 403}
+        assert ended.text.count("<h1") == 1
+
+
+@pytest.mark.parametrize("name", ["implicit", "refresh_token", "disconnect"])
+def test_a_start_from_elsewhere_does_nothing(site: Stack, alice: Walker, name: str) -> None:
+    refused = alice.open(f"{site.client}/flows/{name}/start", {"csrf_token": "of another site"})
+    assert refused.status == 400
+    assert "too old" in refused.text
+    assert alice.open(f"{site.client}/invoices").status == 200
+
+
+def test_there_is_no_other_flow(site: Stack, alice: Walker) -> None:
+    for name in ("nothing", "ask", "__init__", "..%2Fentry", "x" * 3000):
+        page = alice.open(f"{site.client}/flows/{name}")
+        assert page.status == 404
+        assert "There is no such page" in page.text
+    page = alice.open(f"{site.client}/flows")
+    assert alice.submit(page, f"{site.client}/flows/nothing/start").status == 404
+    assert alice.open(f"{site.client}/flows/implicit/start").status == 405
+
+
+def test_no_page_and_no_log_holds_a_token(site: Stack, alice: Walker) -> None:
+    for entry in REFUSED:
+        page = start(alice, site, entry.name)
+        assert not re.search(r"eyJ[\w-]+\.", page.text), entry.name
+    for service in ("client-webapp", "auth-service", "resource-service"):
+        assert not re.search(r"eyJ[\w-]+\.|access_token=", site.log(service))
+
+
+def test_the_clients_pages_lead_there_in_the_lab_alone(site: Stack, tally: Tally) -> None:
+    """The product's client has neither the pages nor the flows."""
+    assert '<a href="/flows">Flows</a>' in Walker().open(f"{site.client}/").text
+    own = tally.app.test_client()
+    assert "/flows" not in own.get("/").text
+    for path in ("/flows", "/flows/implicit"):
+        assert own.get(path).status_code == 404
+    assert own.post("/flows/implicit/start").status_code in {400, 404}
+    assert not {entry.flow.name for entry in REFUSED} & tally.state.runner.flows.keys()
+
+
+def _row(text: str, title: str) -> str:
+    return next(row for row in re.findall(r"(?s)<tr>.*?</tr>", text) if f"<strong>{title}</strong>" in row)
+
+
+def _block(text: str, label: str) -> str:
+    found = re.search(rf'(?s)<pre[^>]* aria-label="{label}"><code>(.*?)</code></pre>', text)
+    assert found
+    return unescape(re.sub("<.*?>", "", found[1]))
