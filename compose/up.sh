@@ -10,7 +10,7 @@ docker compose version >/dev/null 2>&1 || fail "this Docker has no Compose (the 
 docker info >/dev/null 2>&1 || fail "Docker does not answer; is it running, and may you use it?"
 case ${HOSTS:-localhost} in
   localhost) ;;
-  localhost-names) export CLIENT_HOST=app.localhost AUTH_HOST=auth.localhost RESOURCE_HOST=api.localhost ;;
+  localhost-names) export CLIENT_HOST=app.localhost AUTH_HOST=auth.localhost RESOURCE_HOST=api.localhost OBSERVER_HOST=observer.localhost ;;
   *) fail "HOSTS is $HOSTS, and must be one of localhost, localhost-names" ;;
 esac
 
@@ -24,7 +24,7 @@ mark="# written by make up"
 if [ ! -e .env ] || head -n 1 .env | grep -qx "$mark"; then
   {
     echo "$mark"
-    for name in CLIENT_HOST AUTH_HOST RESOURCE_HOST CLIENT_PORT AUTH_PORT RESOURCE_PORT; do
+    for name in CLIENT_HOST AUTH_HOST RESOURCE_HOST OBSERVER_HOST CLIENT_PORT AUTH_PORT RESOURCE_PORT OBSERVER_PORT; do
       eval "value=\${$name:-}"
       [ -z "$value" ] || echo "$name=$value"
     done

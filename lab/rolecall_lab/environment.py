@@ -146,6 +146,8 @@ def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[s
     """The environment of one service: its own settings without the prefix, and none of the others'."""
     prefixes = tuple(each.prefix for each in EVERYTHING)
     shared = {name: value for name, value in settings.items() if not name.startswith(prefixes)}
+    if service is OBSERVER:
+        shared.pop("LAB_KEY", None)
     own = {
         name.removeprefix(service.prefix): value for name, value in settings.items() if name.startswith(service.prefix)
     }

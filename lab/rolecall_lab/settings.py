@@ -91,6 +91,8 @@ class LabSettings(ServiceSettings):
         if not environ.get("LAB_REDIS_URL") and not environ.get("LAB_REDIS_URL_FILE"):
             environ["LAB_REDIS_URL"] = environ.get("REDIS_URL", "")
             environ["LAB_REDIS_URL_FILE"] = environ.get("REDIS_URL_FILE", "")
+        if role == "observer":
+            environ |= {"LAB_KEY": "none, it makes no marks", "LAB_KEY_FILE": ""}
         settings = cls.from_environ(environ, lab=True)
         return dataclasses.replace(settings, role=role)
 

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response
 
+from rolecall import trace
 from rolecall.settings import SettingsError
 from rolecall_lab import api_docs
 from rolecall_lab.settings import LabSettings, Role, refuse_public
@@ -64,6 +65,7 @@ def client_app() -> Flask:
         app = client_webapp.create_app(settings)
         catalogue.show(app)
         compare.show(app)
+        _show_observer(app, LabSettings.of("client", os.environ).observer_url)
         return app
 
     return _wrapped(build, "client")
@@ -71,7 +73,7 @@ def client_app() -> Flask:
 
 def observer_app() -> Flask:
     """The observer, which is not recorded itself."""
-    from rolecall_lab.observer import create_app
+    from rolecall_lab.observer.app import create_app
 
     try:
         return create_app(LabSettings.of("observer", os.environ))
@@ -98,6 +100,21 @@ def _add_templates(app: Flask) -> None:
     own = app.jinja_env.loader
     assert own is not None
     app.jinja_env.loader = ChoiceLoader([own, FileSystemLoader(Path(__file__).parent / "templates")])
+
+
+def _show_observer(app: Flask, url: str | None) -> None:
+    """Pages link to the picture of the request that they answer, and may show it beside themselves."""
+    if not url:
+        return
+    app.jinja_env.globals["observer_link"] = lambda: f"{url}/of/{trace.current()}"
+
+    def allow_frame(response: Response) -> Response:
+        policy = response.headers.get("Content-Security-Policy", "")
+        response.headers["Content-Security-Policy"] = f"{policy}; frame-src {url}"
+        return response
+
+    # what is registered last is called first: the policy must be there already
+    app.after_request_funcs.setdefault(None, []).insert(0, allow_frame)
 
 
 def _show_people(app: Flask) -> None:

@@ -1,0 +1,65 @@
+"""The application of the observer."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from flask import Blueprint, Flask, Response
+
+from rolecall import web
+from rolecall.http import HttpClient
+from rolecall_lab.observer import routes, svg
+from rolecall_lab.observer.flows import Flows
+from rolecall_lab.observer.live import Live
+from rolecall_lab.observer.tail import Tail
+from rolecall_lab.observer.tokens import KeySet
+from rolecall_lab.settings import LabSettings
+
+MAX_UPLOAD = 2 * 1024 * 1024
+"""Bytes of a file of events that is shown again."""
+
+_HERE = Path(__file__).parent
+
+
+def create_app(lab: LabSettings) -> Flask:
+    """The application. Its thread that reads begins with each worker: `app.extensions["observer"].tail.start()`."""
+    app = web.create_flask(__name__, lab)
+    app.config.update(SECRET_KEY=secrets.token_hex(32), MAX_CONTENT_LENGTH=MAX_UPLOAD, MAX_FORM_MEMORY_SIZE=MAX_UPLOAD)
+    flows = Flows()
+    keys = KeySet((lab.auth_backchannel_urls or (lab.auth_url,))[0], HttpClient(connect=0.5, read=1.0))
+    state = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys)
+    app.extensions["observer"] = state
+    web.cookie_settings(app, "rolecall_observer", secure=False)
+    app.register_blueprint(
+        Blueprint(
+            "observer",
+            __name__,
+            template_folder=str(_HERE / "templates"),
+            static_folder=str(_HERE / "static"),
+            static_url_path="/static/observer",
+        )
+    )
+    app.after_request(lambda response: _allow_script(response, lab.client_url))
+    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: not flows.away})])
+    app.jinja_env.globals.update(
+        mark=svg.mark,
+        service_title="Observer",
+        service_role="observer",
+        service_role_name="lab",
+        client_url=lab.client_url,
+        auth_url=lab.auth_url,
+        resource_url=lab.resource_url,
+    )
+    return app
+
+
+def _allow_script(response: Response, client_url: str) -> Response:
+    """The one module of the pages, its stream of events, and the client's page around them."""
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
+        f"form-action 'self'; base-uri 'none'; frame-ancestors 'self' {client_url}"
+    )
+    response.headers["X-Frame-Options"] = ""
+    del response.headers["X-Frame-Options"]
+    return response

@@ -1,0 +1,117 @@
+"""Events as the recorder writes them, made up: who asked whom, when, with what."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+BEGAN = 1_795_000_000.0
+"""Seconds; events are numbered by the milliseconds after it."""
+
+
+def hash_of(text: str) -> str:
+    """Stands for the keyed hash."""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+
+
+def mark(text: str, **claims: Any) -> dict[str, Any]:
+    """A secret as it is recorded, a JWT when it has claims."""
+    marked: dict[str, Any] = {"shown": f"{text[:4]}…", "hash": hash_of(text), "value": text}
+    if claims:
+        marked |= {"unverified_header": {"alg": "ES256", "typ": "at+jwt", "kid": "k1"}, "unverified_claims": claims}
+    return marked
+
+
+def plain(text: str) -> dict[str, Any]:
+    """A value to follow that is no secret, such as `state`."""
+    return {"value": text, "hash": hash_of(text)}
+
+
+def event(at: float, sender: str, receiver: str, request: str, status: int | None = 200, **more: Any) -> dict[str, Any]:
+    """An exchange that began `at` milliseconds; `handles` are texts, by which it is joined to others."""
+    method, _, path = request.partition(" ")
+    handles = more.pop("handles", ())
+    front, salt = sender == "browser", f"{at} {request} {handles} {more.get('trace')}"
+    made: dict[str, Any] = {
+        "id": f"{int((BEGAN + at / 1000) * 1e6):016x}{hash_of(salt)[:8]}",
+        "schema": 2,
+        "at": BEGAN + at / 1000,
+        "role": receiver,
+        "direction": "received",
+        "from": sender,
+        "to": receiver,
+        "channel": "front" if front else "back",
+        "method": method,
+        "host": "localhost",
+        "path": path,
+        "query": {},
+        "form": {},
+        "request_headers": {},
+        "response_headers": {},
+        "body": None,
+        "checks": [],
+        "changes": [],
+        "status": status,
+        "failure": None,
+        "milliseconds": 2.0,
+        "handles": sorted(hash_of(handle) for handle in handles),
+        "trace": None,
+        "span": None,
+        "process": 1,
+        "dropped": 0,
+    }
+    return made | more
+
+
+def check(name: str, passed: bool = True, clause: str = "RFC 6749 section 4.1.3") -> dict[str, Any]:
+    """A check of the authorization server."""
+    return {
+        "name": name,
+        "passed": passed,
+        "expected": "this",
+        "actual": "this" if passed else "that",
+        "clause": clause,
+    }
+
+
+def plain_flow(name: str = "a") -> list[dict[str, Any]]:
+    """The code flow in seven exchanges, joined as the recorder joins them; the values carry the flow's name."""
+    state, code, verifier = f"state-{name}-0123", f"code-{name}-01234", f"verifier-{name}-0123"
+    challenge, access, refresh = f"challenge-{name}-012", f"access-{name}-0123", f"refresh-{name}-012"
+    asked = {"state": plain(state), "code_challenge": plain(challenge), "client_id": "tally"}
+    back = {"code": mark(code), "state": plain(state)}
+    first, last = f"{hash_of(name)}{hash_of(name)}", f"{hash_of(name + '2')}{hash_of(name)}"
+    token = mark(access, exp=BEGAN + 300, jti=f"jti-{name}-012345")
+    return [
+        event(
+            0, "browser", "client", "POST /connect", 303, handles=[state, challenge],
+            response_headers={"location": {"url": "http://localhost:8001/authorize", "parameters": asked}},
+        ),
+        event(
+            10, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[state, challenge, code],
+            checks=[check("authorize.client")],
+            changes=[{"store": "redis", "key": "auth:code:4bb44f54…", "change": "set", "seconds": 60}],
+            response_headers={"location": {"url": "http://localhost:8000/callback", "parameters": back}},
+        ),
+        event(
+            20, "browser", "client", "GET /callback", 303, query=back, handles=[state, code], trace=first,
+            milliseconds=9.0,
+        ),
+        event(
+            22, "client", "authorization_server", "POST /token", trace=first,
+            handles=[code, challenge, access, refresh],
+            form={"grant_type": "authorization_code", "code": mark(code), "code_verifier": mark(verifier)},
+            request_headers={"authorization": {"scheme": "Basic", "client_id": "tally"}},
+            checks=[check("token.code"), check("token.code_verifier")],
+            body={"access_token": token, "refresh_token": mark(refresh), "token_type": "Bearer"}, milliseconds=4.0,
+        ),
+        event(40, "browser", "client", "GET /invoices", trace=last, milliseconds=20.0),
+        event(
+            42, "client", "resource_server", "GET /invoices", trace=last, handles=[access], milliseconds=12.0,
+            request_headers={"authorization": {"scheme": "Bearer", "token": token}}, checks=[check("token.active")],
+        ),
+        event(
+            45, "resource_server", "authorization_server", "POST /introspect", trace=last, handles=[access],
+            form={"token": token}, body={"active": True}, milliseconds=3.0,
+        ),
+    ]  # fmt: skip

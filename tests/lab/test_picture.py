@@ -1,0 +1,262 @@
+"""Events become flows, and flows become pictures."""
+
+from __future__ import annotations
+
+import random
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from lab.observing import check, event, hash_of, mark, plain_flow
+from rolecall_lab.observer import svg
+from rolecall_lab.observer.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
+from rolecall_lab.observer.picture import Picture, lay_out
+from rolecall_lab.observer.svg import View
+
+HOSTILE = "<script>alert(1)</script>\"'&\r\n\x00\ud800]]>"
+
+
+def one(flows: Flows) -> str:
+    [summary] = flows.newest()
+    return summary.id
+
+
+def told(picture: Picture) -> list[tuple[str, str, str, str]]:
+    return [(row.kind, row.start, row.end, row.text) for row in picture.rows if row.kind in {"request", "answer"}]
+
+
+def test_a_flow_is_one_whatever_the_order_in_which_its_events_come() -> None:
+    orders = [plain_flow() for _ in range(20)]
+    for number, events in enumerate(orders):
+        flows = Flows()
+        random.Random(number).shuffle(events)
+        for each in events:
+            flows.add([each])
+        flow = flows.get(one(flows))
+        assert flow is not None
+        assert [each["id"] for each in flow.events] == sorted(each["id"] for each in plain_flow())
+
+
+def test_an_id_leads_to_the_flow_that_its_flow_became_part_of() -> None:
+    """Two that share nothing yet, until a third message has a value of both."""
+    first, second = (
+        event(0, "browser", "client", "GET /a", handles=["one-value"]),
+        event(5, "browser", "client", "GET /b", handles=["another-value"]),
+    )
+    flows = Flows()
+    flows.add([second])
+    late = one(flows)
+    flows.add([first])
+    assert len(flows.newest()) == 2
+    flows.add([event(9, "browser", "client", "GET /c", handles=["one-value", "another-value"])])
+    whole = flows.get(late)
+    assert whole is not None
+    assert len(whole.events) == 3
+    assert whole.id == one(flows) != late
+
+
+def test_a_hundred_flows_at_once_do_not_mix() -> None:
+    flows = Flows()
+    everything = [each for number in range(100) for each in plain_flow(f"flow{number}")]
+    random.Random(1).shuffle(everything)
+    flows.add(everything)
+    found = [flow for summary in flows.newest(200) if (flow := flows.get(summary.id))]
+    assert len(found) == 100
+    for flow in found:
+        picture = lay_out(flow.events)
+        assert len(picture.messages) == 7
+        names = {value.shown["code"] for value in picture.values if value.kind == "code"}
+        assert len(names) == 1
+        assert {value.kind for value in picture.values} == {"state", "pkce", "code", "access_token", "refresh_token"}
+
+
+def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
+    flows = Flows(most=500)
+    for number in range(10_000):
+        flows.add(
+            [
+                event(
+                    number, "browser", "client", "GET /callback", handles=[f"state-{number:08}"], trace=f"{number:032x}"
+                )
+            ]
+        )
+    assert flows.count() == (500, 500)
+    assert len(flows._of_name) == 1000
+    assert flows.wait_for_trace(f"{9_999:032x}", 0) is not None
+    assert flows.wait_for_trace(f"{9_400:032x}", 0) is None
+
+
+def test_a_long_flow_keeps_its_beginning_and_its_end_and_says_what_is_missing() -> None:
+    flows = Flows()
+    flows.add(event(number, "browser", "client", "GET /callback", handles=["the-same-state"]) for number in range(1000))
+    flow = flows.get(one(flows))
+    assert flow is not None
+    assert (len(flow.events), flow.omitted) == (MAX_IN_FLOW, 1000 - MAX_IN_FLOW)
+    picture = lay_out(flow.events, (), (flow.omitted, flow.events[KEEP_FIRST]["id"]))
+    [gap] = [row for row in picture.rows if row.kind == "gap"]
+    assert gap.text.startswith(f"{1000 - MAX_IN_FLOW} messages")
+    before = [row.number for row in picture.rows[: picture.rows.index(gap)]]
+    assert max(before) == KEEP_FIRST
+
+
+def test_the_plain_flow_in_order_with_who_carries_the_code() -> None:
+    """RFC 6749 section 4.1: a redirect is two hops, and what a service asks stands before its answer."""
+    picture = lay_out(plain_flow())
+    assert told(picture) == [
+        ("request", "browser", "client", "POST /connect"),
+        ("answer", "client", "browser", "303 → /authorize"),
+        ("request", "browser", "authorization_server", "GET /authorize"),
+        ("answer", "authorization_server", "browser", "303 → /callback"),
+        ("request", "browser", "client", "GET /callback"),
+        ("request", "client", "authorization_server", "POST /token"),
+        ("answer", "authorization_server", "client", "200"),
+        ("answer", "client", "browser", "303"),
+        ("request", "browser", "client", "GET /invoices"),
+        ("request", "client", "resource_server", "GET /invoices"),
+        ("request", "resource_server", "authorization_server", "POST /introspect"),
+        ("answer", "authorization_server", "resource_server", "200"),
+        ("answer", "resource_server", "client", "200"),
+        ("answer", "client", "browser", "200"),
+    ]
+    steps = [row.step for row in picture.rows if row.kind == "request"]
+    assert steps == [1, 2, 2, 3, 4, 4, 5]
+    carry = [row.end for row in picture.rows if any(value.kind == "code" for value, _ in row.carried)]
+    assert carry == ["browser", "client", "authorization_server"]
+
+
+def test_a_value_is_one_wherever_it_is_and_the_verifier_is_one_with_its_challenge() -> None:
+    """RFC 7636 section 4.6."""
+    by_kind = {value.kind: value for value in lay_out(plain_flow()).values}
+    assert by_kind["pkce"].shown.keys() == {"code_challenge", "code_verifier"}
+    assert by_kind["pkce"].seen_by["browser"] == {"code_challenge"}
+    assert by_kind["access_token"].seen_by.keys() == {"client", "authorization_server", "resource_server"}
+    assert by_kind["refresh_token"].seen_by.keys() == {"client", "authorization_server"}
+    assert not any(value.misplaced() for value in by_kind.values())
+    assert len({(value.shape, value.colour) for value in by_kind.values()}) == 5
+
+
+def test_a_lane_that_should_never_have_had_a_value_is_marked() -> None:
+    """RFC 9700 section 2.1.2: an access token that the authorization server sends through the browser."""
+    events = plain_flow()
+    location = events[1]["response_headers"]["location"]
+    location["parameters"] |= {"access_token": mark("access-a-0123")}
+    events[1]["handles"].append(hash_of("access-a-0123"))
+    by_kind = {value.kind: value for value in lay_out(events).values}
+    assert by_kind["access_token"].misplaced() == {"browser"}
+    drawn = svg.body(lay_out(events), View())
+    assert drawn.count("access_token") > svg.body(lay_out(plain_flow()), View()).count("access_token")
+
+
+def test_a_refusal_ends_at_the_lane_that_refused_with_its_clause() -> None:
+    events = plain_flow()[:4]
+    events[3] |= {"status": 400, "body": {"error": "invalid_grant"}, "checks": [check("token.code", False)]}
+    rows = [row for row in lay_out(events).rows if row.refused]
+    assert [(row.kind, row.start) for row in rows] == [
+        ("checks", "authorization_server"),
+        ("answer", "authorization_server"),
+    ]
+    assert "invalid_grant" in rows[1].text
+    assert "RFC 6749 section 4.1.3" in rows[1].detail
+    drawn = svg.body(lay_out(events), View())
+    assert 'class="refusal"' in drawn
+    assert "token.code" in drawn
+
+
+def test_an_error_in_a_redirect_is_a_refusal_as_well() -> None:
+    events = plain_flow()[:3]
+    events[1]["response_headers"]["location"]["parameters"] = {"error": "access_denied"}
+    [refused] = [row for row in lay_out(events).rows if row.refused]
+    assert refused.text == "303 → /callback access_denied"
+
+
+def test_a_request_that_nobody_answered_is_drawn_from_its_sender() -> None:
+    sent = event(
+        42, "client", "resource_server", "GET /invoices", None, direction="sent", role="client", failure="timed out",
+        handles=["access-a-0123"],
+    )  # fmt: skip
+    picture = lay_out([*plain_flow()[:4], sent])
+    last = picture.rows[-1]
+    assert (last.kind, last.start, last.end, last.refused) == ("request", "client", "resource_server", True)
+    assert last.detail == "no answer: timed out"
+
+
+def test_what_both_recorded_is_drawn_once() -> None:
+    trace, span = "1" * 32, "2" * 16
+    received = event(1, "client", "authorization_server", "POST /token", trace=trace, span=span, handles=["a-code-012"])
+    sent = received | {"id": received["id"][:-1] + "0", "role": "client", "direction": "sent", "milliseconds": 5.0}
+    assert len(lay_out([sent, received]).messages) == 1
+    assert len(lay_out([sent]).messages) == 1, "the sender's side alone is enough"
+
+
+def test_lost_messages_leave_a_gap_where_they_were() -> None:
+    events = plain_flow()
+    for each in events[4:]:
+        each["dropped"] = 3
+    for each in events:
+        each["role"], each["process"] = "client", 7
+    flows = Flows()
+    flows.add(events)
+    flow = flows.get(one(flows))
+    assert flow is not None
+    rows = lay_out(flow.events, flows.losses(flow)).rows
+    [gap] = [row for row in rows if row.kind == "gap"]
+    assert gap.text == "3 messages of the client could not be recorded"
+    assert rows[rows.index(gap) + 1].text == "GET /invoices"
+
+
+def test_what_redis_forgot_is_said_in_flows_that_go_on_and_in_no_other() -> None:
+    flows = Flows()
+    events = plain_flow()
+    flows.add(plain_flow("other"))
+    flows.add(events[:4] + [event(60, "browser", "client", "GET /", handles=["unrelated-value"])])
+    flows.forgot()
+    flows.add(
+        event(1000 + number, "client", "resource_server", "GET /invoices", handles=["access-a-0123"])
+        for number in range(2)
+    )
+    gaps = {}
+    for summary in flows.newest():
+        flow = flows.get(summary.id)
+        assert flow is not None
+        gaps[len(flow.events)] = [loss.role for loss in flows.losses(flow)]
+    assert gaps == {1: ["observer"], 6: ["observer"], 7: []}
+
+
+@pytest.mark.parametrize("stores", [False, True])
+@pytest.mark.parametrize("checks", [False, True])
+def test_stores_and_checks_can_be_unfolded(stores: bool, checks: bool) -> None:
+    drawn = svg.body(lay_out(plain_flow()), View(stores=stores, checks=checks))
+    lanes = svg.head(lay_out(plain_flow()), View(stores=stores))
+    assert (">Redis<" in lanes) is stores
+    assert ("token.code_verifier" in drawn) is checks
+    assert ("2 checks passed" in drawn) is not checks
+    ET.fromstring(drawn)
+
+
+def test_nothing_that_was_sent_is_more_than_text() -> None:
+    """In a path, a parameter, a header, an error, a check, a key: each is text, and the drawing stays whole."""
+    events: list[dict[str, Any]] = plain_flow()
+    for each in events:
+        each |= {"method": HOSTILE[:20], "path": f"/{HOSTILE}", "host": HOSTILE}
+        each["query"] = {HOSTILE: HOSTILE, "state": {"value": HOSTILE, "hash": hash_of(HOSTILE)}}
+        each["request_headers"]["user-agent"] = HOSTILE
+        each["checks"] = [check(HOSTILE, False, HOSTILE)]
+        each["changes"] = [{"store": "redis", "key": HOSTILE, "change": HOSTILE}]
+        each["body"] = {"error": HOSTILE, HOSTILE: HOSTILE, "code": mark(HOSTILE)}
+        each["status"] = 400
+    for view in (View(), View(stores=True, checks=True, link="/flows/a?message={}")):
+        picture = lay_out(events)
+        for drawn in (svg.body(picture, view), svg.head(picture, view), svg.file(picture, view, HOSTILE)):
+            assert "<script" not in drawn
+            ET.fromstring(drawn.replace("\ud800", "").replace("\x00", ""))
+
+
+def test_the_file_needs_nothing_else() -> None:
+    drawn = svg.file(lay_out(plain_flow()), View(checks=True), "A flow")
+    root = ET.fromstring(drawn)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "")
+    assert "@import" not in drawn
+    texts = {each.text for each in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"POST /token", "Authorization server", "✓ token.code_verifier"} <= texts
