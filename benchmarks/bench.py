@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [
@@ -19,11 +23,15 @@ sys.path[:0] = [
 ]
 
 import psutil
+import urllib3
 
+from pages import tokens_of_a_native_client
+from rolecall_lab.environment import LAB_ENV, read_env
 from rolecall_lab.walker import Walker, connect
-from stack import Stack, running_stack
+from stack import Stack, running_stack, wait_until
 
 ROUNDS = 50
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def main() -> None:
@@ -77,6 +85,12 @@ def measure(stack: Stack, rows: list[tuple[str, str, str]]) -> None:
     ):
         rows.append((f"{what} (median)", f"{median_of(walker, url) / base:.1f} times an empty route", "–"))
     rows.append(("the three services and Redis (PSS)", f"{memory(stack) / 2**20:.0f} MB", "350 MB"))
+    for what, path, more in (
+        ("introspection", "/introspect", {}),
+        ("the key set", "/jwks", None),
+    ):
+        cost = recorder_cost(stack, path, more)
+        rows.append((f"throughput that the lab's recorder costs, {what}", f"{cost:.0%}", "30 %"))
 
 
 def median_of(walker: Walker, url: str) -> float:
@@ -91,9 +105,79 @@ def median_of(walker: Walker, url: str) -> float:
 
 def memory(stack: Stack) -> float:
     """Bytes, each shared page counted once over those who share it."""
-    launcher = psutil.Process(next(iter(stack.pids.values()))).parent()
+    launcher = psutil.Process(stack.pids["auth-service"]).parent()
     assert launcher is not None
-    return float(sum(child.memory_full_info().pss for child in launcher.children(recursive=True)))
+    observer = psutil.Process(stack.pids["lab-observer"])
+    others = {*launcher.children(recursive=True)} - {observer, *observer.children(recursive=True)}
+    return float(sum(child.memory_full_info().pss for child in others))
+
+
+def recorder_cost(stack: Stack, path: str, form: dict[str, str] | None) -> float:
+    """The share of the authorization server's requests a second that the lab around it costs.
+
+    By processor time of its workers for a request: so whatever else the machine does counts little.
+    """
+    environ = psutil.Process(stack.pids["auth-service"]).environ()
+    factory = f"{environ.get('PYTHONPATH', '')}{os.pathsep}{Path(__file__).parent}"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf", "-b", f"127.0.0.1:{port}"]
+    plain = subprocess.Popen(
+        [*command, "unrecorded:auth_app()"],
+        env={**environ, "PYTHONPATH": factory},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 20)
+        headers, body = {}, None
+        if form is not None:
+            token = tokens_of_a_native_client(stack)["access_token"]
+            secret = base64.b64encode(b"invoices-api:" + read_env(LAB_ENV)["RESOURCE_SERVICE_RESOURCE_SECRET"].encode())
+            headers = {"Authorization": f"Basic {secret.decode()}"}
+            body = urlencode({**form, "token": token}).encode()
+        costs: dict[str, list[float]] = {"recorded": [], "plain": []}
+        for _ in range(ROUNDS // 10):
+            for name, url, pid in (
+                ("recorded", stack.auth, stack.pids["auth-service"]),
+                ("plain", f"http://127.0.0.1:{port}", plain.pid),
+            ):
+                costs[name].append(processor_time(f"{url}{path}", headers, body, psutil.Process(pid).children()))
+        return 1 - statistics.median(costs["plain"]) / statistics.median(costs["recorded"])
+    finally:
+        plain.terminate()
+        plain.wait(20)
+
+
+def answers(url: str) -> bool:
+    """Whether it answers well."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def processor_time(url: str, headers: dict[str, str], body: bytes | None, workers: list[psutil.Process]) -> float:
+    """Seconds of the workers' processors for one of four hundred requests, four at a time."""
+
+    def used() -> float:
+        return sum(worker.cpu_times().user + worker.cpu_times().system for worker in workers)
+
+    pool = urllib3.PoolManager(maxsize=4)
+
+    def ask(_number: int) -> None:
+        answer = pool.request("POST" if body else "GET", url, body=body, headers={**headers, **FORM} if body else {})
+        assert answer.status == 200, answer.data
+
+    # the first questions of each worker find the set of revoked tokens being read
+    for _ in range(40):
+        pool.request("POST" if body else "GET", url, body=body, headers={**headers, **FORM} if body else {})
+    with ThreadPoolExecutor(4) as people:
+        before = used()
+        list(people.map(ask, range(400)))
+        return (used() - before) / 400
 
 
 def fresh() -> str:

@@ -62,6 +62,7 @@ _RESPONSE_HEADERS = {"allow", "cache-control", "content-type", "retry-after", "w
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*:)?/")
 
+LEAST_RANDOM: Final = 22
 _RANDOM: Final = re.compile(r"(?<![A-Za-z0-9_-])(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-]{22,}")
 """What 128 random bits or more look like in base64url or hexadecimal."""
 
@@ -186,8 +187,12 @@ class Redaction:
 
     def fact(self, value: Any) -> Any:
         """A value that a check or a change of state told: a `Secret` is marked, and what looks like one as well."""
-        if isinstance(value, Secret) or (isinstance(value, str) and _RANDOM.fullmatch(value)):
+        if isinstance(value, Secret):
             return self.mark(str(value))
+        if isinstance(value, str):
+            if len(value) < LEAST_RANDOM:
+                return value
+            return self.mark(value) if _RANDOM.fullmatch(value) else self.path(value)
         if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
         if isinstance(value, list | tuple | set | frozenset):
@@ -196,22 +201,26 @@ class Redaction:
 
     def wipe(self, value: Any) -> Any:
         """The finished value without anything that was found to be secret in the exchange, but for whole marks."""
+        # the longest first: a part of it that is secret as well would break it up and leave the rest standing
+        secrets = sorted((secret for secret in self._secrets if len(secret) >= MIN_SECRET), key=len, reverse=True)
+        return self._wiped(value, secrets)
+
+    def _wiped(self, value: Any, secrets: list[str]) -> Any:
+        if isinstance(value, str):
+            if len(value) < MIN_SECRET:
+                return value
+            for secret in secrets:
+                if secret in value:
+                    value = value.replace(secret, _shown(secret))
+            return _JWT.sub(r"\1…", value) if "eyJ" in value else value
         if isinstance(value, dict):
-            wiped = {self.wipe(key): self.wipe(each) for key, each in value.items()}
+            wiped = {self._wiped(key, secrets): self._wiped(each, secrets) for key, each in value.items()}
             whole = value.get("value")
             # a mark of ours, which nobody else can make
             if isinstance(whole, str) and value.get("hash") == self.hash(whole) and not self._is_hidden(whole):
                 wiped["value"] = whole
             return wiped
-        if isinstance(value, list):
-            return [self.wipe(each) for each in value]
-        if isinstance(value, str):
-            # the longest first: a part of it that is secret as well would break it up and leave the rest standing
-            for secret in sorted(self._secrets, key=len, reverse=True):
-                if len(secret) >= MIN_SECRET:
-                    value = value.replace(secret, _shown(secret))
-            return _JWT.sub(r"\1…", value)
-        return value
+        return [self._wiped(each, secrets) for each in value] if isinstance(value, list) else value
 
     def _is_hidden(self, value: Any) -> bool:
         """Whether a value is, or holds, what is never recorded: somebody sent a password as a token."""
