@@ -209,7 +209,7 @@ def test_what_redis_forgot_is_said_in_flows_that_go_on_and_in_no_other() -> None
     flows = Flows()
     events = plain_flow()
     flows.add(plain_flow("other"))
-    flows.add(events[:4] + [event(60, "browser", "client", "GET /", handles=["unrelated-value"])])
+    flows.add([*events[:4], event(60, "browser", "client", "GET /", handles=["unrelated-value"])])
     flows.forgot()
     flows.add(
         event(1000 + number, "client", "resource_server", "GET /invoices", handles=["access-a-0123"])

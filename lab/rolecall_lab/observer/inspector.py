@@ -11,6 +11,7 @@ from typing import Any, Final
 from rolecall_lab.observer.explanations import Explanation, explain
 from rolecall_lab.observer.exports.curl import command
 from rolecall_lab.observer.picture import NAMES, Picture
+from rolecall_lab.observer.texts import pairs, plain, text_of
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
 from rolecall_lab.observer.values import Value, marks
 
@@ -19,8 +20,8 @@ Event = dict[str, Any]
 _TELLING: Final = frozenset({"authorization", "dpop", "location", "www-authenticate", "cookie", "set-cookie"})
 """Headers that a protocol is about; the others stand apart."""
 
-MAX_SHOWN: Final = 2000
-"""Characters of a value."""
+MAX_RAW: Final = 20_000
+"""Characters of an answer's body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,17 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
         [*_tokens(event, keys)],
         _pkce(event, picture),
         [(_told(check), explain("check", check["name"])) for check in event["checks"]],
-        command(event, secrets=False),
+        command(event),
     )
 
 
 def raw(event: Event) -> str:
     """The message and its answer as they were sent, but for what is never recorded."""
-    query = "&".join(_pairs(event["query"]))
+    query = "&".join(f"{name}={text}" for name, text in pairs(event["query"]))
     lines = [f"{event['method']} {event['path']}{'?' + query if query else ''} HTTP/1.1", f"Host: {event['host']}"]
     lines += [f"{name}: {text_of(value)}" for name, value in event["request_headers"].items() if name != "host"]
     if event["form"]:
-        lines += ["", "&".join(_pairs(event["form"]))]
+        lines += ["", "&".join(f"{name}={text}" for name, text in pairs(event["form"]))]
     lines.append("")
     if event["status"] is None:
         lines.append(f"(no answer: {event['failure']})")
@@ -98,41 +99,8 @@ def raw(event: Event) -> str:
     lines.append(f"HTTP/1.1 {event['status']} {_phrase(event['status'])}")
     lines += [f"{name}: {text_of(value)}" for name, value in event["response_headers"].items()]
     if event["body"] is not None:
-        lines += ["", json.dumps(_plain(event["body"]), indent=2, ensure_ascii=False)[: 8 * MAX_SHOWN]]
+        lines += ["", json.dumps(plain(event["body"]), indent=2, ensure_ascii=False)[:MAX_RAW]]
     return "\n".join(lines)
-
-
-def text_of(value: Any) -> str:
-    """A recorded value as text: the whole of it where it was kept."""
-    plain = _plain(value)
-    if isinstance(plain, dict):
-        if "scheme" in plain:
-            rest = plain.get("token") or f"{plain.get('client_id', '')}:(hidden)"
-            return f"{plain['scheme']} {rest}"
-        if "url" in plain:
-            return f"{plain['url']}?{'&'.join(_pairs(plain.get('parameters', {})))}"
-    if isinstance(plain, str):
-        return plain[:MAX_SHOWN]
-    return json.dumps(plain, ensure_ascii=False)[:MAX_SHOWN]
-
-
-def _plain(value: Any) -> Any:
-    """A recorded value with its marks replaced by what they stand for."""
-    if isinstance(value, dict):
-        if value.get("hidden") is True:
-            return "(hidden)"
-        if "hash" in value and ("shown" in value or "value" in value):
-            return value.get("value") or value.get("shown")
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
-
-
-def _pairs(parameters: dict[str, Any]) -> list[str]:
-    return [
-        f"{name}={text_of(each)}"
-        for name, value in parameters.items()
-        for each in (value if isinstance(value, list) else [value])
-    ]
 
 
 def _lines(event: Event, picture: Picture) -> Iterator[Line]:

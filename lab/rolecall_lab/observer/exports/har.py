@@ -1,0 +1,84 @@
+"""A flow as an HTTP Archive (HAR 1.2), which browsers' developer tools and many others read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from rolecall.openapi import VERSION
+from rolecall_lab.observer.texts import pairs, plain, text_of
+from rolecall_lab.recorder import paired
+
+
+def write(events: list[dict[str, Any]]) -> str:
+    """The file; members that begin with `_` are ours."""
+    entries = [_entry(event) for event in paired(events) if not event.get("shadowed")]
+    log = {"version": "1.2", "creator": {"name": "Rolecall", "version": VERSION}, "entries": entries}
+    return json.dumps({"log": log}, indent=1) + "\n"
+
+
+def _entry(event: dict[str, Any]) -> dict[str, Any]:
+    query = urlencode(pairs(event["query"]), errors="replace")
+    entry: dict[str, Any] = {
+        "startedDateTime": datetime.fromtimestamp(event["at"], UTC).isoformat(timespec="milliseconds"),
+        "time": event["milliseconds"],
+        "request": {
+            "method": event["method"],
+            "url": f"http://{event['host']}{event['path']}{'?' + query if query else ''}",
+            "httpVersion": "HTTP/1.1",
+            "cookies": [],
+            "headers": _headers(event["request_headers"]),
+            "queryString": [{"name": name, "value": value} for name, value in pairs(event["query"])],
+            "headersSize": -1,
+            "bodySize": -1,
+        },
+        "response": _response(event),
+        "cache": {},
+        "timings": {"send": 0, "wait": event["milliseconds"], "receive": 0},
+        "_from": event["from"],
+        "_role": event["to"],
+        "_channel": event["channel"],
+        "_trace": event["trace"],
+        "_checks": plain(event["checks"]),
+    }
+    if event["form"]:
+        form = pairs(event["form"])
+        entry["request"]["postData"] = {
+            "mimeType": "application/x-www-form-urlencoded",
+            "params": [{"name": name, "value": value} for name, value in form],
+            "text": urlencode(form, errors="replace"),
+        }
+    return entry
+
+
+def _response(event: dict[str, Any]) -> dict[str, Any]:
+    status = event["status"] or 0
+    headers = _headers(event["response_headers"])
+    text = "" if event["body"] is None else json.dumps(plain(event["body"]))
+    media_type = next((each["value"] for each in headers if each["name"] == "content-type"), "")
+    location = event["response_headers"].get("location")
+    return {
+        "status": status,
+        "statusText": _phrase(status) or str(event["failure"] or ""),
+        "httpVersion": "HTTP/1.1",
+        "cookies": [],
+        "headers": headers,
+        "content": {"size": len(text), "mimeType": media_type, "text": text},
+        "redirectURL": "" if location is None else text_of(location),
+        "headersSize": -1,
+        "bodySize": -1,
+    }
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _headers(headers: dict[str, Any]) -> list[dict[str, str]]:
+    return [{"name": name, "value": text_of(value)} for name, value in headers.items() if "cookie" not in name]

@@ -1,0 +1,97 @@
+"""A flow's events as they were recorded, to be shown again elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from rolecall_lab.observer.picture import NAMES
+from rolecall_lab.recorder import SCHEMA
+
+KIND: Final = "rolecall-flow"
+MAX_EVENTS: Final = 2000
+MAX_BYTES: Final = 2 * 1024 * 1024
+
+LATEST: Final = 2**35
+"""Seconds since 1970, in the year 3058."""
+
+_TEXTS: Final = ("id", "role", "direction", "from", "to", "channel", "method", "host", "path")
+_OBJECTS: Final = ("query", "form", "request_headers", "response_headers")
+_LISTS: Final = ("checks", "changes", "handles")
+_NUMBERS: Final = ("at", "milliseconds")
+
+
+def write(events: list[dict[str, Any]]) -> str:
+    """The file."""
+    return json.dumps({"kind": KIND, "schema": SCHEMA, "events": events}, indent=1) + "\n"
+
+
+def load(text: str) -> list[dict[str, Any]]:
+    """The events of such a file, in their order.
+
+    Raises:
+        ValueError: it is none; the text says why, in a sentence.
+    """
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"The file is longer than {MAX_BYTES // 1024 // 1024} MB")
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise ValueError("The file is not JSON") from None
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise ValueError("The file is no flow that was taken away from an observer")
+    if found.get("schema") != SCHEMA:
+        raise ValueError(f"The events are of another version; this observer reads version {SCHEMA}")
+    events = found.get("events")
+    if not isinstance(events, list) or not 1 <= len(events) <= MAX_EVENTS:
+        raise ValueError(f"The file must have between 1 and {MAX_EVENTS} events")
+    for number, event in enumerate(events, 1):
+        if fault := _fault(event):
+            raise ValueError(f"Event {number} {fault}")
+    return sorted(events, key=lambda event: str(event["id"]))
+
+
+def _fault(event: Any) -> str:
+    """What is wrong with an event; empty when nothing is."""
+    if not isinstance(event, dict):
+        return "is none"
+    for name in _TEXTS:
+        if not isinstance(event.get(name), str):
+            return f"has no {name}"
+    if event["from"] not in NAMES or event["to"] not in NAMES:
+        return "is between parties that nobody knows"
+    if not event["id"][:16].isascii() or not all(each in "0123456789abcdef" for each in event["id"][:16]):
+        return "has an id that is none"
+    kinds = ((_OBJECTS, dict, "an object"), (_LISTS, list, "a list"))
+    for names, kind, word in kinds:
+        for name in names:
+            if not isinstance(event.get(name), kind):
+                return f"has {name} that is not {word}"
+    for name in _NUMBERS:
+        if isinstance(event.get(name), bool) or not isinstance(event.get(name), int | float):
+            return f"has {name} that is no number"
+        if not 0 <= event[name] < LATEST:
+            return f"has {name} that is no time"
+    if not (event.get("status") is None or (isinstance(event["status"], int) and 100 <= event["status"] <= 599)):
+        return "has a status that is none"
+    return _fault_inside(event)
+
+
+def _fault_inside(event: dict[str, Any]) -> str:
+    if not all(isinstance(each, dict) and isinstance(each.get("passed"), bool) for each in event["checks"]):
+        return "has a check that is none"
+    if not all({"name", "clause", "expected", "actual"} <= each.keys() for each in event["checks"]):
+        return "has a check that is not whole"
+    if not all(isinstance(each, dict) for each in event["changes"]):
+        return "has a change that is none"
+    if not all(isinstance(each, str) for each in event["handles"]):
+        return "has a handle that is none"
+    for name in ("trace", "span", "failure"):
+        if not isinstance(event.setdefault(name, None), str | None):
+            return f"has a {name} that is none"
+    event.setdefault("body", None)
+    return ""
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
