@@ -6,13 +6,19 @@ import re
 import urllib.parse
 from typing import Any
 
-from rolecall_lab.walker import Page, Walker
+from rolecall_lab.walker import Page, Walker, connect
 from stack import Stack
 
 
 def statuses(page: Page) -> list[str]:
     """The API's answers on the page with the invoices: one for each way of checking that was asked for."""
     return re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:answered|refused)', page.text)
+
+
+def connected(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> tuple[Walker, Page]:
+    """A person who has signed in, allowed it, and sees the invoices."""
+    walker = Walker()
+    return walker, connect(walker, stack.client, who, password)
 
 
 def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:

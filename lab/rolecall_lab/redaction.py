@@ -127,7 +127,9 @@ class Redaction:
         base = f"{parts.scheme}:" if parts.scheme else ""
         base += f"//{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
         base = (base + self.path(parts.path))[:MAX_TEXT]
-        pairs = [*parse_qsl(parts.query, keep_blank_values=True), *parse_qsl(parts.fragment, keep_blank_values=True)]
+        # a fragment without `=` only names a place on a page
+        fragment = parts.fragment if "=" in parts.fragment else ""
+        pairs = [*parse_qsl(parts.query, keep_blank_values=True), *parse_qsl(fragment, keep_blank_values=True)]
         return {"url": base, "parameters": self.parameters(pairs)} if pairs else base
 
     def path(self, text: str) -> str:

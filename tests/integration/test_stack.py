@@ -13,17 +13,12 @@ import sys
 import pytest
 
 from conftest import free_port
-from pages import press, statuses, tokens_of_a_native_client
+from pages import connected, press, statuses, tokens_of_a_native_client
 from rolecall_lab.environment import inherited
-from rolecall_lab.walker import Page, Walker, connect
+from rolecall_lab.walker import Walker
 from stack import Stack, running_stack, wait_until
 
 pytestmark = pytest.mark.integration
-
-
-def connected(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> tuple[Walker, Page]:
-    walker = Walker()
-    return walker, connect(walker, stack.client, who, password)
 
 
 def test_alice_sees_her_invoices_and_bob_his(stack: Stack) -> None:

@@ -89,7 +89,7 @@ def plain_flow(name: str = "a") -> list[dict[str, Any]]:
         ),
         event(
             10, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[state, challenge, code],
-            checks=[check("authorize.client")],
+            checks=[check("authorize.client_id")],
             changes=[{"store": "redis", "key": "auth:code:4bb44f54…", "change": "set", "seconds": 60}],
             response_headers={"location": {"url": "http://localhost:8000/callback", "parameters": back}},
         ),
