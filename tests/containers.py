@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from rolecall_lab import containers
-from rolecall_lab.environment import AUTH, CLIENT, RESOURCE, SERVICES
+from rolecall_lab.environment import AUTH, CLIENT, OBSERVER, RESOURCE, SERVICES
 from stack import Stack
 
 ROOT = Path(__file__).parents[1]
@@ -60,4 +60,5 @@ def stack() -> Containers:
     hosts = os.environ.get("HOSTS") or "localhost"
     urls = [each.url(hosts, int(os.environ.get(each.port_setting) or each.port)) for each in (CLIENT, AUTH, RESOURCE)]
     workers = 2 * sum(len(names(each.name)) for each in SERVICES)
-    return Containers(ROOT, *urls, redis_url="", pids={}, workers=workers)
+    observer = OBSERVER.url(hosts, int(os.environ.get(OBSERVER.port_setting) or OBSERVER.port))
+    return Containers(ROOT, *urls, redis_url="", pids={}, workers=workers, observer=observer)

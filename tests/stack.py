@@ -39,6 +39,7 @@ class Stack:
     pids: dict[str, int]
     workers: int = 6
     environ: Mapping[str, str] = field(default_factory=dict)
+    observer: str = ""
 
     def log(self, service: str) -> str:
         """What a service has logged."""
@@ -104,6 +105,7 @@ def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
             notice["redis_url"],
             {name: service["pid"] for name, service in services.items()},
             environ=own,
+            observer=services["lab-observer"]["url"],
         )
     finally:
         started.send_signal(signal.SIGTERM)

@@ -1,166 +1,140 @@
-"""Runs the code flow against the running lab and prints the five steps of the diagram: `make demo`.
+"""Runs a flow of the catalogue against the running lab and prints its picture: `make demo FLOW=replayed_code`.
 
-Every message shown is one that was really sent; what the services recorded is read from `/_lab/events`.
+Every message shown is one that was really sent, in the order and with the checks of the observer's picture; what the
+services recorded is read from `/_lab/events`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from time import sleep
 from typing import Any, Final
 
 from rolecall.clock import monotonic
 from rolecall_lab import running
+from rolecall_lab.catalogue.entries import ENTRIES
+from rolecall_lab.catalogue.entry import PLAIN, Entry
 from rolecall_lab.environment import AUTH, CLIENT
-from rolecall_lab.walker import Walker, connect
+from rolecall_lab.observer.picture import NAMES, STEPS, Row, lay_out
+from rolecall_lab.observer.texts import text_of
+from rolecall_lab.walker import Page, Walker, connect
 
-STEPS: Final = (
-    "1  The resource owner asks the client",
-    "2  The client sends the owner to the authorization server: sign in, decide",
-    "3  The authorization server gives the client a token",
-    "4  The client asks the resource server",
-    "5  The resource server checks the token, and answers",
-)
-NAMES: Final = {
-    "browser": "browser",
-    "client": "client",
-    "authorization_server": "authorization server",
-    "resource_server": "resource server",
-    "other": "somebody",
-}
-FLOWS: Final = ("authorization_code",)
+WHO: Final = ("alice", "wonderland-lab")
+PATIENCE: Final = 3.0
+"""Seconds in which the services write what they recorded."""
 
 
 def main() -> int:
     """Print the flow; 1 and one clear line when the lab does not run or does not play along."""
-    flow = os.environ.get("FLOW") or FLOWS[0]
-    if flow not in FLOWS:
-        return _fail(f"there is no flow {flow}; there is {', '.join(FLOWS)}")
+    name = os.environ.get("FLOW") or PLAIN.FLOW.name
+    entry = ENTRIES.get(name)
+    if entry is None:
+        return _fail(f"there is no flow {name}; there is {', '.join(ENTRIES)}")
     try:
         urls = running.addresses(os.environ)
     except running.NothingRuns as error:
         return _fail(str(error))
-    client_url = urls[CLIENT]
     try:
         _take_back(urls[AUTH])
-        since = _newest(client_url)
+        walker = Walker()
+        if entry.needs_connection:
+            connect(walker, urls[CLIENT], *WHO)
+        since = _newest(urls[CLIENT])
         began = monotonic()
-        connect(Walker(), client_url, "alice", "wonderland-lab")
+        _run(walker, urls[CLIENT], entry)
         took = monotonic() - began
-        events = _events_since(client_url, since)
+        events = _recorded(urls[CLIENT], since)
     except (OSError, RuntimeError) as error:
         return _fail(f"the flow did not end well: {error}")
     _take_back(urls[AUTH])
-    tell(_of_newest_flow(events))
-    print(f"\n{'─' * 78}\nThe whole flow took {took * 1000:.0f} ms, sign-in and its password hash included.")
+    tell(events)
+    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms for all of it. {entry.line}")
     return 0
 
 
-def _events_since(client_url: str, since: str) -> list[dict[str, Any]]:
-    """What was recorded since an event, as soon as the API's answer is among it: services write in their own time."""
-    until = monotonic() + 3
+def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
+    """As a person does: press the button, sign in, allow."""
+    if entry.module is PLAIN:
+        return connect(walker, client_url, *WHO)
+    page = walker.open(f"{client_url}/flows/{entry.name}")
+    page = walker.follow(walker.submit(page, f"{client_url}/flows/{entry.name}/start"))
+    if 'id="login-submit"' in page.text:
+        page = walker.follow(walker.submit(page, username=WHO[0], password=WHO[1]))
+    if 'id="consent-allow"' in page.text:
+        page = walker.follow(walker.submit(page, decision="allow"))
+    return page
+
+
+def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
+    """What was recorded of the newest flow since an event, as soon as nothing more comes."""
+    until, before = monotonic() + PATIENCE, -1
     while True:
         events = [event for event in _events(client_url) if event["id"] > since]
-        answered = any(event["to"] == "resource_server" and event["direction"] == "received" for event in events)
-        if answered or monotonic() > until:
-            return events
-        sleep(0.05)
+        if len(events) == before or monotonic() > until:
+            break
+        before = len(events)
+        sleep(0.3)
+    mine = Counter(event["flow"] for event in events if event["handles"] or "/start" in event["path"])
+    flows = {flow for flow, _ in mine.most_common(1)}
+    traces = {event["trace"] for event in events if event["flow"] in flows}
+    return [event for event in events if event["flow"] in flows or event["trace"] in traces]
 
 
 def tell(events: list[dict[str, Any]]) -> None:
     """Print events, step by step."""
+    picture = lay_out(events)
     step = 0
-    for event in events:
-        reached = step_of(event)
-        while step < reached:
-            step += 1
-            print(f"\n{_bold(STEPS[step - 1])}\n{'─' * 78}")
-        print("\n".join(_lines(event)))
+    for row in picture.rows:
+        if row.step != step:
+            step = row.step
+            print(f"\n{_bold(f'{step}  {STEPS[step - 1]}')}\n{'─' * 78}")
+        event = picture.messages[row.number - 1] if row.number else {}
+        print("\n".join(_lines(row, event)))
 
 
-def step_of(event: dict[str, Any]) -> int:
-    """Which of the five steps an event belongs to."""
-    if event["to"] == "resource_server":
-        return 4
-    if event["path"] in {"/introspect", "/jwks"} or event["from"] == "resource_server":
-        return 5
-    if event["path"] in {"/token", "/revoke"}:
-        return 3
-    if event["to"] == "client" and event["path"] in {"/", "/connect"}:
-        return 1
-    if event["to"] == "client" and event["path"] == "/invoices":
-        return 4
-    return 2
-
-
-def _lines(event: dict[str, Any]) -> list[str]:
-    """A message and its answer, as they were but for what is secret."""
-    arrow = "──▶" if event["channel"] == "back" else "╌╌▶"
-    title = f"{NAMES[event['from']]} {arrow} {NAMES[event['to']]}"
-    lines = ["", f"  {_bold(title)}   {event['channel']} channel, {event['milliseconds']:.1f} ms"]
-    lines.append(f"  {event['method']} {event['path']}")
-    lines += _pairs("?", event["query"])
+def _lines(row: Row, event: dict[str, Any]) -> list[str]:
+    """A row of the picture as text."""
+    if row.kind == "gap":
+        return [f"  ··· {row.text}"]
+    if row.kind == "change":
+        return [f"        {NAMES[row.end][0]}: {row.text}"]
+    if row.kind == "checks":
+        return [
+            f"        {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}" for check in row.checks
+        ]
+    dash = "╌╌" if row.front else "──"
+    who = f"{NAMES[row.start][0]} {dash}▶ {NAMES[row.end][0]}"
+    if row.kind == "answer":
+        lines = [f"     {_colour(row)}   {who.lower()}{f'   {row.detail}' if row.detail else ''}"]
+        location = event["response_headers"].get("location")
+        lines += _pairs("?", location.get("parameters", {}) if isinstance(location, dict) else {})
+        if challenge := event["response_headers"].get("www-authenticate"):
+            lines.append(f"        WWW-Authenticate: {_short(challenge)}")
+        return lines + _pairs("", event["body"] if isinstance(event["body"], dict) else {})
+    lines = ["", f"  {row.number:>2} {_bold(row.text)}   {who.lower()}{f'   {row.detail}' if row.detail else ''}"]
     if authorization := event["request_headers"].get("authorization"):
-        lines.append(f"    Authorization: {_authorization(authorization)}")
-    lines += _pairs(" ", event["form"])
-    lines.append(f"  {_colour(event['status'])}")
-    if location := event["response_headers"].get("location"):
-        lines.append(f"    Location: {_short(location.get('url') if isinstance(location, dict) else location)}")
-        lines += _pairs("  ?", location.get("parameters", {}) if isinstance(location, dict) else {})
-    if challenge := event["response_headers"].get("www-authenticate"):
-        lines.append(f"    WWW-Authenticate: {_short(challenge)}")
-    if isinstance(event["body"], dict):
-        lines += [f"    {name}: {_short(value)}" for name, value in event["body"].items()]
-    lines += [
-        f"    {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}"
-        for check in {each["name"]: each for each in event["checks"]}.values()
-    ]
-    return lines
+        lines.append(f"        Authorization: {_short(authorization)}")
+    return lines + _pairs("?", event["query"]) + _pairs("", event["form"])
 
 
-def _pairs(mark: str, values: dict[str, Any]) -> list[str]:
-    return [f"    {mark}{name} = {_short(value)}" for name, value in values.items() if name != "csrf_token"]
-
-
-def _authorization(value: Any) -> str:
-    if not isinstance(value, dict):
-        return _short(value)
-    shown = {name: each for name, each in value.items() if name not in {"scheme", "hash"}}
-    return " ".join([str(value.get("scheme", "")).capitalize(), *(_short(each) for each in shown.values())])
+def _pairs(sign: str, values: dict[str, Any]) -> list[str]:
+    return [f"        {sign}{name} = {_short(value)}" for name, value in values.items() if name != "csrf_token"]
 
 
 def _short(value: Any) -> str:
     """A recorded value in one line of 100 characters at most."""
-    if isinstance(value, dict):
-        if value.get("hidden"):
-            return "(hidden)"
-        for plain in ("shown", "value"):
-            if plain in value:
-                return _short(value[plain])
-        return ", ".join(f"{name} {_short(each)}" for name, each in value.items())[:100]
     if isinstance(value, list):
         return f"{len(value)}, the first: {_short(value[0])}"[:100] if value else "none"
-    text = str(value)
+    text = text_of(value)
     return text if len(text) <= 100 else f"{text[:97]}…"
-
-
-def _of_newest_flow(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events of the flow that ended last, and the owner's first question before it; each message once."""
-    ids = [event["flow"] for event in events if event["path"] == "/callback"]
-    return [
-        event
-        for event in events
-        if not event.get("shadowed")
-        and not event["path"].startswith(("/static", "/.well-known"))
-        and (event["flow"] == ids[-1] or event["path"] in {"/", "/introspect", "/invoices", "/jwks"})
-    ]
 
 
 def _take_back(auth_url: str) -> None:
     """Take alice's consent back, so that she is asked: in this flow, and in the next one in a browser."""
     walker = Walker()
-    page = walker.submit(walker.open(f"{auth_url}/sign-in"), username="alice", password="wonderland-lab")
+    page = walker.submit(walker.open(f"{auth_url}/sign-in"), username=WHO[0], password=WHO[1])
     walker.submit(walker.follow(page), f"{auth_url}/apps/disconnect", client_id="tally")
 
 
@@ -177,10 +151,10 @@ def _bold(text: str) -> str:
     return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
 
 
-def _colour(status: int | None) -> str:
+def _colour(row: Row) -> str:
     if not sys.stdout.isatty():
-        return str(status)
-    return f"\033[{32 if status and status < 400 else 31}m{status}\033[0m"
+        return row.text
+    return f"\033[{31 if row.refused else 32}m{row.text}\033[0m"
 
 
 def _fail(text: str) -> int:

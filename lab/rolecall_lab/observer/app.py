@@ -28,7 +28,7 @@ def create_app(lab: LabSettings) -> Flask:
     app.config.update(SECRET_KEY=secrets.token_hex(32), MAX_CONTENT_LENGTH=MAX_UPLOAD, MAX_FORM_MEMORY_SIZE=MAX_UPLOAD)
     flows = Flows()
     keys = KeySet((lab.auth_backchannel_urls or (lab.auth_url,))[0], HttpClient(connect=0.5, read=1.0))
-    state = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys)
+    state = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys, app.jinja_env)
     app.extensions["observer"] = state
     web.cookie_settings(app, "rolecall_observer", secure=False)
     app.register_blueprint(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flask import render_template
+from jinja2 import Environment
 
 from rolecall import clock
 from rolecall_lab.observer import svg
@@ -53,6 +53,7 @@ class Live:
     flows: Flows
     tail: Tail
     keys: KeySet
+    templates: Environment
     _drawn: OrderedDict[tuple[str, int, View], Drawn] = field(default_factory=OrderedDict)
     _loaded: OrderedDict[str, Flow] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -98,10 +99,14 @@ class Live:
             {
                 "head": svg.head(picture, view),
                 "body": svg.body(picture, view),
-                "list": render_template("observer/messages.html", picture=picture, view=view),
-                "seen": render_template("observer/seen.html", picture=picture),
+                "list": self._render("observer/messages.html", picture=picture, view=view),
+                "seen": self._render("observer/seen.html", picture=picture),
             },
         )
+
+    def _render(self, template: str, **values: Any) -> str:
+        """Without a request: what is drawn is for all who look."""
+        return self.templates.get_template(template).render(**values)
 
     def viewers(self) -> int:
         """How many connections are open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import closing
 from typing import Final
 
 from flask import Response, current_app, redirect, render_template, request, url_for
@@ -73,16 +74,8 @@ def watch(name: str) -> ResponseReturnValue:
         return Response(text, 503, mimetype="text/plain")
     last = request.headers.get("Last-Event-ID") or request.args.get("version", "")
     known = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else -1
-    context = current_app.app_context()
-
-    view = _view(found)
-
-    def sent() -> object:
-        with context:
-            yield from live.stream(found.id, view, known)
-
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Response(sent(), mimetype="text/event-stream", headers=headers)  # type: ignore[arg-type]
+    return Response(live.stream(found.id, _view(found), known), mimetype="text/event-stream", headers=headers)
 
 
 def export(name: str, kind: str) -> ResponseReturnValue:
@@ -107,7 +100,10 @@ def load() -> ResponseReturnValue:
     """POST /load: events that were taken away, shown again."""
     live = _live()
     upload = request.files.get("events")
-    text = upload.read().decode(errors="replace") if upload else request.form.get("events", "")
+    text = ""
+    if upload is not None:
+        with closing(upload):
+            text = upload.read().decode(errors="replace")
     try:
         events = events_of(text)
     except ValueError as error:

@@ -12,6 +12,7 @@ import redis
 from rolecall.storage import connect
 from rolecall_lab.clock_push import KEY as CLOCK
 from rolecall_lab.observer.flows import Flows
+from rolecall_lab.observer.texts import clean
 from rolecall_lab.recorder import KEEP, STREAM
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Tail:
             for name, fields in entries:
                 self._last = name.decode()
                 try:
-                    events.append(json.loads(fields[b"event"]))
+                    events.append(clean(json.loads(fields[b"event"])))
                 except (KeyError, ValueError):
                     log.warning("not an event", extra={"detail": self._last})
         if events:
@@ -89,6 +90,6 @@ class Tail:
         self._client.xtrim(STREAM, minid=(seconds - KEEP) * 1000 + micro // 1000)
         if self._last == "0":
             return
-        if not self._client.exists(STREAM):
-            self._last = "0"
+        if not self._client.xrange(STREAM, self._last, self._last, count=1):
+            # emptied, or so much has come that what was read last is thrown away already
             self._flows.forgot()

@@ -9,6 +9,15 @@ MAX_SHOWN: Final = 10_000
 """Characters of a value."""
 
 
+def clean(value: Any) -> Any:
+    """JSON as it was read, without lone surrogates: no page and no file could be written with them."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {clean(key): clean(each) for key, each in value.items()}
+    return [clean(each) for each in value] if isinstance(value, list) else value
+
+
 def plain(value: Any) -> Any:
     """A recorded value with its marks replaced by what they stand for."""
     if isinstance(value, dict):

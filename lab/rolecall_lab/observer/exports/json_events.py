@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from rolecall_lab.observer.picture import NAMES
+from rolecall_lab.observer.texts import clean
 from rolecall_lab.recorder import SCHEMA
 
 KIND: Final = "rolecall-flow"
@@ -35,7 +36,7 @@ def load(text: str) -> list[dict[str, Any]]:
     if len(text) > MAX_BYTES:
         raise ValueError(f"The file is longer than {MAX_BYTES // 1024 // 1024} MB")
     try:
-        found = json.loads(text, parse_constant=_no_number)
+        found = clean(json.loads(text, parse_constant=_no_number))
     except (ValueError, RecursionError):
         raise ValueError("The file is not JSON") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:

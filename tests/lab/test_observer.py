@@ -1,0 +1,383 @@
+"""The observer's pages, its live picture, and what it does when Redis goes away: in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jwt
+import pytest
+import redis
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask import Flask
+from jwt.algorithms import ECAlgorithm
+
+from lab.observing import BEGAN, event, hash_of, mark, plain, plain_flow
+from rolecall.http import Answer, Unreachable
+from rolecall_lab.observer import app as observer
+from rolecall_lab.observer import live as living
+from rolecall_lab.observer.live import MOST_VIEWERS, Live
+from rolecall_lab.observer.tokens import KeySet, pkce, segments
+from rolecall_lab.recorder import STREAM, read_events
+from rolecall_lab.settings import LabSettings
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def app(settings: Callable[..., LabSettings]) -> Iterator[Flask]:
+    made = observer.create_app(settings("observer"))
+    yield made
+    made.extensions["observer"].tail.stop()
+
+
+@pytest.fixture
+def live(app: Flask) -> Live:
+    found: Live = app.extensions["observer"]
+    return found
+
+
+def record(store: redis.Redis, *events: dict[str, Any]) -> None:
+    for each in events:
+        store.xadd(STREAM, {"event": json.dumps(each)})
+
+
+def shown(live: Live) -> str:
+    return live.flows.newest()[0].id
+
+
+def parts(stream: Any) -> dict[str, Any]:
+    """The next picture of a stream of events."""
+    for chunk in stream:
+        text = chunk.decode() if isinstance(chunk, bytes) else chunk
+        if match := re.search(r"^id: (\d+)\ndata: (.*)\n\n$", text, re.DOTALL):
+            return {"version": int(match[1]), **json.loads(match[2])}
+    raise AssertionError("the stream ended")
+
+
+def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: redis.Redis) -> None:
+    browser = app.test_client()
+    assert "Nothing has happened yet" in browser.get("/").text
+    record(store, *plain_flow(), event(99, "browser", "client", "GET /"))
+    assert live.tail.read() == 8
+    listed = browser.get("/").text
+    assert listed.count('href="/flows/') == 1, "a page that was merely looked at is no flow"
+    assert "tally" in listed
+    page = browser.get(f"/flows/{shown(live)}").text
+    for words in ("POST /token", "code_verifier", "The client asks the resource server", "2 checks passed"):
+        assert words in page
+    for address in (f"/flows/{shown(live)}?message=4", f"/flows/{shown(live)}/messages/4"):
+        message = browser.get(address).text
+        assert "PKCE, step by step" in message
+        assert "Who redeems the code is who asked for it." in message
+        assert "https://www.rfc-editor.org/rfc/rfc7636#section-4.5" in message
+        assert "verifier-a-0123" in message
+
+
+def test_a_request_leads_to_its_picture(app: Flask, live: Live, store: redis.Redis) -> None:
+    events = plain_flow()
+    record(store, *events)
+    live.tail.read()
+    found = app.test_client().get(f"/of/{events[3]['trace']}")
+    assert found.headers["Location"] == f"/flows/{shown(live)}"
+
+
+def test_the_page_of_a_request_waits_for_what_is_being_written(app: Flask, live: Live, store: redis.Redis) -> None:
+    events = plain_flow()
+    waiting: list[str] = []
+    asking = threading.Thread(
+        target=lambda: waiting.append(app.test_client().get(f"/of/{events[3]['trace']}").headers["Location"])
+    )
+    asking.start()
+    record(store, *events)
+    live.tail.read()
+    asking.join(10)
+    assert waiting == [f"/flows/{shown(live)}"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/flows/none",
+        "/flows/none/live",
+        "/flows/none/messages/1",
+        "/flows/none/export/har",
+        "/of/x",
+        "/flows/" + "x" * 3000,
+    ],
+)
+def test_what_is_not_there_is_explained(app: Flask, path: str) -> None:
+    answer = app.test_client().get(path, headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+
+
+def test_nothing_that_was_sent_becomes_markup(app: Flask, live: Live, store: redis.Redis) -> None:
+    """In state, in a client's name, in a header, in a claim, in an error: shown as text."""
+    events = plain_flow()
+    for each in events:
+        each["query"] = {"state": plain(SCRIPT), "client_id": SCRIPT, SCRIPT: SCRIPT}
+        each["handles"] = [hash_of("the same")]
+        each["request_headers"] = {
+            "user-agent": SCRIPT,
+            "authorization": {"scheme": SCRIPT, "token": mark(SCRIPT, sub=SCRIPT)},
+        }
+        each["body"] = {"error": SCRIPT, "access_token": mark(SCRIPT, exp=SCRIPT, iss=SCRIPT)}
+        each["failure"] = SCRIPT
+    record(store, *events)
+    live.tail.read()
+    browser = app.test_client()
+    name = shown(live)
+    pages = [browser.get(path) for path in ("/", f"/flows/{name}?message=2&checks=yes", f"/flows/{name}/messages/4")]
+    pages.append(browser.get(f"/flows/{name}/export/svg"))
+    for page in pages:
+        assert page.status_code == 200
+        assert SCRIPT not in page.text
+        assert "&lt;script&gt;" in page.text or "script" not in page.text
+    stream = browser.get(f"/flows/{name}/live").response
+    assert SCRIPT not in "".join(str(value) for value in parts(stream).values())
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"body": {"x": "y" * 1_000_000}},
+        {"path": "/" + "z" * 500_000},
+        {"query": {f"p{number}": "v" for number in range(5000)}},
+        {"body": [[[[[[1]]]]]]},
+        {"body": "\x00\ud800"},
+        {"body": {"access_token": mark("eyJ.x.y") | {"unverified_claims": {}, "unverified_header": {}}}},
+        {"body": {"access_token": mark("eyJ.x.y") | {"unverified_claims": [], "unverified_header": "x"}}},
+        {"request_headers": {"authorization": {"hidden": True}}},
+        {"response_headers": {"location": {"hidden": True}}},
+        {"status": 999},
+        {"trace": None, "handles": []},
+    ],
+    ids=lambda each: str(each)[:40],
+)  # fmt: skip
+def test_a_strange_event_is_drawn_like_any_other(
+    app: Flask, live: Live, store: redis.Redis, strange: dict[str, Any]
+) -> None:
+    events = plain_flow()
+    events[3] |= strange
+    record(store, *events)
+    live.tail.read()
+    browser = app.test_client()
+    for number in range(1, 8):
+        assert browser.get(f"/flows/{shown(live)}/messages/{number}").status_code in {200, 404}
+    assert browser.get(f"/flows/{shown(live)}").status_code == 200
+
+
+def test_what_is_no_event_is_passed_over(app: Flask, live: Live, store: redis.Redis) -> None:
+    store.xadd(STREAM, {"event": "{"})
+    store.xadd(STREAM, {"other": "x"})
+    record(store, {"schema": 1}, {"schema": 3, "x": 1}, [], *plain_flow())  # type: ignore[arg-type]
+    live.tail.read()
+    assert [summary.messages for summary in live.flows.newest()] == [7]
+
+
+def test_the_picture_grows_and_resumes_after_a_break(app: Flask, live: Live, store: redis.Redis) -> None:
+    """HTML section 9.2: after a break the browser says with Last-Event-ID what it has."""
+    events = plain_flow()
+    record(store, *events[:4])
+    live.tail.read()
+    name, browser = shown(live), app.test_client()
+    stream = browser.get(f"/flows/{name}/live").response
+    first = parts(stream)
+    assert first["version"] == 4
+    assert "POST /token" in first["body"]
+    assert "/introspect" not in first["body"]
+    record(store, *events[4:])
+    live.tail.read()
+    second = parts(stream)
+    assert "/introspect" in second["body"]
+    assert second["id"] == name
+    resumed = browser.get(f"/flows/{name}/live", headers={"Last-Event-ID": str(first["version"])}).response
+    assert parts(resumed)["body"] == second["body"]
+
+
+def test_a_browser_that_has_everything_is_told_nothing_anew(
+    app: Flask, live: Live, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(living, "PATIENCE", 0.01)
+    record(store, *plain_flow())
+    live.tail.read()
+    stream = iter(app.test_client().get(f"/flows/{shown(live)}/live", headers={"Last-Event-ID": "7"}).response)
+    assert [next(stream) for _ in range(3)] == [b"retry: 1000\n\n", b": still here\n\n", b": still here\n\n"]
+
+
+def test_many_viewers_are_one_drawing_and_no_question_to_redis(
+    app: Flask, live: Live, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(store, *plain_flow()[:4])
+    live.tail.read()
+    monkeypatch.setattr(living, "PAUSE", 0)  # two hundred people wait at once; this test reads one after the other
+    drawn = []
+    draw = Live._draw
+    monkeypatch.setattr(Live, "_draw", lambda self, *args: drawn.append(1) or draw(self, *args))
+    browser = app.test_client()
+    streams = [browser.get(f"/flows/{shown(live)}/live").response for _ in range(200)]
+    before = store.info("stats")["total_commands_processed"]
+    assert {parts(stream)["version"] for stream in streams} == {4}
+    record(store, *plain_flow()[4:])
+    live.tail.read()
+    assert {parts(stream)["version"] for stream in streams} == {7}
+    assert len(drawn) == 2
+    asked = int(store.info("stats")["total_commands_processed"]) - int(before)
+    assert asked < 12
+    assert live.viewers() == 200
+    for stream in streams:
+        stream.close()
+    assert live.viewers() == 0
+
+
+def test_who_comes_when_too_many_watch_is_told(app: Flask, live: Live, store: redis.Redis) -> None:
+    record(store, *plain_flow())
+    live.tail.read()
+    live._viewers = MOST_VIEWERS
+    assert app.test_client().get(f"/flows/{shown(live)}/live").status_code == 503
+    assert app.test_client().get(f"/flows/{shown(live)}").status_code == 200
+
+
+def test_redis_restarts_in_the_middle(app: Flask, live: Live, own_redis: Any) -> None:
+    """The page says that nothing comes; what was seen stays; afterwards a gap is where messages may be missing."""
+    store = redis.Redis.from_url(own_redis.url)
+    events = plain_flow()
+    record(store, *events[:4])
+    live.tail.start()
+
+    def until(true: Callable[[], bool]) -> None:
+        for _ in range(1000):
+            if true():
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError("it did not come true")
+
+    until(lambda: bool(live.flows.newest()))
+    name, browser = shown(live), app.test_client()
+    own_redis.stop()
+    until(lambda: live.flows.away)
+    assert "Redis does not answer" in browser.get(f"/flows/{name}").text
+    assert browser.get("/readyz").status_code == 503
+    own_redis.start()
+    record(store, *events[4:])
+    until(lambda: live.flows.newest()[0].messages == 7 and not live.flows.away)
+    page = browser.get(f"/flows/{name}").text
+    assert "Redis was emptied here: messages may be missing" in page
+    assert "POST /introspect" in page
+    store.close()
+
+
+def test_a_flow_is_taken_away_and_shown_again_elsewhere(app: Flask, live: Live, store: redis.Redis) -> None:
+    record(store, *plain_flow())
+    live.tail.read()
+    browser, name = app.test_client(), shown(live)
+    for kind in ("svg", "mermaid", "har", "json", "curl"):
+        answer = browser.get(f"/flows/{name}/export/{kind}")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Disposition"].startswith(f'attachment; filename="rolecall-{name}.')
+        assert "refresh-a-012" not in answer.text
+        assert ("access-a-0123" in browser.get(f"/flows/{name}/export/{kind}?secrets=yes").text) is (
+            kind in {"har", "json", "curl"}
+        )
+    assert browser.get(f"/flows/{name}/export/exe").status_code == 404
+    file = browser.get(f"/flows/{name}/export/json").data
+    elsewhere = observer.create_app(live.lab).test_client()
+    answer = load(elsewhere, file)
+    again = elsewhere.get(answer.headers["Location"]).text
+    assert "from a file" in again
+    assert "POST /token" in again
+    assert "<script" not in again, "there is nothing to follow"
+    elsewhere.application.config["MAX_CONTENT_LENGTH"] = 10_000
+    for bad in (b"", b"{}", b"\xff\xfe", b"x" * 10_001):
+        refused = load(elsewhere, bad)
+        assert refused.status_code in {400, 413}, bad[:10]
+    assert elsewhere.post("/load", data={"events": "x"}).status_code == 400, "without a token of the page's form"
+
+
+def load(browser: Any, file: bytes) -> Any:
+    token = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/").text)
+    assert token is not None
+    return browser.post("/load", data={"csrf_token": token[1], "events": (io.BytesIO(file), "flow.json")})
+
+
+def test_what_another_site_may_do(app: Flask) -> None:
+    answer = app.test_client().get("/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'self' http://localhost:8000" in policy
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_it_holds_no_key(settings: Callable[..., LabSettings]) -> None:
+    environ = {"LAB_KEY": "the key of the marks", "LAB_REDIS_URL": "redis://localhost"}
+    assert LabSettings.of("observer", environ).lab_key != "the key of the marks"
+    assert LabSettings.of("client", environ).lab_key == "the key of the marks"
+    assert settings("observer").role == "observer"
+
+
+class Keys:
+    """The authorization server's `/jwks`, without a network."""
+
+    def __init__(self) -> None:
+        self.private = ec.generate_private_key(ec.SECP256R1())
+        self.asked = 0
+        self.away = False
+
+    def send(self, _method: str, url: str) -> Answer:
+        if self.away:
+            raise Unreachable(url, "it is away")
+        self.asked += 1
+        key = json.loads(ECAlgorithm.to_jwk(self.private.public_key())) | {"kid": "k1", "alg": "ES256", "use": "sig"}
+        return Answer(200, {}, json.dumps({"keys": [key]}).encode(), 1.0)
+
+
+def test_a_token_is_judged_by_the_published_keys() -> None:
+    """RFC 7515 section 5.2; the same keys serve for a while."""
+    keys = Keys()
+    known = KeySet("http://auth", keys)  # type: ignore[arg-type]
+    good = jwt.encode({"exp": BEGAN}, keys.private, "ES256", headers={"kid": "k1"})
+    assert known.verdict(good) == (True, "made with ES256 and the published key k1")
+    assert known.verdict(good[:-4] + "AAAA")[0] is False
+    assert keys.asked == 1
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    assert known.verdict(jwt.encode({}, stranger, "ES256", headers={"kid": "k1"}))[0] is False
+    assert known.verdict(jwt.encode({}, stranger, "ES256", headers={"kid": "other"})) == (
+        False,
+        "no published key is called other",
+    )
+    assert known.verdict(jwt.encode({}, None, "none"))[0] is False
+    assert known.verdict("no jwt") == (False, "this is no JWT")
+    keys.away = True
+    assert KeySet("http://auth", keys).verdict(good)[0] is None  # type: ignore[arg-type]
+
+
+def test_pkce_is_worked_out() -> None:
+    """RFC 7636 appendix B."""
+    steps = dict(pkce("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"))
+    assert steps["in base64url without padding"] == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert steps["compared"].startswith("the same")
+    assert pkce("x", "y")[-1] == ("compared", "another one")
+
+
+@pytest.mark.parametrize("token", ["a.b.c", "..", "eyJ.", "\ud800.x.y", "x" * 9000, ""])
+def test_the_parts_of_what_is_no_jwt(token: str) -> None:
+    assert len(segments(token)) <= 3
+
+
+def test_it_reads_what_the_services_really_record(stack: Any, store: redis.Redis, live: Live, app: Flask) -> None:
+    stack.flow()
+    for _ in range(500):
+        stack.written()
+        if int(store.xlen(STREAM)) >= 11:
+            break
+        threading.Event().wait(0.01)
+    live.tail.read()
+    assert [summary.messages for summary in live.flows.newest()] == [8]
+    assert len(read_events(store)) == 11
+    page = app.test_client().get(f"/flows/{shown(live)}").text
+    assert page.count('class="message"') >= 16
