@@ -7,16 +7,23 @@ import os
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab import stack as recorded
 from lab.observing import check, hash_of, mark, plain_flow
-from rolecall_lab.observer.exports import EXPORTS, curl, json_events
+from rolecall_lab.observer import svg
+from rolecall_lab.observer.exports import EXPORTS, curl, json_events, masked
+from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import lay_out
+from rolecall_lab.observer.tokens import KeySet
+from rolecall_lab.recorder import read_events
 
 SECRETS = ("code-a-01234", "verifier-a-0123", "access-a-0123", "refresh-a-012")
 HOSTILE = [
@@ -70,6 +77,61 @@ def test_no_secret_is_in_it_unless_it_is_asked_for(kind: str) -> None:
         assert all(secret in whole for secret in sent)
 
 
+def test_a_secret_that_a_later_message_repeats_is_wiped_there_too() -> None:
+    """RFC 9700 section 4.2: the recorder knows a secret only in the exchange that marked it."""
+    code, _, access, refresh = SECRETS
+    signed = f"eyJhbGciOiJFUzI1NiJ9.eyJqdGkiOiJ4In0.{'s1gnature' * 5}"
+    events = plain_flow()
+    events[1]["path"] = f"/authorize/{access}"
+    events[2]["body"] = {"error_description": f"the code {code} is not known", refresh: 1}
+    events[3]["body"]["id_token"] = mark(signed, sub="x")
+    events[4]["checks"] = [check("callback.code") | {"expected": code, "actual": [code]}]
+    events[4]["changes"] = [{"store": "redis", "key": f"client:{refresh}", "change": "set"}]
+    events[5]["request_headers"]["user-agent"] = f"x {refresh} {'s1gnature' * 5}"
+    events[6] |= {"status": None, "failure": access}
+    whole = deepcopy(events)
+    for export in EXPORTS.values():
+        made = export.make(events, secrets=False)
+        assert not [secret for secret in (*SECRETS, signed, "s1gnature") if secret in made]
+    assert events == whole, "what is taken away is a copy"
+    assert masked(events)[5]["request_headers"]["user-agent"] == "x refr… eyJh…"
+
+
+@pytest.mark.parametrize("word", ["authorization_server", "received", "location", "token.code", "parameters"])
+def test_a_code_that_is_one_of_our_own_words_breaks_nothing(word: str) -> None:
+    events = plain_flow()
+    events[3]["form"]["code"] = mark(word)
+    assert [each["to"] for each in masked(events)] == [each["to"] for each in events]
+    for export in EXPORTS.values():
+        assert export.make(events, secrets=False)
+    assert "token.code" in EXPORTS["har"].make(events, secrets=False)
+
+
+def test_a_recorded_flow_can_be_taken_away(stack: recorded.Stack, store: redis.Redis, tmp_path: Path) -> None:
+    """From the recorder itself, with all that it writes, and each message once."""
+    stack.flow()
+    stack.written()
+    events = read_events(store)
+    messages = [event for event in events if not event.get("shadowed")]
+    assert len(messages) < len(events), "both ends of the back channel were recorded"
+    secrets = [*recorded.SECRETS.values(), recorded.ACCESS_TOKEN]
+    for export in EXPORTS.values():
+        made = export.make(events, secrets=False)
+        assert not [secret for secret in secrets if secret in made]
+    assert recorded.ACCESS_TOKEN in EXPORTS["har"].make(events, secrets=True)
+    for never in ("password", "client_secret", "resource_secret", "browser_cookie", "csrf_token"):
+        assert not [kind for kind in EXPORTS if recorded.SECRETS[never] in EXPORTS[kind].make(events, secrets=True)]
+    assert len(json.loads(EXPORTS["har"].make(events, secrets=True))["log"]["entries"]) == len(messages)
+    calls = with_fakes(tmp_path, EXPORTS["curl"].make(events, secrets=True))
+    assert len(calls) == len(messages)
+    assert [call[-1].partition("?")[0] for call in calls] == [
+        f"http://{each['host']}{each['path']}" for each in messages
+    ]
+    again = json_events.load(EXPORTS["json"].make(events, secrets=True))
+    assert again == events
+    assert [row.text for row in lay_out(again).rows] == [row.text for row in lay_out(events).rows]
+
+
 @pytest.mark.parametrize("kind", EXPORTS)
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:20]))
 def test_whatever_was_sent_can_be_taken_away(kind: str, text: str) -> None:
@@ -98,6 +160,42 @@ def test_the_commands_run_nothing_else(tmp_path: Path, text: str) -> None:
     assert all(call[0] == "-i" for call in calls)
     assert {each.name for each in tmp_path.iterdir()} == {"bin", "said", "flow.sh"}
     assert not Path("/tmp/never").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/[1-3]/{a,b}", "http://localhost/%5B1-3%5D/%7Ba,b%7D"),
+        ("/a b#c?d", "http://localhost/a%20b%23c%3Fd"),
+        ("/a%20b", "http://localhost/a%20b"),
+        ("/é…", "http://localhost/%C3%A9%E2%80%A6"),
+    ],
+)
+def test_a_path_is_one_address(path: str, url: str) -> None:
+    """RFC 3986 section 2.1; curl makes several addresses of brackets and braces."""
+    events = plain_flow()
+    events[0]["path"] = path
+    assert curl.command(events[0]).split()[-1].strip("'") == url
+    assert json.loads(EXPORTS["har"].make(events, secrets=False))["log"]["entries"][0]["request"]["url"] == url
+
+
+def test_a_host_in_brackets_is_one_address_as_well() -> None:
+    event = plain_flow()[4] | {"host": "[::1]:8000"}
+    assert curl.command(event).split() == ["curl", "-i", "\\", "-g", "\\", "'http://[::1]:8000/invoices'"]
+
+
+def test_nobody_waits_for_the_body_of_a_head() -> None:
+    """RFC 9110 section 9.3.2: there is none."""
+    assert curl.command(plain_flow()[4] | {"method": "HEAD"}).split()[:4] == ["curl", "-i", "\\", "--head"]
+
+
+def test_a_client_id_with_a_colon_is_encoded(tmp_path: Path) -> None:
+    """RFC 6749 section 2.3.1."""
+    event = plain_flow()[3]
+    event["request_headers"] = {"authorization": {"scheme": "Basic", "client_id": "https://a b"}}
+    event["form"] = {"a&b=c": "1"}
+    [call] = with_fakes(tmp_path, EXPORTS["curl"].make([event], secrets=True))
+    assert call == ["-i", "-u", "https%3A%2F%2Fa+b:s3cret", "--data-urlencode", "a%26b%3Dc=1", "http://localhost/token"]
 
 
 def test_mermaid_tells_the_flow() -> None:
@@ -210,6 +308,62 @@ def test_an_event_with_something_else_in_it_is_refused_or_drawn(name: str, value
     lay_out(events)
     for export in EXPORTS.values():
         export.make(events, secrets=False)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to everything in a value of JSON."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way for key, each in inside for way in [(*path, key), *places(each, (*path, key))]]
+
+
+class NoKeys(KeySet):
+    def __init__(self) -> None:
+        pass
+
+    def verdict(self, token: str) -> tuple[bool | None, str]:
+        return None, "there are no keys"
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else []
+
+
+STRANGE = [
+    None, 7, -1, True, "", "x", [], [None], {}, 10**400, float("inf"), nested(60), nested(200), {"error": {}},
+    {"hash": 7}, {"hash": "h", "shown": 7}, {"hash": "h", "shown": None}, {"hash": "h", "shown": ""},
+    {"hash": "h", "value": 7}, {"hash": "h", "value": "longer than that"}, {"hash": "h", "shown": "s", "value": True},
+    {"hash": "h", "shown": "", "value": "longer than that"}, {"hash": "h", "shown": "s", "unverified_claims": 7},
+    {"hash": "h", "shown": "s", "unverified_claims": {"exp": 10**400}}, {"url": 7, "parameters": 7},
+    {"scheme": "basic", "client_id": {}}, {"scheme": 7, "token": 7},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", [way for way in places(plain_flow()) if way[0] in {3, 5} and way[1:]], ids=str)
+def test_whatever_a_file_holds_is_refused_or_shown(way: tuple[Any, ...]) -> None:
+    for strange in STRANGE:
+        events = plain_flow()
+        place: Any = events
+        for key in way[:-1]:
+            place = place[key]
+        place[way[-1]] = strange
+        text = json.dumps({"kind": "rolecall-flow", "schema": 2, "events": events}).replace("Infinity", "1e999")
+        loaded, refusal = None, ""
+        try:
+            loaded = json_events.load(text)
+        except ValueError as error:
+            refusal = str(error)
+        if loaded is None:
+            assert re.match(r"Event [1-7] |The file ", refusal), strange
+            continue
+        picture = lay_out(loaded)
+        assert svg.file(picture, svg.View(checks=True), "a file").encode()
+        assert all(inspect(picture, number, NoKeys()) for number in range(1, 8))
+        for kind, export in EXPORTS.items():
+            for secrets in (True, False):
+                made = export.make(loaded, secrets=secrets)
+                assert made.encode()
+                if kind in {"har", "json"}:
+                    json.loads(made, parse_constant=pytest.fail)
 
 
 @settings(max_examples=60, deadline=None)

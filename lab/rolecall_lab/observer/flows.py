@@ -57,8 +57,10 @@ class Flow:
 
     @property
     def is_shown(self) -> bool:
-        """Whether something in it can be followed; a page that was merely looked at is no flow."""
-        return any(event["handles"] for event in self.events)
+        """Whether something was asked for in it; a page or a key set that was merely looked at is no flow."""
+        return any(
+            event["handles"] or (event["channel"] == "back" and event["method"] == "POST") for event in self.events
+        )
 
 
 @dataclass(frozen=True, slots=True)

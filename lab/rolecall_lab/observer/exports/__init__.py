@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rolecall_lab import redaction
 from rolecall_lab.observer.exports import curl, har, json_events, mermaid
-from rolecall_lab.redaction import masked
+
+_SAID: Final = ("host", "path", "query", "form", "request_headers", "response_headers", "body", "failure", "changes")
+"""The members of an event that hold what others said; the rest are our own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,53 @@ class Export:
     def make(self, events: list[dict[str, Any]], *, secrets: bool) -> str:
         """The file; without `secrets` no code and no token is in it whole."""
         return self.write(events if secrets else masked(events))
+
+
+def masked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Copies in which no code and no token is whole: neither as a mark, nor anywhere in the text of any event.
+
+    (The recorder looks for a secret only in the exchange that marked it; a later one may repeat it.)
+    """
+    shown = dict(_secrets(events))
+    copies: list[dict[str, Any]] = redaction.masked(events)
+    text = json.dumps(copies)
+    found = (whole for whole in shown if json.dumps(whole)[1:-1] in text)
+    # the longest first: a part of it that is secret as well would break it up and leave the rest standing
+    standing = {whole: shown[whole] for whole in sorted(found, key=len, reverse=True)}
+    if not standing:
+        return copies
+    return [
+        {
+            **event,
+            **{name: _wiped(event[name], standing) for name in _SAID if name in event},
+            "checks": [
+                {**check, **{name: _wiped(check[name], standing) for name in ("expected", "actual") if name in check}}
+                for check in event["checks"]
+            ],
+        }
+        for event in copies
+    ]
+
+
+def _secrets(value: Any) -> Iterator[tuple[str, str]]:
+    """Every whole marked value with what is shown of it; of a JWT its signature as well."""
+    if isinstance(value, dict):
+        whole, shown = value.get("value"), value.get("shown")
+        if isinstance(whole, str) and isinstance(shown, str) and "hash" in value:
+            parts = [whole, whole.rpartition(".")[2]] if "unverified_claims" in value else [whole]
+            yield from ((part, shown) for part in parts if len(part) >= redaction.MIN_SECRET)
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _secrets(each)
+
+
+def _wiped(value: Any, secrets: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        for whole, shown in secrets.items():
+            value = value.replace(whole, shown)
+        return value
+    if isinstance(value, dict):
+        return {_wiped(key, secrets): _wiped(each, secrets) for key, each in value.items()}
+    return [_wiped(each, secrets) for each in value] if isinstance(value, list) else value
 
 
 EXPORTS: Final[dict[str, Export]] = {

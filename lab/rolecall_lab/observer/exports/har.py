@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from rolecall.openapi import VERSION
+from rolecall_lab.observer.exports.curl import url
 from rolecall_lab.observer.texts import pairs, plain, text_of
 from rolecall_lab.recorder import paired
 
@@ -21,13 +22,12 @@ def write(events: list[dict[str, Any]]) -> str:
 
 
 def _entry(event: dict[str, Any]) -> dict[str, Any]:
-    query = urlencode(pairs(event["query"]), errors="replace")
     entry: dict[str, Any] = {
         "startedDateTime": datetime.fromtimestamp(event["at"], UTC).isoformat(timespec="milliseconds"),
         "time": event["milliseconds"],
         "request": {
             "method": event["method"],
-            "url": f"http://{event['host']}{event['path']}{'?' + query if query else ''}",
+            "url": url(event),
             "httpVersion": "HTTP/1.1",
             "cookies": [],
             "headers": _headers(event["request_headers"]),

@@ -13,6 +13,12 @@ KIND: Final = "rolecall-flow"
 MAX_EVENTS: Final = 2000
 MAX_BYTES: Final = 2 * 1024 * 1024
 
+MAX_DEPTH: Final = 64
+"""Objects and lists in one another; the recorder writes far fewer."""
+
+LARGEST: Final = 1e300
+"""Numbers are smaller: Python reads 1e999 as infinite, and integers that are no float."""
+
 LATEST: Final = 2**35
 """Seconds since 1970, in the year 3058."""
 
@@ -83,6 +89,8 @@ def _fault_inside(event: dict[str, Any]) -> str:
         return "has a check that is none"
     if not all({"name", "clause", "expected", "actual"} <= each.keys() for each in event["checks"]):
         return "has a check that is not whole"
+    if not all(isinstance(each[name], str) for each in event["checks"] for name in ("name", "clause")):
+        return "has a check whose name or clause is no text"
     if not all(isinstance(each, dict) for each in event["changes"]):
         return "has a change that is none"
     if not all(isinstance(each, str) for each in event["handles"]):
@@ -91,7 +99,35 @@ def _fault_inside(event: dict[str, Any]) -> str:
         if not isinstance(event.setdefault(name, None), str | None):
             return f"has a {name} that is none"
     event.setdefault("body", None)
-    return ""
+    parts = [*(event[name] for name in ("query", "form", "request_headers", "body")), event["response_headers"]]
+    if any(_is_mark(each) for each in (*parts, event["response_headers"].get("location"))):
+        return "has a value to follow that has no name"
+    return _fault_anywhere(event)
+
+
+def _fault_anywhere(value: Any, depth: int = 0) -> str:
+    """What is wrong inside, at any depth."""
+    if depth > MAX_DEPTH:
+        return "has more in one another than is ever recorded"
+    if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+        return "has a number that is too large"
+    if _is_mark(value) and not (
+        all(isinstance(value.get(name, ""), str) for name in ("shown", "value"))
+        and value.get("shown", "…")
+        and all(isinstance(value.get(name, {}), dict) for name in ("unverified_header", "unverified_claims"))
+    ):
+        return "has a value to follow that is none"
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((fault for each in inside if (fault := _fault_anywhere(each, depth + 1))), "")
+
+
+def _is_mark(value: Any) -> bool:
+    """Whether the picture takes a value for one to follow."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("hash"), str)
+        and ("shown" in value or isinstance(value.get("value"), str))
+    )
 
 
 def _no_number(text: str) -> None:
