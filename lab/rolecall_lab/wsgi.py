@@ -106,7 +106,7 @@ def _show_observer(app: Flask, url: str | None) -> None:
     """Pages link to the picture of the request that they answer, and may show it beside themselves."""
     if not url:
         return
-    app.jinja_env.globals["observer_link"] = lambda: f"{url}/of/{trace.current()}"
+    app.jinja_env.globals["observer_link"] = lambda request_id="": f"{url}/of/{request_id or trace.current()}"
 
     def allow_frame(response: Response) -> Response:
         policy = response.headers.get("Content-Security-Policy", "")

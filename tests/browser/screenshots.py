@@ -49,6 +49,13 @@ def axe() -> str | None:
     return script.read_text(encoding="utf-8") if script.is_file() else None
 
 
+def serious(page: Page, source: str) -> list[str]:
+    """What axe-core finds on the page that keeps people out."""
+    page.evaluate(source)
+    found: list[str] = page.evaluate(_AXE)
+    return [each for each in found if each.startswith(("serious", "critical"))]
+
+
 def main(looks: list[str]) -> int:
     """Start the stack, take the pictures; gives 1 when axe-core finds something serious."""
     FOLDER.mkdir(parents=True, exist_ok=True)

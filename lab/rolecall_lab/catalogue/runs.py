@@ -13,7 +13,7 @@ from flask import current_app
 
 from client_webapp.flow import Context, Flow, Message, Refused, Step, json_object
 from client_webapp.state import state
-from rolecall import clock
+from rolecall import clock, trace
 from rolecall.http import Answer, Unreachable
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry
@@ -35,9 +35,10 @@ class Sent(TypedDict):
 
 
 class Run(TypedDict):
-    """A run: when it began (seconds, the lab's clock), and its messages."""
+    """A run: when it began (seconds, the lab's clock), the id of its last request, and its messages."""
 
     at: float
+    trace: str
     sent: list[Sent]
 
 
@@ -52,7 +53,9 @@ def runs() -> dict[str, Run]:
     store = state().store
     kept: Mapping[bytes, bytes] = store.client.hgetall(_key())  # type: ignore[assignment]
     loaded = {name.decode(): store.load(raw) for name, raw in kept.items()}
-    return {name: Run(at=run["at"], sent=run["sent"]) for name, run in loaded.items() if run is not None}
+    return {
+        name: Run(at=run["at"], trace=run["trace"], sent=run["sent"]) for name, run in loaded.items() if run is not None
+    }
 
 
 def verdict(entry: Entry, run: Run) -> Verdict:
@@ -76,7 +79,7 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
     def build(context: Context) -> Message:
         message = step.build(context)
         if _is_watched(context):
-            run: Run = context.memory.setdefault("run", Run(at=clock.now(), sent=[]))
+            run: Run = context.memory.setdefault("run", Run(at=clock.now(), trace="", sent=[]))
             address = message.url.partition("?")[0]
             sent = Sent(channel=message.channel, method=message.method, address=address, came=NO_ANSWER, says="")
             run["sent"].append(sent)
@@ -127,6 +130,7 @@ def _name(flow: str, context: Context) -> str:
 
 
 def _keep(flow: str, run: Run, context: Context) -> None:
+    run["trace"] = trace.current() or ""
     store, lifetime = state().store, state().settings.session_lifetime
     # not by `put`: that would be a change of state in the flow's picture
     pipeline = store.client.pipeline(transaction=False)

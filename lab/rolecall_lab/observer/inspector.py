@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rolecall_lab.observer.explanations import Explanation, explain
 from rolecall_lab.observer.exports.curl import command
+from rolecall_lab.observer.exports.json_events import LATEST
 from rolecall_lab.observer.picture import NAMES, Picture
 from rolecall_lab.observer.texts import pairs, plain, text_of
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
@@ -147,7 +148,7 @@ def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
             segments(whole) if whole else [],
             signed,
             verdict,
-            float(expires) if isinstance(expires, int | float) else None,
+            float(expires) if isinstance(expires, int | float) and abs(expires) < LATEST else None,
             lines,
             whole,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -138,8 +139,8 @@ def marks(event: Event) -> Iterator[tuple[Place, dict[str, Any]]]:
 
 def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict[str, Any]]]:
     if isinstance(value, dict):
-        if isinstance(value.get("hash"), str) and ("shown" in value or isinstance(value.get("value"), str)):
-            if "shown" in value or len(value["value"]) >= MIN_SECRET:
+        if _is_mark(value):
+            if name and ("shown" in value or len(value["value"]) >= MIN_SECRET):
                 yield Place(side, name), value
             yield from _marks(value.get("unverified_claims"), side, name)
             return
@@ -150,6 +151,16 @@ def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict
     elif isinstance(value, list):
         for each in value:
             yield from _marks(each, side, name)
+
+
+def _is_mark(value: dict[str, Any]) -> bool:
+    """As the recorder makes them; an answer of somebody's own may look alike, and then it is shown as text."""
+    return (
+        isinstance(value.get("hash"), str)
+        and re.fullmatch("[0-9a-f]{16}", value["hash"]) is not None
+        and all(isinstance(value[name], str) for name in ("shown", "value") if name in value)
+        and ("shown" in value or "value" in value)
+    )
 
 
 def _names(events: list[Event]) -> dict[str, str]:

@@ -1,0 +1,197 @@
+"""What a room sees: the picture while a flow runs, a denial, a replay, a silent API, the two checks side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+import containers
+from browser.screenshots import axe, serious
+from pages import connected, press
+from rolecall_lab.walker import Walker
+from stack import Stack, running_stack
+
+pytestmark = pytest.mark.browser
+
+LOOKS = {
+    "wide-light": (1440, 900, "light"),
+    "wide-dark": (1440, 900, "dark"),
+    "phone-light": (375, 740, "light"),
+    "phone-dark": (375, 740, "dark"),
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if containers.asked_for():
+        yield containers.stack()
+        return
+    with running_stack(tmp_path_factory.mktemp("observed")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_connected(site: Stack) -> None:
+    walker = Walker()
+    page = walker.follow(
+        walker.submit(walker.open(f"{site.auth}/sign-in"), username="alice", password="wonderland-lab")
+    )
+    walker.submit(page, f"{site.auth}/apps/disconnect", client_id="tally")
+
+
+@pytest.fixture(params=LOOKS)
+def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:
+    """A tab of one width and colour, which fails the test on an error of a page's own."""
+    width, height, scheme = LOOKS[request.param]
+    context: BrowserContext = chromium.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        bypass_csp=True,  # for axe-core
+    )
+    context.set_default_timeout(10_000)
+    tab = context.new_page()
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    yield tab
+    context.close()
+    assert not errors
+
+
+def looks_well(page: Page) -> None:
+    """No sideways scrolling of the page, and nothing serious for axe-core where it can be had."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if source := axe():
+        assert not serious(page, source)
+
+
+def is_phone(page: Page) -> bool:
+    return page.viewport_size is not None and page.viewport_size["width"] < 500
+
+
+def choose(page: Page, words: str) -> None:
+    """Open a message in the inspector: in the picture, or on a phone in the list."""
+    if is_phone(page):
+        page.locator("ol.messages a.message", has_text=words).first.click()
+    else:
+        page.locator(f'#part-body a.message[aria-label*="{words}"]').first.click()
+
+
+def connect(page: Page, site: Stack, decision: str = "allow") -> None:
+    page.goto(site.client)
+    page.locator("form[action='/connect'] button").first.click()
+    page.fill("input[name=username]", "alice")
+    page.fill("input[name=password]", "wonderland-lab")
+    page.click("#login-submit")
+    page.click(f"#consent-{decision}")
+
+
+def open_picture(page: Page) -> None:
+    """The picture that the page at hand links to."""
+    address = page.locator("details.beside a").get_attribute("href")
+    assert address is not None
+    page.goto(address)
+    expect(page.locator("#live")).to_have_text("Live")
+
+
+def test_the_plain_flow_is_told_message_by_message(page: Page, site: Stack) -> None:
+    connect(page, site)
+    page.locator("details.beside summary").click()
+    inside = page.frame_locator("details.beside iframe")
+    expect(inside.locator("#live")).to_have_text("Live")
+    open_picture(page)
+    looks_well(page)
+    expect(page.locator("#part-body")).to_be_visible(visible=not is_phone(page))
+    expect(page.locator("#part-list")).to_be_visible(visible=is_phone(page))
+    choose(page, "POST /token")
+    inspector = page.locator("#inspector")
+    expect(inspector).to_contain_text("PKCE, step by step")
+    expect(inspector).to_contain_text("the same: who redeems the code is who asked for it")
+    expect(inspector).to_contain_text("Signature right")
+    expect(inspector.locator("[data-expires]").first).to_have_text(re.compile(r"\d+ s left"))
+    looks_well(page)
+    seen = page.locator("table.seen")
+    row = seen.locator("tr", has_text="code_verifier")
+    expect(row.locator("td").first).not_to_contain_text("code_verifier")
+    seen.get_by_role("button", name="access_token").click()
+    expect(page.locator("#flow")).to_have_class(re.compile("following"))
+    assert page.locator("#part-body .chip.lit").count() >= 2
+
+
+def test_the_picture_grows_while_people_look(page: Page, site: Stack) -> None:
+    walker, invoices = connected(site)
+    address = re.search(rf"{re.escape(site.observer)}/of/[0-9a-f]+", invoices.text)
+    assert address is not None
+    page.goto(address[0])
+    expect(page.locator("#live")).to_have_text("Live")
+    choose(page, "POST /token")
+    expect(page.locator("#inspector")).to_contain_text("grant_type")
+    count = page.locator("ol.messages li").count()
+    press(walker, invoices, site, "/refresh")
+    expect(page.locator("ol.messages li").nth(count + 1)).to_be_attached()
+    assert page.locator("#part-body [data-message].chosen").count() >= 2, "what was chosen stays chosen"
+
+
+def test_a_denial_ends_at_the_lane_that_said_no(page: Page, site: Stack) -> None:
+    connect(page, site, "deny")
+    expect(page.locator("main")).to_contain_text("You did not allow it")
+    open_picture(page)
+    expect(page.locator("#part-body .answer.refused").first).to_be_attached()
+    expect(page.locator("#part-body")).to_contain_text("access_denied")
+    looks_well(page)
+
+
+def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, site: Stack) -> None:
+    page.goto(f"{site.client}/flows/replayed_code")
+    looks_well(page)
+    page.locator("form[action$='/flows/replayed_code/start'] button").first.click()
+    page.fill("input[name=username]", "alice")
+    page.fill("input[name=password]", "wonderland-lab")
+    page.click("#login-submit")
+    page.click("#consent-allow")
+    expect(page.locator("#came")).to_contain_text("invalid_grant")
+    expect(page.locator("#came")).to_contain_text("invalid_token")
+    looks_well(page)
+    page.get_by_role("link", name="See it as a picture").click()
+    body = page.locator("#part-body")
+    expect(body).to_contain_text("token.code_once")
+    assert page.locator("#part-body .answer.refused").count() >= 2
+    choose(page, "POST /token")
+    looks_well(page)
+
+
+def test_the_two_checks_side_by_side(page: Page, site: Stack) -> None:
+    connect(page, site)
+    page.goto(f"{site.client}/compare")
+    page.get_by_role("button", name="Send it both ways").click()
+    expect(page.locator("main")).to_contain_text("Introspection")
+    looks_well(page)
+    page.get_by_role("button", name="Revoke the token").click()
+    board = page.locator("#board")
+    expect(board).to_contain_text("refused after")
+    expect(board).to_contain_text("still accepted after")
+    looks_well(page)
+
+
+@pytest.mark.embedded
+def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, site: Stack) -> None:
+    connect(page, site)
+    api = psutil.Process(site.pids["resource-service"])
+    processes = [api, *api.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        page.goto(f"{site.client}/invoices", timeout=30_000)
+        expect(page.locator("main")).to_contain_text("does not answer")
+        page.goto(f"{site.observer}/")
+        page.locator("main table a").first.click()
+        unanswered = page.locator("#part-body .request.refused")
+        expect(unanswered.first).to_be_attached()
+        expect(page.locator("#part-body")).to_contain_text("no answer")
+        looks_well(page)
+    finally:
+        for process in processes:
+            process.resume()
