@@ -323,10 +323,53 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     page.click("#logout-confirm")
 
 
+def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
+    """What only the lab has: the catalogue, the comparison, and the observer's pictures."""
+    page.goto(f"{stack.auth}/sign-out")
+    if page.locator("#logout-confirm").count():
+        page.click("#logout-confirm")
+    page.goto(f"{stack.observer}/")
+    shot("observer-flows")
+    page.goto(f"{stack.observer}/flows/none")
+    shot("observer-404")
+    page.goto(f"{stack.client}/compare")
+    shot("compare-not-connected")
+    page.goto(f"{stack.client}/")
+    page.click("#connect")
+    page.fill("#username", "alice")
+    page.fill("#password", "wonderland-lab")
+    page.click("#login-submit")
+    if page.locator("#consent-allow").count():
+        page.click("#consent-allow")
+    picture = page.locator("details.beside a").get_attribute("href")
+    page.goto(f"{stack.client}/flows")
+    shot("catalogue")
+    page.goto(f"{stack.client}/flows/wrong_verifier")
+    page.locator("form[action$='/start'] button").first.click()
+    if page.locator("#consent-allow").count():
+        page.click("#consent-allow")
+    shot("catalogue-refused")
+    refused = page.get_by_role("link", name="See it as a picture").get_attribute("href")
+    page.goto(f"{stack.client}/compare")
+    page.get_by_role("button", name="Send it both ways").click()
+    page.get_by_role("button", name="Revoke the token").click()
+    page.wait_for_load_state()
+    shot("compare-revoked")
+    for name, address in (("plain", picture), ("refused", refused)):
+        assert address is not None
+        page.goto(address)
+        shot(f"observer-{name}")
+        page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
+        shot(f"observer-{name}-everything")
+    page.goto(f"{stack.auth}/sign-out")
+    page.click("#logout-confirm")
+
+
 def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
     """Every page in every state, once; the browser is signed out before and after."""
     walk_flow(page, stack, shot)
     walk_names(page, stack, shot)
+    walk_lab(page, stack, shot)
     walk_tally(page, stack.redis_url, shot)
     walk_accounts(page, folder, stack.redis_url, shot)
     page.goto((Path(__file__).parents[2] / "compose" / "front" / "front-away.html").as_uri())

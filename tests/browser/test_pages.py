@@ -69,7 +69,10 @@ def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_pat
         note(page.locator("main").count() == 1, "main")
         note(page.locator("header").count() == 1, "header")
         if name != "front-away":
-            note(re.fullmatch(r".{4,}(?s: · )(Tally|Rolecall Accounts|Invoices API)", page.title()), page.title())
+            note(
+                re.fullmatch(r".{4,}(?s: · )(Tally|Rolecall Accounts|Invoices API|Observer)", page.title()),
+                page.title(),
+            )
             note(page.locator("nav[aria-label=Main]").count() == 1, "navigation")
             note(page.locator("footer").count() == 1, "footer")
         titles[name] = page.title()

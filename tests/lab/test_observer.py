@@ -20,7 +20,9 @@ from lab.observing import BEGAN, event, hash_of, mark, plain, plain_flow
 from rolecall.http import Answer, Unreachable
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import live as living
+from rolecall_lab.observer.flows import MAX_IN_FLOW, Flows
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
+from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
 from rolecall_lab.recorder import STREAM, read_events
 from rolecall_lab.settings import LabSettings
@@ -169,6 +171,21 @@ def test_a_strange_event_is_drawn_like_any_other(
     for number in range(1, 8):
         assert browser.get(f"/flows/{shown(live)}/messages/{number}").status_code in {200, 404}
     assert browser.get(f"/flows/{shown(live)}").status_code == 200
+
+
+def test_a_flow_that_goes_on_and_on_pushes_nobody_out(live: Live, store: redis.Redis) -> None:
+    """The stream is bounded for each flow as well: the observer takes out what it does not show."""
+    record(store, *plain_flow("first"))
+    record(
+        store,
+        *(event(number, "browser", "client", "GET /callback", handles=["one-state-012"]) for number in range(600)),
+    )
+    while live.tail.read():
+        pass
+    assert int(store.xlen(STREAM)) == 7 + MAX_IN_FLOW
+    again = Flows()
+    Tail(live.lab.lab_redis_url, again).read()
+    assert [summary.messages for summary in again.newest()] == [MAX_IN_FLOW, 7]
 
 
 def test_what_is_no_event_is_passed_over(app: Flask, live: Live, store: redis.Redis) -> None:

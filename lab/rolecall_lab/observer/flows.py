@@ -91,13 +91,18 @@ class Flows:
         self._newest = ""
         self._away = False
 
-    def add(self, events: Iterable[Event]) -> None:
-        """Take in what was recorded; what is of another schema, or no event, is left out."""
+    def add(self, events: Iterable[Event]) -> list[str]:
+        """Take in what was recorded; what is of another schema, or no event, is left out.
+
+        Gives the ids of the events that their flows have no more room for.
+        """
+        omitted = []
         with self._changed:
             for event in events:
                 if isinstance(event, dict) and event.get("schema") == SCHEMA:
-                    self._add(event)
+                    omitted += self._add(event)
             self._changed.notify_all()
+        return omitted
 
     def is_away(self, away: bool) -> None:
         """Redis does not answer, or does again; viewers are told."""
@@ -174,7 +179,7 @@ class Flows:
         flow = self._flows.get(self._aliases.get(name, name))
         return flow and Flow(flow.id, [*flow.events], set(), flow.version, flow.omitted)
 
-    def _add(self, event: Event) -> None:
+    def _add(self, event: Event) -> list[str]:
         self._note_loss(event)
         names = {f"handle:{handle}" for handle in event["handles"]}
         if event["trace"]:
@@ -193,7 +198,7 @@ class Flows:
         self._count += 1
         self._of_name.update(dict.fromkeys(names, flow.id))
         self._flows.move_to_end(flow.id)
-        self._bound(flow)
+        return self._bound(flow)
 
     def _joined(self, flows: list[Flow]) -> Flow:
         """One flow of several that turned out to be the same: the oldest, with all that the others have."""
@@ -213,8 +218,10 @@ class Flows:
             self._aliases.popitem(last=False)
         return into
 
-    def _bound(self, flow: Flow) -> None:
+    def _bound(self, flow: Flow) -> list[str]:
+        omitted: list[str] = []
         if (more := len(flow.events) - MAX_IN_FLOW) > 0:
+            omitted = [event["id"] for event in flow.events[KEEP_FIRST : KEEP_FIRST + more]]
             del flow.events[KEEP_FIRST : KEEP_FIRST + more]
             flow.omitted += more
             self._count -= more
@@ -224,6 +231,7 @@ class Flows:
             for name in oldest.names:
                 if self._of_name.get(name) == oldest.id:
                     del self._of_name[name]
+        return omitted
 
     def _note_loss(self, event: Event) -> None:
         process = (str(event["role"]), int(event["process"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import OrderedDict
 from typing import Any, Final, cast
 
 import redis
@@ -13,7 +14,7 @@ from rolecall.storage import connect
 from rolecall_lab.clock_push import KEY as CLOCK
 from rolecall_lab.observer.flows import Flows
 from rolecall_lab.observer.texts import clean
-from rolecall_lab.recorder import KEEP, STREAM
+from rolecall_lab.recorder import KEEP, MAX_EVENTS, STREAM
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +27,14 @@ PAUSE: Final = 0.5
 
 
 class Tail:
-    """Follows the stream from its beginning, and adds to `flows`."""
+    """Follows the stream from its beginning, and adds to `flows`; what they have no room for leaves the stream too."""
 
     def __init__(self, redis_url: str, flows: Flows) -> None:
         self._client = connect(redis_url)
         self._flows = flows
         self.offset = 0.0  # seconds by which the lab's clock is turned
         self._last = "0"
+        self._entries: OrderedDict[str, str] = OrderedDict()  # of the events' ids, those in the stream
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -75,11 +77,19 @@ class Tail:
             for name, fields in entries:
                 self._last = name.decode()
                 try:
-                    events.append(clean(json.loads(fields[b"event"])))
-                except (KeyError, ValueError):
+                    event = clean(json.loads(fields[b"event"]))
+                    self._entries[str(event["id"])] = self._last
+                except (KeyError, TypeError, ValueError):
                     log.warning("not an event", extra={"detail": self._last})
+                else:
+                    events.append(event)
+        while len(self._entries) > MAX_EVENTS:
+            self._entries.popitem(last=False)
         if events:
-            self._flows.add(events)
+            omitted = [self._entries.pop(event, "") for event in self._flows.add(events)]
+            if entries := [entry for entry in omitted if entry]:
+                # a flow that goes on and on must not push the others out
+                self._client.xdel(STREAM, *entries)
         offset = cast("bytes | None", self._client.hget(CLOCK, "offset"))
         self.offset = float(offset or 0)
         return len(events)
