@@ -101,6 +101,26 @@ except psycopg.OperationalError as error:
     assert "auth_" not in secrets
 
 
+def test_the_observer_holds_no_key_and_reads_what_was_recorded_alone() -> None:
+    """Nor may it write there, but for throwing away what is old."""
+    code = """
+import json, pathlib, redis
+client = redis.Redis.from_url(pathlib.Path("/run/secrets/observer_redis_url").read_text())
+said = []
+forbidden = [("GET", "auth:x"), ("KEYS", "*"), ("XADD", "lab:events", "*", "event", "x"), ("HSET", "lab:clock", "a", "1")]
+for command in forbidden:
+    try:
+        said.append(repr(client.execute_command(*command)))
+    except redis.RedisError as error:
+        said.append(str(error))
+print(json.dumps([client.xlen("lab:events"), *said]))
+"""
+    recorded, *answers = json.loads(python_in("observer", code))
+    assert recorded > 0
+    assert all("permission" in answer for answer in answers), answers
+    assert docker("exec", names("observer")[0], "ls", "/run/secrets").split() == ["observer_redis_url"]
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_containers_are_hardened(service: str) -> None:
     container = names(service)[0]

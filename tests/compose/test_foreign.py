@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -46,6 +47,13 @@ def test_openid_client_through_the_one_url(containers: Stack, image: str) -> Non
         "endpoint": f"{containers.auth}/token",
         "after_revocation": 401,
     }
+    # software that knows nothing of us gets a picture as well
+    listed = Walker().open(f"{containers.observer}/").text
+    newest = re.search(r'href="(/flows/[0-9a-f]+)"', listed)
+    assert newest is not None
+    picture = Walker().open(f"{containers.observer}{newest[1]}").text
+    for words in ("GET /authorize", "POST /token", "GET /invoices", "POST /revoke"):
+        assert words in picture
 
 
 def test_openid_client_refuses_another_issuer(containers: Stack, image: str) -> None:
