@@ -107,8 +107,12 @@ class Keys:
         return max(active, key=lambda key: key.signs_from)
 
     def verifying(self, kid: str) -> Key | None:
-        """The published key of this id."""
-        return next((key for key in self._published() if key.kid == kid), None)
+        """The key of this name, while it is published; the newest are looked for before it counts as unknown."""
+        for wait in (False, True):
+            found = next((key for key in self._published(wait=wait) if key.kid == kid), None)
+            if found is not None:
+                return found
+        return None
 
     def public_set(self) -> tuple[bytes, str]:
         """The JWK Set (RFC 7517 section 5) as JSON, and its entity tag."""
@@ -203,16 +207,16 @@ class Keys:
                     raise KeysError(_LOST) from error
         return len(rows)
 
-    def _published(self) -> list[Key]:
+    def _published(self, *, wait: bool = False) -> list[Key]:
         now = clock.now()
-        return [key for key in self._current() if key.verifies_until is None or now < key.verifies_until]
+        return [key for key in self._current(wait=wait) if key.verifies_until is None or now < key.verifies_until]
 
-    def _current(self) -> tuple[Key, ...]:
+    def _current(self, *, wait: bool = False) -> tuple[Key, ...]:
         loaded = self._loaded
         if loaded.at > clock.cache_time() - RELOAD_AFTER:
             return loaded.keys
-        # who has keys to go on with does not wait for somebody else's reading
-        if not self._lock.acquire(blocking=not loaded.keys):
+        # who has keys to go on with does not wait for somebody else's reading, unless one is missing
+        if not self._lock.acquire(blocking=wait or not loaded.keys):
             return loaded.keys
         try:
             if self._loaded.at <= clock.cache_time() - RELOAD_AFTER:

@@ -22,7 +22,7 @@ from rolecall_lab.observer.texts import text_of
 from rolecall_lab.walker import Page, Walker, connect
 
 WHO: Final = ("alice", "wonderland-lab")
-PATIENCE: Final = 3.0
+PATIENCE: Final = 8.0
 """Seconds in which the services write what they recorded."""
 
 
@@ -69,13 +69,12 @@ def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
 
 def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
     """What was recorded of the newest flow since an event, as soon as nothing more comes."""
-    until, before = monotonic() + PATIENCE, -1
-    while True:
+    until, before, quiet = monotonic() + PATIENCE, -1, 0
+    while quiet < 3 and monotonic() < until:
         events = [event for event in _events(client_url) if event["id"] > since]
-        if len(events) == before or monotonic() > until:
-            break
+        quiet = quiet + 1 if len(events) == before else 0
         before = len(events)
-        sleep(0.3)
+        sleep(0.2)
     mine = Counter(event["flow"] for event in events if event["handles"] or "/start" in event["path"])
     flows = {flow for flow, _ in mine.most_common(1)}
     traces = {event["trace"] for event in events if event["flow"] in flows}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
-from auth_service.keys import Keys, KeysError
+from auth_service.keys import Key, Keys, KeysError
 from auth_service.models.key import SigningKey
 from auth_support import ISSUER, Server, make_server, make_settings
 from rolecall import clock
@@ -202,3 +205,29 @@ def test_keys_that_were_read_once_outlive_an_outage_of_the_database(
     monkeypatch.setattr(fresh, "_load", away)
     with pytest.raises(sa.exc.OperationalError):
         fresh.public_set()
+
+
+def test_a_key_that_another_process_published_is_known_while_somebody_reads(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two requests at once, after a quiet time: the second must not judge by the keys of before."""
+    mine = server.state.keys
+    mine.verifying("none")
+    other = Keys(server.state.database, mine._cipher, jwks_max_age=300, token_lifetime=300)
+    [new, *_] = other.rotate()
+    monkeypatch.setattr(mine, "_loaded", dataclasses.replace(mine._loaded, at=float("-inf")))
+    reading, goes_on, load = threading.Event(), threading.Event(), mine._load
+
+    def slow() -> tuple[Key, ...]:
+        reading.set()
+        assert goes_on.wait(10)
+        return load()
+
+    monkeypatch.setattr(mine, "_load", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(mine.public_set)
+        assert reading.wait(10)
+        second = pool.submit(mine.verifying, new)
+        goes_on.set()
+        assert second.result(10) is not None
+        assert new in first.result(10)[0].decode()

@@ -61,6 +61,8 @@ def next_picture(answer: http.client.HTTPResponse) -> dict[str, Any]:
 
 def test_tallys_page_leads_to_the_picture_of_what_it_did(stack: Stack) -> None:
     walker, page = connected(stack)
+    # each service writes in its own time
+    wait_until(lambda: "POST /introspect" in picture_of(stack, page.text)[1])
     _, picture = picture_of(stack, page.text)
     for words in (
         "POST /connect",
@@ -172,4 +174,4 @@ def test_redis_restarts_in_the_middle_and_the_picture_goes_on(tmp_path_factory: 
             while next_picture(stream)["away"]:
                 pass
         _, again = connected(stack)
-        assert "POST /token" in picture_of(stack, again.text)[1]
+        wait_until(lambda: "POST /token" in picture_of(stack, again.text)[1])
