@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -13,8 +15,13 @@ from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
+from databases import fresh_database
+from resource_service import MIGRATIONS, create_app
+from resource_service.models import Invoice, Profile
+from resource_service.settings import Settings
 from rolecall import clock
 from rolecall.http import Answer, Unreachable
+from rolecall.sql import Database
 
 ISSUER = "http://auth.test"
 API = "http://api.test"
@@ -108,3 +115,36 @@ def token(key: Any = EC, header: dict[str, Any] | None = None, payload: bytes | 
     content = payload if payload is not None else json.dumps(claims(**changes)).encode()
     registry = jws.JWSRegistry(algorithms=["ES256", "RS256", "HS256", "none"], strict_check_header=False)
     return jws.serialize_compact(protected, content, key, registry=registry)
+
+
+@contextmanager
+def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
+    """The Invoices API on a database of its own, with these people and invoices."""
+    server = FakeServer()
+    settings = Settings(
+        issuer=ISSUER,
+        public_url=API,
+        resource_identifier=API,
+        resource_id="invoices-api",
+        resource_secret="a resource secret",
+        database_url=fresh_database("api", folder, _prepare),
+        secret_key="a secret key of the tests, long enough",
+        lab=True,
+    )
+    app = create_app(settings, http=server)  # type: ignore[arg-type]
+    database: Database = app.extensions["resource_database"]
+    with database.transaction() as session:
+        session.add_all(rows)
+    yield Api(app, server)
+    database.engine.dispose()
+
+
+def an_invoice(invoice_id: str, owner: str = "alice", issued_on: str = "2026-11-01") -> Invoice:
+    values = {"supplier": "S", "description": "D", "currency": "GBP", "issued_on": issued_on, "due_on": "2026-12-01"}
+    return Invoice(id=invoice_id, owner_sub=owner, number=invoice_id.upper(), amount_minor=100, state="open", **values)
+
+
+def _prepare(url: str) -> None:
+    database = Database(url, MIGRATIONS)
+    database.upgrade()
+    database.engine.dispose()

@@ -68,6 +68,18 @@ class Stack:
         return events
 
 
+def lab_command(stack: Stack, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the lab's commands against a stack, such as `demo`."""
+    return subprocess.run(
+        [sys.executable, "-m", f"rolecall_lab.{module}", *arguments],
+        env={**inherited(os.environ), **stack.environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @contextmanager
 def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
     """Start it, wait until it is ready, stop it; on failure say what it printed."""

@@ -14,11 +14,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 import witness
 from auth.conftest import closed, server
 from client.conftest import tally
-from databases import fresh_database
-from resource_service import MIGRATIONS, create_app
-from resource_service.settings import Settings
-from resource_support import API, ISSUER, Api, FakeServer
-from rolecall.sql import Database
+from resource_support import Api, an_api
 
 __all__ = ["closed", "server", "tally"]
 
@@ -37,28 +33,8 @@ hypothesis.settings.load_profile("rolecall")
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     """The Invoices API with nothing in it but its schema."""
-    server = FakeServer()
-    app = create_app(
-        Settings(
-            issuer=ISSUER,
-            public_url=API,
-            resource_identifier=API,
-            resource_id="invoices-api",
-            resource_secret="a resource secret",
-            database_url=fresh_database("api", tmp_path, _prepare),
-            secret_key="a secret key of the tests, long enough",
-            lab=True,
-        ),
-        http=server,  # type: ignore[arg-type]
-    )
-    yield Api(app, server)
-    app.extensions["resource_database"].engine.dispose()
-
-
-def _prepare(url: str) -> None:
-    database = Database(url, MIGRATIONS)
-    database.upgrade()
-    database.engine.dispose()
+    with an_api(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

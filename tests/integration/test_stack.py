@@ -16,7 +16,7 @@ from conftest import free_port
 from pages import connected, press, statuses, tokens_of_a_native_client
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker
-from stack import Stack, running_stack, wait_until
+from stack import Stack, lab_command, running_stack, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -173,14 +173,7 @@ def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack)
 
 
 def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "rolecall_lab.demo"],
-        env={**inherited(os.environ), **stack.environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    said = lab_command(stack, "demo")
     assert said.returncode == 0, said.stderr
     for number in range(1, 6):
         assert re.search(rf"^{number}  The ", said.stdout, re.MULTILINE)
@@ -190,14 +183,7 @@ def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
 
 
 def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "rolecall_lab.doctor"],
-        env={**inherited(os.environ), **stack.environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = lab_command(stack, "doctor")
     assert done.returncode == 0, done.stdout
     assert f"issuer     {stack.auth}, the same for all" in done.stdout
 
@@ -207,19 +193,11 @@ def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFa
     """Published first; it signs when the key set's max-age is over, in every worker, and is refused by none."""
     with running_stack(tmp_path_factory.mktemp("rotated")) as stack:
         before = {key["kid"] for key in stack.get(f"{stack.auth}/jwks")[1]["keys"]}
-        said = subprocess.run(
-            [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "rotate"],
-            env={**inherited(os.environ), **stack.environ},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        said = lab_command(stack, "flask_command", "auth-service", "keys", "rotate")
         assert said.stdout.count("Published") == 2
         wait_until(lambda: len(stack.get(f"{stack.auth}/jwks")[1]["keys"]) == 4)
         stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 301}')
-        command = [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "list"]
-        environ = {**inherited(os.environ), **stack.environ}
-        listed = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+        listed = lab_command(stack, "flask_command", "auth-service", "keys", "list").stdout
         assert listed.count("  signing") == listed.count("  verifying") == 2, "commands are on the lab's clock too"
         stack.call("DELETE", f"{stack.auth}/_lab/clock", None)
         walker, page = connected(stack)
@@ -243,14 +221,7 @@ def test_a_clock_that_is_off_by_two_minutes_is_found_by_the_doctor(
             headers = {"Authorization": f"Bearer {tokens['access_token']}", "Rolecall-Validator": how}
             status, answer = stack.get(f"{stack.api}/invoices", **headers)
             assert status == (200 if accepted else 401), (how, answer)
-        done = subprocess.run(
-            [sys.executable, "-m", "rolecall_lab.doctor"],
-            env={**inherited(os.environ), **stack.environ},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = lab_command(stack, "doctor")
         assert done.returncode == 1
         where = "ahead of" if accepted else "behind"
         assert re.search(rf"the clock of resource-service \(.*\) is 1[12]\d s {where} this machine's", done.stdout)
