@@ -47,10 +47,10 @@ if [ "$lab" = lab ]; then
   # it reads what the three recorded, and throws away what is old
   once redis_observer "$(random)"
   once observer_redis_url "redis://observer:$(cat redis_observer)@redis/0"
-  acl="${acl}user observer on #$(hash redis_observer) ~lab:* resetchannels -@all +@read +@connection +xtrim +xdel +time -scan -randomkey
+  acl="${acl}user observer on #$(hash redis_observer) ~lab:* resetchannels -@all +@connection +time +hget +xread +xrange +xlen +xtrim +xdel
 "
   # made before there was an observer
-  grep -q "^user observer .*+xdel" users.acl 2>/dev/null || rm -f users.acl
+  grep -q "^user observer .*+hget" users.acl 2>/dev/null || rm -f users.acl
 fi
 once users.acl "$acl"
 # containers read the files as other users; on this machine the folder keeps everybody else out
