@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.observing import check, event, hash_of, mark, plain_flow
+from lab.observing import check, event, hash_of, mark, plain, plain_flow
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
 from rolecall_lab.observer.picture import Picture, lay_out
@@ -69,6 +69,27 @@ def test_a_hundred_flows_at_once_do_not_mix() -> None:
         names = {value.shown["code"] for value in picture.values if value.kind == "code"}
         assert len(names) == 1
         assert {value.kind for value in picture.values} == {"state", "pkce", "code", "access_token", "refresh_token"}
+
+
+def test_a_state_that_is_used_again_begins_another_flow() -> None:
+    """As examples with curl do, and clients with fixed values; asking again before there is a token does not."""
+    flows = Flows()
+    asked = {
+        "response_type": "code",
+        "state": plain("the-state-of-an-example"),
+        "code_challenge": plain("E9Melhoa2OwvFrEMT"),
+    }
+    handles = ["the-state-of-an-example", "E9Melhoa2OwvFrEMT"]
+    for number in range(3):
+        at, code = number * 1000, f"code-{number}-0123"
+        begin = event(at, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=handles)
+        again = event(
+            at + 10, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[*handles, code]
+        )
+        form = {"grant_type": "authorization_code", "code": mark(code)}
+        redeem = event(at + 20, "client", "authorization_server", "POST /token", form=form, handles=[code, handles[1]])
+        flows.add([begin, again, redeem])
+    assert [summary.messages for summary in flows.newest()] == [3, 3, 3]
 
 
 def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:

@@ -62,6 +62,10 @@ class Flow:
             event["handles"] or (event["channel"] == "back" and event["method"] == "POST") for event in self.events
         )
 
+    def redeemed_before(self, identity: str) -> bool:
+        """Whether somebody asked for a token in it before the event of this id."""
+        return any("grant_type" in event["form"] and event["id"] < identity for event in self.events)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -185,6 +189,9 @@ class Flows:
         if event["trace"]:
             names.add(f"trace:{event['trace']}")
         found = {self._of_name[name] for name in names if self._of_name.get(name, "") in self._flows}
+        if "response_type" in event["query"] or "response_type" in event["form"]:
+            # a client may use its state again, as many an example does: what has had its token is another flow
+            found = {known for known in found if not self._flows[known].redeemed_before(event["id"])}
         flow = self._joined([self._flows[known] for known in found]) if found else None
         if flow is None:
             flow = Flow(sha256(event["id"].encode()).hexdigest()[:16])
