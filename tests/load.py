@@ -35,6 +35,7 @@ class Load:
         self.stack = stack
         self.figures = Figures()
         self._refresh = [tokens_of_a_native_client(stack)["refresh_token"] for _ in range(people)]
+        self._turns = [0] * people
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(people)]
@@ -58,6 +59,14 @@ class Load:
             time.sleep(0.02)
         return time.monotonic() - began
 
+    def wait_for_new_tokens(self, seconds: float = 30.0) -> None:
+        """Until every person has begun anew with a token that they did not have when this was called."""
+        began, before = time.monotonic(), [*self._turns]
+        while any(now < then + 2 for now, then in zip(self._turns, before, strict=True)):
+            if time.monotonic() > began + seconds:
+                raise AssertionError(f"somebody is not served any more: {self.figures}")
+            time.sleep(0.02)
+
     def all_go_on(self) -> None:
         """Every person's refresh token still works, and gives a token that both ways of checking accept."""
         for number in range(len(self._refresh)):
@@ -68,6 +77,7 @@ class Load:
 
     def _work(self, number: int) -> None:
         while not self._stop.is_set():
+            self._turns[number] += 1
             if token := self._turn(number):
                 for how in ("jwt", "introspection"):
                     self._ask(token, how)
