@@ -15,8 +15,8 @@ from werkzeug.wrappers import Request, Response
 from rolecall import clock
 from rolecall.storage import connect
 from rolecall_lab import clock_push, view
-from rolecall_lab.observer.exports import masked
 from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder, read_events, read_flows
+from rolecall_lab.redaction import masked
 from rolecall_lab.settings import LabSettings
 
 PREFIX: Final = "/_lab"

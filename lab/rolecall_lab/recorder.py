@@ -27,7 +27,7 @@ import redis
 
 from rolecall import clock
 from rolecall.storage import connect
-from rolecall_lab.redaction import Redaction
+from rolecall_lab.redaction import Redaction, masked
 from rolecall_lab.settings import LabSettings, Party
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ SCHEMA: Final = 2
 STREAM: Final = "lab:events"
 MAX_EVENTS: Final = 5000
 MAX_WAITING: Final = 2000
+MAX_EVENT: Final = 48 * 1024
+"""Characters of an event."""
+
 MAX_BATCH: Final = 100
 TOGETHER: Final = 0.02
 """Seconds that an event waits for others to be written with."""
@@ -134,7 +137,7 @@ class Recorder:
         written = 0
         for exchange in exchanges:
             try:
-                event = json.dumps(self._described(exchange), separators=(",", ":"), allow_nan=False)
+                event = self._written(exchange)
             except Exception as error:  # whatever a stranger sent: the thread lives on, and the loss is counted
                 log.warning("exchange not recorded", extra={"detail": type(error).__name__})
                 self._drop(1)
@@ -146,6 +149,15 @@ class Recorder:
             pipeline.execute()
         except (redis.RedisError, OSError):
             self._drop(written)
+
+    def _written(self, exchange: Exchange) -> str:
+        """The event as JSON; of one that is very long only what tells what it was."""
+        described = self._described(exchange)
+        text = json.dumps(described, separators=(",", ":"), allow_nan=False)
+        if len(text) > MAX_EVENT:
+            described |= {"query": {}, "form": {}, "body": None, "request_headers": {}, "response_headers": {}}
+            text = json.dumps(masked(described), separators=(",", ":"), allow_nan=False)
+        return text
 
     def _described(self, exchange: Exchange) -> dict[str, Any]:
         return {**describe(exchange, self._lab), "process": os.getpid(), "dropped": self._dropped}

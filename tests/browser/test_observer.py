@@ -50,7 +50,6 @@ def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:
     context: BrowserContext = chromium.new_context(
         viewport={"width": width, "height": height},
         color_scheme=scheme,  # type: ignore[arg-type]
-        bypass_csp=True,  # for axe-core
     )
     context.set_default_timeout(10_000)
     tab = context.new_page()

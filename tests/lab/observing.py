@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-BEGAN = 1_795_000_000.0
-"""Seconds; events are numbered by the milliseconds after it."""
+from rolecall import clock
+
+BEGAN = float(int(clock.now()))
+"""Seconds; events are numbered by the milliseconds after it. What is a day old is forgotten."""
 
 
 def hash_of(text: str) -> str:

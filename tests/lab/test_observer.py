@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -330,6 +331,74 @@ def test_what_another_site_may_do(app: Flask) -> None:
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
+@pytest.mark.parametrize("path", ["/", "/flows/x/export/json?secrets=yes", "/readyz", "/static/observer/observer.js"])
+def test_a_name_that_somebody_else_made_for_this_machine_is_refused(app: Flask, path: str) -> None:
+    """DNS rebinding: the page of another site would read whole tokens."""
+    for host in ("evil.example", "evil.example:8003", "localhost.evil.example"):
+        assert app.test_client().get(path, headers={"Host": host}).status_code == 403
+    assert app.test_client().get("/", headers={"Host": "observer.localhost:8003"}).status_code == 200
+
+
+def test_only_the_newest_drawing_of_a_flow_is_kept(app: Flask, live: Live, store: redis.Redis) -> None:
+    browser = app.test_client()
+    for each in plain_flow():
+        record(store, each)
+        live.tail.read()
+        browser.get(f"/flows/{shown(live)}")
+    assert len(live._drawn) == 1
+
+
+def test_a_flow_with_very_many_values_is_drawn_all_the_same(app: Flask, live: Live, store: redis.Redis) -> None:
+    for number in range(300):
+        codes = {"code": [mark(f"code-{number}-{each}-0123") for each in range(20)], f"{'n' * 900}\x01_{number}": "x"}
+        record(store, event(number, "browser", "client", "GET /callback", query=codes, handles=["one-state-012"]))
+    live.tail.read()
+    page = app.test_client().get(f"/flows/{shown(live)}?checks=yes")
+    assert page.status_code == 200
+    assert "and 8 more" in page.text
+    assert len(page.data) < 1_500_000
+
+
+def test_a_loss_is_shown_to_who_looks_on_already(app: Flask, live: Live, store: redis.Redis) -> None:
+    record(store, *plain_flow())
+    live.tail.read()
+    name = shown(live)
+    before = live.flows.get(name)
+    assert before is not None
+    late = event(3, "browser", "client", "GET /", handles=["another-flow-01"])
+    record(
+        store,
+        event(1, "browser", "client", "GET /", handles=["a-third-flow-01"], process=9),
+        late | {"process": 9, "dropped": 2},
+    )
+    live.tail.read()
+    after = live.flows.get(name)
+    assert after is not None
+    assert after.version > before.version
+    assert "2 messages of the client could not be recorded" in app.test_client().get(f"/flows/{name}").text
+
+
+def test_a_token_of_a_thousand_lists_is_shown_as_it_is(app: Flask, live: Live, store: redis.Redis) -> None:
+    nested = base64.urlsafe_b64encode(b"[" * 980 + b"]" * 980).decode().rstrip("=")
+    events = plain_flow()
+    events[3]["body"] = {"access_token": mark(f"{nested}.{nested}.x", sub="x")}
+    record(store, *events)
+    live.tail.read()
+    assert app.test_client().get(f"/flows/{shown(live)}/messages/4").status_code == 200
+
+
+def test_what_is_a_day_old_is_forgotten(live: Live, store: redis.Redis) -> None:
+    live.flows.add([*plain_flow("old"), *plain_flow("new")])
+    old = plain_flow("older")
+    for each in old:
+        each["id"] = f"{int((BEGAN - 90_000) * 1e6):016x}{each['id'][16:]}"
+    live.flows.add(old)
+    assert len(live.flows.newest()) == 3
+    live.tail._forget_what_is_old()
+    assert len(live.flows.newest()) == 2
+    assert live.flows.count() == (2, 14)
+
+
 def test_it_holds_no_key(settings: Callable[..., LabSettings]) -> None:
     environ = {"LAB_KEY": "the key of the marks", "LAB_REDIS_URL": "redis://localhost"}
     assert LabSettings.of("observer", environ).lab_key != "the key of the marks"
@@ -369,6 +438,7 @@ def test_a_token_is_judged_by_the_published_keys() -> None:
     )
     assert known.verdict(jwt.encode({}, None, "none"))[0] is False
     assert known.verdict("no jwt") == (False, "this is no JWT")
+    assert keys.asked == 1, "an unknown key is looked for once in a while, not for each token"
     keys.away = True
     assert KeySet("http://auth", keys).verdict(good)[0] is None  # type: ignore[arg-type]
 

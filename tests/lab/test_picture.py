@@ -110,10 +110,14 @@ def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
 
 def test_a_long_flow_keeps_its_beginning_and_its_end_and_says_what_is_missing() -> None:
     flows = Flows()
-    flows.add(event(number, "browser", "client", "GET /callback", handles=["the-same-state"]) for number in range(1000))
+    flows.add(
+        event(number, "browser", "client", "GET /callback", handles=["the-same-state"], trace=f"{number:032x}")
+        for number in range(1000)
+    )
     flow = flows.get(one(flows))
     assert flow is not None
     assert (len(flow.events), flow.omitted) == (MAX_IN_FLOW, 1000 - MAX_IN_FLOW)
+    assert len(flows._of_name) <= MAX_IN_FLOW + 1
     picture = lay_out(flow.events, (), (flow.omitted, flow.events[KEEP_FIRST]["id"]))
     [gap] = [row for row in picture.rows if row.kind == "gap"]
     assert gap.text.startswith(f"{1000 - MAX_IN_FLOW} messages")
@@ -200,6 +204,8 @@ def test_a_request_that_nobody_answered_is_drawn_from_its_sender() -> None:
     last = picture.rows[-1]
     assert (last.kind, last.start, last.end, last.refused) == ("request", "client", "resource_server", True)
     assert last.detail == "no answer: timed out"
+    token = next(value for value in picture.values if value.kind == "access_token")
+    assert "resource_server" not in token.seen_by, "what nobody answered may have reached nobody"
 
 
 def test_what_both_recorded_is_drawn_once() -> None:

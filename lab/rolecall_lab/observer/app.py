@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, abort, request
 
 from rolecall import web
 from rolecall.http import HttpClient
@@ -40,8 +40,11 @@ def create_app(lab: LabSettings) -> Flask:
             static_url_path="/static/observer",
         )
     )
+    app.before_request(lambda: _refuse_other_names(lab))
     app.after_request(lambda response: _allow_script(response, lab.client_url))
-    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: not flows.away})])
+    web.register(
+        app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: not flows.away, "reading": state.tail.is_well})]
+    )
     app.jinja_env.globals.update(
         mark=svg.mark,
         service_title="Observer",
@@ -54,12 +57,16 @@ def create_app(lab: LabSettings) -> Flask:
     return app
 
 
+def _refuse_other_names(lab: LabSettings) -> None:
+    """Nobody signs in here: a page of another site must not read under a name of its own (DNS rebinding)."""
+    if not lab.is_known_host(request.environ.get("HTTP_HOST", "")):
+        abort(403)
+
+
 def _allow_script(response: Response, client_url: str) -> Response:
     """The one module of the pages, its stream of events, and the client's page around them."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
         f"form-action 'self'; base-uri 'none'; frame-ancestors 'self' {client_url}"
     )
-    response.headers["X-Frame-Options"] = ""
-    del response.headers["X-Frame-Options"]
     return response

@@ -13,10 +13,16 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 
 FILE: Final = Path(__file__).with_name("explanations.yaml")
-PLACES: Final = frozenset({"parameter", "header", "jose", "claim", "member", "status", "check"})
+PLACES: Final = frozenset({"parameter", "header", "jose", "claim", "member", "error", "status", "check", "change"})
+_MAY_BREAK_NOTHING: Final = frozenset({"status", "check", "change"})
 
 _ELSEWHERE: Final[dict[str, str]] = {
+    "JARM": "https://openid.net/specs/oauth-v2-jarm-final.html",
+    "OAuth 2.0 Form Post Response Mode": "https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html",
+    "OpenID Connect Back-Channel Logout": "https://openid.net/specs/openid-connect-backchannel-1_0.html",
     "OpenID Connect Core": "https://openid.net/specs/openid-connect-core-1_0.html",
+    "OpenID Connect Front-Channel Logout": "https://openid.net/specs/openid-connect-frontchannel-1_0.html",
+    "OpenID Connect RP-Initiated Logout": "https://openid.net/specs/openid-connect-rpinitiated-1_0.html",
     "W3C Trace Context": "https://www.w3.org/TR/trace-context/",
     "W3C Fetch Metadata": "https://www.w3.org/TR/fetch-metadata/",
 }
@@ -43,8 +49,10 @@ def explain(place: str, name: str, path: str = "") -> Explanation | None:
     """What is known of a name at a place (one of `PLACES`) of a message to `path`."""
     exact, patterns = entries()
     named = exact.get((place, name), ())
-    alike = (each for each in patterns.get(place, ()) if fnmatchcase(name, each.name))
-    return next((each for each in (*named, *alike) if not each.only or path.startswith(each.only)), None)
+    alike = [each for each in patterns.get(place, ()) if fnmatchcase(name, each.name)]
+    fitting = [each for each in (*named, *alike) if not each.only or path.startswith(each.only)]
+    # what holds only here says more than what holds everywhere
+    return next((each for each in fitting if each.only), fitting[0] if fitting else None)
 
 
 def link(rfc: str) -> str:
@@ -52,7 +60,15 @@ def link(rfc: str) -> str:
     if match := re.fullmatch(r"RFC (\d+)(?: section ([0-9.]+)| appendix (\S+))?", rfc):
         anchor = f"#section-{match[2]}" if match[2] else f"#appendix-{match[3]}" if match[3] else ""
         return f"https://www.rfc-editor.org/rfc/rfc{match[1]}{anchor}"
-    return _ELSEWHERE.get(rfc.partition(" section ")[0], "")
+    name, _, section = rfc.partition(" section ")
+    address = _ELSEWHERE.get(name, "")
+    return f"{address}#rfc.section.{section}" if section and "openid.net" in address else address
+
+
+def change_name(change: dict[str, Any]) -> str:
+    """What a change of state is called here: `code taken` for the key `auth:code:ab12…` and the change `taken`."""
+    *kinds, _ = ["", *str(change["key"]).split(":")]
+    return f"{kinds[-1]} {change['change']}"
 
 
 def unexplained(events: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
@@ -66,14 +82,37 @@ def _of(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "parameter", name, path
     for name in (*event["request_headers"], *event["response_headers"]):
         yield "header", name, path
+    if event["status"] is not None:
+        yield "status", str(event["status"]), path
     location = event["response_headers"].get("location")
-    for name in location.get("parameters", ()) if isinstance(location, dict) else ():
+    answer = location.get("parameters", {}) if isinstance(location, dict) else {}
+    for name in answer:
         yield "parameter", name, path
-    for name in event["body"] if isinstance(event["body"], dict) else ():
+    body = event["body"] if isinstance(event["body"], dict) else {}
+    for name in _members(body):
         yield "member", name, path
+    challenged = re.findall(r'\berror="([^"]*)"', str(event["response_headers"].get("www-authenticate", "")))
+    for error in (
+        *challenged,
+        *(each["error"] for each in (event["query"], event["form"], answer, body) if "error" in each),
+    ):
+        yield "error", str(error), path
     for check in event["checks"]:
         yield "check", check["name"], path
+    for change in event["changes"]:
+        yield "change", change_name(change), path
     yield from _of_tokens([event[part] for part in ("query", "form", "request_headers", "response_headers", "body")])
+
+
+def _members(value: Any) -> Iterator[str]:
+    """Of an answer, within others too; what the recorder put in the place of a text has none."""
+    if isinstance(value, dict) and "hash" not in value and value.keys() not in ({"url", "parameters"}, {"hidden"}):
+        for name, each in value.items():
+            yield name
+            yield from _members(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _members(each)
 
 
 def _of_tokens(value: Any) -> Iterator[tuple[str, str, str]]:
@@ -96,18 +135,33 @@ def entries() -> tuple[dict[tuple[str, str], list[Explanation]], dict[str, list[
         ValueError: an entry is not as it should be; the text names it.
     """
     document = YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
+    seen = set()
     exact: dict[tuple[str, str], list[Explanation]] = {}
     patterns: dict[str, list[Explanation]] = {}
     if strange := document.keys() - PLACES:
         raise ValueError(f"{FILE.name}: there is no place {', '.join(strange)}")
     for place, rows in document.items():
         for row in rows:
-            try:
-                entry = Explanation(**{**row, "only": tuple(row.get("only", ()))})
-            except TypeError as error:
-                raise ValueError(f"{FILE.name}: {place} {row.get('name')}: {error}") from None
+            entry = _entry(place, row)
+            if (place, entry.name, entry.only) in seen:
+                raise ValueError(f"{FILE.name}: {place} {entry.name} stands there twice")
+            seen.add((place, entry.name, entry.only))
             if "*" in entry.name:
                 patterns.setdefault(place, []).append(entry)
             else:
                 exact.setdefault((place, entry.name), []).append(entry)
     return exact, patterns
+
+
+def _entry(place: str, row: dict[str, Any]) -> Explanation:
+    try:
+        entry = Explanation(**{**row, "only": tuple(row.get("only", ()))})
+    except TypeError as error:
+        raise ValueError(f"{FILE.name}: {place} {row.get('name')}: {error}") from None
+    texts = {field: getattr(entry, field) for field in ("name", "means", "required_by", "breaks", "rfc")}
+    for field, text in texts.items():
+        if not isinstance(text, str) or (not text and not (field == "breaks" and place in _MAY_BREAK_NOTHING)):
+            raise ValueError(f"{FILE.name}: {place} {entry.name}: {field} is no text")
+    if not all(isinstance(each, str) and each.startswith("/") for each in entry.only):
+        raise ValueError(f"{FILE.name}: {place} {entry.name}: only has what is no path")
+    return entry

@@ -185,9 +185,7 @@ class Flows:
 
     def _add(self, event: Event) -> list[str]:
         self._note_loss(event)
-        names = {f"handle:{handle}" for handle in event["handles"]}
-        if event["trace"]:
-            names.add(f"trace:{event['trace']}")
+        names = _names(event)
         found = {self._of_name[name] for name in names if self._of_name.get(name, "") in self._flows}
         if "response_type" in event["query"] or "response_type" in event["form"]:
             # a client may use its state again, as many an example does: what has had its token is another flow
@@ -232,23 +230,50 @@ class Flows:
             del flow.events[KEEP_FIRST : KEEP_FIRST + more]
             flow.omitted += more
             self._count -= more
+            self._forget_names(flow)
         while self._count > self._most and len(self._flows) > 1:
-            _, oldest = self._flows.popitem(last=False)
-            self._count -= len(oldest.events)
-            for name in oldest.names:
-                if self._of_name.get(name) == oldest.id:
-                    del self._of_name[name]
+            self._drop(self._flows.popitem(last=False)[1])
         return omitted
+
+    def _forget_names(self, flow: Flow) -> None:
+        """Those that only omitted events had."""
+        kept = {name for event in flow.events for name in _names(event)}
+        for name in flow.names - kept:
+            if self._of_name.get(name) == flow.id:
+                del self._of_name[name]
+        flow.names = kept
+
+    def forget_before(self, identity: str) -> None:
+        """Drop the flows whose last event is older than this id."""
+        with self._changed:
+            for flow in [flow for flow in self._flows.values() if flow.events[-1]["id"] < identity]:
+                self._drop(self._flows.pop(flow.id))
+
+    def _drop(self, flow: Flow) -> None:
+        self._count -= len(flow.events)
+        for name in flow.names:
+            if self._of_name.get(name) == flow.id:
+                del self._of_name[name]
 
     def _note_loss(self, event: Event) -> None:
         process = (str(event["role"]), int(event["process"]))
         before, last = self._dropped.get(process, (0, ""))
         if event["dropped"] > before:
-            self._losses.append(Loss(last, event["id"], event["dropped"] - before, process[0]))
+            loss = Loss(last, event["id"], event["dropped"] - before, process[0])
+            self._losses.append(loss)
+            for flow in self._flows.values():
+                if loss.since <= flow.events[-1]["id"] and loss.until >= flow.events[0]["id"]:
+                    flow.version += 1
         self._dropped[process] = (event["dropped"], event["id"])
         self._dropped.move_to_end(process)
         if len(self._dropped) > MAX_LOSSES:
             self._dropped.popitem(last=False)
+
+
+def _names(event: Event) -> set[str]:
+    """By what an event is joined to others."""
+    names = {f"handle:{handle}" for handle in event["handles"]}
+    return names | {f"trace:{event['trace']}"} if event["trace"] else names
 
 
 def _summary(flow: Flow) -> Summary:

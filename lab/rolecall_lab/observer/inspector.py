@@ -123,11 +123,17 @@ def _lines(event: Event, picture: Picture) -> Iterator[Line]:
         yield Line("answer's header", name, text_of(value), explain("header", name, path))
         if name == "location" and isinstance(value, dict):
             for inner, each in value.get("parameters", {}).items():
-                found = explain("parameter", inner, path)
+                found = _of_error(inner, each, path) or explain("parameter", inner, path)
                 yield Line("in location", inner, text_of(each), found, followed.get(("answer", inner)))
     if isinstance(event["body"], dict):
         for name, value in event["body"].items():
-            yield Line("answer", name, text_of(value), explain("member", name, path), followed.get(("answer", name)))
+            found = _of_error(name, value, path) or explain("member", name, path)
+            yield Line("answer", name, text_of(value), found, followed.get(("answer", name)))
+
+
+def _of_error(name: str, value: Any, path: str) -> Explanation | None:
+    """What a particular error code means."""
+    return explain("error", value, path) if name == "error" and isinstance(value, str) else None
 
 
 def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:

@@ -33,7 +33,7 @@ MOST_VIEWERS: Final = 400
 """Each has a thread; who comes later sees the page without its being live."""
 
 MAX_LOADED: Final = 20
-MAX_DRAWN: Final = 64
+MAX_DRAWN: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,10 @@ class Live:
     tail: Tail
     keys: KeySet
     templates: Environment
-    _drawn: OrderedDict[tuple[str, int, View], Drawn] = field(default_factory=OrderedDict)
+    _drawn: OrderedDict[tuple[str, View], Drawn] = field(default_factory=OrderedDict)
     _loaded: OrderedDict[str, Flow] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _drawing: threading.Lock = field(default_factory=threading.Lock)
     _viewers: int = 0
 
     def find(self, name: str) -> Flow | None:
@@ -78,17 +79,16 @@ class Live:
             return flow.id in self._loaded
 
     def draw(self, flow: Flow, view: View) -> Drawn:
-        """The flow's picture and parts; made once for each version and view."""
-        key = (flow.id, flow.version, view)
-        with self._lock:
-            if (found := self._drawn.get(key)) is not None:
-                self._drawn.move_to_end(key)
-                return found
-            drawn = self._draw(flow, view)
-            self._drawn[key] = drawn
+        """The flow's picture and parts; made once for each version and view, of which the newest are kept."""
+        key = (flow.id, view)
+        with self._drawing:
+            found = self._drawn.get(key)
+            if found is None or found.flow.version != flow.version:
+                found = self._drawn[key] = self._draw(flow, view)
+            self._drawn.move_to_end(key)
             while len(self._drawn) > MAX_DRAWN:
                 self._drawn.popitem(last=False)
-            return drawn
+            return found
 
     def _draw(self, flow: Flow, view: View) -> Drawn:
         omitted = (flow.omitted, flow.events[KEEP_FIRST]["id"] if flow.omitted else "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
+import struct
 from contextlib import closing
 from typing import Final
 
@@ -23,6 +25,10 @@ from rolecall_lab.recorder import client_id
 
 PATIENCE: Final = 2.0
 """Seconds that a page waits for a flow that was recorded a moment ago."""
+
+
+STALLED: Final = 20
+"""Seconds after which a connection whose other end reads nothing is given up."""
 
 
 def flows() -> ResponseReturnValue:
@@ -74,6 +80,9 @@ def watch(name: str) -> ResponseReturnValue:
         return Response(text, 503, mimetype="text/plain")
     last = request.headers.get("Last-Event-ID") or request.args.get("version", "")
     known = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else -1
+    if (connection := request.environ.get("gunicorn.socket")) is not None:
+        # a browser that reads no more must not hold its thread
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED, 0))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(live.stream(found.id, _view(found), known), mimetype="text/event-stream", headers=headers)
 
@@ -87,7 +96,10 @@ def export(name: str, kind: str) -> ResponseReturnValue:
         body, media_type, extension = svg.file(picture, View(checks=True), f"Flow {found.id}"), "image/svg+xml", "svg"
     elif kind in EXPORTS:
         chosen = EXPORTS[kind]
-        body = chosen.make(list(found.events), secrets=request.args.get("secrets") == "yes")
+        try:
+            body = chosen.make(list(found.events), secrets=request.args.get("secrets") == "yes")
+        except ValueError as error:
+            raise PageError(Problem(400, "This flow cannot be taken away", f"{error}.", _BACK)) from error
         media_type, extension = chosen.media_type, chosen.extension
     else:
         known = ", ".join(("svg", *EXPORTS))

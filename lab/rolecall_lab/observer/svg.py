@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from rolecall_lab.observer.picture import NAMES, STEPS, STORES, Lane, Picture, Row
-from rolecall_lab.observer.values import Value
+from rolecall_lab.observer.values import MOST_NAME, Value
 
 PITCH: Final = 252
 """Pixels from lane to lane, as all numbers here."""
@@ -18,6 +18,9 @@ PITCH: Final = 252
 EDGE: Final = 132
 HEAD: Final = 58
 TITLE: Final = 46
+MOST_CHIPS: Final = 12
+"""Of a message."""
+
 CHARACTER: Final = 8.4
 """Width of a character of the labels, about."""
 
@@ -195,8 +198,11 @@ def _chips(carried: Sequence[tuple[Value, str]], x: float, y: int, room: float) 
     """A chip for each value, in as many lines as they need; gives the number of lines."""
     parts = []
     used, lines = 0.0, 1
-    for value, name in carried:
-        text = name if name not in {"authorization", "token"} else value.label
+    for number, (value, name) in enumerate(carried):
+        if number == MOST_CHIPS:
+            parts.append(_text("more", x + used, y + 22 * (lines - 1) + 12, f"and {len(carried) - number} more", 20))
+            break
+        text = name[:MOST_NAME] if name not in {"authorization", "token"} else value.label
         if value.label[-1].isdigit() and not text[-1].isdigit():
             text += value.label[value.label.rfind(" ") :]
         width = 30 + len(text) * 7.4
@@ -207,7 +213,7 @@ def _chips(carried: Sequence[tuple[Value, str]], x: float, y: int, room: float) 
             f'<g class="chip v{value.colour}" data-value="{value.number}">'
             f'<rect x="{x + used:.0f}" y="{top - 3}" width="{width - 4:.0f}" height="19" rx="9.5"/>'
             f"{mark(value, x + used + 11, top + 6.5, 5)}"
-            f'<text x="{x + used + 20:.0f}" y="{top + 11}">{escape(text)}</text></g>'
+            f'<text x="{x + used + 20:.0f}" y="{top + 11}">{escape(_clean(text))}</text></g>'
         )
         used += width
     return "".join(parts), lines
@@ -251,8 +257,12 @@ def _cross(x: float, y: int) -> str:
 def _text(kind: str, x: float, y: float, text: str, most: int, *, anchor: str = "start") -> str:
     whole = " ".join(text.split())
     cut = whole if len(whole) <= most else whole[: max(1, most - 1)] + "…"
-    clean = "".join(character if character.isprintable() else "�" for character in cut)
-    return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(clean)}</text>'
+    return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(_clean(cut))}</text>'
+
+
+def _clean(text: str) -> str:
+    """Without what XML cannot have, and without marks that turn the direction of what follows."""
+    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def _shape(name: str, x: float, y: float, size: float) -> str:

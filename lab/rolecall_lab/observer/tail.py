@@ -10,8 +10,10 @@ from typing import Any, Final, cast
 
 import redis
 
+from rolecall.clock import monotonic
 from rolecall.storage import connect
 from rolecall_lab.clock_push import KEY as CLOCK
+from rolecall_lab.observer.exports.json_events import fault
 from rolecall_lab.observer.flows import Flows
 from rolecall_lab.observer.texts import clean
 from rolecall_lab.recorder import KEEP, MAX_EVENTS, STREAM
@@ -34,6 +36,7 @@ class Tail:
         self._flows = flows
         self.offset = 0.0  # seconds by which the lab's clock is turned
         self._last = "0"
+        self._old_at = 0.0
         self._entries: OrderedDict[str, str] = OrderedDict()  # of the events' ids, those in the stream
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
@@ -57,6 +60,8 @@ class Tail:
                     self._look_back()
                     fresh = True
                 self.read(BLOCK)
+                if monotonic() > self._old_at:
+                    self._forget_what_is_old()
                 self._flows.is_away(False)
             except (redis.RedisError, OSError) as error:
                 if fresh:
@@ -78,8 +83,10 @@ class Tail:
                 self._last = name.decode()
                 try:
                     event = clean(json.loads(fields[b"event"]))
-                    self._entries[str(event["id"])] = self._last
-                except (KeyError, TypeError, ValueError):
+                    if fault(event) or not all(isinstance(event.get(each), int) for each in ("process", "dropped")):
+                        raise ValueError(self._last)
+                    self._entries[event["id"]] = self._last
+                except (KeyError, TypeError, ValueError, RecursionError):
                     log.warning("not an event", extra={"detail": self._last})
                 else:
                     events.append(event)
@@ -94,10 +101,19 @@ class Tail:
         self.offset = float(offset or 0)
         return len(events)
 
+    def is_well(self) -> bool:
+        """Whether the thread reads."""
+        return self._thread is None or self._thread.is_alive()
+
+    def _forget_what_is_old(self) -> None:
+        """What is older than a day, by Redis's clock, in the stream and here."""
+        seconds, _ = self._client.time()
+        self._client.xtrim(STREAM, minid=(seconds - KEEP) * 1000)
+        self._flows.forget_before(f"{(seconds - KEEP) * 1_000_000:016x}")
+        self._old_at = monotonic() + 60
+
     def _look_back(self) -> None:
-        """Whether Redis still has the stream that was read; what is a day old is thrown away on the way."""
-        seconds, micro = self._client.time()
-        self._client.xtrim(STREAM, minid=(seconds - KEEP) * 1000 + micro // 1000)
+        """Whether Redis still has the stream that was read."""
         if self._last == "0":
             return
         if not self._client.xrange(STREAM, self._last, self._last, count=1):

@@ -14,6 +14,9 @@ from rolecall import clock
 from rolecall.http import HttpClient, Unreachable
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 
+AGAIN: Final = 1.0
+"""Seconds until an unknown key is looked for again."""
+
 KEEP: Final = 10.0
 """Seconds that a key set is believed."""
 
@@ -26,13 +29,13 @@ class KeySet:
         self._http = http
         self._lock = threading.Lock()
         self._keys: dict[str, Any] = {}
-        self._until = 0.0
+        self._until = self._again = 0.0
 
     def verdict(self, token: str) -> tuple[bool | None, str]:
         """Whether the signature of a JWT is right (None: it cannot be told), and why (RFC 7515 section 5.2)."""
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, RecursionError):
             return False, "this is no JWT"
         if header.get("alg") not in SIGNING_ALGORITHMS:
             return False, f"the algorithm {header.get('alg')} is none that the server signs with"
@@ -51,7 +54,9 @@ class KeySet:
 
     def _key(self, kid: str) -> dict[str, Any] | None:
         with self._lock:
-            if clock.monotonic() > self._until or kid not in self._keys:
+            if clock.monotonic() > self._until or (kid not in self._keys and clock.monotonic() > self._again):
+                # also when it fails: whoever looks next does not wait for the same silence
+                self._again = clock.monotonic() + AGAIN
                 answer = self._http.send("GET", self._url)
                 found = answer.json().get("keys", [])
                 self._keys = {str(key.get("kid")): key for key in found if isinstance(key, dict)}
@@ -81,6 +86,6 @@ def segments(token: str) -> list[tuple[str, str]]:
         try:
             text = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
             decoded.append(json.dumps(text, indent=2, ensure_ascii=False))
-        except ValueError:
+        except (ValueError, RecursionError):
             decoded.append("not JSON")
     return [*zip(parts, [*decoded, "the signature: bytes"], strict=False)]

@@ -24,6 +24,11 @@ SHAPES: Final[dict[str, str]] = {
 }
 """By kind; others are squares."""
 
+MOST: Final = 200
+"""Values of a flow; of one that has more, the first are followed."""
+
+MOST_NAME: Final = 24
+
 COLOURS: Final = 8
 """How many the style sheet has (`v0` to `v7`); after that they come again."""
 
@@ -46,6 +51,9 @@ MAY_SEE: Final[dict[str, frozenset[str]]] = {
     "id_token": frozenset({"client", "authorization_server"}),
     "client_assertion": frozenset({"client", "authorization_server"}),
     "request_uri": _EVERYBODY,
+    "id_token_hint": _EVERYBODY,
+    "subject_token": frozenset({"client", "authorization_server", "resource_server"}),
+    "actor_token": frozenset({"client", "authorization_server", "resource_server"}),
     "device_code": frozenset({"client", "authorization_server"}),
     "user_code": frozenset({"browser", "client", "authorization_server"}),
 }
@@ -107,6 +115,7 @@ def values(events: list[Event]) -> list[Value]:
     for event in events:
         for place, mark in marks(event):
             name = place.name if place.name not in _OPEN else names.get(mark["hash"], place.name)
+            name = "".join(each for each in name if each.isprintable())[:MOST_NAME]
             kind = KINDS.get(name, name)
             key = mark["hash"]
             if name == "code_verifier":
@@ -114,15 +123,20 @@ def values(events: list[Event]) -> list[Value]:
                 key = next((each for each in event["handles"] if each in challenges), key)
             value = found.get(key)
             if value is None:
+                if len(found) == MOST:
+                    continue
                 value = found[key] = Value(len(found), kind, kind)
             value.shown.setdefault(name, mark.get("shown") or f"{mark['value'][:6]}…")
             value.places.setdefault(event["id"], []).append(Place(place.side, place.name))
-            for lane in (event["from"], event["to"]):
-                if place.side == "request" or event["status"] is not None:
-                    value.seen_by.setdefault(lane, set()).add(name)
+            # what nobody answered may have reached nobody
+            lanes = (event["from"],) if event["status"] is None else (event["from"], event["to"])
+            for lane in lanes:
+                value.seen_by.setdefault(lane, set()).add(name)
     result = [*found.values()]
-    for kind in {value.kind for value in result}:
-        same = [value for value in result if value.kind == kind]
+    by_kind: dict[str, list[Value]] = {}
+    for value in result:
+        by_kind.setdefault(value.kind, []).append(value)
+    for kind, same in by_kind.items():
         for number, value in enumerate(same, 1):
             value.label = {"pkce": "PKCE"}.get(kind, kind) + (f" {number}" if len(same) > 1 else "")
     return result

@@ -10,6 +10,8 @@ from typing import Any, Final
 from rolecall_lab import redaction
 from rolecall_lab.observer.exports import curl, har, json_events, mermaid
 
+MOST_SECRETS: Final = 2000
+
 _SAID: Final = ("host", "path", "query", "form", "request_headers", "response_headers", "body", "failure", "changes")
 """The members of an event that hold what others said; the rest are our own words."""
 
@@ -35,9 +37,14 @@ class Export:
 def masked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Copies in which no code and no token is whole: neither as a mark, nor anywhere in the text of any event.
 
+    Raises:
+        ValueError: there are too many of them.
+
     (The recorder looks for a secret only in the exchange that marked it; a later one may repeat it.)
     """
     shown = dict(_secrets(events))
+    if len(shown) > MOST_SECRETS:
+        raise ValueError("The flow carries too many different secrets to be masked")
     copies: list[dict[str, Any]] = redaction.masked(events)
     text = json.dumps(copies)
     found = (whole for whole in shown if json.dumps(whole)[1:-1] in text)

@@ -53,12 +53,12 @@ def load(text: str) -> list[dict[str, Any]]:
     if not isinstance(events, list) or not 1 <= len(events) <= MAX_EVENTS:
         raise ValueError(f"The file must have between 1 and {MAX_EVENTS} events")
     for number, event in enumerate(events, 1):
-        if fault := _fault(event):
-            raise ValueError(f"Event {number} {fault}")
+        if wrong := fault(event):
+            raise ValueError(f"Event {number} {wrong}")
     return sorted(events, key=lambda event: str(event["id"]))
 
 
-def _fault(event: Any) -> str:
+def fault(event: Any) -> str:
     """What is wrong with an event; empty when nothing is."""
     if not isinstance(event, dict):
         return "is none"
@@ -99,9 +99,13 @@ def _fault_inside(event: dict[str, Any]) -> str:
         if not isinstance(event.setdefault(name, None), str | None):
             return f"has a {name} that is none"
     event.setdefault("body", None)
-    parts = [*(event[name] for name in ("query", "form", "request_headers", "body")), event["response_headers"]]
-    if any(_is_mark(each) for each in (*parts, event["response_headers"].get("location"))):
-        return "has a value to follow that has no name"
+    if not isinstance(event["request_headers"].get("authorization", {}), dict):
+        return "has an authorization that is none"
+    location = event["response_headers"].get("location", "")
+    if not isinstance(location, str) and not (
+        isinstance(location, dict) and isinstance(location.get("parameters", {}), dict)
+    ):
+        return "has a location that is none"
     return _fault_anywhere(event)
 
 
@@ -118,7 +122,7 @@ def _fault_anywhere(value: Any, depth: int = 0) -> str:
     ):
         return "has a value to follow that is none"
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((fault for each in inside if (fault := _fault_anywhere(each, depth + 1))), "")
+    return next((wrong for each in inside if (wrong := _fault_anywhere(each, depth + 1))), "")
 
 
 def _is_mark(value: Any) -> bool:
