@@ -213,9 +213,10 @@ def test_containers_that_are_replaced_one_by_one_refuse_nobody(containers: Stack
 
 def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack) -> None:
     """RFC 9068 section 4; published, then signing, then verifying, while people work."""
-    from compose.test_replicas import rotated
+    from compose.test_replicas import may_rotate, rotated
 
     try:
+        may_rotate(containers)  # before anybody holds a token
         with Load(containers) as load:
             load.wait_for(30)
             rotated(containers)
