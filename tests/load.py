@@ -6,6 +6,8 @@ import threading
 import time
 import urllib.error
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +38,7 @@ class Load:
         self.figures = Figures()
         self._refresh = [tokens_of_a_native_client(stack)["refresh_token"] for _ in range(people)]
         self._turns = [0] * people
+        self._at_rest = [threading.Lock() for _ in range(people)]
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(people)]
@@ -59,6 +62,14 @@ class Load:
             time.sleep(0.02)
         return time.monotonic() - began
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nobody's requests are under way: the lab's clock reaches one process a moment before another."""
+        with ExitStack() as held:
+            for lock in self._at_rest:
+                held.enter_context(lock)
+            yield
+
     def wait_for_new_tokens(self, seconds: float = 30.0) -> None:
         """Until every person has begun anew with a token that they did not have when this was called."""
         began, before = time.monotonic(), [*self._turns]
@@ -77,12 +88,16 @@ class Load:
 
     def _work(self, number: int) -> None:
         while not self._stop.is_set():
-            self._turns[number] += 1
-            if token := self._turn(number):
-                for how in ("jwt", "introspection"):
-                    self._ask(token, how)
-            else:
-                self._stop.wait(0.1)
+            with self._at_rest[number]:
+                self._one_turn(number)
+
+    def _one_turn(self, number: int) -> None:
+        self._turns[number] += 1
+        if token := self._turn(number):
+            for how in ("jwt", "introspection"):
+                self._ask(token, how)
+        else:
+            self._stop.wait(0.1)
 
     def _turn(self, number: int) -> str | None:
         """A new access token for the refresh token, which is replaced; None when that is refused for now."""
