@@ -157,7 +157,8 @@ def _watch_logging() -> None:
     form, plain = formatter("tests"), logging.Logger.handle
 
     def handle_watched(self: logging.Logger, record: logging.LogRecord) -> None:
-        lines.append(form.format(logging.makeLogRecord(record.__dict__)))
+        if self.name != "werkzeug":  # the server of some tests, which nothing of the product runs in
+            lines.append(form.format(logging.makeLogRecord(record.__dict__)))
         plain(self, record)
 
     logging.Logger.handle = handle_watched  # type: ignore[method-assign]
