@@ -186,6 +186,8 @@ def test_a_refusal_ends_at_the_lane_that_refused_with_its_clause() -> None:
     drawn = svg.body(lay_out(events), View())
     assert 'class="refusal"' in drawn
     assert "token.code" in drawn
+    texts = {each.text for each in ET.fromstring(drawn).iter("text")}
+    assert {"400 invalid_grant", "RFC 6749 section 4.1.3 · 4 ms"} <= texts, "neither is cut for want of room"
 
 
 def test_an_error_in_a_redirect_is_a_refusal_as_well() -> None:

@@ -182,16 +182,19 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[str, int]:
         x = start + 20 * ahead
         parts.append(f'<circle class="number" cx="{x}" cy="{line}" r="12"/>')
         parts.append(f'<text class="digit" x="{x}" y="{line + 5}">{row.number}</text>')
-    shown = int((right - 14 - text_from - len(row.detail) * 7.2) / CHARACTER)
+    # what was answered must be read whole: what else is said of it goes below the line when there is no room beside it
+    below = len(row.text) * CHARACTER + len(row.detail) * 7.2 > right - 14 - text_from
+    shown = int((right - 14 - text_from - (0 if below else len(row.detail) * 7.2)) / CHARACTER)
     parts.append(_text("label", text_from, y + 17, row.text, shown))
     if row.detail:
-        parts.append(_text("detail", right - 12, y + 17, row.detail, 40, anchor="end"))
+        parts.append(_text("detail", right - 12, line + 16 if below else y + 17, row.detail, 40, anchor="end"))
     if row.refused:
         parts.append(_cross(start if row.kind == "answer" else tip, line))
+    under = 18 if row.detail and below else 0
     if not row.carried:
-        return "".join(parts), 36
-    chips, lines = _chips(row.carried, text_from, line + 10, right - text_from - 10)
-    return "".join([*parts, chips]), 34 + 22 * lines
+        return "".join(parts), 36 + under
+    chips, lines = _chips(row.carried, text_from, line + 10 + under, right - text_from - 10)
+    return "".join([*parts, chips]), 34 + under + 22 * lines
 
 
 def _chips(carried: Sequence[tuple[Value, str]], x: float, y: int, room: float) -> tuple[str, int]:
