@@ -144,8 +144,21 @@ def cut_off(service: str, network: str = "services") -> Iterator[None]:
             docker("network", "connect", "--alias", service, full_name, name)
 
 
+@contextmanager
+def clock_ahead() -> Iterator[None]:
+    """The API's containers are made anew with a clock that is two minutes ahead, and afterwards with a right one."""
+    try:
+        os.environ["RESOURCE_CLOCK_SKEW"] = "120"
+        docker("compose", "up", "--detach", "--no-deps", "--wait", "resource-service")
+        yield
+    finally:
+        del os.environ["RESOURCE_CLOCK_SKEW"]
+        docker("compose", "up", "--detach", "--no-deps", "--wait", "resource-service")
+
+
 REDIS = r"Redis does not answer: "
 SQL = r"the database does not answer: "
+AWAY = r"\S* (could not be resolved|did not answer)"
 
 FAULTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
     "every worker killed": (
@@ -163,14 +176,21 @@ FAULTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
     "PostgreSQL slow": (lambda: slow("postgres"), ""),
     "PostgreSQL read-only": (postgres_read_only, SQL + ".*read-only"),
     "PostgreSQL hangs up": (postgres_hangs_up, ""),
-    "authorization server cut off": (lambda: cut_off("auth-service"), "auth"),
-    "resource server cut off": (lambda: cut_off("resource-service"), ""),
+    "authorization server cut off": (
+        lambda: cut_off("auth-service"),
+        "auth-service" + AWAY,
+    ),
+    "resource server cut off": (
+        lambda: cut_off("resource-service"),
+        "resource-service" + AWAY,
+    ),
     "authorization server cut off from Redis": (lambda: cut_off("auth-service", "redis"), REDIS),
     "authorization server cut off from PostgreSQL": (lambda: cut_off("auth-service", "auth-sql"), SQL),
     "API cut off from Redis": (lambda: cut_off("resource-service", "redis"), ""),
+    "API's clock two minutes ahead": (clock_ahead, ""),
     "API cut off from PostgreSQL": (lambda: cut_off("resource-service", "resource-sql"), SQL),
 }
-"""What is done, and what the log must say of it; nothing where some or all requests are only late."""
+"""What is done, and what the log must say of it; empty where it need not say anything: requests are late, or pass."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
