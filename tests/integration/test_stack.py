@@ -7,8 +7,10 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -147,6 +149,28 @@ def test_no_secret_is_in_any_log(stack: Stack) -> None:
     for secret in ("wonderland-lab", "lab-only-", "code=", "code_verifier", "interaction="):
         assert secret not in text
     assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+", text)
+
+
+@pytest.mark.embedded  # in containers the front answers these
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET /callback?code={}\x7f HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /callback?code={} HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"{} /x HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization\x7f{}: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {}\r\n\r\n",
+    ],
+)
+def test_a_request_that_is_none_leaves_no_secret_in_the_log(stack: Stack, request_head: bytes) -> None:
+    secret = f"S3cretOfARequest-{secrets.token_hex(12)}"
+    faults = stack.log("client-webapp").count("Invalid request from")
+    with socket.create_connection(("127.0.0.1", urlsplit(stack.client).port or 80), 5) as connection:
+        connection.sendall(request_head.replace(b"{}", secret.encode()))
+        assert connection.recv(100).startswith((b"HTTP/1.1 400", b"HTTP/1.1 501", b"HTTP/1.1 505"))
+    wait_until(lambda: stack.log("client-webapp").count("Invalid request from") > faults)
+    assert secret not in stack.log("client-webapp")
 
 
 def test_requests_of_one_flow_share_a_trace_across_services(stack: Stack) -> None:
