@@ -35,7 +35,7 @@ down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans
 
 test-compose: .venv/dev.stamp ## the tests of the containers that `make up` started
-	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose tests/integration tests/browser $(ARGS)
+	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose tests/integration tests/browser tests/test_whole_run.py $(ARGS)
 
 logs: ## follow the containers' logs
 	@docker compose logs --follow --tail 50
