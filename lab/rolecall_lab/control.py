@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from werkzeug.wrappers import Request, Response
 from rolecall import clock
 from rolecall.storage import connect
 from rolecall_lab import clock_push, view
-from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder, read_events, read_flows
+from rolecall_lab.flows import read_events, read_flows
+from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder
 from rolecall_lab.redaction import masked
 from rolecall_lab.settings import LabSettings
 
@@ -132,7 +134,7 @@ class Control:
 
     def _get_flows(self, _request: Request) -> Response:
         self._recorder.flush()
-        return _json({"schema": SCHEMA, "flows": read_flows(self._client)})
+        return _json({"schema": SCHEMA, "flows": [asdict(flow) for flow in read_flows(self._client)]})
 
     def _get_view(self, _request: Request) -> Response:
         return _json(view.of(self._app, self._lab))

@@ -17,7 +17,7 @@ from rolecall_lab import running
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import PLAIN, Entry
 from rolecall_lab.environment import AUTH, CLIENT
-from rolecall_lab.observer.picture import NAMES, STEPS, Row, lay_out
+from rolecall_lab.observer.picture import NAMES, Row, lay_out, title_of
 from rolecall_lab.observer.texts import text_of
 from rolecall_lab.walker import Page, Walker, connect
 
@@ -39,8 +39,10 @@ def main() -> int:
     try:
         _take_back(urls[AUTH])
         walker = Walker()
-        if entry.needs_connection:
+        if entry.needs == "connection":
             connect(walker, urls[CLIENT], *WHO)
+        elif entry.needs == "sign-in":
+            _run(walker, urls[CLIENT], ENTRIES["sign_in"])
         since = _newest(urls[CLIENT])
         began = monotonic()
         _run(walker, urls[CLIENT], entry)
@@ -84,11 +86,12 @@ def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
 def tell(events: list[dict[str, Any]]) -> None:
     """Print events, step by step."""
     picture = lay_out(events)
-    step = 0
+    step: int | None = None
     for row in picture.rows:
         if row.step != step:
             step = row.step
-            print(f"\n{_bold(f'{step}  {STEPS[step - 1]}')}\n{'─' * 78}")
+            title = f"{step or '·'}  {title_of(step)}"
+            print(f"\n{_bold(title)}\n{'─' * 78}")
         event = picture.messages[row.number - 1] if row.number else {}
         print("\n".join(_lines(row, event)))
 

@@ -1,11 +1,11 @@
-"""One JSON event an exchange, through a bounded queue into a Redis Stream; and reading them back as flows.
+"""One JSON event an exchange, through a bounded queue into a Redis Stream; `flows` reads them back.
 
 An event (schema 2) has: `id` (sorts by the exchange's start), `schema`, `at` (seconds, the lab's clock), `role` (who
 recorded), `direction` (received, sent), `from`, `to`, `channel` (front: a browser carried it; back), `method`,
 `host`, `path`, `query`, `form`, `request_headers`, `status` and `failure` (one of them is null), `response_headers`,
-`body` (of a JSON answer), `milliseconds`, `checks`, `changes`, `handles`, `trace` and `span` (of the request's
-`traceparent`), `process`, `dropped` (how many events this process had lost so far). Reading adds `flow`, and to what
-was sent `shadowed`: whether the receiver recorded it too.
+`body` (of a JSON answer), `milliseconds`, `checks`, `changes`, `handles`, `chosen` (those of them that a client
+made), `trace` and `span` (of the request's `traceparent`), `process`, `dropped` (how many events this process had
+lost so far). Reading adds `flow`, and to what was sent `shadowed`: whether the receiver recorded it too.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import os
 import queue
 import secrets
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
@@ -215,6 +213,7 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
         "failure": exchange.failure,
         "milliseconds": round(exchange.milliseconds, 2),
         "handles": sorted(redaction.handles),
+        "chosen": sorted(redaction.chosen),
         "trace": exchange.trace or trace,
         "span": span,
     }
@@ -241,99 +240,3 @@ def is_json(content_type: str) -> bool:
     """Whether a media type is JSON or one that is made of it (RFC 6839 section 3.1)."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
-
-
-def read_events(client: redis.Redis, flow: str | None = None, limit: int = MAX_EVENTS) -> list[dict[str, Any]]:
-    """The newest `limit` events in the order in which the exchanges began, of one flow or of all.
-
-    Raises:
-        redis.RedisError: Redis does not answer.
-    """
-    events = [event for event in _joined(client) if flow is None or event["flow"] == flow]
-    return events[-limit:]
-
-
-def read_flows(client: redis.Redis) -> list[dict[str, Any]]:
-    """The flows, the newest first: `id`, `first` and `last` (seconds, the lab's clock), `client_id`, `count`, `roles`.
-
-    Raises:
-        redis.RedisError: Redis does not answer.
-    """
-    flows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for event in _joined(client):
-        flows[event["flow"]].append(event)
-    return [
-        {
-            "id": flow,
-            "first": events[0]["at"],
-            "last": events[-1]["at"],
-            "client_id": next((found for event in events if (found := client_id(event))), None),
-            "count": len(events),
-            "roles": sorted({event[end] for event in events for end in ("from", "to")}),
-        }
-        for flow, events in reversed(flows.items())
-        if any(event["handles"] for event in events)
-    ]
-
-
-def _joined(client: redis.Redis) -> list[dict[str, Any]]:
-    """All events by their start, each with its flow; a sent one is shadowed where the receiver recorded it too."""
-    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(STREAM))
-    events: list[dict[str, Any]] = [json.loads(fields[b"event"]) for _, fields in entries]
-    events = sorted((event for event in events if event.get("schema") == SCHEMA), key=lambda event: event["id"])
-    _set_flows(events)
-    return paired(events)
-
-
-def paired(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Copies that know of each other: a sent one is `shadowed` where the receiver recorded it, and knows by whom."""
-    received = {_message(event): event for event in events if event["direction"] == "received" and event["span"]}
-    sent = {_message(event): event for event in events if event["direction"] == "sent"}
-    copies = []
-    for event in events:
-        if event["direction"] == "sent":
-            copies.append({**event, "shadowed": _message(event) in received})
-        elif event["span"] and (sender := sent.get(_message(event))):
-            copies.append({**event, "from": sender["from"], "channel": "back"})
-        else:
-            copies.append(event)
-    return copies
-
-
-def _message(event: dict[str, Any]) -> tuple[str, str]:
-    """What sender and receiver of one message have in common (W3C Trace Context)."""
-    return event["trace"], event["span"]
-
-
-def _set_flows(events: Iterable[dict[str, Any]]) -> None:
-    """Events that share a handle or a trace are one flow, named after its oldest event."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    oldest: dict[str, str] = {}
-    for event in events:
-        names = [f"handle:{handle}" for handle in event["handles"]]
-        names += [f"trace:{event['trace']}"] if event["trace"] else []
-        parent[event["id"]] = event["id"]
-        for name in names:
-            parent[root(event["id"])] = root(parent.setdefault(name, name))
-    for event in events:
-        first = oldest.setdefault(root(event["id"]), event["id"])
-        event["flow"] = sha256(first.encode()).hexdigest()[:16]
-
-
-def client_id(event: dict[str, Any]) -> str | None:
-    """The client that the event names, if any."""
-    token = event["request_headers"].get("authorization", {})
-    marked = [event["form"].get("token"), event["form"].get("access_token"), token.get("token")]
-    claims = [each.get("unverified_claims", {}) for each in marked if isinstance(each, dict)]
-    body = [event["body"]] if isinstance(event["body"], dict) else []
-    introspects = event["path"] == "/introspect"  # there it is a resource that authenticates
-    places = [event["query"], event["form"], *claims, *body, *([] if introspects else [token])]
-    found = (place.get("client_id") for place in places)
-    return next((each for each in found if isinstance(each, str) and each), None)

@@ -13,7 +13,9 @@ import hmac
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
@@ -30,11 +32,12 @@ MAX_VALUE: Final = 8 * 1024
 """Characters of a marked value; of a longer one only the beginning and the hash are kept."""
 
 MIN_SECRET: Final = 8
-"""Characters; shorter values join no flows and are not looked for elsewhere: they would be found everywhere."""
+"""Characters; shorter values join no flows, and are not looked for within others: they would be found everywhere."""
 
 _NEVER: Final = re.compile(r"pass|pwd|secret|csrf|registration_access_token", re.IGNORECASE)
 _MARKED: Final = re.compile(
-    r"(.*_)?(code|token|assertion)|(.*_)?token_hint|code_verifier|request_uri|request|interaction", re.IGNORECASE
+    r"(?!postal_code)(.*_)?(code|token|assertion)|(.*_)?token_hint|code_verifier|request_uri|request|interaction",
+    re.IGNORECASE,
 )
 _WHOLE: Final = frozenset({"state", "code_challenge"})
 """No secrets, but values to follow: kept whole, with their hash."""
@@ -45,20 +48,27 @@ _KEPT: Final = frozenset(
 """The marked parameters whose values are kept as well: what a specification defines, and no page's own secrets."""
 _MARK: Final = frozenset({"shown", "hash", "value"})
 
-_JOINS: Final = frozenset(
-    {"state", "code", "request_uri", "interaction", "code_challenge", "code_verifier", "jti"}
-    | {"access_token", "refresh_token", "token"}
-)
-"""The parameters by which exchanges belong to one flow."""
+_JOINS: Final = frozenset({"code", "request_uri", "interaction", "access_token", "refresh_token", "token"})
+"""The parameters by which exchanges belong to one flow: a server made them, and makes none twice."""
+_CHOSEN: Final = frozenset({"state", "code_challenge", "code_verifier"})
+"""Those that a client made: should it use one again, as many an example does, its flows are still two."""
 
 _PLAIN = {"acr_values", "audience", "client_id", "code_challenge_method", "decision", "display", "dpop_jkt"}
 _PLAIN |= {"error", "error_description", "expires_in", "grant_type", "issuer", "max_age", "nonce", "prompt"}
 _PLAIN |= {"response_mode", "response_type", "scope", "token_type", "token_type_hint", "username", "validator"}
+# what is wanted to be told of somebody, and a name like `username`: no secrets, and the point of what is watched
+_PLAIN |= {"again", "claims", "claims_locales", "client_assertion_type", "login_hint", "ui_locales"}
 _URLS: Final = frozenset({"redirect_uri", "post_logout_redirect_uri", "next", "error_uri", "iss", "resource"})
 
 _REQUEST_HEADERS = {"accept", "content-length", "content-type", "host", "origin", "rolecall-validator"}
 _REQUEST_HEADERS |= {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "traceparent", "user-agent"}
-_RESPONSE_HEADERS = {"allow", "cache-control", "content-type", "retry-after", "www-authenticate"}
+_RESPONSE_HEADERS = {"allow", "cache-control", "content-type", "dpop-nonce", "retry-after", "www-authenticate"}
+
+_OWN: Final = frozenset(
+    {"expected", "actual", "parameters", "unverified_header", "unverified_claims", "request_headers"}
+    | {"response_headers"}
+)
+"""Names of ours, in which nobody's secret stands."""
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*:)?/")
 
@@ -69,8 +79,31 @@ _RANDOM: Final = re.compile(r"(?<![A-Za-z0-9_-])(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-
 _JWT: Final = re.compile(r"(eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*\.)[A-Za-z0-9_-]+")
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    never: bool
+    joins: bool
+    followed: bool
+    marked: bool
+    kept: bool
+
+
+@lru_cache(maxsize=512)
+def _rule(name: str) -> _Rule:
+    """What becomes of the value of a parameter or member of this name."""
+    return _Rule(
+        never=_NEVER.search(name) is not None,
+        joins=name in _JOINS or name in _CHOSEN,
+        followed=name in _WHOLE,
+        marked=_MARKED.fullmatch(name) is not None,
+        kept=name in _KEPT,
+    )
+
+
 class Redaction:
     """The redaction of one exchange; it collects `handles`, the keyed hashes by which the exchange is joined to others.
+
+    Of them, `chosen` are hashes of what a client made.
 
     Args:
         key: of the hashes; the same in all services, or nothing is joined.
@@ -79,14 +112,21 @@ class Redaction:
 
     def __init__(self, key: str, own_cookies: Iterable[str] = ()) -> None:
         self.handles: set[str] = set()
+        self.chosen: set[str] = set()
         self._key = key.encode()
         self._own_cookies = frozenset(own_cookies)
+        self._hashes: dict[str, str] = {}
+        self._names: set[str] = set()  # of clients: random, and no secrets
         self._secrets: set[str] = set()
         self._hidden: set[str] = set()
 
     def hash(self, text: str) -> str:
         """HMAC-SHA256, 16 hexadecimal digits: tells that two values are equal, and nothing else."""
-        return hmac.new(self._key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:16]
+        found = self._hashes.get(text)
+        if found is None:
+            found = hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256").hex()[:16]
+            self._hashes[text] = found
+        return found
 
     def mark(self, text: str, *, whole: bool = False) -> dict[str, Any]:
         """A secret as `shown` and `hash`, and when it is `whole` as `value`; a JWT with its header and claims."""
@@ -173,7 +213,8 @@ class Redaction:
 
     def json(self, value: Any, name: str = "", depth: int = 0) -> Any:
         """A value of JSON, judged by its member's name."""
-        if isinstance(value, dict | list) and (depth == MAX_DEPTH or _NEVER.search(name)):
+        if isinstance(value, dict | list) and (depth == MAX_DEPTH or _rule(name).never):
+            self._hide(*_texts(value))
             return HIDDEN
         if isinstance(value, dict):
             return {key[:MAX_TEXT]: self.json(each, key, depth + 1) for key, each in [*value.items()][:MAX_ITEMS]}
@@ -192,7 +233,7 @@ class Redaction:
         if isinstance(value, Secret):
             return self.mark(str(value))
         if isinstance(value, str):
-            if len(value) < LEAST_RANDOM:
+            if len(value) < LEAST_RANDOM or value in self._names:
                 return value
             return self.mark(value) if _RANDOM.fullmatch(value) else self.path(value)
         if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
@@ -208,21 +249,25 @@ class Redaction:
         return self._wiped(value, secrets)
 
     def _wiped(self, value: Any, secrets: list[str]) -> Any:
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
             if len(value) < MIN_SECRET:
-                return value
+                return _shown(value) if value and value in self._hidden else value
             for secret in secrets:
                 if secret in value:
                     value = value.replace(secret, _shown(secret))
             return _JWT.sub(r"\1…", value) if "eyJ" in value else value
-        if isinstance(value, dict):
-            wiped = {self._wiped(key, secrets): self._wiped(each, secrets) for key, each in value.items()}
+        if kind is dict:
+            wiped = {
+                key if len(key) < MIN_SECRET or key in _OWN else self._wiped(key, secrets): self._wiped(each, secrets)
+                for key, each in value.items()
+            }
             whole = value.get("value")
             # a mark of ours, which nobody else can make
             if isinstance(whole, str) and value.get("hash") == self.hash(whole) and not self._is_hidden(whole):
                 wiped["value"] = whole
             return wiped
-        return [self._wiped(each, secrets) for each in value] if isinstance(value, list) else value
+        return [self._wiped(each, secrets) for each in value] if kind is list else value
 
     def _is_hidden(self, value: Any) -> bool:
         """Whether a value is, or holds, what is never recorded: somebody sent a password as a token."""
@@ -244,20 +289,27 @@ class Redaction:
 
     def _by_name(self, name: str, text: str) -> Any:
         """The value in its recorded form if the name decides it; else None."""
-        if _NEVER.search(name):
+        if name == "client_id":
+            self._names.add(text)
+        rule = _rule(name)
+        if rule.never:
             self._hide(text)
             return HIDDEN
-        if name in _JOINS:
+        if rule.joins:
             self._join(name, text)
-        if name in _WHOLE:
+        if rule.followed:
             return {"value": text[:MAX_TEXT], "hash": self.hash(text)}
-        return self.mark(text, whole=name in _KEPT) if _MARKED.fullmatch(name) else None
+        return self.mark(text, whole=rule.kept) if rule.marked else None
 
     def _join(self, name: str, text: str) -> None:
         if name == "code_verifier":
             text = base64.urlsafe_b64encode(hashlib.sha256(text.encode(errors="replace")).digest()).decode().rstrip("=")
-        if len(text) >= MIN_SECRET:
-            self.handles.add(self.hash(text))
+        if len(text) < MIN_SECRET:
+            return
+        self.handles.add(self.hash(text))
+        # the address of a request is the client's own, unless it was pushed: then it is a URN (RFC 9126 section 2.2)
+        if name in _CHOSEN or (name == "request_uri" and not text.startswith("urn:")):
+            self.chosen.add(self.hash(text))
 
     def _authorization(self, text: str) -> dict[str, Any]:
         """The `Authorization` header (RFC 9110 section 11.6.2)."""
@@ -279,13 +331,17 @@ class Redaction:
             return {}
         secret = password if colon else user
         self._hide(secret, unquote_plus(secret))
-        return {"client_id": unquote_plus(user)[:100]} if colon else {}
+        if not colon:
+            return {}
+        self._names.add(unquote_plus(user))
+        return {"client_id": unquote_plus(user)[:100]}
 
     def _cookies(self, pairs: Iterable[str]) -> list[str]:
         names = []
         for pair in pairs:
             name, _, text = pair.strip().partition("=")
-            self._hide(text)
+            if len(text) >= MIN_SECRET:
+                self._hide(text)
             if name in self._own_cookies:
                 names.append(name)
         return names
@@ -303,6 +359,15 @@ def _shown(text: str) -> str:
     """The first characters, never more than a quarter; of a URN (RFC 9126 section 2.2) those of its last part."""
     end = text.rpartition(":")[2]
     return end[: min(6, len(end) // 4)] + "…"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings and numbers in a value of JSON; its depth is bounded by what Python's parser takes."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield str(value)
 
 
 def _unverified_jwt(text: str) -> tuple[Any, Any]:

@@ -10,12 +10,13 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from html import unescape
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode, urljoin
 
 TIMEOUT: Final = 10.0
 """Seconds for one answer."""
 
+_SENDS_ITSELF: Final = re.compile(r'<form method="post" action="([^"]+)" id="answer">')
 _HIDDEN: Final = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
 
@@ -72,24 +73,33 @@ class Walker:
         """GET a page, or POST a form to it; follows nothing.
 
         Raises:
-            OSError: nobody answers.
+            OSError: nobody answers, or not to the end.
         """
         data = urlencode(form).encode() if form is not None else None
         request = urllib.request.Request(url, data, {"Accept": "text/html"})  # noqa: S310  only the lab's addresses
         try:
-            response = self._opener.open(request, timeout=TIMEOUT)
+            with self._answer(request) as response:
+                location = response.headers.get("Location")
+                text = response.read().decode(errors="replace")
+                return Page(url, response.status, urljoin(url, location) if location else None, text)
+        except http.client.HTTPException as error:
+            raise ConnectionResetError(f"the answer was cut off: {type(error).__name__}") from error
+
+    def _answer(self, request: urllib.request.Request) -> Any:
+        try:
+            return self._opener.open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
-            response = error
-        with response:
-            location = response.headers.get("Location")
-            text = response.read().decode(errors="replace")
-            return Page(url, response.status, urljoin(url, location) if location else None, text)
+            return error
 
     def follow(self, page: Page) -> Page:
-        """Go where a page sends the browser, until one sends it nowhere."""
-        while page.location is not None:
-            page = self.open(page.location)
-        return page
+        """Go where a page sends the browser, by a redirect or a form that sends itself, until one sends it nowhere."""
+        while True:
+            if page.location is not None:
+                page = self.open(page.location)
+            elif form := _SENDS_ITSELF.search(page.text):
+                page = self.submit(page, unescape(form[1]))
+            else:
+                return page
 
     def submit(self, page: Page, url: str | None = None, **fields: str) -> Page:
         """Send the page's form, by default to its own address."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
@@ -19,7 +20,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 import auth_service
 import client_webapp
 from auth_service.settings import Settings as AuthSettings
-from client.conftest import METADATA, TOKENS, FakeHttp
+from client.conftest import METADATA, TOKENS, FakeHttp, Tally
+from client.issuer import Issuer
 from client_webapp.settings import Settings as ClientSettings
 from rolecall import clock
 from rolecall.http import Unreachable
@@ -138,6 +140,38 @@ def connected(page: Page, address: str) -> None:
     answer = page.request.post(f"{address}/connect", form={"csrf_token": token}, max_redirects=0)
     state = answer.headers["location"].split("state=")[1].split("&")[0]
     page.request.get(f"{address}/callback?code=c&state={state}&iss=http://auth.test", max_redirects=0)
+
+
+def signing_in(page: Page, address: str, issuer: Issuer, **changes: Any) -> None:
+    """Come back from a sign-in to a Tally of `tally`, with an ID token of which something may be changed."""
+    page.goto(f"{address}/")
+    token = page.locator("[name=csrf_token]").first.input_value()
+    answer = page.request.post(f"{address}/sign-in", form={"csrf_token": token}, max_redirects=0)
+    asked = parse_qs(urlsplit(answer.headers["location"]).query)
+    issuer.answer(issuer.sign(issuer.claims(asked["nonce"][0], **changes)))
+    page.goto(f"{address}/callback?code=c&iss=http://auth.test&state={asked['state'][0]}")
+
+
+def walk_sign_in(page: Page, redis_url: str, shot: Shot) -> None:
+    """What Tally says of an ID token that is bad, of two people, of nobody, and of somebody with a long name."""
+    app, http = tally(redis_url)
+    issuer = Issuer(Tally(app, app.extensions["client_webapp"], http))
+    with serving(app) as address:
+        signing_in(page, address, issuer, nonce="another")
+        shot("client-bad-id-token")
+        issuer.userinfo["sub"] = "usr_bob"
+        signing_in(page, address, issuer)
+        shot("client-another-subject")
+        page.goto(f"{address}/")
+        token = page.locator("[name=csrf_token]").first.input_value()
+        form = {"csrf_token": token, "again": "silent"}
+        asked = page.request.post(f"{address}/sign-in", form=form, max_redirects=0).headers["location"]
+        state = asked.split("state=")[1].split("&")[0]
+        page.goto(f"{address}/callback?error=login_required&iss=http://auth.test&state={state}")
+        shot("client-login-required")
+        issuer.userinfo = {"sub": LONG, "name": LONG, "nickname": ARABIC, "address": {"formatted": HEBREW + LONG}}
+        signing_in(page, address, issuer, sub=LONG, further=LONG)
+        shot("client-me-long")
 
 
 def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
@@ -318,6 +352,24 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     shot("client-refused")
     page.click("#refresh")
     shot("client-refresh-refused")
+    page.goto(f"{stack.client}/me")
+    shot("client-not-signed-in")
+    page.goto(f"{stack.client}/")
+    page.click("#sign-in")
+    shot("auth-consent-openid")
+    page.click("#consent-allow")
+    shot("client-me")
+    page.click("#again-silent")
+    page.click("#again-login")
+    shot("auth-sign-in-again")
+    page.fill("#username", "alice")
+    page.fill("#password", "wonderland-lab")
+    page.click("#login-submit")
+    page.goto(f"{stack.client}/")
+    shot("client-home-signed-in")
+    page.goto(f"{stack.client}/me")
+    page.click("#sign-out")
+    shot("client-signed-out")
     page.goto(f"{stack.auth}/sign-out")
     shot("auth-sign-out")
     page.click("#logout-confirm")
@@ -361,6 +413,9 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         shot(f"observer-{name}")
         page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
         shot(f"observer-{name}-everything")
+    page.goto(f"{stack.auth}/apps")  # whoever walks once more is asked again
+    while page.locator("#disconnect-tally").count():
+        page.locator("#disconnect-tally").first.click()
     page.goto(f"{stack.auth}/sign-out")
     page.click("#logout-confirm")
 
@@ -371,6 +426,7 @@ def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
     walk_names(page, stack, shot)
     walk_lab(page, stack, shot)
     walk_tally(page, stack.redis_url, shot)
+    walk_sign_in(page, stack.redis_url, shot)
     walk_accounts(page, folder, stack.redis_url, shot)
     page.goto((Path(__file__).parents[2] / "compose" / "front" / "front-away.html").as_uri())
     shot("front-away")

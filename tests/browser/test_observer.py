@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import pytest
@@ -11,9 +13,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 import containers
 from browser.screenshots import axe, serious
+from hostile import ATTRIBUTE, CALLBACK, IMAGE, SCRIPT, authorization_request, register, use
+from observed import newest_flow
 from pages import connected, press
 from rolecall_lab.walker import Walker
-from stack import Stack, running_stack
+from stack import Stack, running_stack, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -65,6 +69,15 @@ def looks_well(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     if source := axe():
         assert not serious(page, source)
+
+
+def test_axe_looks_at_these_pages() -> None:
+    """Loud where it does not: without it the pages are only half looked at."""
+    if axe() is None:
+        missing = "no npm that gives axe-core: nothing looks for what keeps people out of these pages"
+        if os.environ.get("ROLECALL_REQUIRE_BROWSER"):
+            pytest.fail(missing)
+        pytest.skip(missing)
 
 
 def is_phone(page: Page) -> bool:
@@ -194,3 +207,48 @@ def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, 
     finally:
         for process in processes:
             process.resume()
+
+
+RAN = "window.taken || document.querySelector('[onerror], [onfocus], script:not([src])') !== null"
+"""Whether what was sent has run, or stands there as what could."""
+
+
+@pytest.mark.parametrize("markup", [SCRIPT, IMAGE, ATTRIBUTE])
+def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, site: Stack, markup: str) -> None:
+    """A client's name, a state and a header, drawn by the server and put in while people look.
+
+    Without the Content-Security-Policy, which would stop what nothing else did.
+    """
+    context = chromium.new_context(bypass_csp=True)
+    context.set_default_timeout(10_000)
+    dialogs: list[str] = []
+    context.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    trial = context.new_page()
+    trial.set_content(f"<p title='{markup}'>{markup}</p><p title=\"{markup}\"></p>")
+    trial.wait_for_function("window.taken === 1")  # it does run where it is not text
+    dialogs.clear()
+
+    client_id, state, agent = register(site, markup), f"a state {markup}", f"agent {markup}"
+    person, viewer = context.new_page(), context.new_page()
+    person.goto(authorization_request(site, client_id, state))
+    person.fill("input[name=username]", "bob")
+    person.fill("input[name=password]", "builder-lab")
+    person.click("#login-submit")
+    expect(person.locator("main")).to_contain_text(markup)
+    wait_until(lambda: newest_flow(site, client_id[:5], "GET /consent"))
+    viewer.goto(f"{site.observer}/flows/{newest_flow(site, client_id[:5], 'GET /consent')}")
+    expect(viewer.locator("#live")).to_have_text("Live")
+    assert not person.evaluate(RAN)
+    with person.expect_request(f"{CALLBACK}**") as back:  # where nobody answers
+        person.click("#consent-allow")
+    use(site, client_id, parse_qs(urlsplit(back.value.url).query)["code"][0], agent)
+    for words, shown in (("POST /token", agent), ("GET /authorize", state)):
+        choose(viewer, words)
+        expect(viewer.locator("#inspector")).to_contain_text(shown)
+        for each in viewer.locator("#inspector a, #inspector button, #inspector summary").all()[:20]:
+            each.focus()
+    assert not viewer.evaluate(RAN)
+    person.goto(f"{site.observer}/")
+    assert not person.evaluate(RAN)
+    context.close()
+    assert not dialogs

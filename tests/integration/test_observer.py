@@ -2,86 +2,35 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
-import re
 import signal
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections import Counter
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from observed import flow_ids, messages, newest_flow, next_picture, picture_of, watch
 from pages import connected, press, statuses, tokens_of_a_native_client
+from rolecall_lab.observer.live import MOST_VIEWERS
 from rolecall_lab.walker import Walker
 from stack import Stack, running_stack, wait_until
 
 pytestmark = pytest.mark.integration
 
 
-def picture_of(stack: Stack, page_text: str) -> tuple[str, str]:
-    """The id and the page of the flow that one of Tally's pages leads to."""
-    found = re.search(rf'href="({re.escape(stack.observer)}/of/[0-9a-f]+)"', page_text)
-    assert found is not None
-    walker = Walker()
-    page = walker.follow(walker.open(found[1]))
-    assert page.status == 200
-    return page.url.rpartition("/")[2], page.text
-
-
-@contextmanager
-def watch(stack: Stack, flow: str, last: str = "") -> Iterator[http.client.HTTPResponse]:
-    """An open stream of a flow's pictures."""
-    host = urlsplit(stack.observer)
-    connection = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=20)
-    connection.request("GET", f"/flows/{flow}/live", headers={"Host": host.netloc, "Last-Event-ID": last})
-    answer = connection.getresponse()
-    assert answer.status == 200
-    try:
-        yield answer
-    finally:
-        answer.close()
-        connection.close()
-
-
-def next_picture(answer: http.client.HTTPResponse) -> dict[str, Any]:
-    """Wait for the next picture of a stream."""
-    version = 0
-    while line := answer.readline():
-        if line.startswith(b"id: "):
-            version = int(line[4:])
-        elif line.startswith(b"data: "):
-            return {"version": version, **json.loads(line[6:])}
-    raise AssertionError("the stream ended")
-
-
 def test_tallys_page_leads_to_the_picture_of_what_it_did(stack: Stack) -> None:
     walker, page = connected(stack)
-    # each service writes in its own time
-    wait_until(lambda: "POST /introspect" in picture_of(stack, page.text)[1])
-    _, picture = picture_of(stack, page.text)
-    for words in (
-        "POST /connect",
-        "POST /token",
-        "GET /invoices",
-        "POST /introspect",
-        "The resource server checks the token",
-    ):
-        assert words in picture
+    told = ("POST /connect", "POST /token", "GET /invoices", "POST /introspect", "The resource server checks the token")
+    picture_of(stack, page.text, *told)
     both = walker.open(f"{stack.client}/invoices?check=both")
     assert statuses(both) == ["200", "200"]
-    _, picture = picture_of(stack, both.text)
-    assert "Signature right" in Walker().open(re.sub(r"^", f"{stack.observer}", _message(picture, "/token"))).text
-
-
-def _message(picture: str, path: str) -> str:
-    found = re.search(rf'href="([^"]+)" class="message" aria-label="Message \d+: [^"]*{re.escape(path)}"', picture)
-    assert found is not None
-    return found[1].replace("&amp;", "&").partition("#")[0]
+    flow, picture = picture_of(stack, both.text, "POST /token")
+    [number] = messages(picture, "/token")
+    assert "Signature right" in Walker().open(f"{stack.observer}/flows/{flow}?message={number}").text
 
 
 def test_a_client_that_knows_nothing_of_rolecall_gets_a_picture_as_well(stack: Stack) -> None:
@@ -89,13 +38,7 @@ def test_a_client_that_knows_nothing_of_rolecall_gets_a_picture_as_well(stack: S
     status, _ = stack.get(f"{stack.api}/invoices", Authorization=f"Bearer {tokens['access_token']}")
     assert status == 200
 
-    def drawn() -> bool:
-        listed = Walker().open(f"{stack.observer}/").text
-        flows = re.findall(r'href="(/flows/[0-9a-f]+)"', listed)[:5]
-        pages = [Walker().open(f"{stack.observer}{flow}").text for flow in flows]
-        return any("tally-desktop" in page and "GET /invoices" in page for page in pages)
-
-    wait_until(drawn)
+    wait_until(lambda: newest_flow(stack, "tally-desktop", "GET /invoices"))
 
 
 def test_two_peoples_flows_at_once_do_not_mix(stack: Stack) -> None:
@@ -109,26 +52,98 @@ def test_two_peoples_flows_at_once_do_not_mix(stack: Stack) -> None:
         thread.start()
     for thread in threads:
         thread.join(30)
-    found = {who: picture_of(stack, text) for who, text in pages.items()}
+    found = {who: picture_of(stack, text, "POST /token") for who, text in pages.items()}
     assert found["alice"][0] != found["bob"][0]
     for _, picture in found.values():
-        assert len(re.findall(r'aria-label="Message \d+: [^"]*/token"', picture)) == 1
+        assert len(messages(picture, "/token")) == 1
+
+
+REFRESHED = {
+    "client received /refresh": 1,
+    "client sent /token": 1,
+    "authorization_server received /token": 1,
+    "client received /invoices": 1,
+    "client sent /invoices": 1,
+    "resource_server received /invoices": 1,
+    "resource_server sent /introspect": 1,
+    "authorization_server received /introspect": 1,
+}
+"""What a person's press of one button makes the services tell, whoever looks on."""
 
 
 def test_two_hundred_viewers_see_the_flow_grow_and_cost_the_services_nothing(stack: Stack) -> None:
     walker, page = connected(stack)
-    flow, _ = picture_of(stack, page.text)
+    flow, _ = picture_of(stack, page.text, "POST /token", "POST /introspect", "GET /invoices")
     with ExitStack() as opened:
         streams = [opened.enter_context(watch(stack, flow)) for _ in range(200)]
         for stream in streams:
             assert "POST /token" in next_picture(stream)["body"]
-        before = len(stack.events())
+        # not by their number: the oldest leave the stream when it is full
+        before = max(event["id"] for event in stack.events())
         press(walker, page, stack, "/refresh")
         for stream in streams:
             while "POST /refresh" not in next_picture(stream)["body"]:
                 pass
-    told = [event for event in stack.events()[before:] if event["path"] not in {"/jwks", "/"}]
-    assert len(told) < 20, "the viewers made the services do something"
+
+    def told() -> Counter[str]:
+        recorded = [event for event in stack.events() if event["id"] > before]
+        return Counter(f"{event['role']} {event['direction']} {event['path']}" for event in recorded)
+
+    # each process writes what it did in its own time
+    wait_until(lambda: told() >= Counter(REFRESHED))
+    all_told = told()
+    # each worker reads once in a while what is published, the observer too: it holds no keys
+    of_keys = [each for each in all_told if each.endswith(("/jwks", "/oauth-authorization-server"))]
+    assert sum(map(all_told.pop, of_keys)) <= 2 * stack.workers, "each viewer fetches the keys"
+    assert all_told == REFRESHED, "the viewers made the services do something"
+
+
+def test_who_is_gone_takes_nobodys_place(stack: Stack) -> None:
+    """A full room that loads the page again is live again."""
+    _, page = connected(stack)
+    flow, _ = picture_of(stack, page.text)
+
+    with ExitStack() as opened:
+        for _ in range(MOST_VIEWERS):
+            opened.enter_context(watch(stack, flow))
+        assert _status(stack, flow) == 503
+    # each place is free again
+    with ExitStack() as opened:
+        for _ in range(MOST_VIEWERS):
+            wait_until(lambda: opened.enter_context(watch(stack, flow)).status == 200)
+
+
+def _status(stack: Stack, flow: str) -> int:
+    with watch(stack, flow) as answer:
+        return answer.status
+
+
+def test_two_hundred_who_read_nothing_keep_nobody_waiting(stack: Stack) -> None:
+    """Their connections fill up, each with a thread behind it; all others see the flow grow as before."""
+    walker, page = connected(stack)
+    flow, _ = picture_of(stack, page.text)
+    host = urlsplit(stack.observer)
+    with ExitStack() as opened:
+
+        def stall() -> bool:
+            stalled = opened.enter_context(closing(socket.socket()))
+            stalled.settimeout(20)
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stalled.connect(("127.0.0.1", host.port or 80))
+            stalled.sendall(f"GET /flows/{flow}/live HTTP/1.1\r\nHost: {host.netloc}\r\n\r\n".encode())
+            return stalled.recv(12) == b"HTTP/1.1 200"
+
+        for _ in range(200):
+            # those of the test before may not have been missed yet
+            wait_until(stall)
+        wait_until(lambda: _status(stack, flow) == 200)
+        with watch(stack, flow) as reader:
+            for number in range(1, 4):
+                page = press(walker, page, stack, "/refresh")
+                while len(messages(next_picture(reader)["body"], "/refresh")) < number:
+                    pass
+        assert stack.get(f"{stack.observer}/readyz")[0] == 200
+        assert flow in flow_ids(stack)
 
 
 def test_after_a_break_the_page_goes_on_where_it_was(stack: Stack) -> None:
@@ -174,4 +189,4 @@ def test_redis_restarts_in_the_middle_and_the_picture_goes_on(tmp_path_factory: 
             while next_picture(stream)["away"]:
                 pass
         _, again = connected(stack)
-        wait_until(lambda: "POST /token" in picture_of(stack, again.text)[1])
+        picture_of(stack, again.text, "POST /token")

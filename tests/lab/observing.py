@@ -16,7 +16,7 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
 
 
-def mark(text: str, **claims: Any) -> dict[str, Any]:
+def mark(text: str, /, **claims: Any) -> dict[str, Any]:
     """A secret as it is recorded, a JWT when it has claims."""
     marked: dict[str, Any] = {"shown": f"{text[:4]}…", "hash": hash_of(text), "value": text}
     if claims:
@@ -30,10 +30,10 @@ def plain(text: str) -> dict[str, Any]:
 
 
 def event(at: float, sender: str, receiver: str, request: str, status: int | None = 200, **more: Any) -> dict[str, Any]:
-    """An exchange that began `at` milliseconds; `handles` are texts, by which it is joined to others."""
+    """An exchange that began `at` milliseconds; `handles` and `chosen` are texts, by which it is joined to others."""
     method, _, path = request.partition(" ")
-    handles = more.pop("handles", ())
-    front, salt = sender == "browser", f"{at} {request} {handles} {more.get('trace')}"
+    handles, chosen = more.pop("handles", ()), more.pop("chosen", ())
+    front, salt = sender == "browser", f"{at} {request} {handles} {chosen} {more.get('trace')}"
     made: dict[str, Any] = {
         "id": f"{int((BEGAN + at / 1000) * 1e6):016x}{hash_of(salt)[:8]}",
         "schema": 2,
@@ -56,7 +56,8 @@ def event(at: float, sender: str, receiver: str, request: str, status: int | Non
         "status": status,
         "failure": None,
         "milliseconds": 2.0,
-        "handles": sorted(hash_of(handle) for handle in handles),
+        "handles": sorted(hash_of(handle) for handle in [*handles, *chosen]),
+        "chosen": sorted(hash_of(handle) for handle in chosen),
         "trace": None,
         "span": None,
         "process": 1,
@@ -86,22 +87,23 @@ def plain_flow(name: str = "a") -> list[dict[str, Any]]:
     token = mark(access, exp=BEGAN + 300, jti=f"jti-{name}-012345")
     return [
         event(
-            0, "browser", "client", "POST /connect", 303, handles=[state, challenge],
+            0, "browser", "client", "POST /connect", 303, chosen=[state, challenge],
             response_headers={"location": {"url": "http://localhost:8001/authorize", "parameters": asked}},
         ),
         event(
-            10, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[state, challenge, code],
+            10, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[code],
+            chosen=[state, challenge],
             checks=[check("authorize.client_id")],
             changes=[{"store": "redis", "key": "auth:code:4bb44f54…", "change": "set", "seconds": 60}],
             response_headers={"location": {"url": "http://localhost:8000/callback", "parameters": back}},
         ),
         event(
-            20, "browser", "client", "GET /callback", 303, query=back, handles=[state, code], trace=first,
+            20, "browser", "client", "GET /callback", 303, query=back, handles=[code], chosen=[state], trace=first,
             milliseconds=9.0,
         ),
         event(
             22, "client", "authorization_server", "POST /token", trace=first,
-            handles=[code, challenge, access, refresh],
+            handles=[code, access, refresh], chosen=[challenge],
             form={"grant_type": "authorization_code", "code": mark(code), "code_verifier": mark(verifier)},
             request_headers={"authorization": {"scheme": "Basic", "client_id": "tally"}},
             checks=[check("token.code"), check("token.code_verifier")],

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import auth_service.openapi  # noqa: F401  registers the checks
 import client_webapp.openapi  # noqa: F401
 import resource_service.openapi  # noqa: F401
 from auth_service.parameters import BY_ENDPOINT
-from lab.observing import check, event, plain_flow
-from pages import connected, press
+from lab.observing import check, event, mark, plain_flow
 from rolecall import checks
-from rolecall.storage import connect
-from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.observer import explanations
-from rolecall_lab.observer.explanations import Explanation, entries, explain, link, unexplained
-from rolecall_lab.recorder import read_events
-from rolecall_lab.walker import Walker
-from stack import Stack, running_stack, wait_until
+from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, link, unexplained
+from rolecall_lab.observer.inspector import MAX_NESTED, inspect
+from rolecall_lab.observer.picture import lay_out
+from rolecall_lab.observer.tokens import KeySet
 
 
 def test_every_entry_is_whole() -> None:
@@ -115,121 +112,62 @@ def test_what_is_not_explained_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert unexplained(plain_flow()) == {("parameter", "code_verifier", "/token")}
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("explained")) as running:
-        yield running
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["hash", "shown", "value", "url", "hidden", "kid"]) | st.text(), inner)
+    ),
+    max_leaves=20,
+)
 
 
-@pytest.mark.integration
-@pytest.mark.embedded
-def test_everything_that_any_flow_sends_is_explained(site: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of the catalogue, what people press, a denied consent, and requests of each kind that are refused."""
-    walker, page = connected(site)
-    walker.open(f"{site.client}/invoices?check=both")
-    page = press(walker, page, site, "/refresh")
-    page = press(walker, page, site, "/revoke")
-    walker.open(f"{site.client}/invoices?check=both")
-    press(walker, walker.open(f"{site.client}/invoices"), site, "/disconnect")
-    for name in ENTRIES:
-        person = Walker()
-        shown = person.submit(person.open(f"{site.client}/flows/{name}"), f"{site.client}/flows/{name}/start")
-        shown = person.follow(shown)
-        if 'id="login-submit"' in shown.text:
-            shown = person.follow(person.submit(shown, username="alice", password="wonderland-lab"))
-        if 'id="consent-allow"' in shown.text:
-            person.follow(person.submit(shown, decision="allow"))
-    bob = Walker()
-    asked = press(bob, bob.open(site.client), site, "/connect")
-    asked = bob.follow(bob.submit(asked, username="bob", password="builder-lab"))
-    bob.follow(bob.submit(asked, decision="deny"))
-    site.get(f"{site.auth}/.well-known/oauth-authorization-server")
-    site.get(f"{site.auth}/jwks")
-    site.get(f"{site.api}/.well-known/oauth-protected-resource")
-    site.get(f"{site.api}/invoices")
-    site.call("POST", f"{site.auth}/token", b"grant_type=refresh_token&client_id=tally-desktop&refresh_token=none")
-    site.call("POST", f"{site.auth}/token", b"grant_type=refresh_token&client_id=nobody&refresh_token=none")
-    site.call("PUT", f"{site.auth}/token", b"")
-    client = connect(site.redis_url)
+@settings(deadline=None)
+@given(st.sampled_from(sorted(PLACES)), JSON | st.binary() | st.text(max_size=10_000), st.text())
+def test_nothing_that_is_asked_for_breaks_an_explanation(place: str, name: Any, path: str) -> None:
+    """Numbers, lists and nothing are names in nobody's specification, and in many an answer."""
+    found = explain(place, name, path)
+    assert found is None or isinstance(name, str)
+    assert change_name({"key": name, "change": name})
+    assert isinstance(change_name({}), str)
+    assert isinstance(link(str(name)), str)
 
-    def told() -> set[tuple[str, int]]:
-        return {(each["path"], each["status"]) for each in read_events(client)}
 
-    wait_until(lambda: ("/token", 405) in told())
-    events = read_events(client)
-    client.close()
-    paths = {"/authorize", "/token", "/introspect", "/revoke", "/jwks", "/consent", "/callback", "/disconnect"}
-    assert {each["path"] for each in events} >= paths
-    assert {each["status"] for each in events} >= {200, 303, 400, 401, 405}
-    assert unexplained(events) == set()
-    assert not [each for each in events if re.search(r"\?", each["path"])]
+class NoKeys(KeySet):
+    """As when the authorization server is away."""
 
-    # what there was, by taking each explanation away
-    monkeypatch.setattr(explanations, "entries", lambda: ({}, {}))
-    found = {(place, name) for place, name, _ in unexplained(events)}
-    assert found >= {
-        ("parameter", "code_verifier"), ("header", "authorization"), ("jose", "kid"), ("claim", "jti"),
-        ("member", "kty"), ("member", "amount_minor"),
-        ("error", "access_denied"), ("error", "invalid_client"), ("error", "invalid_token"),
-        ("status", "303"), ("check", "client.state"), ("check", "token.signature"), ("check", "token.active"),
-        ("change", "code set"), ("change", "code taken"), ("change", "code presented again"), ("change", "session set"),
-        ("change", "refresh_token rotated"), ("change", "authorization ended"), ("change", "revoked added"),
+    def __init__(self) -> None:
+        pass
+
+    def verdict(self, token: str) -> tuple[bool | None, str]:
+        return None, "there are no keys"
+
+
+@settings(deadline=None)
+@given(JSON, st.dictionaries(st.text(max_size=8), JSON, max_size=4))
+def test_whatever_an_answer_holds_is_explained_as_far_as_it_can_be(body: Any, claims: dict[str, Any]) -> None:
+    asked = event(1, "client", "authorization_server", "POST /token", body={"error": body, "x": body})
+    asked["form"] = {"token": mark("eyJhbGciOiJub25lIn0.e30.", **claims)}
+    found = inspect(lay_out([asked]), 1, NoKeys())
+    assert found is not None
+    assert sum("." in line.name for line in found.lines if line.name.startswith("x")) <= MAX_NESTED
+    assert {"error", "x"} <= {line.name for line in found.lines if line.place == "answer"}
+    unexplained([asked])
+
+
+def test_members_within_members_are_named_by_their_path_and_explained() -> None:
+    """By the whole path when there is something to say of it, or by the last name; not within what was one text."""
+    keys = [{"kid": "a", "kty": "EC"}, {"kid": "b"}]
+    inner = {"country": "NZ", "code": mark("the-code-of-it"), "url": "one of its own"}
+    body = {"keys": keys, "cnf": {"jkt": "t"}, "address": inner, "token": mark("some-token")}
+    asked = event(1, "client", "authorization_server", "GET /jwks", body=body)
+    found = inspect(lay_out([asked]), 1, NoKeys())
+    assert found is not None
+    lines = {line.name: line for line in found.lines if line.place == "answer"}
+    assert lines.keys() == {
+        "keys", "keys[0].kid", "keys[0].kty", "keys[1].kid", "cnf", "cnf.jkt",
+        "address", "address.country", "address.code", "address.url", "token",
     }  # fmt: skip
-
-
-@pytest.mark.integration
-@pytest.mark.embedded
-def test_everything_that_the_services_describe_is_explained(site: Stack) -> None:
-    """The parameters and the members of all answers in their OpenAPI documents, and their metadata (RFC 8414, 9728)."""
-    missing = set()
-    count = 0
-    for service in (site.client, site.auth, site.api):
-        document = site.get(f"{service}/openapi.json")[1]
-        for place, name, path in _described(document):
-            count += 1
-            if explain(place, name, path) is None:
-                missing.add((place, name, path))
-    for url in (
-        f"{site.auth}/.well-known/oauth-authorization-server",
-        f"{site.api}/.well-known/oauth-protected-resource",
-    ):
-        answer = site.get(url)[1]
-        assert answer
-        missing |= {("member", name, url) for name in answer if explain("member", name) is None}
-    assert count > 100
-    assert missing == set()
-
-
-def _described(document: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    operations = [
-        (path, operation)
-        for path, item in document["paths"].items()
-        for operation in item.values()
-        if isinstance(operation, dict)
-    ]
-    for path, operation in operations:
-        for parameter in operation.get("parameters", ()):
-            if parameter["in"] == "query":
-                yield "parameter", parameter["name"], path
-        sent = [each["schema"] for each in operation.get("requestBody", {}).get("content", {}).values()]
-        answered = [
-            each["schema"] for answer in operation["responses"].values() for each in answer.get("content", {}).values()
-        ]
-        for name in _properties(sent, document):
-            yield "parameter", name, path
-        for name in _properties(answered, document):
-            yield "member", name, path
-
-
-def _properties(schema: Any, document: dict[str, Any]) -> Iterator[str]:
-    if isinstance(schema, list):
-        for each in schema:
-            yield from _properties(each, document)
-    elif isinstance(schema, dict):
-        if "$ref" in schema:
-            yield from _properties(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
-        yield from schema.get("properties", ())
-        parts = ("items", "oneOf", "anyOf", "allOf")
-        yield from _properties(
-            [*schema.get("properties", {}).values(), *(schema.get(part) for part in parts)], document
-        )
+    assert lines["address.code"].text == "the-code-of-it"
+    for name, last in (("keys[0].kid", "kid"), ("keys[1].kid", "kid"), ("keys[0].kty", "kty")):
+        assert lines[name].explanation is explain("member", last, "/jwks") is not None

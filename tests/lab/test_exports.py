@@ -10,20 +10,21 @@ import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import redis
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lab import stack as recorded
-from lab.observing import check, hash_of, mark, plain_flow
+from lab.observing import check, hash_of, mark, plain, plain_flow
+from rolecall_lab.flows import read_events
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events, masked
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet
-from rolecall_lab.recorder import read_events
 
 SECRETS = ("code-a-01234", "verifier-a-0123", "access-a-0123", "refresh-a-012")
 HOSTILE = [
@@ -51,6 +52,7 @@ def with_fakes(tmp_path: Path, script: str) -> list[list[str]]:
     """Run a script where `curl` only says what it was called with."""
     (tmp_path / "bin").mkdir(exist_ok=True)
     said, fake = tmp_path / "said", tmp_path / "bin" / "curl"
+    said.write_text("")
     fake.write_text(
         f"#!{sys.executable}\nimport json, sys\nopen({str(said)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
     )
@@ -151,6 +153,102 @@ def test_the_commands_ask_what_was_asked(tmp_path: Path) -> None:
         "http://localhost/token",
     ]  # fmt: skip
     assert calls[5] == ["-i", "-H", "authorization: Bearer access-a-0123", "http://localhost/invoices"]
+
+
+def test_a_secret_stands_once_in_the_commands_and_clauses_beside_them() -> None:
+    script = EXPORTS["curl"].make(plain_flow(), secrets=True)
+    for name, value in (
+        ("CODE", "code-a-01234"),
+        ("ACCESS_TOKEN", "access-a-0123"),
+        ("CODE_VERIFIER", "verifier-a-0123"),
+    ):
+        assert f"\n{name}={value}\n" in script
+        assert script.count(value) == 1
+        assert f'"${name}"' in script
+    comments = [line for line in script.splitlines() if line.startswith("# 4")]
+    assert comments == [
+        "# 4  Client to Authorization server: answered 200 (step 3: The authorization server gives the client a token)"
+        "; checked there: RFC 6749 section 4.1.3"
+    ]
+
+
+def test_what_is_masked_has_to_be_set_and_what_was_never_recorded_may_be(tmp_path: Path) -> None:
+    script = EXPORTS["curl"].make(plain_flow(), secrets=False)
+    assert ': "${CODE:?set it first: code… is only its beginning}"' in script
+    missing = subprocess.run(["/bin/sh", "-c", script], env={}, capture_output=True, text=True, check=False)
+    assert (missing.returncode != 0, "CODE: set it first" in missing.stderr, missing.stdout) == (True, True, "")
+    names = re.findall(r'^: "\$\{([A-Z_]+):\?', script, re.MULTILINE)
+    calls = with_fakes(tmp_path, "\n".join([*(f"{name}='{name} it was'" for name in names), script]))
+    assert "code=CODE it was" in calls[3]
+    events = plain_flow()
+    events[1]["query"]["interaction"] = {"shown": "inte…", "hash": hash_of("interaction")}
+    assert len(with_fakes(tmp_path, EXPORTS["curl"].make(events, secrets=True))) == 7
+    assert '\n: "${INTERACTION:=}"\n' in EXPORTS["curl"].make(events, secrets=True)
+
+
+@pytest.mark.parametrize("name", ["PATH", "path", "IFS", "HOME", "client_secret", "HIDDEN", "http_proxy", "É", "", "2"])
+def test_no_name_that_was_sent_is_a_variable_that_a_shell_or_curl_knows(tmp_path: Path, name: str) -> None:
+    """A file that is shown may come from anywhere, and so may the names in it."""
+    events = plain_flow()
+    events[3]["form"] = {"grant_type": "x", "hidden": {"hidden": True}, name or "-": mark("/tmp/elsewhere")}
+    calls = with_fakes(tmp_path, EXPORTS["curl"].make(events, secrets=True))
+    assert len(calls) == 7
+    assert calls[3][:3] == ["-i", "-u", "tally:s3cret"]
+    assert "hidden=h" in calls[3]
+    script = EXPORTS["curl"].make(events, secrets=True)
+    assigned = re.findall(r"^([A-Z_0-9]+)=", script, re.MULTILINE)
+    assert {each for each in assigned if not each.startswith(("VALUE_", "ENCODED_"))} <= {
+        "CODE", "CODE_VERIFIER", "ACCESS_TOKEN", "REFRESH_TOKEN",
+    }  # fmt: skip
+
+
+def kept(text: str) -> str:
+    """What of a text a process can be given: no NUL, and no half of a character."""
+    return text.encode(errors="replace").decode().replace("\x00", "")
+
+
+def secret_everywhere(text: str) -> list[dict[str, Any]]:
+    """A request whose secrets, parameters and headers are this text and others that contain it."""
+    sent = plain_flow()[3]
+    sent["query"] = {"code": mark(text), "state": plain(text), "again": [mark(f"1{text}"), text]}
+    sent["form"] = {"code": mark(text), "code_verifier": mark(f"{text}2"), "scope": text}
+    sent["request_headers"] = {"user-agent": text, "authorization": {"scheme": "Bearer", "token": mark(f"3{text}")}}
+    sent["checks"] = [check(text, False, text)]
+    return [sent]
+
+
+def test_whatever_a_secret_is_it_arrives_as_it_was_sent(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Quotes, ends of lines, dollars, backticks: what `curl` is called with is what was recorded."""
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        st.text(st.sampled_from("'\"\\$`(){}~.-=&@%#;!* \t\r\n\x00\x1bé\ud800aC0"), max_size=24) | st.text(max_size=24)
+    )
+    @example("'; touch never; '")
+    @example('"$(touch never)`touch never`${HOME}\\')
+    @example("\n\r\ntouch never\n#")
+    @example("\x00")
+    @example("~")
+    @example("")
+    def sent(text: str) -> None:
+        place = tmp_path_factory.mktemp("sent")
+        [call] = with_fakes(place, EXPORTS["curl"].make(secret_everywhere(text), secrets=True))
+        address = urlsplit(call.pop())
+        assert address.geturl().startswith("http://localhost/token?")
+        assert parse_qsl(address.query, keep_blank_values=True, strict_parsing=True) == [
+            (name, each.encode(errors="replace").decode())
+            for name, each in (("code", text), ("state", text), ("again", f"1{text}"), ("again", text))
+        ]
+        text = kept(text)
+        assert call == [
+            "-i",
+            "-H", f"user-agent: {text}", "-H", f"authorization: Bearer 3{text}",
+            "--data-urlencode", f"code={text}", "--data-urlencode", f"code_verifier={text}2",
+            "--data-urlencode", f"scope={text}",
+        ]  # fmt: skip
+        assert {each.name for each in place.iterdir()} == {"bin", "said", "flow.sh"}
+
+    sent()
 
 
 @pytest.mark.parametrize("text", [each for each in HOSTILE if len(each) < 1000], ids=lambda text: ascii(text[:20]))
@@ -336,6 +434,8 @@ STRANGE = [
     {"hash": "h", "shown": "s", "unverified_claims": {"exp": 10**400}}, {"url": 7, "parameters": 7},
     {"scheme": "basic", "client_id": {}}, {"scheme": 7, "token": 7},
 ]  # fmt: skip
+# with a hash like the recorder's, each is a value to follow
+STRANGE += [each | {"hash": "0" * 16} for each in STRANGE if isinstance(each, dict) and each.get("hash") == "h"]
 
 
 @pytest.mark.parametrize("way", [way for way in places(plain_flow()) if way[0] in {3, 5} and way[1:]], ids=str)

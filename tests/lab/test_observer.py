@@ -13,19 +13,20 @@ from typing import Any
 import jwt
 import pytest
 import redis
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from flask import Flask
 from jwt.algorithms import ECAlgorithm
 
 from lab.observing import BEGAN, event, hash_of, mark, plain, plain_flow
 from rolecall.http import Answer, Unreachable
+from rolecall_lab.flows import MAX_IN_FLOW, Flows, read_events
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import live as living
-from rolecall_lab.observer.flows import MAX_IN_FLOW, Flows
+from rolecall_lab.observer.explanations import PLACES, change_name, explain
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
-from rolecall_lab.recorder import STREAM, read_events
+from rolecall_lab.recorder import STREAM
 from rolecall_lab.settings import LabSettings
 
 SCRIPT = "<script>alert(1)</script>"
@@ -87,6 +88,14 @@ def test_a_request_leads_to_its_picture(app: Flask, live: Live, store: redis.Red
     live.tail.read()
     found = app.test_client().get(f"/of/{events[3]['trace']}")
     assert found.headers["Location"] == f"/flows/{shown(live)}"
+
+
+def test_a_client_that_registers_itself_is_called_by_its_name(app: Flask, live: Live, store: redis.Redis) -> None:
+    """RFC 7591 section 2; what the server called it says nothing to anybody."""
+    body = {"client_id": "Zk3vC2", "client_name": "Tally & <sister>"}
+    record(store, event(1, "client", "authorization_server", "POST /register", body=body))
+    live.tail.read()
+    assert "<h1><bdi>Tally &amp; &lt;sister&gt;</bdi>: 1 message" in app.test_client().get(f"/flows/{shown(live)}").text
 
 
 def test_the_page_of_a_request_waits_for_what_is_being_written(app: Flask, live: Live, store: redis.Redis) -> None:
@@ -437,6 +446,9 @@ def test_a_token_is_judged_by_the_published_keys() -> None:
         "no published key is called other",
     )
     assert known.verdict(jwt.encode({}, None, "none"))[0] is False
+    rsa_key = rsa.generate_private_key(65537, 2048)
+    under_another = jwt.encode({}, rsa_key, "RS256", headers={"kid": "k1"})
+    assert known.verdict(under_another) == (False, "the published key k1 is one for ES256")
     assert known.verdict("no jwt") == (False, "this is no JWT")
     assert keys.asked == 1, "an unknown key is looked for once in a while, not for each token"
     keys.away = True
@@ -468,3 +480,30 @@ def test_it_reads_what_the_services_really_record(stack: Any, store: redis.Redis
     assert len(read_events(store)) == 11
     page = app.test_client().get(f"/flows/{shown(live)}").text
     assert page.count('class="message"') >= 16
+
+
+def test_the_inspector_tells_what_stands_within_an_answer_and_what_changed(
+    app: Flask, live: Live, store: redis.Redis
+) -> None:
+    events = plain_flow()
+    events[3]["body"] |= {"keys": [{"kid": "k1", "kty": "EC"}, {"kid": "k2"}], "cnf": {"jkt": "thumbprint"}}
+    events[3]["body"] |= {"deep": {str(number): {"x": [number]} for number in range(500)}}
+    record(store, *events)
+    live.tail.read()
+    page = app.test_client().get(f"/flows/{shown(live)}/messages/4").text
+    for name in ("keys[0].kid", "keys[1].kid", "cnf.jkt", "deep.1"):
+        assert f"<code>{name}</code>" in page
+    assert page.count("<code>deep.") <= 120
+    page = app.test_client().get(f"/flows/{shown(live)}/messages/2").text
+    assert "Changes of state (1)" in page
+    known = explain("change", change_name(events[1]["changes"][0]))
+    assert known is not None
+    assert known.means.partition("`")[0][:30] in page
+
+
+@pytest.mark.parametrize("name", [5, None, [], {"a": 1}, "", "*", "[", "\ud800", "x" * 10000])
+@pytest.mark.parametrize("place", sorted(PLACES))
+def test_nothing_that_is_named_breaks_an_explanation(place: str, name: Any) -> None:
+    explain(place, str(name), "/")
+    change_name({"key": name, "change": name})
+    change_name({})

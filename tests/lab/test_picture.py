@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
 
 from lab.observing import check, event, hash_of, mark, plain, plain_flow
+from rolecall_lab.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
 from rolecall_lab.observer import svg
-from rolecall_lab.observer.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
-from rolecall_lab.observer.picture import Picture, lay_out
+from rolecall_lab.observer.picture import Picture, lay_out, title_of
 from rolecall_lab.observer.svg import View
 
 HOSTILE = "<script>alert(1)</script>\"'&\r\n\x00\ud800]]>"
@@ -27,13 +29,20 @@ def told(picture: Picture) -> list[tuple[str, str, str, str]]:
 
 
 def test_a_flow_is_one_whatever_the_order_in_which_its_events_come() -> None:
+    """Nor does it matter who knew it by which id, when it had only begun: the page of a flow that grows, a bookmark."""
     orders = [plain_flow() for _ in range(20)]
+    known, read = set(), []
     for number, events in enumerate(orders):
         flows = Flows()
         random.Random(number).shuffle(events)
         for each in events:
             flows.add([each])
-        flow = flows.get(one(flows))
+            known.add(flows.newest()[0].id if flows.newest() else "")
+        one(flows)
+        read.append(flows)
+    assert len(known - {""}) > 1, "the order made no difference"
+    for flows, name in itertools.product(read, known - {""}):
+        flow = flows.get(name)
         assert flow is not None
         assert [each["id"] for each in flow.events] == sorted(each["id"] for each in plain_flow())
 
@@ -71,24 +80,91 @@ def test_a_hundred_flows_at_once_do_not_mix() -> None:
         assert {value.kind for value in picture.values} == {"state", "pkce", "code", "access_token", "refresh_token"}
 
 
+def constant_flow(number: int, *, interaction: bool = True) -> list[dict[str, Any]]:
+    """A flow of a client whose state and verifier never change; a new person each time."""
+    asked = {"response_type": "code", "state": plain("the-state-of-an-example"), "code_challenge": plain("E9Melhoa2O")}
+    chosen = ["the-state-of-an-example", "E9Melhoa2O"]
+    code, token, waits = f"code-{number}-0123", f"token-{number}-0123", f"interaction-{number}"
+    ends = {"code": mark(code), "state": asked["state"]}
+    form = {"grant_type": "authorization_code", "code": mark(code)}
+    at = number * 3
+    ask = event(
+        at, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[waits], chosen=chosen
+    )
+    again = event(
+        at + 100,
+        "browser",
+        "authorization_server",
+        "GET /authorize",
+        303,
+        query={"interaction": mark(waits)},
+        handles=[waits, code],
+        chosen=chosen[:1],
+        response_headers={"location": {"url": "http://localhost:8000/callback", "parameters": ends}},
+    )
+    back = event(at + 200, "browser", "client", "GET /callback", query=ends, handles=[code], chosen=chosen[:1])
+    redeem = event(
+        at + 300, "client", "authorization_server", "POST /token", form=form, handles=[code, token], chosen=chosen[1:]
+    )
+    call = event(at + 400, "client", "resource_server", "GET /invoices", handles=[token])
+    return [ask, again, back, redeem, call]
+
+
 def test_a_state_that_is_used_again_begins_another_flow() -> None:
-    """As examples with curl do, and clients with fixed values; asking again before there is a token does not."""
+    """As examples with curl do, and clients with fixed values: one after the other."""
     flows = Flows()
-    asked = {
-        "response_type": "code",
-        "state": plain("the-state-of-an-example"),
-        "code_challenge": plain("E9Melhoa2OwvFrEMT"),
-    }
-    handles = ["the-state-of-an-example", "E9Melhoa2OwvFrEMT"]
     for number in range(3):
-        at, code = number * 1000, f"code-{number}-0123"
-        begin = event(at, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=handles)
-        again = event(
-            at + 10, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[*handles, code]
-        )
-        form = {"grant_type": "authorization_code", "code": mark(code)}
-        redeem = event(at + 20, "client", "authorization_server", "POST /token", form=form, handles=[code, handles[1]])
-        flows.add([begin, again, redeem])
+        flows.add(constant_flow(number * 1000))
+    assert [summary.messages for summary in flows.newest()] == [5, 5, 5]
+
+
+def test_flows_at_once_with_the_same_state_and_verifier_do_not_mix() -> None:
+    """Three milliseconds apart; and the services write in their own time."""
+    events = [each for number in range(4) for each in constant_flow(number)]
+    for seed in range(50):
+        roles = ("client", "authorization_server", "resource_server")
+        late = dict(zip(roles, random.Random(seed).sample(range(0, 90, 2), 3), strict=True))
+        flows = Flows()
+        flows.add(sorted(events, key=lambda each: each["at"] + late[each["role"]] / 1000))
+        found = {tuple(each["id"] for each in flow.events) for flow in flows.everything()}
+        assert found == {tuple(each["id"] for each in constant_flow(number)) for number in range(4)}
+
+
+def through_the_browser(
+    at: float, begun_at: str, code: str, *chosen: str, by: str = "response_type"
+) -> list[dict[str, Any]]:
+    """The client sends the browser off, and it arrives; what comes of it is a code."""
+    asked = {by: "code", "client_id": "c"}
+    location = {"location": {"url": "http://localhost:8001/authorize", "parameters": asked}}
+    return [
+        event(
+            at, "browser", "client", begun_at, 303, chosen=chosen, response_headers=location, trace=f"{int(at):032x}"
+        ),
+        event(
+            at + 9, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[code], chosen=chosen
+        ),
+    ]
+
+
+def test_a_flow_that_leads_through_the_browser_twice_is_one() -> None:
+    """OpenID Connect Core section 3.1.2.1: `prompt=none`, to see whether it is still the same person."""
+    form = {"grant_type": "authorization_code", "code": mark("code-1-0123")}
+    events = through_the_browser(0, "POST /start", "code-1-0123", "state-1-0123")
+    [sent, arrived] = through_the_browser(20, "GET /callback", "code-2-0123", "state-2-0123")
+    sent["handles"] = sorted([*sent["handles"], hash_of("code-1-0123")])
+    redeemed = event(21, "client", "authorization_server", "POST /token", form=form, handles=["code-1-0123"])
+    flows = Flows()
+    flows.add([*events, sent, redeemed, arrived])
+    assert [summary.messages for summary in flows.newest()] == [5]
+
+
+def test_a_request_uri_that_is_used_again_begins_another_flow() -> None:
+    """RFC 9101 section 5.2.2: a registered address is the same in all of a client's requests."""
+    flows = Flows()
+    for number in range(3):
+        code = f"code-{number}-0123"
+        flows.add(through_the_browser(number * 100, "POST /start", code, "https://c.test/request", by="request_uri"))
+        flows.add([event(number * 100 + 20, "browser", "client", "GET /callback", handles=[code])])
     assert [summary.messages for summary in flows.newest()] == [3, 3, 3]
 
 
@@ -103,7 +179,7 @@ def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
             ]
         )
     assert flows.count() == (500, 500)
-    assert len(flows._of_name) == 1000
+    assert len(flows._of_name) == 1500, "trace, handle and id of each"
     assert flows.wait_for_trace(f"{9_999:032x}", 0) is not None
     assert flows.wait_for_trace(f"{9_400:032x}", 0) is None
 
@@ -111,13 +187,13 @@ def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
 def test_a_long_flow_keeps_its_beginning_and_its_end_and_says_what_is_missing() -> None:
     flows = Flows()
     flows.add(
-        event(number, "browser", "client", "GET /callback", handles=["the-same-state"], trace=f"{number:032x}")
+        event(number, "browser", "client", "GET /callback", handles=["the-same-code"], trace=f"{number:032x}")
         for number in range(1000)
     )
     flow = flows.get(one(flows))
     assert flow is not None
     assert (len(flow.events), flow.omitted) == (MAX_IN_FLOW, 1000 - MAX_IN_FLOW)
-    assert len(flows._of_name) <= MAX_IN_FLOW + 1
+    assert len(flows._of_name) <= 2 * MAX_IN_FLOW + 1
     picture = lay_out(flow.events, (), (flow.omitted, flow.events[KEEP_FIRST]["id"]))
     [gap] = [row for row in picture.rows if row.kind == "gap"]
     assert gap.text.startswith(f"{1000 - MAX_IN_FLOW} messages")
@@ -289,3 +365,52 @@ def test_the_file_needs_nothing_else() -> None:
     assert "@import" not in drawn
     texts = {each.text for each in root.iter("{http://www.w3.org/2000/svg}text")}
     assert {"POST /token", "Authorization server", "✓ token.code_verifier"} <= texts
+
+
+@pytest.mark.parametrize(
+    ("sender", "request_line", "form", "step"),
+    [
+        ("client", "POST /token", {"grant_type": "refresh_token"}, 3),
+        ("client", "GET /jwks", {}, 3),
+        ("resource_server", "POST /introspect", {}, 5),
+        ("resource_server", "GET /jwks", {}, 5),
+        ("client", "POST /revoke", {}, 0),
+        ("client", "GET /userinfo", {}, 0),
+        ("client", "POST /register", {}, 0),
+        ("browser", "GET /authorize", {}, 2),
+        ("browser", "POST /sign-in", {"interaction": "i"}, 2),
+        ("browser", "POST /device", {"user_code": "c"}, 2),
+        ("browser", "POST /sign-in", {}, 0),
+        ("browser", "GET /apps", {}, 0),
+        ("browser", "POST /apps/disconnect", {"client_id": "tally"}, 0),
+        ("browser", "POST /sign-out", {}, 0),
+    ],
+)
+def test_what_gives_no_token_stands_beside_the_five_steps(
+    sender: str, request_line: str, form: dict[str, Any], step: int
+) -> None:
+    asked = event(1, sender, "authorization_server", request_line, form=form)
+    picture = lay_out([asked])
+    assert {row.step for row in picture.rows} == {step}
+    assert f">{title_of(step)}<" in svg.body(picture, View())
+
+
+@pytest.mark.parametrize(("asked_for", "step"), [("POST /register", 0), ("GET /authorize", 2), ("POST /token", 3)])
+def test_what_the_server_fetches_belongs_to_the_request_for_which_it_does(asked_for: str, step: int) -> None:
+    """A client's keys, its request, its logo (RFC 7591 section 2, RFC 9101 section 5.2)."""
+    form = {"grant_type": "authorization_code"} if "token" in asked_for else {}
+    sender = "browser" if "authorize" in asked_for else "client"
+    asked = {**event(1, sender, "authorization_server", asked_for, form=form), "milliseconds": 9000.0, "trace": "t"}
+    fetched = {**event(2, "authorization_server", "client", "GET /keys"), "trace": "t"}
+    picture = lay_out([asked, fetched])
+    assert {row.step for row in picture.rows} == {step}
+
+
+def test_a_label_ends_before_the_number_of_its_arrow() -> None:
+    """The authorization server stands right of the client: what it asks there begins on the right."""
+    long = "GET /flows/published/" + "k" * 40
+    drawn = svg.body(lay_out([event(1, "authorization_server", "client", long)]), View())
+    [start] = re.findall(r'<circle class="number" cx="(\d+)"', drawn)
+    [(begin, label)] = re.findall(r'<text class="label" x="(\d+)"[^>]*>(GET [^<]*)<', drawn)
+    assert int(begin) + len(label) * svg.CHARACTER <= int(start) - 12
+    assert label.endswith("…")

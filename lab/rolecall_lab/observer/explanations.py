@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
+from rolecall_lab.observer.texts import is_text
+
 FILE: Final = Path(__file__).with_name("explanations.yaml")
 PLACES: Final = frozenset({"parameter", "header", "jose", "claim", "member", "error", "status", "check", "change"})
 _MAY_BREAK_NOTHING: Final = frozenset({"status", "check", "change"})
@@ -22,6 +24,8 @@ _ELSEWHERE: Final[dict[str, str]] = {
     "OpenID Connect Back-Channel Logout": "https://openid.net/specs/openid-connect-backchannel-1_0.html",
     "OpenID Connect Core": "https://openid.net/specs/openid-connect-core-1_0.html",
     "OpenID Connect Front-Channel Logout": "https://openid.net/specs/openid-connect-frontchannel-1_0.html",
+    "OpenID Connect Discovery": "https://openid.net/specs/openid-connect-discovery-1_0.html",
+    "OpenID Connect Registration": "https://openid.net/specs/openid-connect-registration-1_0.html",
     "OpenID Connect RP-Initiated Logout": "https://openid.net/specs/openid-connect-rpinitiated-1_0.html",
     "W3C Trace Context": "https://www.w3.org/TR/trace-context/",
     "W3C Fetch Metadata": "https://www.w3.org/TR/fetch-metadata/",
@@ -45,8 +49,10 @@ class Explanation:
         return link(self.rfc)
 
 
-def explain(place: str, name: str, path: str = "") -> Explanation | None:
-    """What is known of a name at a place (one of `PLACES`) of a message to `path`."""
+def explain(place: str, name: object, path: str = "") -> Explanation | None:
+    """What is known of a name at a place (one of `PLACES`) of a message to `path`; of what is no text, nothing."""
+    if not isinstance(name, str):
+        return None
     exact, patterns = entries()
     named = exact.get((place, name), ())
     alike = [each for each in patterns.get(place, ()) if fnmatchcase(name, each.name)]
@@ -67,8 +73,8 @@ def link(rfc: str) -> str:
 
 def change_name(change: dict[str, Any]) -> str:
     """What a change of state is called here: `code taken` for the key `auth:code:ab12…` and the change `taken`."""
-    *kinds, _ = ["", *str(change["key"]).split(":")]
-    return f"{kinds[-1]} {change['change']}"
+    *kinds, _ = ["", *str(change.get("key", "")).split(":")]
+    return f"{kinds[-1]} {change.get('change', '')}"
 
 
 def unexplained(events: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
@@ -106,12 +112,12 @@ def _of(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _members(value: Any) -> Iterator[str]:
     """Of an answer, within others too; what the recorder put in the place of a text has none."""
-    if isinstance(value, dict) and "hash" not in value and value.keys() not in ({"url", "parameters"}, {"hidden"}):
+    if isinstance(value, list):
+        for each in value:
+            yield from _members(each)
+    elif not is_text(value):
         for name, each in value.items():
             yield name
-            yield from _members(each)
-    elif isinstance(value, list):
-        for each in value:
             yield from _members(each)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
-from rolecall_lab.observer.explanations import Explanation, explain
+from rolecall_lab.observer.explanations import Explanation, change_name, explain
 from rolecall_lab.observer.exports.curl import command
 from rolecall_lab.observer.exports.json_events import LATEST
 from rolecall_lab.observer.picture import NAMES, Picture
-from rolecall_lab.observer.texts import pairs, plain, text_of
+from rolecall_lab.observer.texts import is_text, pairs, phrase, plain, text_of
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
 from rolecall_lab.observer.values import Value, marks
 
@@ -20,6 +20,9 @@ Event = dict[str, Any]
 
 _TELLING: Final = frozenset({"authorization", "dpop", "location", "www-authenticate", "cookie", "set-cookie"})
 """Headers that a protocol is about; the others stand apart."""
+
+MAX_NESTED: Final = 60
+"""Members within a member that are told one by one."""
 
 MAX_RAW: Final = 20_000
 """Characters of an answer's body."""
@@ -62,6 +65,7 @@ class Inspection:
     tokens: list[Token]
     pkce: list[tuple[str, str]]
     checks: list[tuple[dict[str, str], Explanation | None]]
+    changes: list[tuple[dict[str, Any], Explanation | None]]
     curl: str
 
 
@@ -82,6 +86,7 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
         [*_tokens(event, keys)],
         _pkce(event, picture),
         [(_told(check), explain("check", check["name"])) for check in event["checks"]],
+        [(change, explain("change", change_name(change), event["path"])) for change in event["changes"]],
         command(event),
     )
 
@@ -97,7 +102,7 @@ def raw(event: Event) -> str:
     if event["status"] is None:
         lines.append(f"(no answer: {event['failure']})")
         return "\n".join(lines)
-    lines.append(f"HTTP/1.1 {event['status']} {_phrase(event['status'])}")
+    lines.append(f"HTTP/1.1 {event['status']} {phrase(event['status'])}")
     lines += [f"{name}: {text_of(value)}" for name, value in event["response_headers"].items()]
     if event["body"] is not None:
         lines += ["", json.dumps(plain(event["body"]), indent=2, ensure_ascii=False)[:MAX_RAW]]
@@ -118,7 +123,7 @@ def _lines(event: Event, picture: Picture) -> Iterator[Line]:
     if event["status"] is None:
         return
     status = str(event["status"])
-    yield Line("status", status, _phrase(event["status"]), explain("status", status, path))
+    yield Line("status", status, phrase(event["status"]), explain("status", status, path))
     for name, value in event["response_headers"].items():
         yield Line("answer's header", name, text_of(value), explain("header", name, path))
         if name == "location" and isinstance(value, dict):
@@ -129,11 +134,29 @@ def _lines(event: Event, picture: Picture) -> Iterator[Line]:
         for name, value in event["body"].items():
             found = _of_error(name, value, path) or explain("member", name, path)
             yield Line("answer", name, text_of(value), found, followed.get(("answer", name)))
+            yield from _nested("answer", "member", name, value, path)
+
+
+def _nested(place: str, kind: str, name: str, value: Any, path: str) -> Iterator[Line]:
+    """The members of objects within an answer or a claim, named by where they stand: `keys[0].kid`."""
+    waiting = [(name, value)]
+    left = MAX_NESTED
+    while waiting and left:
+        name, value = waiting.pop(0)
+        if isinstance(value, list):
+            waiting[:0] = [(f"{name}[{number}]", each) for number, each in enumerate(value[:left])]
+        elif not is_text(value):
+            for inner, each in [*value.items()][:left]:
+                left -= 1
+                whole = f"{name}.{inner}"
+                known = explain(kind, re.sub(r"\[\d+\]", "", whole), path) or explain(kind, inner, path)
+                yield Line(place, whole, text_of(each), known)
+                waiting.append((whole, each))
 
 
 def _of_error(name: str, value: Any, path: str) -> Explanation | None:
     """What a particular error code means."""
-    return explain("error", value, path) if name == "error" and isinstance(value, str) else None
+    return explain("error", value, path) if name == "error" else None
 
 
 def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
@@ -147,7 +170,9 @@ def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
         signed, verdict = keys.verdict(whole) if whole else (None, "not the whole of it was kept")
         header = mark.get("unverified_header") or {}
         lines = [Line("jose", name, text_of(each), explain("jose", name)) for name, each in header.items()]
-        lines += [Line("claim", name, text_of(each), explain("claim", name)) for name, each in claims.items()]
+        for name, each in claims.items():
+            lines.append(Line("claim", name, text_of(each), explain("claim", name)))
+            lines += _nested("claim", "claim", name, each, event["path"])
         expires = claims.get("exp")
         yield Token(
             place.name,
@@ -182,10 +207,3 @@ def _told(check: dict[str, Any]) -> dict[str, str]:
         "actual": "" if check["actual"] is None else text_of(check["actual"]),
         "clause": str(check["clause"]),
     }
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from typing import Any, Final
 from jinja2 import Environment
 
 from rolecall import clock
+from rolecall_lab.flows import KEEP_FIRST, Flow, Flows
 from rolecall_lab.observer import svg
-from rolecall_lab.observer.flows import KEEP_FIRST, Flow, Flows
 from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tail import Tail
@@ -22,6 +23,9 @@ from rolecall_lab.settings import LabSettings
 
 PATIENCE: Final = 15.0
 """Seconds after which a viewer's connection says that it is still there."""
+
+LOOK: Final = 1.0
+"""Seconds between two looks whether a viewer has hung up: a room that loads the page again needs its places back."""
 
 LONGEST: Final = 900.0
 """Seconds after which a viewer's browser connects again: connections of browsers that are gone end."""
@@ -112,21 +116,28 @@ class Live:
         """How many connections are open."""
         return self._viewers
 
-    def stream(self, name: str, view: View, last: int) -> Iterator[str]:
-        """Server-sent events of a flow: its parts whenever it has another version than `last`."""
+    def stream(self, name: str, view: View, last: int, connection: socket.socket | None = None) -> Iterator[str]:
+        """Server-sent events of a flow: its parts whenever it has another version than `last`.
+
+        Ends soon after the viewer at the other end of `connection` has hung up.
+        """
         with self._lock:
             self._viewers += 1
         try:
             yield "retry: 1000\n\n"
-            until = clock.monotonic() + LONGEST
-            while clock.monotonic() < until:
-                flow = self.flows.wait(name, last, PATIENCE)
-                if flow is None:
+            said = clock.monotonic()
+            until = said + LONGEST
+            while clock.monotonic() < until and not _is_gone(connection):
+                flow = self.flows.wait(name, last, min(LOOK, PATIENCE))
+                if flow is not None:
+                    last = flow.version
+                    yield self.event(flow, view)
+                    threading.Event().wait(PAUSE)
+                elif clock.monotonic() - said >= PATIENCE:
                     yield ": still here\n\n"
+                else:
                     continue
-                last = flow.version
-                yield self.event(flow, view)
-                threading.Event().wait(PAUSE)
+                said = clock.monotonic()
         finally:
             with self._lock:
                 self._viewers -= 1
@@ -140,3 +151,15 @@ class Live:
             "now": clock.now() + self.tail.offset,
         }
         return f"id: {flow.version}\ndata: {json.dumps(data)}\n\n"
+
+
+def _is_gone(connection: socket.socket | None) -> bool:
+    """Whether the other end has hung up; what it may have sent meanwhile stays where it is."""
+    if connection is None:
+        return False
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

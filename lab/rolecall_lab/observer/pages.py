@@ -14,14 +14,13 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import clock
 from rolecall.web import PageError, Problem
+from rolecall_lab.flows import Flow, client_id, client_name
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as events_of
-from rolecall_lab.observer.flows import Flow
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.svg import View
-from rolecall_lab.recorder import client_id
 
 PATIENCE: Final = 2.0
 """Seconds that a page waits for a flow that was recorded a moment ago."""
@@ -54,7 +53,7 @@ def flow(name: str) -> ResponseReturnValue:
         view=view,
         inspection=inspect(drawn.picture, number, live.keys),
         exports=EXPORTS,
-        client=next((client for event in found.events if (client := client_id(event))), None),
+        client=next((told for of in (client_name, client_id) for each in found.events if (told := of(each))), None),
         is_loaded=live.is_loaded(found),
         away=live.flows.away,
         now=_now(live),
@@ -80,11 +79,13 @@ def watch(name: str) -> ResponseReturnValue:
         return Response(text, 503, mimetype="text/plain")
     last = request.headers.get("Last-Event-ID") or request.args.get("version", "")
     known = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else -1
-    if (connection := request.environ.get("gunicorn.socket")) is not None:
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
         # a browser that reads no more must not hold its thread
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED, 0))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Response(live.stream(found.id, _view(found), known), mimetype="text/event-stream", headers=headers)
+    stream = live.stream(found.id, _view(found), known, connection)
+    return Response(stream, mimetype="text/event-stream", headers=headers)
 
 
 def export(name: str, kind: str) -> ResponseReturnValue:

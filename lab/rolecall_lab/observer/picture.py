@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from rolecall_lab.observer.flows import Loss
+from rolecall_lab.flows import Loss, paired
 from rolecall_lab.observer.values import Place, Value, values
-from rolecall_lab.recorder import paired
 
 Event = dict[str, Any]
 
@@ -25,6 +24,9 @@ STEPS: Final = (
 )
 """The five steps of the role diagram (RFC 6749 section 1.2), as the product tells them."""
 
+BESIDE: Final = "Beside the five steps"
+"""For what a client and the authorization server have to say to each other that gives no token."""
+
 NAMES: Final[dict[str, tuple[str, str]]] = {
     "browser": ("Owner's browser", "owner"),
     "client": ("Client", "client"),
@@ -35,6 +37,12 @@ NAMES: Final[dict[str, tuple[str, str]]] = {
     "sql": ("SQL", "store"),
 }
 """Lanes from left to right: what they are called, and their tone."""
+
+_LEADS_TO_TOKEN: Final = frozenset({"/token", "/par", "/device_authorization", "/jwks"})
+"""Where a client asks for a token, prepares to, or fetches the keys that it checks one with."""
+
+_OF_AN_AUTHORIZATION: Final = frozenset({"interaction", "response_type", "request_uri", "request", "user_code"})
+"""What a page of the authorization server is asked with while somebody decides; whoever disconnects names a client."""
 
 STORES: Final = ("redis", "sql")
 
@@ -55,7 +63,7 @@ class Row:
     Args:
         kind: `request` and `answer` are arrows, `checks` and `change` notes on the lane `to`; `gap` goes across.
         number: of the exchange, from 1; both its arrows have it.
-        step: of the role diagram, 1 to 5.
+        step: of the role diagram, 1 to 5; 0 beside them.
         start, end: lanes; of a note both are the lane's.
         refused: whether the party at `start` of an answer (at `end` of a request that nobody answered) said no.
         carried: the values on an arrow, and the names that they have there.
@@ -103,16 +111,27 @@ def lay_out(events: Sequence[Event], losses: Iterable[Loss] = (), omitted: tuple
     return Picture(lanes, tuple(rows), tuple(found), tuple(messages))
 
 
+def title_of(step: int) -> str:
+    """What a step is called."""
+    return STEPS[step - 1] if step else BESIDE
+
+
 def step_of(event: Event, has_token: bool) -> int:
-    """The step of the role diagram that a message belongs to; `has_token` when the flow has given a token already."""
+    """The step of the role diagram that a message belongs to; `has_token` when the flow has given a token already.
+
+    0 for a revocation, a registration, what userinfo tells, one's connected apps: none of the five steps.
+    """
     if event["from"] == "resource_server":
         return 5
     if event["to"] == "resource_server":
         return 4
     if event["to"] == "authorization_server":
         if event["from"] == "browser":
-            return 2
-        return 5 if event["path"] in {"/introspect", "/jwks"} else 3
+            decides = _OF_AN_AUTHORIZATION & (event["query"].keys() | event["form"].keys())
+            return 2 if decides or event["path"] == "/authorize" else 0
+        if event["path"] == "/introspect":
+            return 5
+        return 3 if "grant_type" in event["form"] or event["path"] in _LEADS_TO_TOKEN else 0
     if event["path"] == "/callback" or "code" in event["query"]:
         return 2
     return 4 if has_token else 1
@@ -133,7 +152,8 @@ def _rows(messages: list[Event], found: list[Value], gaps: list[tuple[str, str]]
         event = messages[number - 1]
         while waiting and waiting[-1][0] <= event["id"]:
             yield Row("gap", step, "", "", waiting.pop()[1])
-        if not event["path"].startswith("/.well-known/"):
+        # what the authorization server fetches on a client's word it fetches for the request at hand
+        if not event["path"].startswith("/.well-known/") and event["from"] != "authorization_server":
             step = step_of(event, has_token)
         mine = carried.get(event["id"], [])
         yield _request(event, number, step, mine)

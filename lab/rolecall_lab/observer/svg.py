@@ -9,7 +9,7 @@ from math import cos, pi, sin
 from pathlib import Path
 from typing import Final
 
-from rolecall_lab.observer.picture import NAMES, STEPS, STORES, Lane, Picture, Row
+from rolecall_lab.observer.picture import NAMES, STORES, Lane, Picture, Row, title_of
 from rolecall_lab.observer.values import MOST_NAME, Value
 
 PITCH: Final = 252
@@ -109,11 +109,12 @@ def _rows(picture: Picture, view: View) -> tuple[str, int]:
     places = {key: x for key, (_, x) in _places(picture, view).items()}
     width = _width(picture, view)
     parts: list[str] = []
-    y, step, top = 8, 0, 8
+    y, top = 8, 8
+    step: int | None = None
     inside: list[str] = []
     for row in [*picture.rows, None]:
         if row is None or row.step != step:
-            if step:
+            if step is not None:
                 y += 10
                 parts += [_frame(step, top, y, width), *inside]
                 y += 12
@@ -130,8 +131,9 @@ def _rows(picture: Picture, view: View) -> tuple[str, int]:
 def _frame(step: int, top: int, bottom: int, width: int) -> str:
     return (
         f'<g class="frame"><rect class="band" x="6" y="{top}" width="{width - 12}" height="{bottom - top}" rx="14"/>'
-        f'<circle class="step" cx="30" cy="{top + 24}" r="14"/><text class="digit" x="30" y="{top + 29}">{step}</text>'
-        f'<text class="title" x="54" y="{top + 30}">{escape(STEPS[step - 1])}</text></g>'
+        f'<circle class="step" cx="30" cy="{top + 24}" r="14"/>'
+        f'<text class="digit" x="30" y="{top + 29}">{step or "·"}</text>'
+        f'<text class="title" x="54" y="{top + 30}">{escape(title_of(step))}</text></g>'
     )
 
 
@@ -168,7 +170,8 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[str, int]:
     if start == end:  # a party that asks itself
         right = left + PITCH - 40
     nobody = row.kind == "request" and row.refused
-    tip = (start + end) / 2 if nobody else end - 3 * ahead
+    # short of its lane, and of no other
+    tip = end - (end - start) / 5 if nobody else end - 3 * ahead
     parts = []
     kind = "front" if row.front else "back"
     if start == end:
@@ -177,17 +180,20 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[str, int]:
         parts.append(f'<path class="line {kind} {row.kind}-line" d="M{start} {line}H{tip - 8 * ahead}"/>')
         if not nobody:
             parts.append(_tip(tip, line, ahead, is_open=row.kind == "answer"))
+    # beside the number, which stands where the arrow begins
     text_from = left + (38 if row.kind == "request" and ahead > 0 else 14)
+    text_to = right - (38 if row.kind == "request" and ahead < 0 else 14)
     if row.kind == "request":
         x = start + 20 * ahead
         parts.append(f'<circle class="number" cx="{x}" cy="{line}" r="12"/>')
         parts.append(f'<text class="digit" x="{x}" y="{line + 5}">{row.number}</text>')
     # what was answered must be read whole: what else is said of it goes below the line when there is no room beside it
-    below = len(row.text) * CHARACTER + len(row.detail) * 7.2 > right - 14 - text_from
-    shown = int((right - 14 - text_from - (0 if below else len(row.detail) * 7.2)) / CHARACTER)
+    below = len(row.text) * CHARACTER + len(row.detail) * 7.2 > text_to - text_from
+    shown = int((text_to - text_from - (0 if below else len(row.detail) * 7.2)) / CHARACTER)
     parts.append(_text("label", text_from, y + 17, row.text, shown))
     if row.detail:
-        parts.append(_text("detail", right - 12, line + 16 if below else y + 17, row.detail, 40, anchor="end"))
+        at = line + 16 if below else y + 17
+        parts.append(_text("detail", right - 12, at, _in_short(row.detail), 40, anchor="end"))
     if row.refused:
         parts.append(_cross(start if row.kind == "answer" else tip, line))
     under = 18 if row.detail and below else 0
@@ -231,13 +237,18 @@ def _checks(row: Row, y: int, x: int, view: View) -> tuple[str, int]:
         lines.append(("passed", f"✓ {row.text}"))
     for check in row.checks:
         if not check["passed"]:
-            lines += [("failed", f"✕ {check['name']}"), ("clause", str(check["clause"]))]
+            lines += [("failed", f"✕ {check['name']}"), ("clause", _in_short(str(check["clause"])))]
     height = 17 * len(lines) + 9
     kind_of_note = "note bad" if row.refused else "note"
     parts = [f'<rect class="{kind_of_note}" x="{x - 106}" y="{y + 2}" width="212" height="{height}" rx="8"/>']
     for number, (kind, text) in enumerate(lines):
         parts.append(_text(kind, x - 96, y + 19 + 17 * number, text, 28))
     return "".join(parts), height + 10
+
+
+def _in_short(clause: str) -> str:
+    """A clause with the section in sight: it is what a refusal is about."""
+    return clause.replace("OpenID Connect ", "OIDC ").replace("OAuth 2.0 Form Post Response Mode", "Form Post")
 
 
 def _store_note(row: Row, y: int, places: dict[str, int]) -> str:

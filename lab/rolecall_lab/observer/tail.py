@@ -13,8 +13,8 @@ import redis
 from rolecall.clock import monotonic
 from rolecall.storage import connect
 from rolecall_lab.clock_push import KEY as CLOCK
+from rolecall_lab.flows import Flows
 from rolecall_lab.observer.exports.json_events import fault
-from rolecall_lab.observer.flows import Flows
 from rolecall_lab.observer.texts import clean
 from rolecall_lab.recorder import KEEP, MAX_EVENTS, STREAM
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 BATCH: Final = 500
 BLOCK: Final = 500
 """Milliseconds that Redis waits for something new; less than a client's patience."""
+
+SETTLE: Final = 0.06
+"""Seconds in which whatever was recorded together comes; a recorder waits a third of it for others to write with."""
 
 PAUSE: Final = 0.5
 """Seconds until Redis is asked again when it did not answer."""
@@ -76,20 +79,24 @@ class Tail:
         Raises:
             redis.RedisError: Redis does not answer.
         """
-        answer = cast("list[Any]", self._client.xread({STREAM: self._last}, count=BATCH, block=block))
+        found = self._new(self._last, block)
+        if found and block:
+            # services write in their own time: what began first may be written a little later
+            self._ends.wait(SETTLE)
+            found += self._new(found[-1][0], None)
         events = []
-        for _, entries in answer or []:
-            for name, fields in entries:
-                self._last = name.decode()
-                try:
-                    event = clean(json.loads(fields[b"event"]))
-                    if fault(event) or not all(isinstance(event.get(each), int) for each in ("process", "dropped")):
-                        raise ValueError(self._last)
-                    self._entries[event["id"]] = self._last
-                except (KeyError, TypeError, ValueError, RecursionError):
-                    log.warning("not an event", extra={"detail": self._last})
-                else:
-                    events.append(event)
+        for name, fields in found:
+            self._last = name.decode()
+            try:
+                event = clean(json.loads(fields[b"event"]))
+                if fault(event) or not all(isinstance(event.get(each), int) for each in ("process", "dropped")):
+                    raise ValueError(self._last)
+                self._entries[event["id"]] = self._last
+            except (KeyError, TypeError, ValueError, RecursionError):
+                log.warning("not an event", extra={"detail": self._last})
+            else:
+                events.append(event)
+        events.sort(key=lambda event: event["id"])
         while len(self._entries) > MAX_EVENTS:
             self._entries.popitem(last=False)
         if events:
@@ -100,6 +107,10 @@ class Tail:
         offset = cast("bytes | None", self._client.hget(CLOCK, "offset"))
         self.offset = float(offset or 0)
         return len(events)
+
+    def _new(self, since: bytes | str, block: int | None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        answer = cast("list[Any]", self._client.xread({STREAM: since}, count=BATCH, block=block))
+        return [entry for _, entries in answer or [] for entry in entries]
 
     def is_well(self) -> bool:
         """Whether the thread reads."""

@@ -12,7 +12,7 @@ import jwt
 
 from rolecall import clock
 from rolecall.http import HttpClient, Unreachable
-from rolecall.vocabulary import SIGNING_ALGORITHMS
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 AGAIN: Final = 1.0
 """Seconds until an unknown key is looked for again."""
@@ -37,7 +37,7 @@ class KeySet:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, RecursionError):
             return False, "this is no JWT"
-        if header.get("alg") not in SIGNING_ALGORITHMS:
+        if header.get("alg") not in ID_TOKEN_ALGORITHMS:
             return False, f"the algorithm {header.get('alg')} is none that the server signs with"
         kid = str(header.get("kid"))
         try:
@@ -47,7 +47,10 @@ class KeySet:
         if key is None:
             return False, f"no published key is called {kid[:12]}"
         try:
-            jwt.api_jws.decode(token, jwt.PyJWK.from_dict(key), algorithms=[header["alg"]])
+            known = jwt.PyJWK.from_dict(key)
+            if known.algorithm_name != header["alg"]:
+                return False, f"the published key {kid[:12]} is one for {known.algorithm_name}"
+            jwt.api_jws.decode(token, known, algorithms=[header["alg"]])
         except jwt.PyJWTError:
             return False, f"it does not fit the published key {kid[:12]}"
         return True, f"made with {header['alg']} and the published key {kid[:12]}"

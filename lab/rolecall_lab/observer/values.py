@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from rolecall_lab.observer.texts import is_mark
 from rolecall_lab.redaction import MIN_SECRET
 
 Event = dict[str, Any]
@@ -27,7 +27,7 @@ SHAPES: Final[dict[str, str]] = {
 MOST: Final = 200
 """Values of a flow; of one that has more, the first are followed."""
 
-MOST_NAME: Final = 24
+MOST_NAME: Final = 26
 
 COLOURS: Final = 8
 """How many the style sheet has (`v0` to `v7`); after that they come again."""
@@ -109,7 +109,7 @@ class Value:
 
 def values(events: list[Event]) -> list[Value]:
     """All of a flow's values in the order in which they appeared."""
-    names = _names(events)
+    names = token_names(events)
     challenges = {mark["hash"] for event in events for place, mark in marks(event) if place.name == "code_challenge"}
     found: dict[str, Value] = {}
     for event in events:
@@ -153,7 +153,7 @@ def marks(event: Event) -> Iterator[tuple[Place, dict[str, Any]]]:
 
 def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict[str, Any]]]:
     if isinstance(value, dict):
-        if _is_mark(value):
+        if is_mark(value):
             if name and ("shown" in value or len(value["value"]) >= MIN_SECRET):
                 yield Place(side, name), value
             yield from _marks(value.get("unverified_claims"), side, name)
@@ -167,17 +167,7 @@ def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict
             yield from _marks(each, side, name)
 
 
-def _is_mark(value: dict[str, Any]) -> bool:
-    """As the recorder makes them; an answer of somebody's own may look alike, and then it is shown as text."""
-    return (
-        isinstance(value.get("hash"), str)
-        and re.fullmatch("[0-9a-f]{16}", value["hash"]) is not None
-        and all(isinstance(value[name], str) for name in ("shown", "value") if name in value)
-        and ("shown" in value or "value" in value)
-    )
-
-
-def _names(events: list[Event]) -> dict[str, str]:
+def token_names(events: list[Event]) -> dict[str, str]:
     """What the tokens are that travel under names that say nothing, by their hashes."""
     found: dict[str, str] = {}
     for event in events:
@@ -187,5 +177,6 @@ def _names(events: list[Event]) -> dict[str, str]:
         if "authorization" in event["request_headers"]:
             for place, mark in marks(event):
                 if place.name == "authorization":
-                    found.setdefault(mark["hash"], "access_token")
+                    registers = event["path"].startswith("/register")
+                    found.setdefault(mark["hash"], "registration_access_token" if registers else "access_token")
     return found

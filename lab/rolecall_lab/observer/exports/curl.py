@@ -3,35 +3,119 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from secrets import token_hex
 from shlex import quote
 from typing import Any, Final
 from urllib.parse import quote as percent_encoded
 from urllib.parse import quote_plus, urlencode
 
-from rolecall_lab.observer.picture import NAMES
-from rolecall_lab.observer.texts import pairs, text_of
-from rolecall_lab.recorder import paired
+from rolecall_lab.observer.picture import NAMES, lay_out, title_of
+from rolecall_lab.observer.texts import is_mark, pairs, text_of
+from rolecall_lab.observer.values import MAY_SEE, marks, token_names
 
 _LEFT_OUT: Final = frozenset({"host", "content-length", "cookie", "authorization", "traceparent", "origin"})
 _HIDDEN: Final = "(hidden)"
 
 
 def write(events: list[dict[str, Any]]) -> str:
-    """A shell script; CLIENT_SECRET and what else was never recorded are to be filled in first."""
-    lines = [
-        "#!/bin/sh",
-        "# Every request of the flow, in its order. Codes and most tokens work once, or not for long.",
-        "set -eu",
-        ': "${CLIENT_SECRET:=}" "${RESOURCE_SECRET:=}" "${HIDDEN:=}"',
-    ]
-    for number, event in enumerate((each for each in paired(events) if not each.get("shadowed")), 1):
-        answer = "no answer" if event["status"] is None else f"answered {event['status']}"
-        lines += ["", f"# {number}  {NAMES[event['from']][0]} to {NAMES[event['to']][0]}: {answer}"]
-        if event["channel"] == "front":
-            lines.append("# (a browser sent it; its cookies were not recorded)")
-        lines.append(command(event))
-    return "\n".join(lines) + "\n"
+    """A shell script: what is secret stands once at its top, to be filled in where it was masked or never recorded."""
+    picture = lay_out(events)
+    steps = {row.number: row.step for row in picture.rows if row.kind == "request"}
+    variables = _Variables(picture.messages)
+    commands = []
+    for number, event in enumerate(picture.messages, 1):
+        commands += ["", _told(number, steps[number], event), variables.used(event)]
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            "# Every request of the flow, in its order. Codes and most tokens work once, or not for long.",
+            "# What a browser sent went with its cookies, which were not recorded.",
+            "set -eu",
+            ': "${CLIENT_SECRET:=}" "${RESOURCE_SECRET:=}" "${HIDDEN:=}"',
+            *variables.assignments(),
+            *commands,
+            "",
+        ]
+    )
+
+
+def _told(number: int, step: int, event: dict[str, Any]) -> str:
+    """The line before a command: who asks whom, in which step, and what the receiver's checks are for."""
+    answer = "no answer" if event["status"] is None else f"answered {event['status']}"
+    clauses = [*dict.fromkeys(check["clause"] for check in event["checks"])]
+    checked = f"; checked there: {_comment(', '.join(clauses))}" if clauses else ""
+    ends = f"{NAMES[event['from']][0]} to {NAMES[event['to']][0]}"
+    return f"# {number}  {ends}: {answer} ({f'step {step}: ' if step else ''}{title_of(step)}){checked}"
+
+
+class _Variables:
+    """The secrets of a flow as variables of the shell; stand-ins that nobody can guess hold their places meanwhile."""
+
+    def __init__(self, messages: Sequence[dict[str, Any]]) -> None:
+        known = token_names([*messages])
+        self._names: dict[str, str] = {}
+        self._marks: dict[str, dict[str, Any]] = {}
+        self._encoded: set[str] = set()
+        taken: dict[str, int] = {}
+        for message in messages:
+            for place, mark in marks(message):
+                if "shown" not in mark or mark["hash"] in self._names:
+                    continue
+                name = _variable(known.get(mark["hash"], place.name))
+                taken[name] = taken.get(name, 0) + 1
+                self._names[mark["hash"]] = name if taken[name] == 1 else f"{name}_{taken[name]}"
+                self._marks[mark["hash"]] = mark
+        # a tilde stays as it is in a URL, and makes the shell's word a quoted one
+        self._stands = {key: f"~{token_hex(8)}" for key in self._names}
+
+    def assignments(self) -> list[str]:
+        """A line for each: its value, or that it has to be set; after `used`, which tells what URLs need."""
+        # where others are whole, what is not was never recorded: it may stay empty, as passwords may
+        whole = any("value" in mark for mark in self._marks.values())
+        lines = []
+        for key, name in self._names.items():
+            mark = self._marks[key]
+            if "value" not in mark and whole:
+                lines.append(f': "${{{name}:=}}"')
+                continue
+            if "value" not in mark:
+                lines.append(f': "${{{name}:?set it first: {_comment(mark["shown"])} is only its beginning}}"')
+                continue
+            lines.append(f"{name}={_quoted(mark['value'])}")
+            if key in self._encoded:
+                lines.append(f"ENCODED_{name}={_quoted(_encoded(mark))}")
+        return lines
+
+    def used(self, event: dict[str, Any]) -> str:
+        """The command of a request with variables for what is secret."""
+        text = command(self._stood(event, ".") | {"query": self._stood(event["query"], "-")})
+        for key, stand in self._stands.items():
+            name = self._names[key]
+            text = text.replace(f"{stand}.", f"""'"${name}"'""")
+            if f"{stand}-" in text and _encoded(self._marks[key]) != self._marks[key].get("value", ""):
+                self._encoded.add(key)
+                name = f"ENCODED_{name}"
+            text = text.replace(f"{stand}-", f"""'"${name}"'""")
+        return text
+
+    def _stood(self, value: Any, end: str) -> Any:
+        if is_mark(value) and "shown" in value and value["hash"] in self._stands:
+            return self._stands[value["hash"]] + end
+        if isinstance(value, dict):
+            return {key: self._stood(each, end) for key, each in value.items()}
+        return [self._stood(each, end) for each in value] if isinstance(value, list) else value
+
+
+def _variable(name: str) -> str:
+    """What a value's variable is called; a name that the shell, or curl, may know (PATH, IFS) gets a beginning."""
+    found = re.sub(r"[^A-Z]", "_", name.upper())[:40]
+    return found if name in MAY_SEE else f"VALUE_{found}"
+
+
+def _encoded(mark: dict[str, Any]) -> str:
+    """As it stands in a URL's query; what was masked is taken to need nothing, as codes and tokens do not."""
+    return quote_plus(mark.get("value", ""), errors="replace")
 
 
 def command(event: dict[str, Any]) -> str:
@@ -75,6 +159,11 @@ def _authorization(event: dict[str, Any], authorization: Any) -> Iterator[str]:
         yield f'-u {_quoted(user)}:"${secret}"'
     elif isinstance(authorization, dict) and "token" in authorization:
         yield f"-H {_quoted('authorization: ' + text_of(authorization))}"
+
+
+def _comment(text: str) -> str:
+    """What may stand in one line of a comment, or in a message of the shell."""
+    return re.sub(r"[^A-Za-z0-9 .,:;/_…-]", "", text)[:200]
 
 
 def _hidden(name: str, value: str) -> str:

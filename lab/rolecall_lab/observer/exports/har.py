@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 from rolecall.openapi import VERSION
+from rolecall_lab.flows import paired
 from rolecall_lab.observer.exports.curl import url
-from rolecall_lab.observer.texts import pairs, plain, text_of
-from rolecall_lab.recorder import paired
+from rolecall_lab.observer.texts import pairs, phrase, plain, text_of
 
 
 def write(events: list[dict[str, Any]]) -> str:
@@ -62,7 +61,7 @@ def _response(event: dict[str, Any]) -> dict[str, Any]:
     location = event["response_headers"].get("location")
     return {
         "status": status,
-        "statusText": _phrase(status) or str(event["failure"] or ""),
+        "statusText": phrase(status) or str(event["failure"] or ""),
         "httpVersion": "HTTP/1.1",
         "cookies": [],
         "headers": headers,
@@ -71,13 +70,6 @@ def _response(event: dict[str, Any]) -> dict[str, Any]:
         "headersSize": -1,
         "bodySize": -1,
     }
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def _headers(headers: dict[str, Any]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from rolecall_lab.observer.picture import NAMES
-from rolecall_lab.observer.texts import clean
+from rolecall_lab.observer.texts import clean, is_mark
 from rolecall_lab.recorder import SCHEMA
 
 KIND: Final = "rolecall-flow"
@@ -115,23 +115,14 @@ def _fault_anywhere(value: Any, depth: int = 0) -> str:
         return "has more in one another than is ever recorded"
     if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
         return "has a number that is too large"
-    if _is_mark(value) and not (
-        all(isinstance(value.get(name, ""), str) for name in ("shown", "value"))
-        and value.get("shown", "…")
-        and all(isinstance(value.get(name, {}), dict) for name in ("unverified_header", "unverified_claims"))
-    ):
+    if is_mark(value) and not value.get("shown", "…"):
         return "has a value to follow that is none"
+    if isinstance(value, dict) and not all(
+        isinstance(value.get(name, {}), dict) for name in ("unverified_header", "unverified_claims")
+    ):
+        return "has parts of a token that are none"
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return next((wrong for each in inside if (wrong := _fault_anywhere(each, depth + 1))), "")
-
-
-def _is_mark(value: Any) -> bool:
-    """Whether the picture takes a value for one to follow."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("hash"), str)
-        and ("shown" in value or isinstance(value.get("value"), str))
-    )
 
 
 def _no_number(text: str) -> None:

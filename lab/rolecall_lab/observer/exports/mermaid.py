@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from rolecall_lab.observer.picture import NAMES, STEPS, STORES, Row, lay_out
+from rolecall_lab.observer.picture import NAMES, STORES, Row, lay_out, title_of
 
 _SHORT: Final = {
     "browser": "B",
@@ -23,17 +23,15 @@ def write(events: list[dict[str, Any]]) -> str:
     lines += [
         f"  participant {_SHORT[lane.key]} as {_text(lane.title)}" for lane in picture.lanes if lane.key not in STORES
     ]
-    step = 0
+    step: int | None = None
     for row in picture.rows:
         if row.step != step:
-            lines += ["  end"] if step else []
-            lines += [
-                "  rect rgba(128, 128, 128, 0.08)",
-                f"  Note over {_ends(picture)}: {row.step} {STEPS[row.step - 1]}",
-            ]
+            lines += ["  end"] if step is not None else []
+            title = f"{row.step} {title_of(row.step)}" if row.step else title_of(row.step)
+            lines += ["  rect rgba(128, 128, 128, 0.08)", f"  Note over {_ends(picture)}: {title}"]
             step = row.step
         lines += _row(row, _ends(picture))
-    return "\n".join([*lines, *(["  end"] if step else []), ""])
+    return "\n".join([*lines, *(["  end"] if step is not None else []), ""])
 
 
 def _row(row: Row, ends: str) -> Iterator[str]:

@@ -1,16 +1,24 @@
-"""Events sorted into flows as they come, in memory: the newest ones, so many in a flow and so many in all."""
+"""Events sorted into flows as they come, in memory: the newest ones, so many in a flow and so many in all.
+
+What belongs together follows from what a server made and makes once (codes, tokens, pushed requests) and from the
+trace (W3C Trace Context). What a client made, `state` and its challenge, only counts where nothing else tells: a client
+may use it again.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import redis
 
 from rolecall.clock import monotonic
-from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, client_id, paired
+from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM
 
 Event = dict[str, Any]
 
@@ -19,7 +27,6 @@ MAX_IN_FLOW: Final = 400
 
 KEEP_FIRST: Final = 100
 MAX_LOSSES: Final = 200
-MAX_ALIASES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,8 @@ class Flow:
     """Messages that belong together.
 
     Args:
-        id: stays when flows turn out to be one; the other's id leads here.
+        id: that of its event which came first; those of its other events lead here too, so that whoever reads them in
+            another order, or anew, finds the same flow.
         events: by their start.
         version: grows with every event.
         omitted: how many are not kept, after the first hundred.
@@ -62,9 +70,18 @@ class Flow:
             event["handles"] or (event["channel"] == "back" and event["method"] == "POST") for event in self.events
         )
 
-    def redeemed_before(self, identity: str) -> bool:
-        """Whether somebody asked for a token in it before the event of this id."""
-        return any("grant_type" in event["form"] and event["id"] < identity for event in self.events)
+    def has_only_begun(self, identity: str) -> bool:
+        """Whether it holds nothing yet that a server made, and began before the event of this id."""
+        return self.events[0]["id"] < identity and not any(name.startswith("handle:") for name in self.names)
+
+    def may_begin_with(self, event: Event) -> bool:
+        """Whether it has no authorization request before this one, nor what comes after one; or has sent the browser
+        off once more, and waits for it to arrive."""
+        before = [each for each in self.events if each["id"] < event["id"]]
+        sent, arrived = sum(map(_sends, before)), sum(map(_asks, before))
+        if _asks(event) and sent > arrived:
+            return True
+        return not (arrived or any("grant_type" in each["form"] for each in before) or (sent and not _asks(event)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +100,12 @@ class Summary:
 class Flows:
     """All flows that are kept. One thread adds, many read; `wait` gives a flow when it has changed."""
 
-    def __init__(self, most: int = MAX_EVENTS) -> None:
+    def __init__(self, most: int = MAX_EVENTS, in_flow: int = MAX_IN_FLOW) -> None:
         self._most = most
+        self._in_flow = in_flow
         self._changed = threading.Condition()
         self._flows: OrderedDict[str, Flow] = OrderedDict()  # the one that was added to last is the last
         self._of_name: dict[str, str] = {}
-        self._aliases: OrderedDict[str, str] = OrderedDict()
         self._dropped: OrderedDict[tuple[str, int], tuple[int, str]] = OrderedDict()
         self._losses: deque[Loss] = deque(maxlen=MAX_LOSSES)
         self._count = 0
@@ -131,7 +148,7 @@ class Flows:
         return self._away
 
     def get(self, name: str) -> Flow | None:
-        """The flow of this id, or the one that it has become part of; a copy."""
+        """The flow of this id; a copy."""
         with self._changed:
             return self._copy(name)
 
@@ -174,25 +191,26 @@ class Flows:
             shown = [flow for flow in reversed(self._flows.values()) if flow.is_shown][:number]
             return [_summary(flow) for flow in shown]
 
+    def everything(self) -> list[Flow]:
+        """All that are kept; copies."""
+        with self._changed:
+            return [copy for name in self._flows if (copy := self._copy(name)) is not None]
+
     def count(self) -> tuple[int, int]:
         """How many flows and events are kept."""
         with self._changed:
             return len(self._flows), self._count
 
     def _copy(self, name: str) -> Flow | None:
-        flow = self._flows.get(self._aliases.get(name, name))
+        flow = self._flows.get(name) or self._flows.get(self._of_name.get(f"id:{name}", ""))
         return flow and Flow(flow.id, [*flow.events], set(), flow.version, flow.omitted)
 
     def _add(self, event: Event) -> list[str]:
         self._note_loss(event)
-        names = _names(event)
-        found = {self._of_name[name] for name in names if self._of_name.get(name, "") in self._flows}
-        if "response_type" in event["query"] or "response_type" in event["form"]:
-            # a client may use its state again, as many an example does: what has had its token is another flow
-            found = {known for known in found if not self._flows[known].redeemed_before(event["id"])}
-        flow = self._joined([self._flows[known] for known in found]) if found else None
+        names = _all_names(event)
+        flow = self._flow_of(event)
         if flow is None:
-            flow = Flow(sha256(event["id"].encode()).hexdigest()[:16])
+            flow = Flow(_id_by(event))
             self._flows[flow.id] = flow
         self._newest = max(self._newest, event["id"])
         flow.events.append(event)
@@ -205,6 +223,21 @@ class Flows:
         self._flows.move_to_end(flow.id)
         return self._bound(flow)
 
+    def _flows_of(self, names: Iterable[str]) -> list[Flow]:
+        found = {self._of_name[name] for name in names if name in self._of_name}
+        return [self._flows[known] for known in found]
+
+    def _flow_of(self, event: Event) -> Flow | None:
+        """The one that an event belongs to; several may turn out to be one."""
+        mine, chosen = self._flows_of(_names(event)), self._flows_of(_chosen(event))
+        if mine:
+            # what its client recorded before any server did
+            begun = [flow for flow in chosen if flow not in mine and flow.has_only_begun(event["id"])]
+            return self._joined([*mine, *begun])
+        if _asks(event) or _sends(event):
+            chosen = [flow for flow in chosen if flow.may_begin_with(event)]
+        return max(chosen, key=lambda flow: flow.events[0]["id"], default=None)
+
     def _joined(self, flows: list[Flow]) -> Flow:
         """One flow of several that turned out to be the same: the oldest, with all that the others have."""
         flows.sort(key=lambda flow: flow.events[0]["id"])
@@ -216,16 +249,11 @@ class Flows:
             into.omitted += other.omitted
             self._of_name.update(dict.fromkeys(other.names, into.id))
             del self._flows[other.id]
-            for old, target in [*self._aliases.items(), (other.id, other.id)]:
-                if target == other.id:
-                    self._aliases[old] = into.id
-        while len(self._aliases) > MAX_ALIASES:
-            self._aliases.popitem(last=False)
         return into
 
     def _bound(self, flow: Flow) -> list[str]:
         omitted: list[str] = []
-        if (more := len(flow.events) - MAX_IN_FLOW) > 0:
+        if (more := len(flow.events) - self._in_flow) > 0:
             omitted = [event["id"] for event in flow.events[KEEP_FIRST : KEEP_FIRST + more]]
             del flow.events[KEEP_FIRST : KEEP_FIRST + more]
             flow.omitted += more
@@ -237,7 +265,7 @@ class Flows:
 
     def _forget_names(self, flow: Flow) -> None:
         """Those that only omitted events had."""
-        kept = {name for event in flow.events for name in _names(event)}
+        kept = {name for event in flow.events for name in _all_names(event)}
         for name in flow.names - kept:
             if self._of_name.get(name) == flow.id:
                 del self._of_name[name]
@@ -270,10 +298,38 @@ class Flows:
             self._dropped.popitem(last=False)
 
 
+_REQUEST: Final = frozenset({"response_type", "request", "request_uri"})
+"""One of them is in every authorization request (RFC 6749 section 4.1.1, RFC 9101 section 5)."""
+
+
+def _asks(event: Event) -> bool:
+    """Whether it is an authorization request."""
+    return not _REQUEST.isdisjoint(event["query"].keys() | event["form"].keys())
+
+
+def _sends(event: Event) -> bool:
+    """Whether a client sends the browser to make one."""
+    location = event["response_headers"].get("location")
+    return isinstance(location, dict) and not _REQUEST.isdisjoint(location.get("parameters", {}))
+
+
 def _names(event: Event) -> set[str]:
-    """By what an event is joined to others."""
-    names = {f"handle:{handle}" for handle in event["handles"]}
+    """By what an event is joined to others, whatever else they have."""
+    names = {f"handle:{handle}" for handle in event["handles"] if handle not in event.get("chosen", ())}
     return names | {f"trace:{event['trace']}"} if event["trace"] else names
+
+
+def _chosen(event: Event) -> set[str]:
+    return {f"chosen:{handle}" for handle in event.get("chosen", ())}
+
+
+def _all_names(event: Event) -> set[str]:
+    """By what the flow of an event is found."""
+    return _names(event) | _chosen(event) | {f"id:{_id_by(event)}"}
+
+
+def _id_by(event: Event) -> str:
+    return sha256(event["id"].encode()).hexdigest()[:16]
 
 
 def _summary(flow: Flow) -> Summary:
@@ -287,3 +343,73 @@ def _summary(flow: Flow) -> Summary:
         tuple(sorted({event[end] for event in events for end in ("from", "to")})),
         any((event["status"] or 599) >= 400 for event in events),
     )
+
+
+def read_events(client: redis.Redis, flow: str | None = None, limit: int = MAX_EVENTS) -> list[Event]:
+    """The newest `limit` events in the order in which the exchanges began, of one flow or of all, each with its `flow`.
+
+    Args:
+        flow: an id by which the observer, or an earlier answer, knew it.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    flows = _read(client)
+    kept = flows.everything() if flow is None else [flows.get(flow)]
+    found = [{**event, "flow": each.id} for each in kept if each is not None for event in paired(each.events)]
+    return sorted(found, key=lambda event: event["id"])[-limit:]
+
+
+def read_flows(client: redis.Redis) -> list[Summary]:
+    """The flows, the newest first.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    return sorted(_read(client).newest(MAX_EVENTS), key=lambda flow: flow.first, reverse=True)
+
+
+def _read(client: redis.Redis) -> Flows:
+    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(STREAM))
+    flows = Flows(in_flow=MAX_EVENTS)
+    flows.add(sorted((json.loads(fields[b"event"]) for _, fields in entries), key=lambda event: str(event.get("id"))))
+    return flows
+
+
+def paired(events: list[Event]) -> list[Event]:
+    """Copies that know of each other: a sent one is `shadowed` where the receiver recorded it, and knows by whom."""
+    received = {_message(event): event for event in events if event["direction"] == "received" and event["span"]}
+    sent = {_message(event): event for event in events if event["direction"] == "sent"}
+    copies = []
+    for event in events:
+        if event["direction"] == "sent":
+            copies.append({**event, "shadowed": _message(event) in received})
+        elif event["span"] and (sender := sent.get(_message(event))):
+            copies.append({**event, "from": sender["from"], "channel": "back"})
+        else:
+            copies.append(event)
+    return copies
+
+
+def _message(event: Event) -> tuple[str, str]:
+    """What sender and receiver of one message have in common (W3C Trace Context)."""
+    return event["trace"], event["span"]
+
+
+def client_name(event: Event) -> str | None:
+    """What a client called itself when it registered, if the event is that (RFC 7591 section 3.2.1)."""
+    body = event["body"] if event["path"].startswith("/register") else None
+    name = body.get("client_name") if isinstance(body, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def client_id(event: Event) -> str | None:
+    """The client that the event names, if any."""
+    token = event["request_headers"].get("authorization", {})
+    marked = [event["form"].get("token"), event["form"].get("access_token"), token.get("token")]
+    claims = [each.get("unverified_claims") for each in marked if isinstance(each, dict)]
+    body = [event["body"]] if isinstance(event["body"], dict) else []
+    introspects = event["path"] == "/introspect"  # there it is a resource that authenticates
+    places = [event["query"], event["form"], *claims, *body, *([] if introspects else [token])]
+    found = (place.get("client_id") for place in places if isinstance(place, dict))
+    return next((each for each in found if isinstance(each, str) and each), None)

@@ -1,0 +1,172 @@
+"""What of a message may be recorded, exchange by exchange."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lab.stack import KEY, SECRETS, STATE, basic, s256
+from rolecall_lab import redaction
+from rolecall_lab.recorder import Exchange, describe
+from rolecall_lab.redaction import Redaction
+from rolecall_lab.settings import LabSettings
+
+PASSWORD = "pass word/with%odd&signs=1"
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        {"request_headers": {"authorization": f"Bearer {PASSWORD}"}},
+        {"request_headers": {"authorization": f"Token {PASSWORD}"}},
+        {"request_headers": {"authorization": "Basic " + base64.b64encode(PASSWORD.encode()).decode()}},
+        {"request_headers": {"authorization": basic("alice", PASSWORD)}},
+        {"request_headers": {"cookie": PASSWORD}},
+        {"request_headers": {"cookie": f"session={PASSWORD}"}},
+        {"request_headers": {"x-api-key": PASSWORD, "referer": f"http://x/?code={PASSWORD}"}},
+        {"response_headers": [("Set-Cookie", f"session={PASSWORD}; Path=/")]},
+        {"response_headers": [("Location", "http://alice:wonderland@x/#access_token=wonderland-token")]},
+        {"response_headers": [("Location", "app:/cb?next=/cb%3Fcode%3Dwonderland-code&code=wonderland-code")]},
+        {"url": "/?redirect_uri=http%3A%2F%2Fx%2F%3Ftoken%3Dwonderland-token-1"},
+        {"url": "/?wonderland1=&PassWord=wonderland-2&x.client_secret=wonderland-3&username=wonderland-2"},
+        {"url": "/i/Wonderland4Wonderland4Wonderland4/x"},
+        {"url": "/?state=wonderland-5&password=wonderland-5"},
+        {
+            "body": {
+                "password": "wonderland",
+                "a": [{"api_secret": ["wonderland"]}],
+                "client_secret": {"x": "wonderland"},
+            }
+        },
+        {"body": {"b": {"password": 19283746}, "otp_code": 19283746, "at": "http://x/?code=wonderland-code"}},
+        {"body": {"note": "eyJhbGciOiJFUzI1NiJ9.e30.wonderland-signature"}},
+    ],
+    ids=lambda each: str(each)[:60],
+)
+def test_odd_places_for_secrets(exchange: dict[str, Any], settings: Callable[..., LabSettings]) -> None:
+    form = {"url": "/", "request_headers": {}, **exchange}
+    headers = form.pop("response_headers", [])
+    if "body" in form:
+        form["body"] = json.dumps(form["body"]).encode()
+        headers = [("Content-Type", "application/json")]
+    event = describe(Exchange("received", "GET", milliseconds=1, response_headers=headers, **form), settings())
+    text = json.dumps(redaction.masked(event))
+    for trace in ("wonderland-", "wonderland1", "Wonderland4W", "19283746", PASSWORD, PASSWORD[:12], "alice:"):
+        assert trace not in text
+    assert basic("alice", PASSWORD)[6:] not in text
+
+
+def test_what_is_repeated_or_empty_is_seen(settings: Callable[..., LabSettings]) -> None:
+    """RFC 6749 section 3.1: parameters must not be sent more than once."""
+    event = describe(Exchange("received", "GET", "/authorize?scope=a&scope=b&client_id=&scope=c", {}, 1), settings())
+    assert event["query"] == {"scope": ["a", "b", "c"], "client_id": ""}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[" * 9000, b"\xff", b'{"a":1e999,"b":NaN,"c":"\\ud800"}', b'{"n":' + b"9" * 5000 + b"}", b" " * 20000],
+    ids=["broken", "deep", "no UTF-8", "odd values", "large number", "long"],
+)
+def test_no_body_breaks_the_recorder(body: bytes, settings: Callable[..., LabSettings]) -> None:
+    exchange = Exchange(
+        "received", "GET", "/", {}, 1, body=body, response_headers=[("Content-Type", "application/json")]
+    )
+    json.loads(json.dumps(describe(exchange, settings()), allow_nan=False))
+
+
+def test_short_values_join_nothing(settings: Callable[..., LabSettings]) -> None:
+    event = describe(Exchange("received", "GET", "/authorize?state=xyz&code=1", {}, 1), settings())
+    assert event["handles"] == []
+
+
+def test_verifier_and_challenge_are_of_one_flow(settings: Callable[..., LabSettings]) -> None:
+    """RFC 7636 section 4.2."""
+    url = f"/authorize?code_challenge={s256(SECRETS['verifier'])}"
+    asked = describe(Exchange("received", "GET", url, {}, 1), settings())
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    form = f"code_verifier={SECRETS['verifier']}".encode()
+    redeemed = describe(Exchange("received", "POST", "/token", headers, 1, form=form), settings())
+    assert asked["handles"] == redeemed["handles"] != []
+
+
+@pytest.mark.parametrize("password", ["form", "abc", "7", "builder-lab"])
+def test_a_password_of_any_length_is_nowhere_else(password: str, settings: Callable[..., LabSettings]) -> None:
+    """As a value of its own; within others it is looked for when it is long enough to be told from a word."""
+    form = f"password={password}&username={password}&state=a-state-of-its-own".encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": password}
+    body = json.dumps({"passwords": {"of": [password, {"x": password}]}, "echo": password}).encode()
+    answer = [("Content-Type", "application/json")]
+    exchange = Exchange(
+        "received", "POST", "/sign-in", headers, 1, form=form, status=200, response_headers=answer, body=body
+    )
+    event = describe(exchange, settings())
+    assert event["form"]["password"] == event["body"]["passwords"] == {"hidden": True}
+    for found in (event["form"]["username"], event["request_headers"]["user-agent"], event["body"]["echo"]):
+        assert found.endswith("…")
+        assert found != password
+    assert event["form"]["state"]["value"] == "a-state-of-its-own"
+
+
+def test_what_stands_in_a_hidden_object_is_nowhere_else(settings: Callable[..., LabSettings]) -> None:
+    body = (
+        b'{"secrets": ["a-long-secret-1", {"inner": "a-long-secret-2"}], "echo": "x a-long-secret-1 a-long-secret-2"}'
+    )
+    answer = [("Content-Type", "application/json")]
+    event = describe(
+        Exchange("received", "GET", "/", {}, 1, status=200, response_headers=answer, body=body), settings()
+    )
+    assert event["body"]["secrets"] == {"hidden": True}
+    assert "a-long-secret" not in json.dumps(event)
+
+
+def test_what_a_client_made_is_told_from_what_a_server_made(settings: Callable[..., LabSettings]) -> None:
+    url = f"/callback?state={STATE}&code={SECRETS['code']}"
+    event = describe(Exchange("received", "GET", url, {}, 1), settings())
+    redaction = Redaction(KEY)
+    assert event["chosen"] == [redaction.hash(STATE)]
+    assert event["handles"] == sorted([redaction.hash(STATE), redaction.hash(SECRETS["code"])])
+
+
+@pytest.mark.parametrize("where", ["form", "basic"])
+def test_a_clients_name_is_no_secret_however_random_it_is(where: str, settings: Callable[..., LabSettings]) -> None:
+    """Clients that registered themselves have names of 128 random bits (RFC 7591 section 3.2.1)."""
+    name = "s5K1Eqq8TzWm3yVb0aXc9Q"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    headers |= {"Authorization": basic(name, "a-secret-of-its-own")} if where == "basic" else {}
+    form = f"client_id={name}&token=x".encode() if where == "form" else b"token=x"
+    note = {"kind": "check", "name": "c", "passed": True, "expected": "a client", "actual": name, "clause": "RFC 7009"}
+    event = describe(Exchange("received", "POST", "/revoke", headers, 1, form=form, notes=[note]), settings())
+    assert event["checks"][0]["actual"] == name
+    found = event["form"] if where == "form" else event["request_headers"]["authorization"]
+    assert found["client_id"] == name
+
+
+def test_hashes_depend_on_the_key() -> None:
+    assert Redaction("one").hash("value") != Redaction("two").hash("value")
+
+
+@pytest.mark.parametrize("secret", ["a", "12345678", "WDJB-MJHT", "urn:ietf:params:oauth:request_uri:abcdef"])
+def test_little_is_shown_of_what_is_short(secret: str) -> None:
+    shown = Redaction(KEY).mark(secret)["shown"].rstrip("…")
+    assert len(shown) * 4 <= len(secret.rpartition(":")[2])
+
+
+def test_a_request_uri_is_the_clients_choice_unless_it_was_pushed() -> None:
+    """RFC 9126 section 2.2 and RFC 9101 section 5.2: a client's own address may be the same in all its requests."""
+    pushed = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c"
+    for request_uri, chosen in ((pushed, 0), ("https://client.example/request.jwt", 1)):
+        redacted = Redaction(KEY)
+        assert redacted.parameters([("request_uri", request_uri)])["request_uri"]["value"] == request_uri
+        assert (len(redacted.handles), len(redacted.chosen)) == (1, chosen)
+
+
+def test_what_openid_connect_asks_and_tells_is_seen() -> None:
+    """OpenID Connect Core sections 3.1.2.1, 5.1.1 and 5.5: a wish and an address are no secrets; a hint's token is."""
+    hidden = Redaction(KEY)
+    asked = {"claims": '{"id_token": {"email": null}}', "login_hint": "alice", "prompt": "none", "max_age": "0"}
+    assert hidden.parameters([*asked.items()]) == asked
+    assert hidden.json({"address": {"postal_code": "OX1 1DP"}}) == {"address": {"postal_code": "OX1 1DP"}}
+    assert hidden.json({"zip_code": "OX1 1DP"})["zip_code"]["shown"] != "OX1 1DP", "whatever else is called a code"
+    assert hidden.parameters([("id_token_hint", "a.b.c")])["id_token_hint"]["shown"] != "a.b.c"

@@ -1,0 +1,28 @@
+"""The browser without a window, when who answers it does so badly."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from rolecall_lab.walker import Walker
+
+
+@pytest.mark.parametrize("answer", [b"", b"rubbish\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
+def test_an_answer_that_is_cut_off_is_nobodys_answer(answer: bytes) -> None:
+    """So whoever walks knows one kind of failure."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        with pytest.raises(ConnectionError):
+            Walker().open(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        server.join(5)
