@@ -20,7 +20,7 @@ from rolecall import audit, storage, web
 from rolecall.errors import OAuthError, json_response, unavailable
 from rolecall.openapi import publish
 from rolecall.periodic import Periodic
-from rolecall.vocabulary import SIGNING_ALGORITHMS
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,6 @@ def _questions(state: State) -> dict[str, Callable[[], bool]]:
         return True
 
     def keys_sign() -> bool:
-        return all(state.keys.signing(algorithm) for algorithm in SIGNING_ALGORITHMS)
+        return all(state.keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
 
     return {"redis": redis_is_fit, "sql": database_is_migrated, "keys": keys_sign}

@@ -11,7 +11,7 @@ from authlib.oauth2.rfc6749 import AuthorizationServer as AuthlibServer
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from flask import Response, g, jsonify, request
 
-from auth_service import parameters
+from auth_service import client_assertion, parameters
 from auth_service.client_authentication import (
     AUTHENTICATED,
     FORM_TYPE,
@@ -20,12 +20,13 @@ from auth_service.client_authentication import (
     read_credentials,
     refused,
 )
+from auth_service.client_keys import BadJWT
 from auth_service.grants import GRANTS
 from auth_service.models.client import Client
 from auth_service.state import state
 from rolecall import audit, checks
 from rolecall.errors import NO_STORE, OAuthError
-from rolecall.vocabulary import CLIENT_AUTH_METHODS
+from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS
 
 _DESCRIPTIONS: Final = {
     "invalid_request": "A required parameter is missing or wrong.",
@@ -50,6 +51,8 @@ class OAuth2Request(AuthlibRequest):
         self.payload = BasicOAuth2Payload(clean)
         self.credentials = credentials
         self.authorization: Any = None
+        self.authentication: Any = None
+        self.consent_scope = ""
         self._clean = clean
 
     @property
@@ -126,7 +129,12 @@ def authenticate_client(credentials: Credentials) -> Client:
     client = state().registry.client(credentials.client_id) if credentials.client_id else None
     if client is None or not client.check_endpoint_auth_method(credentials.method, "token"):
         raise failed(credentials, "unknown client, or another method than the registered one")
-    if credentials.method != "none" and not client.check_client_secret(credentials.secret):
+    if credentials.method in ASSERTION_ALGORITHMS:
+        try:
+            client_assertion.verify(client, credentials.method, credentials.secret)
+        except BadJWT as error:
+            raise failed(credentials, f"client_assertion: {error}") from error
+    elif credentials.method != "none" and not client.check_client_secret(credentials.secret):
         raise failed(credentials, "wrong secret")
     g.client_id = client.client_id
     AUTHENTICATED.note(True, expected=client.token_endpoint_auth_method, actual=credentials.method)

@@ -7,8 +7,11 @@ import binascii
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
+from auth_service import client_assertion
+from auth_service.client_keys import BadJWT
 from rolecall import checks
 from rolecall.errors import OAuthError, challenge
+from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 
 FORM_TYPE = checks.define(
     "client.content_type",
@@ -41,7 +44,8 @@ AUTHENTICATED = checks.define(
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the request shows: `method` is a name of RFC 7591 section 2; nothing is verified yet."""
+    """What the request shows: `method` is a name of RFC 7591 section 2, `secret` the secret or the assertion; nothing
+    is verified yet."""
 
     method: str
     client_id: str | None
@@ -55,13 +59,18 @@ def read_credentials(authorization: list[str], parameters: dict[str, str]) -> Cr
         OAuthError: there are several, or the header is none that we know.
     """
     client_id, secret = parameters.get("client_id"), parameters.get("client_secret")
-    ONE_METHOD(len(authorization) + (secret is not None) <= 1, expected="at most one", otherwise="several")
+    assertion, assertion_type = parameters.get("client_assertion"), parameters.get("client_assertion_type")
+    asserts = assertion is not None or assertion_type is not None
+    ways = len(authorization) + (secret is not None) + asserts
+    ONE_METHOD(ways <= 1, expected="at most one", otherwise="several")
     if authorization:
         user, password = _read_basic(authorization[0])
         SAME_CLIENT(client_id in {None, user}, expected="the authenticated client", otherwise="another")
         return Credentials("client_secret_basic", user, password)
     if secret is not None:
         return Credentials("client_secret_post", client_id, secret)
+    if asserts:
+        return _read_assertion(client_id, assertion, assertion_type)
     return Credentials("none", client_id, "")
 
 
@@ -75,6 +84,19 @@ def refused(detail: str) -> OAuthError:
         status=401,
         challenge=challenge("Basic", realm="rolecall", charset="UTF-8"),
     )
+
+
+def _read_assertion(client_id: str | None, assertion: str | None, assertion_type: str | None) -> Credentials:
+    """Assertion and type of RFC 7521 section 4.2; a `client_id` beside them must be the same client's."""
+    if assertion is None or assertion_type != CLIENT_ASSERTION_TYPE:
+        raise refused("client_assertion is missing, or of another type than a JWT")
+    try:
+        method, subject = client_assertion.unverified_client(assertion)
+    except BadJWT as error:
+        raise refused(f"client_assertion: {error}") from error
+    if client_id not in {None, subject}:
+        raise refused("client_id is another than the assertion's")
+    return Credentials(method, subject, assertion)
 
 
 def _read_basic(header: str) -> tuple[str, str]:

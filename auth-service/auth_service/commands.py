@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable
-from typing import IO, Final, NoReturn, TypeVar
+from typing import IO, Any, Final, NoReturn, TypeVar
 
 import click
 import redis
@@ -13,18 +14,23 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.orm import Session
 
+from auth_service import client_metadata, logos
+from auth_service.grants import GRANTS
 from auth_service.keys import KeysError
+from auth_service.models import new_secret
 from auth_service.models.authorization import Authorization
-from auth_service.models.client import Client, redirect_uri_fault
+from auth_service.models.client import Client
+from auth_service.models.initial_access_token import InitialAccessToken
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, account_faults, hash_password, normal_username
 from auth_service.state import State
 from auth_service.sweep import sweep
 from rolecall import audit, clock
+from rolecall.errors import OAuthError
 from rolecall.settings import url
 from rolecall.sql import MigrationError, unanswered
 from rolecall.storage import digest
-from rolecall.vocabulary import CLIENT_AUTH_METHODS
+from rolecall.vocabulary import CLIENT_AUTH_METHODS, PROFILES
 
 T = TypeVar("T")
 
@@ -88,9 +94,21 @@ def add_commands(app: Flask, state: State) -> None:
 
     @keys.command("reseal")
     def reseal_keys() -> None:
-        """Seal the private parts under the newest key in DATA_KEY, so that the older ones can be taken out of it."""
+        """Seal keys and clients' secrets under the newest key in DATA_KEY, so that the older ones can be taken out."""
         click.echo(f"Sealed {_told(state.keys.reseal)} keys.")
         audit.record("keys_resealed")
+
+    @app.cli.command("registration-token")
+    @click.option("--profile", type=click.Choice(PROFILES), default=PROFILES[0], show_default=True)
+    @click.option("--days", type=click.IntRange(1, 365), default=7, show_default=True)
+    def registration_token(profile: str, days: int) -> None:
+        """Print an initial access token: who has it registers one client (RFC 7591 section 3)."""
+        token = new_secret()
+        row = InitialAccessToken(token_hash=digest(token), profile=profile, expires_at=clock.now() + days * 86400)
+        with _writing(state) as session:
+            session.add(row)
+        audit.record("registration_token_made", profile=profile)
+        click.echo(token)
 
     @app.cli.command("sweep")
     def sweep_rows() -> None:
@@ -134,6 +152,16 @@ def add_commands(app: Flask, state: State) -> None:
     @click.option(
         "--auth-method", type=click.Choice(CLIENT_AUTH_METHODS), default=CLIENT_AUTH_METHODS[0], show_default=True
     )
+    @click.option(
+        "--profile",
+        type=click.Choice(PROFILES),
+        default=PROFILES[0],
+        show_default=True,
+        help="fapi2 is as oauth2.1 so far.",
+    )
+    @click.option(
+        "--metadata-file", type=click.File(), help="A JSON object with more of its metadata: jwks, logo_uri (RFC 7591)."
+    )
     @SECRET_FILE
     def add_client(
         client_id: str,
@@ -143,31 +171,37 @@ def add_commands(app: Flask, state: State) -> None:
         native: bool,
         description: str | None,
         auth_method: str,
+        profile: str,
+        metadata_file: IO[str] | None,
         secret_file: IO[str] | None,
     ) -> None:
         """Register a client, or change its registration."""
-        kind = "native" if native else "web"
-        for fault in filter(None, (redirect_uri_fault(uri, kind) for uri in redirect_uri)):
-            _fail(fault)
-        secret = None if auth_method == "none" else _secret(secret_file)
+        document = {
+            "grant_types": [grant.grant_type for grant in GRANTS],
+            **_metadata(metadata_file),
+            "client_name": name,
+            "application_type": "native" if native else "web",
+            "token_endpoint_auth_method": auth_method,
+            "redirect_uris": list(redirect_uri),
+            "scope": scope,
+        }
+        try:
+            found = _told(lambda: client_metadata.read(document, profile))
+        except OAuthError as error:
+            _fail(error.detail or error.description)
+        secret = None if auth_method in {"none", "private_key_jwt"} else _secret(secret_file)
+        seal = state.settings.data_key.encrypt if auth_method == "client_secret_jwt" else None
+        client = Client(
+            client_id=client_id,
+            profile=profile,
+            description=description,
+            secret_hash=digest(secret) if secret and not seal else None,
+            secret_sealed=seal(secret.encode()) if secret and seal else None,
+            **client_metadata.columns(found),
+        )
         with _writing(state) as session:
-            known = {name for resource in session.scalars(sa.select(Resource)) for name in resource.scopes}
-            if unknown := set(scope.split()) - known:
-                _fail(f"no resource has the scope {', '.join(sorted(unknown))}; add-resource first")
-            session.merge(
-                Client(
-                    client_id=client_id,
-                    client_name=name,
-                    description=description,
-                    application_type=kind,
-                    token_endpoint_auth_method=auth_method,
-                    secret_hash=digest(secret) if secret else None,
-                    redirect_uris=list(redirect_uri),
-                    grant_types=["authorization_code", "refresh_token"],
-                    response_types=["code"],
-                    scope=" ".join(scope.split()),
-                )
-            )
+            session.merge(client)
+        _told(lambda: logos.fetch(client))
         _tell("client", client_id, secret, secret_file)
 
     @app.cli.command("add-user")
@@ -215,6 +249,17 @@ def add_commands(app: Flask, state: State) -> None:
         ended = _told(lambda: state.revocations.end("client disabled", Authorization.client_id == client_id))
         audit.record("client_disabled", client_id=client_id)
         click.echo(f"Disabled {client_id}; {ended} authorizations have ended.")
+
+
+def _metadata(file: IO[str] | None) -> dict[str, Any]:
+    """What stands in a file with client metadata; nothing without one."""
+    try:
+        found = json.load(file) if file else {}
+    except ValueError as error:
+        _fail(f"--metadata-file is no JSON: {error}")
+    if not isinstance(found, dict):
+        _fail("--metadata-file must hold a JSON object")
+    return found
 
 
 def _told(action: Callable[[], T]) -> T:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from auth_service.models.client import Client
 from auth_service.models.key import SigningKey
 from rolecall import clock
 from rolecall.sql import UNAVAILABLE, Database
 from rolecall.storage import digest
-from rolecall.vocabulary import SIGNING_ALGORITHMS
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 log = logging.getLogger(__name__)
+
+# RFC 9864 calls it Ed25519; OpenID Connect's clients know it by its old name
+warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 RELOAD_AFTER: Final = 1.0
 """Seconds after which a process looks for new keys; a new key is published far longer before it signs."""
@@ -27,17 +32,23 @@ RELOAD_AFTER: Final = 1.0
 LEEWAY: Final = 60.0
 """Seconds that a retired key verifies beyond the longest token, for clocks that differ."""
 
-_GENERATORS: Final[dict[str, Callable[[], ECKey | RSAKey]]] = {
+PrivateKey = ECKey | RSAKey | OKPKey
+
+_GENERATORS: Final[dict[str, Callable[[], PrivateKey]]] = {
     "ES256": lambda: ECKey.generate_key("P-256"),
     "RS256": lambda: RSAKey.generate_key(2048),
+    "PS256": lambda: RSAKey.generate_key(2048),
+    "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
 }
-_IMPORTERS: Final[dict[str, Callable[[dict[str, Any]], ECKey | RSAKey]]] = {
+_IMPORTERS: Final[dict[str, Callable[[dict[str, Any]], PrivateKey]]] = {
     "ES256": ECKey.import_key,
     "RS256": RSAKey.import_key,
+    "PS256": RSAKey.import_key,
+    "EdDSA": OKPKey.import_key,
 }
 
 
-_LOST: Final = "DATA_KEY does not open the signing keys in the database; set the one that sealed them"
+_LOST: Final = "DATA_KEY does not open what is sealed in the database; set the one that sealed it"
 
 
 class KeysError(Exception):
@@ -50,7 +61,7 @@ class Key:
 
     kid: str
     algorithm: str
-    private: ECKey | RSAKey
+    private: PrivateKey
     signs_from: float
     signs_until: float | None
     verifies_until: float | None
@@ -86,7 +97,7 @@ class Keys:
         self._token_lifetime = token_lifetime
         self._loaded = _Loaded(float("-inf"), ())
         self._lock = threading.Lock()
-        self._imported: dict[str, ECKey | RSAKey] = {}
+        self._imported: dict[str, PrivateKey] = {}
 
     def signing(self, algorithm: str) -> Key:
         """The one active key of the algorithm.
@@ -124,11 +135,11 @@ class Keys:
         return body, digest(body.decode())[:32]
 
     def ensure(self) -> None:
-        """Make the first key of each algorithm where there is none; it signs at once."""
+        """Make the first key of each algorithm where there is none; it signs at once, whatever a clock is turned to."""
         with self._database.transaction() as session:
-            for algorithm in SIGNING_ALGORITHMS:
+            for algorithm in ID_TOKEN_ALGORITHMS:
                 if session.scalar(sa.select(SigningKey.kid).where(SigningKey.algorithm == algorithm).limit(1)) is None:
-                    session.add(self._new(algorithm, signs_from=clock.now()))
+                    session.add(self._new(algorithm, signs_from=0.0))
 
     def rotate(self) -> list[str]:
         """Publish a new key an algorithm; it takes over after `jwks_max_age` seconds. Gives the new key ids.
@@ -138,7 +149,7 @@ class Keys:
         begins = clock.now() + self._jwks_max_age
         new = []
         with self._database.transaction() as session:
-            for algorithm in SIGNING_ALGORITHMS:
+            for algorithm in ID_TOKEN_ALGORITHMS:
                 # of two rotations at once, one waits here, and then reads what the other has made
                 of_algorithm = SigningKey.algorithm == algorithm
                 session.execute(
@@ -193,18 +204,22 @@ class Keys:
         return new
 
     def reseal(self) -> int:
-        """Seal every private part under the newest of the keys in DATA_KEY; gives their number.
+        """Seal every private part, and every secret that a client signs with, under the newest of the keys in DATA_KEY.
+
+        Gives the number of the signing keys.
 
         Raises:
             KeysError: none of them opens it.
         """
         with self._database.transaction() as session:
             rows = list(session.scalars(sa.select(SigningKey)))
-            for row in rows:
-                try:
+            try:
+                for row in rows:
                     row.private_sealed = self._cipher.rotate(row.private_sealed)
-                except InvalidToken as error:
-                    raise KeysError(_LOST) from error
+                for client in session.scalars(sa.select(Client).where(Client.secret_sealed.is_not(None))):
+                    client.secret_sealed = self._cipher.rotate(client.secret_sealed or b"")
+            except InvalidToken as error:
+                raise KeysError(_LOST) from error
         return len(rows)
 
     def _published(self, *, wait: bool = False) -> list[Key]:
@@ -243,7 +258,7 @@ class Keys:
             for row in rows
         )
 
-    def _import(self, row: SigningKey) -> ECKey | RSAKey:
+    def _import(self, row: SigningKey) -> PrivateKey:
         if row.kid not in self._imported:
             try:
                 opened = self._cipher.decrypt(row.private_sealed)

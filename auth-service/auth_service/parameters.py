@@ -19,7 +19,10 @@ _ABSOLUTE_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!$%&'()*+,/0-9:;=?
 _UNRESERVED_43: Final = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _WORD: Final = re.compile(r"[A-Za-z0-9_\-.]+")
 _WORDS: Final = re.compile(r"[A-Za-z0-9_\-.]+( [A-Za-z0-9_\-.]+)*")
+_SECONDS: Final = re.compile(r"[0-9]+")
+_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _GRANT_TYPE: Final = re.compile(r"[A-Za-z0-9_\-.:/]+")
+_JWT: Final = re.compile(r"[A-Za-z0-9_\-.]+")
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_\-]+")
 
 
@@ -75,12 +78,25 @@ PARAMETERS: Final = (
     _define("code_challenge", _UNRESERVED_43, 128, "authorize", "RFC 7636 section 4.2"),
     _define("code_challenge_method", _WORD, 20, "authorize", "RFC 7636 section 4.3"),
     _define("resource", _ABSOLUTE_URI, 500, "authorize token", "RFC 8707 section 2", "invalid_target"),
+    _define("response_mode", _WORD, 40, "authorize", "OAuth 2.0 Multiple Response Type Encoding Practices section 2.1"),
+    _define("nonce", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("prompt", _WORDS, 100, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("max_age", _SECONDS, 10, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("id_token_hint", _VSCHAR, 8192, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("login_hint", _TEXT, 200, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("acr_values", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("claims", _TEXT, 4000, "authorize", "OpenID Connect Core section 5.5"),
+    _define("access_token", _VSCHAR, 16000, "userinfo", "RFC 6750 section 2.2"),
+    _define("request", _JWT, 8192, "authorize", "RFC 9101 section 5.1", "invalid_request_object"),
+    _define("request_uri", _URI, 512, "authorize", "RFC 9101 section 5.2", "invalid_request_uri"),
     _define("interaction", _BASE64URL, 64, "authorize sign-in sign-up consent", "none: our own pages"),
     _define("grant_type", _GRANT_TYPE, 200, "token", "RFC 6749 appendix A.10"),
     _define("code", _VSCHAR, 200, "token", "RFC 6749 appendix A.11"),
     _define("code_verifier", _UNRESERVED_43, 128, "token", "RFC 7636 section 4.1"),
     _define("refresh_token", _VSCHAR, 500, "token", "RFC 6749 appendix A.17"),
     _define("client_secret", _VSCHAR, 500, "token revoke", "RFC 6749 appendix A.2"),
+    _define("client_assertion", _JWT, 8192, "token revoke", "RFC 7521 section 4.2"),
+    _define("client_assertion_type", _GRANT_TYPE, 100, "token revoke", "RFC 7521 section 4.2"),
     _define("token", _VSCHAR, 16000, "introspect revoke", "RFC 7662 section 2.1"),
     _define("token_type_hint", _NQCHAR, 100, "introspect revoke", "RFC 7009 section 2.1"),
 )

@@ -7,9 +7,12 @@ from typing import Final
 from auth_service.endpoints.authorize import authorize
 from auth_service.endpoints.introspect import introspect
 from auth_service.endpoints.jwks import jwks
-from auth_service.endpoints.metadata import metadata
+from auth_service.endpoints.logo import logo
+from auth_service.endpoints.metadata import metadata, openid_configuration
+from auth_service.endpoints.register import register, registration
 from auth_service.endpoints.revoke import revoke
 from auth_service.endpoints.token import token
+from auth_service.endpoints.userinfo import userinfo
 from auth_service.pages.apps import apps, disconnect
 from auth_service.pages.consent import consent
 from auth_service.pages.home import home
@@ -17,7 +20,7 @@ from auth_service.pages.sign_in import sign_in
 from auth_service.pages.sign_out import sign_out
 from auth_service.pages.sign_up import sign_up
 from rolecall import openapi
-from rolecall.vocabulary import METADATA_PATH
+from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH
 from rolecall.web import Route
 
 _POST: Final = ("POST",)
@@ -36,7 +39,26 @@ ROUTES: Final = (
     Route("token", "/token", _POST, token, "api", "RFC 6749 section 3.2", "token_endpoint"),
     Route("introspect", "/introspect", _POST, introspect, "api", "RFC 7662 section 2", "introspection_endpoint"),
     Route("revoke", "/revoke", _POST, revoke, "api", "RFC 7009 section 2", "revocation_endpoint"),
+    Route("userinfo", "/userinfo", _FORM, userinfo, "api", "OpenID Connect Core section 5.3", "userinfo_endpoint"),
+    Route("register", "/register", _POST, register, "api", "RFC 7591 section 3", "registration_endpoint"),
+    Route(
+        "registration",
+        "/register/<client_id>",
+        ("GET", "PUT", "DELETE"),
+        registration,
+        "api",
+        "RFC 7592 section 2",
+    ),
+    Route("logo", "/logos/<client_id>", _GET, logo, "api", "RFC 7591 section 2"),
     Route("jwks", "/jwks", _GET, jwks, "api", "RFC 7517 section 5", "jwks_uri"),
     Route("metadata", METADATA_PATH, _GET, metadata, "api", "RFC 8414 section 3"),
+    Route(
+        "openid-configuration",
+        OPENID_CONFIGURATION_PATH,
+        _GET,
+        openid_configuration,
+        "api",
+        "OpenID Connect Discovery section 4",
+    ),
     openapi.ROUTE,
 )

@@ -10,6 +10,7 @@ from limits import RateLimitItem
 
 from auth_service.throttles import limit
 from rolecall.settings import ServiceSettings, fernet_keys, one_of, seconds, setting, settings_class, url, urls
+from rolecall.vocabulary import PROFILES
 
 MAX_LIFETIME = 86400
 """Seconds that an access token may be made to live."""
@@ -70,6 +71,21 @@ class Settings(ServiceSettings):
     )
     client_limit: RateLimitItem = setting(
         "Failed authentications of one client or resource from one address.", default=limit("60/minute"), parse=limit
+    )
+
+    registration: str = setting(
+        "Who may register clients (RFC 7591): anybody, who has an initial access token, or nobody.",
+        default="token",
+        parse=one_of("open", "token", "closed"),
+    )
+    registration_profile: str = setting(
+        "How strict the server is with clients that registered without an initial access token; "
+        "fapi2 is as oauth2.1 so far.",
+        default=PROFILES[0],
+        parse=one_of(*PROFILES),
+    )
+    registration_limit: RateLimitItem = setting(
+        "Registrations of clients from one address.", default=limit("30/hour"), parse=limit
     )
 
     def faults(self) -> list[str]:

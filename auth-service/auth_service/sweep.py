@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from auth_service.models import Model
 from auth_service.models.authorization import Authorization
+from auth_service.models.client import ENDED, Client
+from auth_service.models.initial_access_token import InitialAccessToken
 from auth_service.models.key import SigningKey
 from auth_service.models.revocation import Revocation
 from auth_service.models.token import RefreshToken
@@ -34,7 +36,8 @@ def sweep(state: State) -> dict[str, int]:
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database does not answer; what was removed stays so.
     """
-    counts = dict.fromkeys(("refresh_token", "authorization_grant", "revocation", "signing_key"), 0)
+    tables = ("refresh_token", "authorization_grant", "revocation", "signing_key", "initial_access_token", "client")
+    counts = dict.fromkeys(tables, 0)
     for model, over in _over(clock.now() - KEEP, clock.now() - KEEP - state.settings.access_token_lifetime):
         counts[model.__tablename__] += _remove(state, model, over)
     return counts
@@ -60,6 +63,8 @@ def _over(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.C
     yield Authorization, sa.and_(Authorization.used_at.is_(None), Authorization.created_at < tokens_ended)
     yield Revocation, Revocation.expires_at < ended
     yield SigningKey, SigningKey.verifies_until < ended
+    yield InitialAccessToken, InitialAccessToken.expires_at < ended
+    yield Client, sa.and_(Client.disabled_at < tokens_ended, Client.registration_token_hash == ENDED)
 
 
 def _remove(state: State, model: type[Model], over: sa.ColumnElement[bool]) -> int:

@@ -44,6 +44,7 @@ class Limits:
         sign_up: new accounts from one address.
         authorization: requests from one address that are kept until a person has decided.
         client: failed authentications of one client from one address.
+        registration: registrations from one address.
     """
 
     account: RateLimitItem
@@ -51,6 +52,7 @@ class Limits:
     sign_up: RateLimitItem
     authorization: RateLimitItem
     client: RateLimitItem
+    registration: RateLimitItem
 
 
 class Throttles:
@@ -94,6 +96,15 @@ class Throttles:
             redis.RedisError: Redis does not answer.
         """
         self._count("authorization", self._limits.authorization, network(address))
+
+    def registration(self, address: str) -> None:
+        """Count a client that is about to be registered, or an attempt.
+
+        Raises:
+            TooMany: no more from there for now.
+            redis.RedisError: Redis does not answer.
+        """
+        self._count("registration", self._limits.registration, network(address))
 
     def client(self, client_id: str, address: str) -> None:
         """Refuse a client that failed too often from there. Costs no question to Redis: this process remembers.

@@ -35,20 +35,29 @@ class AccessToken:
     authorization_id: str
     subject: str
     client_id: str
-    audience: str
+    audience: tuple[str, ...]
     scope: str
     issued_at: int
     expires_at: int
 
 
-def mint(keys: Keys, issuer: str, lifetime: int, authorization: Authorization, scope: str) -> str:
-    """A signed access token of `lifetime` seconds for the authorization's resource."""
+def mint(
+    keys: Keys, issuer: str, lifetime: int, authorization: Authorization, scope: str, subject: str | None = None
+) -> str:
+    """A signed access token of `lifetime` seconds for the authorization's resource, and for userinfo with `openid`.
+
+    Args:
+        subject: the `sub` in it, when it is not the account's own identifier.
+    """
+    audience = [authorization.resource]
+    if "openid" in scope.split() and authorization.resource != issuer:
+        audience.append(issuer)
     key = keys.signing(ALGORITHM)
     now = int(clock.now())
     claims: dict[str, Any] = {
         "iss": issuer,
-        "sub": authorization.user_id,
-        "aud": authorization.resource,
+        "sub": subject or authorization.user_id,
+        "aud": audience if len(audience) > 1 else audience[0],
         "client_id": authorization.client_id,
         "scope": scope,
         "iat": now,
@@ -91,7 +100,7 @@ def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:
         authorization_id=claims["authorization_id"],
         subject=claims["sub"],
         client_id=claims["client_id"],
-        audience=claims["aud"],
+        audience=(claims["aud"],) if isinstance(claims["aud"], str) else tuple(claims["aud"]),
         scope=claims["scope"],
         issued_at=claims["iat"],
         expires_at=claims["exp"],

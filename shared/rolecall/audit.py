@@ -31,6 +31,8 @@ EVENTS: Final[dict[str, str]] = {
     "key_retired": "a signing key was taken out of use at once",
     "keys_resealed": "the signing keys were sealed under another DATA_KEY",
     "client_registered": "a client was registered, or its registration changed",
+    "registration_token_made": "an administrator made a token that allows to register a client",
+    "client_ended": "a client ended its registration; everything given to it ended",
     "resource_registered": "a resource was registered, or its registration changed",
     "user_added": "an administrator made an account",
     "user_disabled": "an administrator closed an account; everything given for it ended",

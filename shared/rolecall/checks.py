@@ -43,8 +43,11 @@ class Check:
         actual: Any = None,
         otherwise: str | None = None,
         detail: str | None = None,
+        told: str | None = None,
     ) -> None:
         """Note the outcome and go on, or refuse. `otherwise` is what is there when it is not what was expected.
+
+        `detail` goes to the log; `told` is the description where a rule has several parts, also a fixed text.
 
         Raises:
             OAuthError: `passed` is false.
@@ -53,15 +56,15 @@ class Check:
             actual = expected if passed else otherwise
         self.note(passed, expected=expected, actual=actual)
         if not passed:
-            raise self.refusal(detail)
+            raise self.refusal(detail, told)
 
     def note(self, passed: bool, *, expected: Any = None, actual: Any = None) -> None:
         """Only let a watcher see the outcome, for checks whose refusal has a form of its own."""
         events.note("check", name=self.name, passed=passed, expected=expected, actual=actual, clause=self.clause)
 
-    def refusal(self, detail: str | None = None) -> OAuthError:
+    def refusal(self, detail: str | None = None, told: str | None = None) -> OAuthError:
         """The error that this check answers with."""
-        return OAuthError(self.error, self.description, detail=detail or self.name, status=self.status)
+        return OAuthError(self.error, told or self.description, detail=detail or self.name, status=self.status)
 
 
 def define(name: str, clause: str, error: str, description: str, *, status: int = 400) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,8 @@ _metrics_port = int(os.environ.get("METRICS_PORT") or 0)
 if _metrics_port:
     # before the application is imported: its workers count into files of this folder
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
+
+from rolecall.web import MAX_REQUEST_BODY  # noqa: E402
 
 worker_class = "rolecall.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -32,13 +35,26 @@ logconfig_dict: dict[str, Any] = {
 }
 
 
-def when_ready(_server: Any) -> None:
-    """Show what is counted, on a port of its own."""
+def when_ready(server: Any) -> None:
+    """Before the first worker: what is loaded stays shared with all of them. Show what is counted, on its own port."""
+    if templates := getattr(server.app.wsgi(), "jinja_env", None):
+        for name in templates.list_templates():
+            templates.get_template(name)
+    gc.collect()
+    # else each worker's collector would write into all of it
+    gc.freeze()
     if _metrics_port:
         # imported here: without the port nobody counts into files
         from rolecall import metrics  # noqa: PLC0415
 
         metrics.serve(_metrics_port)
+
+
+def pre_request(_worker: Any, req: Any) -> None:
+    """A body that is refused for its length is not read: the answer says that the connection ends (RFC 9112 9.6)."""
+    for name, value in req.headers:
+        if name == "CONTENT-LENGTH" and int(value) > MAX_REQUEST_BODY:
+            req.force_close()
 
 
 def post_worker_init(worker: Any) -> None:

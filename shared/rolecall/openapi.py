@@ -70,6 +70,7 @@ class Operation:
         parameters: Parameter Objects; those of the path are added.
         form: the schema of the body, when there is one to be read; answers to bodies that are too long are added.
         extensions: members whose names begin with `x-`.
+        json: the same as `form` for a body in JSON.
     """
 
     summary: str
@@ -78,6 +79,7 @@ class Operation:
     form: Schema | None = None
     security: Security = ()
     extensions: Mapping[str, Any] = field(default_factory=dict)
+    json: Schema | None = None
 
 
 Operations = Mapping[tuple[str, str], Operation]
@@ -252,6 +254,8 @@ def _operation(route: Route, method: str, operation: Operation) -> dict[str, Any
     }
     if operation.form is not None:
         described["requestBody"] = {"required": True, "content": {FORM: {"schema": operation.form}}}
+    if operation.json is not None:
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": operation.json}}}
     if operation.security:
         described["security"] = list(operation.security)
     return described
@@ -277,7 +281,7 @@ def _answers_to_bodies(kind: Kind, method: str, operation: Operation) -> list[An
         return []
     content = {HTML: string()} if kind == "page" else {JSON: error_body("invalid_request")}
     answers = [Answer(411, "The body came with Transfer-Encoding instead of Content-Length.", content)]
-    if operation.form is not None:
+    if operation.form is not None or operation.json is not None:
         answers.append(Answer(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content))
     return answers
 

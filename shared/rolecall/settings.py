@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import ssl
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, MultiFernet
+
+_CONTAINER: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 T = TypeVar("T")
 
@@ -112,6 +115,11 @@ def is_loopback(address: str) -> bool:
     """Whether a URL's host is loopback, `*.localhost` or `*.test`."""
     host = urlsplit(address).hostname or ""
     return host in {"localhost", "127.0.0.1", "::1"} or host.endswith((".localhost", ".test"))
+
+
+def is_container(address: str) -> bool:
+    """Whether a URL's host is a name without a dot, as containers have: nobody on the Internet has one."""
+    return _CONTAINER.fullmatch(urlsplit(address).hostname or "") is not None
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting, dataclasses.field))

@@ -65,7 +65,7 @@ def _maxmemory_policy(client: redis.Redis) -> str:
 
 
 class Store:
-    """Entries of one service: `put`, `get` and the atomic `take`.
+    """Entries of one service: `put`, `get`, and the atomic `take` and `claim`.
 
     Keys are `prefix:kind:{sha256 of the name}`, so the names, which are secrets, stand nowhere, and all keys of one
     entry share a hash slot. Values are JSON objects, sealed when a cipher is given.
@@ -108,6 +108,14 @@ class Store:
         if entry is not None:
             events.note("state", store="redis", key=shown(key), change="taken")
         return entry
+
+    def claim(self, kind: str, name: str, lifetime: float) -> bool:
+        """Whether nobody claimed the name before: of several who do at once only one hears yes (SET NX)."""
+        key = self.key(kind, name)
+        claimed = bool(self.client.set(key, b"1", nx=True, ex=self.bin_seconds(lifetime)))
+        if claimed:
+            events.note("state", store="redis", key=shown(key), change="set", seconds=round(lifetime))
+        return claimed
 
     def delete(self, kind: str, name: str) -> None:
         """Remove the entry, if there is one."""

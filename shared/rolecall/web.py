@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import click
 import redis
@@ -237,9 +238,22 @@ def cookie_settings(app: Flask, name: str, *, secure: bool) -> None:
     )
 
 
-def allow_form_targets(response: Response, *origins: str) -> None:
-    """Name the origins to which a form's answer may redirect; Chromium holds `form-action` against redirects too."""
-    response.headers["Content-Security-Policy"] = _policy(" ".join(("'self'", *origins)))
+def allow_form_targets(response: Response, *origins: str, scripts: bool = False) -> None:
+    """Name the origins to which a form's answer may redirect; Chromium holds `form-action` against redirects too.
+
+    Args:
+        scripts: whether the page may load scripts of the service's own.
+    """
+    policy = _policy(" ".join(("'self'", *origins)))
+    response.headers["Content-Security-Policy"] = f"{policy}; script-src 'self'" if scripts else policy
+
+
+def origin_of(uri: str) -> str:
+    """Scheme, host and port of a URI as a Content-Security-Policy names them; only the scheme where it cannot."""
+    parts = urlsplit(uri)
+    if ":" in (parts.hostname or ""):  # of an IPv6 address
+        return f"{parts.scheme}:"
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
 
 
 def wants_page() -> bool:

@@ -29,8 +29,8 @@ def introspect() -> ResponseReturnValue:
     if token is None:
         return json_answer({"active": False})
     g.flow_id = token.authorization_id
-    mine = token.audience == resource.identifier
-    AUDIENCE.note(mine, expected=resource.identifier, actual=token.audience)
+    mine = resource.identifier in token.audience
+    AUDIENCE.note(mine, expected=resource.identifier, actual=" and ".join(token.audience))
     if not mine:
         return json_answer({"active": False})
     revoked = state().revocations.is_revoked(token.authorization_id, token.token_id)
@@ -42,7 +42,7 @@ def introspect() -> ResponseReturnValue:
             "active": True,
             "iss": issuer,
             "sub": token.subject,
-            "aud": token.audience,
+            "aud": token.audience if len(token.audience) > 1 else token.audience[0],
             "client_id": token.client_id,
             "scope": token.scope,
             "iat": token.issued_at,

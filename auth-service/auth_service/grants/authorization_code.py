@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
 from flask import g
 from sqlalchemy.orm import Session
 
-from auth_service.grants.issue import issue, resource_of_request
+from auth_service import scopes
+from auth_service.grants.issue import issue
 from auth_service.models import new_id, new_secret
 from auth_service.models.authorization import Authorization
 from auth_service.models.code import AuthorizationCode
@@ -68,20 +68,25 @@ class CodeGrant(grants.AuthorizationCodeGrant):
 
     TOKEN_ENDPOINT_AUTH_METHODS = CLIENT_AUTH_METHODS
 
-    def create_authorization_response(self, redirect_uri: str, grant_user: Any) -> Any:
+    def create_authorization_response(self, redirect_uri: str, grant_user: Any) -> Any:  # noqa: ARG002
         """Make the authorization, and a code for it that is bound to client, redirect URI and challenge.
+
+        Gives the parameters of the answer; how they travel is the endpoint's business (`response_mode`).
 
         The authorization stands in SQL before its code is known to anybody: whatever ends it later, a consent that is
         taken back or a replay, ends the code with it.
         """
-        parameters = self.request.payload.data
+        parameters, wanted = self.request.payload.data, self.request.authentication
         authorization = Authorization(
             id=new_id(),
             user_id=grant_user.user_id,
             client_id=self.request.client.client_id,
-            resource=resource_of_request(self.request).identifier,
+            resource=scopes.resource_for(self.request.scope, parameters.get("resource")).identifier,
             scope=normal_scope(self.request.scope),
             auth_time=grant_user.auth_time,
+            requested_claims=wanted.requested_claims or None,
+            sid=grant_user.sid,
+            acr=wanted.acr,
         )
         with state().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an account in use", otherwise="none")
@@ -101,12 +106,13 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             scope=authorization.scope,
             resource=authorization.resource,
             code_challenge=parameters.get("code_challenge"),
+            nonce=parameters.get("nonce"),
         )
         state().codes.put(code, value, state().settings.code_lifetime)
         answer = [("code", code)]
         if "state" in parameters:
             answer.append(("state", parameters["state"]))
-        return 303, "", [("Location", add_params_to_uri(redirect_uri, answer))]
+        return answer
 
     def _is_allowed(self, session: Session, authorization: Authorization) -> bool:
         """Whether the consent still stands; a client that is asked about every time has none that is kept."""
@@ -114,7 +120,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         if client.asks_every_time(redirect_uri or client.get_default_redirect_uri()):
             return True
         key = (authorization.user_id, authorization.client_id, authorization.resource)
-        return has_consent(session, *key, authorization.scope, hold=True)
+        return has_consent(session, *key, self.request.consent_scope, hold=True)
 
     def query_authorization_code(self, code: str, client: Any) -> AuthorizationCode | None:
         """The code, when it is this client's: a foreign one takes nothing and ends nothing."""
@@ -138,9 +144,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             audit.record("code_replayed", client_id=found.client_id)
             ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
         ONCE.note(True, expected="first use", actual="first use")
-        with_refresh_token = self.request.client.check_grant_type("refresh_token")
         try:
-            given = issue(found.authorization_id, with_refresh_token=with_refresh_token)
+            given = issue(found.authorization_id, self.request.client, found.nonce)
         except OAuthError:
             # SQL knows better: a Redis that went back to an older copy has codes again that were used
             state().revocations.end("code refused", Authorization.id == found.authorization_id)

@@ -8,50 +8,25 @@ import sqlalchemy as sa
 from flask import g
 from sqlalchemy.orm import Session
 
-from auth_service import tokens
+from auth_service import id_tokens, scopes, tokens
 from auth_service.models import token as refresh_tokens
 from auth_service.models.authorization import Authorization
 from auth_service.models.client import Client
-from auth_service.models.resource import Resource
 from auth_service.models.user import User
 from auth_service.state import state
 from rolecall import audit, checks, clock, events
 
-TARGET = checks.define(
-    "authorize.resource", "RFC 8707 section 2", "invalid_target", "There is no such resource, or name one: several fit."
-)
-SCOPE = checks.define(
-    "authorize.scope", "RFC 6749 section 3.3", "invalid_scope", "The scope is more than the resource or the client has."
-)
 ALIVE = checks.define("token.authorization", "RFC 6749 section 5.2", "invalid_grant", "The authorization has ended.")
 PARAMETERS = checks.define(
     "token.parameters", "RFC 6749 section 5.2", "invalid_request", "A required parameter is missing."
 )
 
 
-def resource_of_request(request: Any) -> Resource:
-    """The one resource that the tokens are for: the named one, or the only one that has all of the scope.
-
-    Raises:
-        OAuthError: invalid_target or invalid_scope.
-    """
-    wanted = set((request.scope or "").split())
-    identifier = request.payload.data.get("resource")
-    registry = state().registry
-    if identifier is not None:
-        named = registry.resource(identifier)
-        TARGET(named is not None, expected="a known resource", actual=identifier)
-        candidates = [] if named is None else [named]
-    else:
-        candidates = [resource for resource in registry.resources() if wanted <= set(resource.scopes)]
-        TARGET(len(candidates) <= 1, expected="one resource that has the scope", actual=len(candidates))
-    fitting = bool(wanted) and bool(candidates) and wanted <= set(candidates[0].scopes)
-    SCOPE(fitting, expected="scopes of one resource", actual=" ".join(sorted(wanted)))
-    return candidates[0]
-
-
-def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
+def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str, Any]:
     """The first tokens of an authorization, as a token response (RFC 6749 section 5.1).
+
+    A client that signs people in gets a refresh token when they allowed `offline_access` (OpenID Connect Core 11),
+    any other when it is registered for them.
 
     Raises:
         OAuthError: invalid_grant, when it ended before its first token, or had it already.
@@ -60,7 +35,8 @@ def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
     refresh_token = None
     with state().database.transaction() as session:
         authorization = claim(session, authorization_id, Authorization.used_at.is_(None))
-        if with_refresh_token:
+        about_person = scopes.of_person(authorization.scope)
+        if client.check_grant_type("refresh_token") and (not about_person or "offline_access" in about_person):
             refresh_token = refresh_tokens.add(
                 session,
                 authorization_id,
@@ -68,8 +44,7 @@ def issue(authorization_id: str, *, with_refresh_token: bool) -> dict[str, Any]:
                 family_expires_at=clock.now() + settings.refresh_lifetime,
             )
     events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="tokens given")
-    access_token = mint(authorization, authorization.scope)
-    return response(access_token, authorization.scope, refresh_token)
+    return response(client, authorization, authorization.scope, refresh_token, nonce)
 
 
 def claim(session: Session, authorization_id: str, *further: sa.ColumnElement[bool]) -> Authorization:
@@ -95,21 +70,40 @@ def claim(session: Session, authorization_id: str, *further: sa.ColumnElement[bo
     return session.get_one(Authorization, authorization_id)
 
 
-def mint(authorization: Authorization, scope: str) -> str:
-    """An access token of the authorization, with all or less of its scope."""
+def response(
+    client: Client, authorization: Authorization, scope: str, refresh_token: str | None, nonce: str | None = None
+) -> dict[str, Any]:
+    """The members of a token response, with a new access token of all or less of the authorization's scope.
+
+    The scope is always said. With `openid` there is an ID token (OpenID Connect Core sections 3.1.3.3 and 12.2).
+    """
     settings = state().settings
-    return tokens.mint(state().keys, settings.issuer, settings.access_token_lifetime, authorization, scope)
-
-
-def response(access_token: str, scope: str, refresh_token: str | None) -> dict[str, Any]:
-    """The members of a token response; the scope is always said."""
+    user, subject = None, None
+    if "openid" in scope.split():
+        user, subject = _person(client, authorization)
+    of_token = subject if authorization.resource == settings.issuer else None
+    access_token = tokens.mint(
+        state().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, of_token
+    )
     audit.record("tokens_issued", client_id=g.client_id)
     body: dict[str, Any] = {
         "access_token": access_token,
         "token_type": "Bearer",
-        "expires_in": state().settings.access_token_lifetime,
+        "expires_in": settings.access_token_lifetime,
         "scope": scope,
     }
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
+    if user is not None and subject is not None:
+        body["id_token"] = id_tokens.mint(client, authorization, user, subject, access_token, nonce)
     return body
+
+
+def _person(client: Client, authorization: Authorization) -> tuple[User, str]:
+    """The account, and the `sub` that the client knows it by."""
+    if client.subject_type != "pairwise":
+        with state().database.read() as session:
+            return session.get_one(User, authorization.user_id), authorization.user_id
+    with state().database.transaction() as session:
+        user = session.get_one(User, authorization.user_id)
+        return user, id_tokens.subject_of(session, client, user.id)

@@ -7,7 +7,7 @@ from typing import Any
 from authlib.oauth2.rfc6749 import grants
 from flask import g
 
-from auth_service.grants.issue import PARAMETERS, claim, mint, response
+from auth_service.grants.issue import PARAMETERS, claim, response
 from auth_service.models import token as refresh_tokens
 from auth_service.models.authorization import Authorization
 from auth_service.models.consent import normal_scope
@@ -92,5 +92,5 @@ class RefreshGrant(grants.RefreshTokenGrant):
             raise AssertionError
         ONCE.note(True, expected="first use, or within the grace", actual=change)
         events.note("state", store="sql", key=f"refresh_token:{row.token_hash[:8]}…", change=change)
-        access_token = mint(authorization, self.request.scope)
-        return 200, response(access_token, self.request.scope, successor), self.TOKEN_RESPONSE_HEADER
+        given = response(self.request.client, authorization, self.request.scope, successor)
+        return 200, given, self.TOKEN_RESPONSE_HEADER

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from alembic import context
 
-from auth_service.models import Model, authorization, client, consent, key, resource, revocation, token, user
+from auth_service.models import (
+    Model,
+    authorization,
+    client,
+    consent,
+    initial_access_token,
+    key,
+    logo,
+    resource,
+    revocation,
+    subject,
+    token,
+    user,
+)
 
-assert all((authorization, client, consent, key, resource, revocation, token, user))
+assert all(
+    (authorization, client, consent, initial_access_token, key, logo, resource, revocation, subject, token, user)
+)
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Model.metadata, render_as_batch=True)

@@ -17,5 +17,10 @@ def new_secret() -> str:
 
 
 def new_id() -> str:
-    """A random identifier of 128 bits that is no secret and never used again."""
-    return secrets.token_urlsafe(16)
+    """A random identifier of 127 bits that is no secret and never used again.
+
+    None begins with a dash, with which it would be an option of a command.
+    """
+    while (made := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -12,7 +14,8 @@ from rolecall import clock
 class Authorization(Model):
     """Code, refresh tokens and access tokens belong to one; when it ends, none of them is good any more.
 
-    `used_at` is when it last gave a token.
+    `used_at` is when it last gave a token; `requested_claims` is the `claims` parameter (OpenID Connect Core 5.5);
+    `sid` names the sign-in and `acr` how it was done, where the client asked.
     """
 
     __tablename__ = "authorization_grant"
@@ -23,6 +26,9 @@ class Authorization(Model):
     resource: Mapped[str] = mapped_column(sa.String(500))
     scope: Mapped[str] = mapped_column(sa.String(1000))
     auth_time: Mapped[float] = mapped_column(sa.Double)
+    requested_claims: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    sid: Mapped[str | None] = mapped_column(sa.String(64))
+    acr: Mapped[str | None] = mapped_column(sa.String(100))
     created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
     used_at: Mapped[float | None] = mapped_column(sa.Double)
     __table_args__ = (sa.Index("ix_authorization_grant_used_at", "used_at", "created_at"),)

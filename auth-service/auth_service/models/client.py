@@ -15,13 +15,24 @@ from auth_service.models import Model
 from rolecall import clock
 from rolecall.settings import is_loopback
 from rolecall.storage import digest
-from rolecall.vocabulary import PROFILES
+from rolecall.vocabulary import OPENID_SCOPES, PROFILES
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^#]*)?")
 
 
+MAX_HOST = 253
+"""Characters of a host's name (RFC 1035 section 2.3.4)."""
+
+ENDED = ""
+"""In the place of the hash of a registration access token: the client ended its registration itself."""
+
+
 class Client(Model, ClientMixin):
-    """A client. Rows are read through `Registry`, detached, and never changed there."""
+    """A client. Rows are read through `Registry`, detached, and never changed there.
+
+    Columns have the names of RFC 7591 section 2 and of OpenID Connect Registration section 2. `secret_sealed` is the
+    secret of a client that signs with it (`client_secret_jwt`), under DATA_KEY; `further_metadata` is only told again.
+    """
 
     __tablename__ = "client"
 
@@ -38,6 +49,24 @@ class Client(Model, ClientMixin):
     response_types: Mapped[list[str]] = mapped_column(sa.JSON)
     scope: Mapped[str] = mapped_column(sa.String(1000))
     refresh_grace: Mapped[int] = mapped_column(sa.Integer, default=10)
+    jwks: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    jwks_uri: Mapped[str | None] = mapped_column(sa.String(2000))
+    secret_sealed: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
+    logo_uri: Mapped[str | None] = mapped_column(sa.String(2000))
+    policy_uri: Mapped[str | None] = mapped_column(sa.String(2000))
+    tos_uri: Mapped[str | None] = mapped_column(sa.String(2000))
+    subject_type: Mapped[str] = mapped_column(sa.String(10), default="public", server_default="public")
+    sector_identifier_uri: Mapped[str | None] = mapped_column(sa.String(2000))
+    id_token_signed_response_alg: Mapped[str] = mapped_column(sa.String(20), default="RS256", server_default="RS256")
+    userinfo_signed_response_alg: Mapped[str | None] = mapped_column(sa.String(20))
+    token_endpoint_auth_signing_alg: Mapped[str | None] = mapped_column(sa.String(20))
+    request_object_signing_alg: Mapped[str | None] = mapped_column(sa.String(20))
+    request_uris: Mapped[list[str]] = mapped_column(sa.JSON, nullable=True, default=list)
+    default_max_age: Mapped[int | None] = mapped_column(sa.Integer)
+    require_auth_time: Mapped[bool] = mapped_column(sa.Boolean, default=False, server_default=sa.false())
+    default_acr_values: Mapped[list[str]] = mapped_column(sa.JSON, nullable=True, default=list)
+    further_metadata: Mapped[dict[str, Any]] = mapped_column(sa.JSON, nullable=True, default=dict)
+    registration_token_hash: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
     disabled_at: Mapped[float | None] = mapped_column(sa.Double)
 
@@ -60,9 +89,18 @@ class Client(Model, ClientMixin):
         return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
 
     def get_allowed_scope(self, scope: Any) -> str | None:
-        """The scope that a request gets: all that is registered when it names none, else what it names or None."""
+        """The scope that a request gets: all that is registered when it names none, else what it names or None.
+
+        What is about the person must be named. A scope that nobody knows is left out beside `openid`, as OpenID
+        Connect Core section 3.1.2.1 wants it, for clients of its profile.
+        """
         if not scope:
-            return self.scope
+            named = self.scope.split()
+            left = [each for each in named if "openid" not in named or each not in OPENID_SCOPES]
+            return " ".join(left) or None
+        if self.profile == "openid" and "openid" in scope.split():
+            scope = " ".join(each for each in scope.split() if each in self.scope.split())
+            return scope if "openid" in scope.split() else None
         return scope if set(scope.split()) <= set(self.scope.split()) else None
 
     def check_redirect_uri(self, redirect_uri: Any) -> bool:
@@ -99,22 +137,27 @@ class Client(Model, ClientMixin):
 
 
 def redirect_uri_fault(uri: str, application_type: str) -> str | None:
-    """Why a redirect URI may not be registered: it must be https; or http on loopback; or, for a native client, of a
-    private-use scheme with a dot in it (RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3)."""
+    """Why a redirect URI may not be registered, in words that follow it.
+
+    It must be https; or http on loopback; or, for a native client, of a private-use scheme with a dot in it (RFC 6749
+    section 3.1.2, RFC 8252 sections 7.1 to 7.3).
+    """
     try:
         parts = urlsplit(uri)
         _ = parts.port
     except ValueError:
-        return f"{uri} is no URI"
+        return "is no URI"
     if not uri.isascii() or any(mark in uri for mark in "\"'<>\\ #") or not uri.isprintable():
-        return f"{uri} must be a URI without fragment, quotes and spaces"
+        return "must be a URI of ASCII characters without fragment, quotes and spaces"
+    if len(parts.hostname or "") > MAX_HOST:
+        return f"must name a host of {MAX_HOST} characters at most"
     if parts.scheme in {"http", "https"}:
         if not parts.hostname or parts.username is not None:
-            return f"{uri} must name a host, and no user"
+            return "must name a host, and no user"
         if parts.scheme == "http" and not is_loopback(uri):
-            return f"{uri} must be https"
+            return "must be https; http is for loopback alone"
     elif application_type != "native" or "." not in parts.scheme:
-        return f"{uri} must be https (a native client's may have a scheme like org.example.app)"
+        return "must be https; a native client's may have a scheme like org.example.app"
     return None
 
 

@@ -34,6 +34,7 @@ class AuthorizationCode(AuthorizationCodeMixin):
     scope: str
     resource: str
     code_challenge: str | None
+    nonce: str | None = None
 
     def get_redirect_uri(self) -> str | None:
         """The one of the authorization request, None when it named none (RFC 6749 section 4.1.3)."""

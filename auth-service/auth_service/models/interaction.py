@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Final
 
 from flask import session as cookie
 
@@ -27,13 +27,16 @@ LOST: Final = Problem(
 class Interaction:
     """A request whose parameters passed the guard.
 
-    `decision` is allow or deny once `decided_by` (a user) gave it, at `decided_at` (seconds since the epoch).
+    `decision` is allow or deny once `decided_by` (a user) gave it, at `decided_at`; `asked_at` is when the request came
+    (seconds since the epoch), and `chosen` the user who was picked where the client wants a choice.
     """
 
     parameters: dict[str, str]
+    asked_at: float
     decision: str | None = None
     decided_by: str | None = None
     decided_at: float | None = None
+    chosen: str | None = None
 
 
 class Interactions:
@@ -46,7 +49,7 @@ class Interactions:
     def put(self, parameters: dict[str, str]) -> str:
         """Keep a request; gives its secret name."""
         name = new_secret()
-        self._put(name, Interaction(parameters))
+        self._put(name, Interaction(parameters, clock.now()))
         return name
 
     def put_for_any_browser(self, parameters: dict[str, str]) -> str:
@@ -55,7 +58,7 @@ class Interactions:
         No cookie is set meanwhile: it would take the place of the person's own, which such a form does not bring.
         """
         name = new_secret()
-        value = {"parameters": parameters, "decision": None, "decided_by": None, "decided_at": None, "browser": ""}
+        value = {**asdict(Interaction(parameters, clock.now())), "browser": ""}
         self._store.put("interaction", name, value, self._lifetime)
         return name
 
@@ -63,13 +66,18 @@ class Interactions:
         """The request, when it waits for this browser, or for any."""
         entry = self._store.get("interaction", name)
         if entry is not None and entry["browser"] == "":
-            self._put(name, Interaction(entry["parameters"]))
-            return Interaction(entry["parameters"])
+            interaction = Interaction(entry["parameters"], entry["asked_at"])
+            self._put(name, interaction)
+            return interaction
         return self._of(entry)
 
     def decide(self, name: str, interaction: Interaction, user_id: str, decision: str) -> None:
         """Note what the person decided; /authorize takes it from there."""
-        self._put(name, Interaction(interaction.parameters, decision, user_id, clock.now()))
+        self._put(name, replace(interaction, decision=decision, decided_by=user_id, decided_at=clock.now()))
+
+    def choose(self, name: str, interaction: Interaction, user_id: str) -> None:
+        """Note which account the person goes on with."""
+        self._put(name, replace(interaction, chosen=user_id))
 
     def take(self, name: str) -> Interaction | None:
         """The request, and it is gone: it is answered once."""
@@ -78,17 +86,14 @@ class Interactions:
     def _put(self, name: str, interaction: Interaction) -> None:
         if "browser" not in cookie:
             cookie["browser"] = new_secret()
-        value = {
-            "parameters": interaction.parameters,
-            "decision": interaction.decision,
-            "decided_by": interaction.decided_by,
-            "decided_at": interaction.decided_at,
-            "browser": digest(cookie["browser"]),
-        }
+        value = {**asdict(interaction), "browser": digest(cookie["browser"])}
         self._store.put("interaction", name, value, self._lifetime)
 
-    def _of(self, entry: dict[str, object] | None) -> Interaction | None:
-        if entry is None or not hmac.compare_digest(str(entry["browser"]), digest(cookie.get("browser", ""))):
+    def _of(self, entry: dict[str, Any] | None) -> Interaction | None:
+        if (
+            entry is None
+            or "asked_at" not in entry
+            or not hmac.compare_digest(str(entry["browser"]), digest(cookie.get("browser", "")))
+        ):
             return None
-        values = (entry["parameters"], entry["decision"], entry["decided_by"], entry["decided_at"])
-        return Interaction(*values)  # type: ignore[arg-type]
+        return Interaction(**{each.name: entry[each.name] for each in fields(Interaction)})

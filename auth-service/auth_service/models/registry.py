@@ -21,7 +21,11 @@ MAX_CLIENTS: Final = 1000
 class Registry:
     """Reads rows once in `MAX_AGE` seconds; what does not exist is asked for each time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, issuer: str) -> None:
+        self.userinfo: Final = Resource(
+            identifier=issuer, resource_id="userinfo", name="Your account", secret_hash="", scopes={}
+        )
+        """Where what is known of a person is told: the authorization server itself."""
         self._database = database
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[float, Client]] = {}
@@ -42,6 +46,11 @@ class Registry:
                 self._clients.clear()
             self._clients[client_id] = (clock.cache_time(), client)
         return client
+
+    def forget(self, client_id: str) -> None:
+        """Read the client anew at once; other processes do within `MAX_AGE`."""
+        with self._lock:
+            self._clients.pop(client_id, None)
 
     def resources(self) -> tuple[Resource, ...]:
         """All protected resources."""

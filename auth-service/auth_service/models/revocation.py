@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _WHOLE: Final = "*"
 """The member that stands for every token of the authorization."""
 
+PATIENCE: Final = 1.0
+"""Seconds that a request waits while another one rebuilds the set: most often it is there by then."""
+
 # KEYS: the marker. ARGV: what it must still hold, what it then gets.
 _FINISH: Final = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('SET', KEYS[1], ARGV[2]) and 1"
 
@@ -61,7 +64,8 @@ class Revocations:
         self._horizon = max(lifetime, MAX_LIFETIME) + keep
         self._keep = keep
         self._incomplete = False
-        self._run_id = b""
+        self.run_id = b""
+        """Of the Redis that the newest connection reaches."""
         self._client: redis.Redis | None = None
 
     def use(self, client: redis.Redis) -> None:
@@ -74,7 +78,7 @@ class Revocations:
         connection.send_command("INFO", "server")
         answer = connection.read_response(disable_decoding=True)
         match = _RUN_ID.search(answer if isinstance(answer, bytes) else str(answer).encode())
-        self._run_id = match[1] if match else b"unknown"
+        self.run_id = match[1] if match else b"unknown"
         if self._incomplete:
             connection.send_command("DEL", self._marker)
             connection.read_response(disable_decoding=True)
@@ -132,7 +136,7 @@ class Revocations:
             pipeline.get(self._marker)
             pipeline.smismember(self._key(authorization_id), [token_id, _WHOLE])
             marker, members = pipeline.execute()
-            if marker is not None and marker == self._run_id:
+            if marker is not None and marker == self.run_id:
                 return any(members)
             self._rebuild()
         raise unavailable("the set of revoked tokens was lost twice")
@@ -172,11 +176,13 @@ class Revocations:
         pipeline.execute()
 
     def _rebuild(self) -> None:
-        lock = self._redis.lock(f"{self._marker}:lock", timeout=10, blocking=False)
+        lock = self._redis.lock(f"{self._marker}:lock", timeout=10, sleep=0.02, blocking_timeout=PATIENCE)
         if not lock.acquire():
             raise unavailable("the set of revoked tokens is being rebuilt")
-        run_id, attempt = self._run_id, secrets.token_hex(8)
+        run_id, attempt = self.run_id, secrets.token_hex(8)
         try:
+            if self._redis.get(self._marker) == run_id:
+                return  # who had the lock before has done it
             # should Redis lose its memory meanwhile, it loses this too
             self._redis.set(self._marker, attempt, ex=60)
             members = self._from_sql()

@@ -7,7 +7,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import argon2
 import sqlalchemy as sa
@@ -32,13 +32,17 @@ MAX_PASSWORD: Final = 200
 
 
 class User(Model):
-    """A resource owner. `id` is the `sub` of tokens: random, never used again, never equal to a client id."""
+    """A resource owner. `id` is the `sub` of tokens: random, never used again, never equal to a client id.
+
+    `claims` are the standard claims that are known of the person (OpenID Connect Core section 5.1).
+    """
 
     __tablename__ = "user_account"
 
     id: Mapped[str] = mapped_column(sa.String(64), primary_key=True, default=lambda: "usr_" + new_id())
     username: Mapped[str] = mapped_column(sa.String(64), unique=True)
     password_hash: Mapped[str] = mapped_column(sa.String(255))
+    claims: Mapped[dict[str, Any]] = mapped_column(sa.JSON, nullable=True, default=dict)
     created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
     disabled_at: Mapped[float | None] = mapped_column(sa.Double)
 

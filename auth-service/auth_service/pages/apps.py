@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from auth_service import scopes
 from auth_service.models.authorization import Authorization, active_of_user
 from auth_service.models.client import Client
-from auth_service.models.consent import Consent, forget
+from auth_service.models.consent import Consent, forget, normal_scope
 from auth_service.pages.who import who
 from auth_service.state import state
 from rolecall import audit, clock
@@ -79,7 +80,8 @@ def _connected(user_id: str) -> list[App]:
             app.since = min(app.since, since)
             app.used_at = max(app.used_at or 0, used_at or 0) or None
     for app in found.values():
-        app.sentences = [sentences.get(scope, scope) for scope in sorted(app.scopes)]
+        scope = normal_scope(" ".join(app.scopes))
+        app.sentences = [sentence for _, sentence in scopes.sentences(scope, sentences)]
     return sorted(found.values(), key=lambda app: app.used_at or app.since, reverse=True)
 
 

@@ -1,12 +1,20 @@
-"""Consent: who asks, for what, for how long, and what it will not see (RFC 6749 section 4.1.1 step B)."""
+"""Consent: who asks, for what, for how long, and what it will not see (RFC 6749 section 4.1.1 step B).
+
+A client that registered itself may call itself what it likes, and show a logo of somebody else: RFC 7591 section 5
+leaves it to the server to warn, to compare hosts or to refuse. People are warned each time, and see the hosts of its
+links and where the answer goes; hosts are not compared, because logos are often kept at another one.
+"""
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from auth_service.models.consent import remember
+from auth_service.models.logo import Logo
 from auth_service.models.user import is_active
 from auth_service.pages.request import Waiting, waiting
 from auth_service.pages.who import who
@@ -59,20 +67,30 @@ def _remember(user_id: str, request_waiting: Waiting) -> bool:
     return True
 
 
+def _has_logo(request_waiting: Waiting) -> bool:
+    if request_waiting.client.logo_uri is None:
+        return False
+    with state().database.read() as session:
+        return (
+            session.scalar(sa.select(Logo.client_id).where(Logo.client_id == request_waiting.client.client_id))
+            is not None
+        )
+
+
 def _page(request_waiting: Waiting) -> ResponseReturnValue:
     settings = state().settings
-    others = [
-        sentence
-        for scope, sentence in request_waiting.resource.scopes.items()
-        if scope not in request_waiting.scope.split()
-    ]
+    asked = request_waiting.scope.split()
+    others = [sentence for scope, sentence in request_waiting.resource.scopes.items() if scope not in asked]
     page = render_template(
         "consent.html",
         waiting=request_waiting,
         not_asked=others,
         token_minutes=max(1, settings.access_token_lifetime // 60),
-        refreshes=request_waiting.client.check_grant_type("refresh_token"),
+        refreshes=request_waiting.client.check_grant_type("refresh_token")
+        and ("openid" not in asked or "offline_access" in asked),
         refresh_days=max(1, settings.refresh_lifetime // 86400),
+        logo=_has_logo(request_waiting),
+        host_of=lambda uri: urlsplit(uri).hostname,
         remembered=not request_waiting.client.asks_every_time(request_waiting.redirect_uri),
     )
     return request_waiting.allow_answer(make_response(page))

@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from flask import Response, request
 
-from auth_service import parameters
+from auth_service import authentication_request, parameters, scopes
+from auth_service.authentication_request import AuthenticationRequest
 from auth_service.models.client import Client
-from auth_service.models.consent import normal_scope
 from auth_service.models.interaction import LOST, Interaction
 from auth_service.models.resource import Resource
 from auth_service.state import state
-from rolecall.web import PageError, allow_form_targets
+from rolecall.web import PageError, allow_form_targets, origin_of
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An authorization request that waits, its client and resource, and the origin its answer goes to."""
+    """An authorization request that waits: who asks, what it wants of the sign-in, and what the person has to allow."""
 
     name: str
     interaction: Interaction
     client: Client
+    wanted: AuthenticationRequest
     resource: Resource
     scope: str
     redirect_uri: str
 
     @property
-    def origin(self) -> str:
-        """Scheme, host and port of the redirect URI; only the scheme of a private-use one."""
-        parts = urlsplit(self.redirect_uri)
-        if ":" in (parts.hostname or ""):  # a Content-Security-Policy cannot name an IPv6 address
-            return f"{parts.scheme}:"
-        return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
-
-    @property
     def scopes(self) -> list[tuple[str, str]]:
         """Each scope with its sentence."""
-        return [(scope, self.resource.scopes.get(scope, scope)) for scope in self.scope.split()]
+        return scopes.sentences(self.scope, self.resource.scopes)
 
     def allow_answer(self, response: Response) -> Response:
         """Let the form of this page end at the client (Chromium holds `form-action` against redirects)."""
-        allow_form_targets(response, self.origin)
+        allow_form_targets(response, origin_of(self.redirect_uri))
         return response
 
 
@@ -60,12 +52,8 @@ def waiting(endpoint: str) -> Waiting | None:
     if interaction is None or client is None:
         raise PageError(LOST)
     asked = interaction.parameters
-    scope = normal_scope(client.get_allowed_scope(asked.get("scope")) or "")
-    resources = state().registry.resources()
-    resource = next(
-        each
-        for each in resources
-        if asked.get("resource", each.identifier) == each.identifier and set(scope.split()) <= set(each.scopes)
-    )
+    wanted = authentication_request.read(client, asked)
+    scope, consent_scope = authentication_request.scopes_asked(client, asked, wanted)
+    resource = scopes.resource_for(scope, asked.get("resource"))
     redirect_uri = asked.get("redirect_uri") or client.get_default_redirect_uri() or ""
-    return Waiting(name, interaction, client, resource, scope, redirect_uri)
+    return Waiting(name, interaction, client, wanted, resource, consent_scope, redirect_uri)
