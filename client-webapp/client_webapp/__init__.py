@@ -23,6 +23,7 @@ def create_app(settings: Settings) -> Flask:
         service_role="client",
         service_role_name="client",
         is_connected=state.sessions.was_connected,
+        is_signed_in=state.sessions.was_signed_in,
         issuer=settings.issuer,
     )
     return app

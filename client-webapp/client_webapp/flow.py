@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote_plus, urlencode
 
+import jwt
+
 from client_webapp.server import Metadata
 from client_webapp.settings import Settings
 from rolecall import clock
@@ -18,13 +20,17 @@ from rolecall.http import Answer
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a step sends: through the browser (front; `form` becomes the query of a redirect) or directly (back)."""
+    """What a step sends: through the browser (front; `form` becomes the query of a redirect) or directly (back).
+
+    Directly it may be `json` as well, in the place of a form.
+    """
 
     channel: Literal["front", "back"]
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] | None = None
+    json: Mapping[str, Any] | None = None
 
     @property
     def address(self) -> str:
@@ -35,12 +41,26 @@ class Message:
 
 @dataclass(slots=True)
 class Context:
-    """What the steps of a running flow work with. `memory` is kept in Redis between steps, and `tokens` afterwards."""
+    """What the steps of a running flow work with. `memory` is kept in Redis between steps, and `tokens` afterwards.
+
+    `metadata` gives the authorization server's, `key` a published key of it by its id.
+    """
 
     settings: Settings
-    server: Metadata
+    metadata: Callable[[], Metadata]
+    key: Callable[[str], jwt.PyJWK | None]
     memory: dict[str, Any]
     tokens: dict[str, Any]
+
+    @property
+    def server(self) -> Metadata:
+        """The authorization server's metadata. A step that has no use for them goes on without it.
+
+        Raises:
+            Unreachable: it does not answer, and never did.
+            OAuthError: the metadata are another issuer's.
+        """
+        return self.metadata()
 
 
 class Refused(Exception):

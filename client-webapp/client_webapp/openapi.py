@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from client_webapp.flows import authorization_code
+from client_webapp import id_token
+from client_webapp.flows import authorization_code, sign_in
 from client_webapp.pages import WAYS
 from client_webapp.server import ISSUER
 from client_webapp.settings import Settings
@@ -30,6 +31,7 @@ _ANSWER: Final[Mapping[str, str]] = {
     "iss": "RFC 9207 section 2",
     "error": "RFC 6749 section 4.1.2.1",
     "error_description": "RFC 6749 section 4.1.2.1",
+    "response_mode": "none: says that the answer came as a form, and waits under its state",
 }
 """What the authorization server sends along."""
 
@@ -47,9 +49,12 @@ def description(settings: Settings, cookie: str) -> Description:
 
 def _button(summary: str, *answers: Answer, **fields: Schema) -> Operation:
     """A form of one of the pages."""
+    return Operation(summary, (*answers, _REFUSED, unavailable("page")), form=_form(**fields), security=_SESSION)
+
+
+def _form(**fields: Schema) -> Schema:
     with_token = {**fields, "csrf_token": string(description="As it stands in the page.")}
-    form = {"type": "object", "properties": with_token, "required": ["csrf_token"]}
-    return Operation(summary, (*answers, _REFUSED, unavailable("page")), form=form, security=_SESSION)
+    return {"type": "object", "properties": with_token, "required": ["csrf_token"]}
 
 
 _OPERATIONS: Final[Operations] = {
@@ -59,17 +64,52 @@ _OPERATIONS: Final[Operations] = {
         redirect("To the authorization server."),
         html(400, "The form is too old."),
     ),
+    ("callback-form", "POST"): Operation(
+        "The authorization server's answer, as a form",
+        (
+            redirect("To itself, by GET."),
+            html(400, "The answer belongs to no request, or a parameter is repeated."),
+            unavailable("page"),
+        ),
+        form={
+            "type": "object",
+            "properties": {name: string(description=clause) for name, clause in _ANSWER.items()},
+            "required": ["state"],
+        },
+    ),
+    ("sign-in", "POST"): _button(
+        "Begin a sign-in",
+        redirect("To the authorization server."),
+        html(400, "The form is too old."),
+        again=string(enum=list(sign_in.AGAIN), description="How: anew, not older than a minute, or without a page."),
+    ),
+    ("me", "GET"): Operation(
+        "Who is signed in, and how Tally knows",
+        (html(200, "The page."), html(403, "Nobody is signed in."), unavailable("page")),
+        security=_SESSION,
+    ),
+    ("sign-out", "POST"): Operation(
+        "Forget who is signed in",
+        (redirect("To the first page."), html(400, "The form is too old."), unavailable("page")),
+        form=_form(),
+        security=_SESSION,
+    ),
     ("callback", "GET"): Operation(
         "The authorization server's answer",
         (
-            redirect("Connected: to the invoices."),
+            redirect("Connected: to the invoices. Signed in: to who it is."),
             html(
                 400,
-                "The answer belongs to no request of this browser, or is another server's, or its code is not good.",
+                "The answer belongs to no request of this browser, is another server's, says something twice, or its "
+                "code is not good.",
                 checks=(authorization_code.STATE, authorization_code.ISS),
             ),
-            html(403, "The person denied it."),
-            _REFUSED,
+            html(403, "The person denied it, or would have to be asked."),
+            html(
+                502,
+                "A server answered what it should not have; an ID token breaks a rule.",
+                checks=(ISSUER, *id_token.CHECKS, sign_in.SUBJECT),
+            ),
             unavailable("page"),
         ),
         tuple({"name": name, "in": "query", "schema": string(description=clause)} for name, clause in _ANSWER.items()),

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
-from functools import wraps
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from flask import flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
 
 from client_webapp.flow import Refused
+from client_webapp.flows import sign_in
+from client_webapp.refusals import explained
 from client_webapp.state import state
 from client_webapp.told import Told, moment, told
 from rolecall import audit, clock
-from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
-from rolecall.web import PageError, Problem, allow_form_targets
+from rolecall.web import PageError, Problem, allow_form_targets, origin_of
 
 log = logging.getLogger(__name__)
 
@@ -29,51 +28,6 @@ WAYS: Final = {"introspection": ("introspection",), "jwt": ("jwt",), "both": ("i
 """The ways of checking a token that a page can ask for."""
 
 _INVOICE_TEXTS: Final = ("supplier", "description", "number", "currency", "due_on", "state")
-
-_AGAIN: Final = ("Start again", "/")
-_REFUSALS: Final = {
-    "access_denied": Problem(
-        403,
-        "You did not allow it",
-        "You denied Tally access to your invoices, so it has been given nothing. That is fine; nothing has changed.",
-        (("Back to the first page", "/"),),
-        is_error=False,
-    ),
-    "unknown_state": Problem(
-        400,
-        "This answer belongs to no request of this browser",
-        "It was used already, it took too long, your session was lost, or somebody sent you a link with an answer that "
-        "is not yours. Tally has used nothing of it.",
-        (_AGAIN,),
-    ),
-    "mixed_up": Problem(
-        400,
-        "This answer does not come from where the request went",
-        "The answer names another authorization server or another request (RFC 9207). Tally has stopped here, so "
-        "that your code cannot reach the wrong server.",
-        (_AGAIN,),
-    ),
-    "invalid_grant": Problem(
-        400,
-        "This code is no longer good",
-        "A code works once, and within a minute. This one came too late, or was used already, or you took back what "
-        "you had allowed. Tally has been given nothing for it.",
-        (_AGAIN,),
-    ),
-    "refused_refresh": Problem(
-        400,
-        "The permission is no longer good",
-        "You took it back, or its time is over, or somebody used an old refresh token again, which ends all that was "
-        "given (RFC 9700 section 4.14). Tally holds nothing of yours any more. Connect again to go on.",
-        (_AGAIN,),
-    ),
-    "temporarily_unavailable": Problem(
-        503,
-        "The authorization server cannot answer now",
-        "Something that it needs is away for the moment. Nothing is lost. Wait a few seconds and start again.",
-        (_AGAIN,),
-    ),
-}
 
 
 @dataclass(slots=True)
@@ -91,34 +45,18 @@ class Outcome:
     spent: float | None = None
 
 
-def explained(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
-    """Every way in which a flow can end early ends on a page that says what happened and what to do."""
-
-    @wraps(view)
-    def inner() -> ResponseReturnValue:
-        try:
-            return view()
-        except Refused as error:
-            log.info("flow ended", extra={"error": error.error, "detail": error.detail})
-            raise PageError(_REFUSALS.get(error.error) or _other_refusal(error)) from error
-        except Unreachable as error:
-            log.warning("unreachable", extra={"detail": str(error)})
-            raise PageError(_unreachable(error)) from error
-        except OAuthError as error:
-            raise PageError(
-                Problem(502, "The authorization server is not the expected one", error.description, (_AGAIN,))
-            ) from error
-
-    return inner
-
-
 def home() -> ResponseReturnValue:
     """GET /: the role diagram and the button."""
     response = make_response(
-        render_template("home.html", connected=state().sessions.tokens() is not None, settings=state().settings)
+        render_template(
+            "home.html",
+            connected=state().sessions.tokens() is not None,
+            person=state().sessions.person(),
+            settings=state().settings,
+        )
     )
     # the button's answer leads to the authorization server, and from there back to us
-    allow_form_targets(response, _origin(state().settings.issuer))
+    allow_form_targets(response, origin_of(state().settings.issuer))
     return response
 
 
@@ -131,16 +69,40 @@ def connect() -> ResponseReturnValue:
 @explained
 def callback() -> ResponseReturnValue:
     """GET /callback: the browser brings the answer; then away from the address that holds the code."""
-    if any(len(values) > 1 for _, values in request.args.lists()):
-        raise Refused("invalid_response", "a parameter is repeated")
-    tokens = state().runner.resume(state().sessions.browser(), request.args)
-    if before := state().sessions.tokens():
-        # nobody will hold these any more; should they live on, they end by themselves
-        with suppress(Refused, Unreachable):
-            state().runner.run("disconnect", before)
-    state().sessions.begin(tokens)
+    flow, context, _ = state().runner.resume(state().sessions.browser(), _once(request.args))
+    if flow == sign_in.FLOW.name:
+        return _signed_in(context.memory["claims"], context.memory["userinfo"])
+    _give_back()
+    state().sessions.begin(context.tokens)
     audit.record("connected")
     return redirect(url_for("invoices"), 303)
+
+
+def _signed_in(claims: dict[str, Any], userinfo: dict[str, Any]) -> ResponseReturnValue:
+    """The access token was for userinfo: nobody keeps it, and it ends by itself in a few minutes."""
+    before = state().sessions.person()
+    if before and before["claims"]["sub"] != claims["sub"]:
+        # what another person connected in this browser is not theirs
+        _give_back()
+        state().sessions.end()
+    state().sessions.sign_in(claims, userinfo)
+    audit.record("signed_in")
+    return redirect(url_for("me"), 303)
+
+
+def _give_back() -> None:
+    """Nobody will hold the connection's tokens any more; should they live on, they end by themselves."""
+    if before := state().sessions.tokens():
+        with suppress(Refused, Unreachable):
+            state().runner.run("disconnect", before)
+
+
+@explained
+def posted_callback() -> ResponseReturnValue:
+    """POST /callback: the answer in a form. Another site's form brings no Lax cookie; the GET that follows does."""
+    answer = _once(request.form)
+    state().runner.keep_answer(answer)
+    return redirect(url_for("callback", state=answer["state"], response_mode="form_post"), 303)
 
 
 @explained
@@ -214,6 +176,13 @@ def disconnect() -> ResponseReturnValue:
     return redirect(url_for("home"), 303)
 
 
+def _once(answer: MultiDict[str, str]) -> dict[str, str]:
+    """The answer's parameters, each once (RFC 6749 section 3.1)."""
+    if any(len(values) > 1 for _, values in answer.lists()):
+        raise Refused("repeated_parameter", "a parameter is repeated")
+    return answer.to_dict()
+
+
 def _tokens() -> dict[str, Any]:
     tokens = state().sessions.tokens()
     if tokens is None:
@@ -278,38 +247,6 @@ def _is_invoice(row: dict[str, Any]) -> bool:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _other_refusal(error: Refused) -> Problem:
-    known = error.error.isascii() and error.error.replace("_", "").isalnum() and len(error.error) < 60
-    return Problem(
-        502,
-        "The authorization server refused",
-        f"It answered {error.error if known else 'something unknown'}. Nothing of yours was given to Tally. "
-        "Try again; if that does not help, whoever runs Tally has to look at how it is registered.",
-        (_AGAIN,),
-    )
-
-
-def _unreachable(error: Unreachable) -> Problem:
-    resource = state().settings.resource_backchannel_url or state().settings.resource_url
-    who = "The Invoices API" if error.url.startswith(resource) else "The authorization server"
-    return Problem(
-        503,
-        f"{who} does not answer",
-        f"Tally asked and got no answer: {error.reason}. Nothing is lost. Start that service again, or wait until "
-        "it is back, and repeat what you did.",
-        (("Try again", _here()), ("Back to the first page", "/")),
-    )
-
-
-def _here() -> str:
-    return request.full_path.rstrip("?") if request.method == "GET" and request.path != "/callback" else "/"
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _money(minor: int, currency: str) -> str:

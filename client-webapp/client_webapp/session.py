@@ -1,4 +1,4 @@
-"""A browser's connection: the cookie names it, Redis holds its tokens, sealed; the browser never sees one."""
+"""A browser's connection and sign-in: the cookie names them, Redis holds them sealed; the browser sees no token."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import session as cookie
 
+from rolecall import trace
 from rolecall.storage import Store
 
 
@@ -60,3 +61,27 @@ class Sessions:
         """Forget the connection. What binds flows that wait in other tabs stays."""
         if name := cookie.pop("session", None):
             self._store.delete("session", name)
+
+    def person(self) -> dict[str, Any] | None:
+        """What is known of who is signed in; None when nobody is.
+
+        The ID token's `claims`, `userinfo`, and `request_id`: of the request that brought the answer.
+        """
+        name = cookie.get("person")
+        return self._store.get("person", name) if name else None
+
+    def was_signed_in(self) -> bool:
+        """Whether the browser remembers a sign-in, be it alive or lost."""
+        return "person" in cookie
+
+    def sign_in(self, claims: dict[str, Any], userinfo: dict[str, Any]) -> None:
+        """Sign somebody in, under a new name: one that was known before is worth nothing."""
+        self.sign_out()
+        cookie["person"] = secrets.token_urlsafe(32)
+        known = {"claims": claims, "userinfo": userinfo, "request_id": trace.current()}
+        self._store.put("person", cookie["person"], known, self._lifetime)
+
+    def sign_out(self) -> None:
+        """Forget who is signed in, here and nowhere else."""
+        if name := cookie.pop("person", None):
+            self._store.delete("person", name)

@@ -6,7 +6,17 @@ from typing import ClassVar
 
 from cryptography.fernet import MultiFernet
 
-from rolecall.settings import ServiceSettings, certificates, fernet_keys, seconds, setting, settings_class, url
+from rolecall.settings import (
+    ServiceSettings,
+    certificates,
+    fernet_keys,
+    one_of,
+    seconds,
+    setting,
+    settings_class,
+    url,
+)
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 
 @settings_class
@@ -27,6 +37,11 @@ class Settings(ServiceSettings):
     resource_identifier: str = setting("The Invoices API's identifier (RFC 8707).", https=True, parse=url)
     client_id: str = setting("This client's id at the authorization server.")
     client_secret: str = setting("This client's secret there.", secret=True)
+    id_token_signed_response_alg: str = setting(
+        "The algorithm of ID tokens that this client is registered with there.",
+        default=ID_TOKEN_ALGORITHMS[0],
+        parse=one_of(*ID_TOKEN_ALGORITHMS),
+    )
     redis_url: str = setting("Redis: sessions and unfinished flows.")
     data_key: MultiFernet = setting(
         "Seals the tokens in Redis: Fernet keys, the newest first.", secret=True, parse=fernet_keys

@@ -112,14 +112,14 @@ def _schemes(operation: dict[str, Any]) -> dict[str, list[str]]:
 
 def _bodies(operation: dict[str, Any]) -> list[dict[str, Any]]:
     """The schemas that a request's body may have; an empty one where it has none."""
-    schema = operation["requestBody"]["content"][_FORM]["schema"] if "requestBody" in operation else {}
-    return list(schema.get("oneOf", [schema]))
+    [content] = operation.get("requestBody", {}).get("content", {"": {"schema": {}}}).values()
+    return list(content["schema"].get("oneOf", [content["schema"]]))
 
 
 def _way(document: dict[str, Any], method: str, path: str, operation: dict[str, Any], body: dict[str, Any]) -> Shown:
     fields = [_field(each["name"], each["in"], each.get("required", False), each) for each in operation["parameters"]]
     fields += [
-        _field(name, "body", name in body["required"], {"schema": schema})
+        _field(name, "body", name in body.get("required", ()), {"schema": schema})
         for name, schema in body.get("properties", {}).items()
     ]
     url = document["servers"][0]["url"] + path

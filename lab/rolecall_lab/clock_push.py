@@ -28,10 +28,11 @@ PATIENCE: Final = 2.0
 
 _RETRY_AFTER: Final = 0.2
 _POLL = 0.5
-"""Seconds after which the thread looks whether it is to end."""
+"""Seconds after which the thread looks whether it is to end, and whether Redis is still there and says the same."""
 
-# KEYS: the clock. ARGV: set or advance, seconds, the limit, the channel, where to acknowledge.
-# Setting and telling are one step, so that workers hear of the offsets in the order in which they were set.
+# KEYS: the clock. ARGV: set or advance, seconds, the limit, the channel, where to acknowledge, a number.
+# Setting and telling are one step, so that workers hear of the offsets in the order in which they were set. They are
+# numbered by the system's time (milliseconds), which goes on when Redis is emptied.
 _TURN: Final = """
 local offset = tonumber(ARGV[2])
 if ARGV[1] == 'advance' then
@@ -41,8 +42,9 @@ if math.abs(offset) > tonumber(ARGV[3]) then
   return false
 end
 local text = string.format('%.17g', offset)
-redis.call('HSET', KEYS[1], 'offset', text)
-local sequence = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
+local last = tonumber(redis.call('HGET', KEYS[1], 'sequence') or '0')
+local sequence = string.format('%.0f', math.max(tonumber(ARGV[6]), last + 1))
+redis.call('HSET', KEYS[1], 'offset', text, 'sequence', sequence)
 local message = cjson.encode({sequence = sequence, offset = text, acknowledge = ARGV[5]})
 return {text, redis.call('PUBLISH', ARGV[4], message)}
 """
@@ -69,7 +71,8 @@ def turn(client: redis.Redis, seconds: float, *, advance: bool = False) -> Turne
         redis.RedisError: Redis does not answer.
     """
     acknowledge = f"{KEY}:ack:{secrets.token_hex(8)}"
-    arguments = ("advance" if advance else "set", repr(seconds), str(MAX_OFFSET), CHANNEL, acknowledge)
+    number = str(int((clock.now() - clock.offset()) * 1000))
+    arguments = ("advance" if advance else "set", repr(seconds), str(MAX_OFFSET), CHANNEL, acknowledge, number)
     answer = cast("tuple[bytes, int] | None", client.eval(_TURN, 1, KEY, *arguments))
     if answer is None:
         raise OutOfRange
@@ -129,7 +132,7 @@ class Follower:
         while not stop.is_set():
             try:
                 self._follow(client, stop, tried)
-            except (redis.RedisError, OSError, ValueError) as error:
+            except (redis.RedisError, OSError, ValueError, RuntimeError) as error:
                 log.warning("the lab's clock is not followed", extra={"detail": type(error).__name__})
                 tried.set()
                 stop.wait(_RETRY_AFTER)
@@ -138,15 +141,21 @@ class Follower:
     def _follow(self, client: redis.Redis, stop: threading.Event, tried: threading.Event) -> None:
         with client.pubsub() as messages:  # type: ignore[no-untyped-call]
             messages.subscribe(CHANNEL)
-            known = 0
+            known, heard = 0, clock.monotonic()
             while not stop.is_set():
                 message = messages.get_message(timeout=_POLL)
-                if message is not None and message["type"] == "subscribe":
-                    # also after the connection was lost and made again: what was said meanwhile was missed
+                if message is None:
+                    if clock.monotonic() - heard > PATIENCE:
+                        raise redis.ConnectionError("a network that was cut leaves connections that say nothing")
+                    messages.ping()
+                    continue
+                heard = clock.monotonic()
+                if message["type"] == "message":
+                    known = self._hear(client, json.loads(message["data"]), known)
+                else:
+                    # subscribed, perhaps anew: what was said meanwhile was missed; or a pong: Redis may be empty
                     known = self._read(client)
                     tried.set()
-                elif message is not None and message["type"] == "message":
-                    known = self._hear(client, json.loads(message["data"]), known)
 
     def _read(self, client: redis.Redis) -> int:
         """Take the offset as it stands; gives its sequence number."""
@@ -156,10 +165,11 @@ class Follower:
 
     def _hear(self, client: redis.Redis, message: dict[str, Any], known: int) -> int:
         """Take the offset of a message unless a later one is known already, and acknowledge it either way."""
-        if message["sequence"] > known:
+        sequence = int(message["sequence"])
+        if sequence > known:
             clock.set_offset(float(message["offset"]) + self._lab.lab_clock_skew)
         pipeline = client.pipeline(transaction=False)
         pipeline.rpush(message["acknowledge"], f"{self._lab.role}:{os.getpid()}")
         pipeline.expire(message["acknowledge"], 60)
         pipeline.execute()
-        return max(known, int(message["sequence"]))
+        return max(known, sequence)

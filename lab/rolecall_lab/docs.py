@@ -12,10 +12,15 @@ from auth_service.settings import Settings as AuthSettings
 from client_webapp.settings import Settings as ClientSettings
 from resource_service.settings import Settings as ResourceSettings
 from rolecall.settings import ServiceSettings, declared, type_name
+from rolecall_lab import specifications
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 COMPOSE: Final = ROOT / "docker-compose.yml"
+
+
+_OPEN: Final = {"edge": "published on 127.0.0.1", "outward": "the way out"}
+"""Networks that end somewhere else."""
 
 
 def parts() -> dict[str, str]:
@@ -33,7 +38,7 @@ def containers_drawing() -> str:
     }
     lines = ["```mermaid", "flowchart LR", '  browser(["browser"]) --> net-edge']
     for network, options in document["networks"].items():
-        inside = "no way out" if (options or {}).get("internal") else "published on 127.0.0.1"
+        inside = "no way out" if (options or {}).get("internal") else _OPEN[network]
         lines.append(f'  net-{network}{{{{"network {network}<br>{inside}"}}}}')
     for name, service in services.items():
         lines.append(f'  {name}[("{name}<br>volume {volumes[name][0]}")]' if volumes[name] else f'  {name}["{name}"]')
@@ -80,8 +85,9 @@ def with_parts(text: str) -> str:
 
 
 def main() -> None:
-    """Write the parts into the README."""
+    """Write the parts into the README, and docs/specifications.md."""
     README.write_text(with_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
+    specifications.FILE.write_text(specifications.document(), encoding="utf-8")
 
 
 if __name__ == "__main__":

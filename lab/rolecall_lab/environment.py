@@ -15,7 +15,10 @@ FOLDERS: Final = ("shared", "auth-service", "resource-service", "client-webapp",
 LAB_ENV: Final = ROOT / "lab" / "lab.env"
 """The lab's published secrets."""
 
-THROTTLES: Final = ("SIGN_IN_LIMIT", "SIGN_IN_ADDRESS_LIMIT", "SIGN_UP_LIMIT", "AUTHORIZATION_LIMIT", "CLIENT_LIMIT")
+THROTTLES: Final = (
+    *("SIGN_IN_LIMIT", "SIGN_IN_ADDRESS_LIMIT", "SIGN_UP_LIMIT", "AUTHORIZATION_LIMIT", "CLIENT_LIMIT"),
+    "REGISTRATION_LIMIT",
+)
 """Wide in the lab: a class signs in from one address, and tests try what is wrong."""
 
 HOSTS: Final = ("localhost", "localhost-names")
@@ -104,6 +107,8 @@ def compose(
         "AUTH_SERVICE_DATABASE_URL": f"sqlite:///{data}/auth-service.db",
         "AUTH_SERVICE_REDIS_URL": redis_url,
         "AUTH_SERVICE_SIGN_UP": "open",
+        "AUTH_SERVICE_REGISTRATION": "open",
+        "AUTH_SERVICE_REGISTRATION_PROFILE": "openid",
         **{f"AUTH_SERVICE_{name}": "10000/minute" for name in THROTTLES},
         "RESOURCE_SERVICE_PUBLIC_URL": public[RESOURCE],
         "RESOURCE_SERVICE_BACKCHANNEL_URL": inside[AUTH],

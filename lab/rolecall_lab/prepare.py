@@ -45,7 +45,7 @@ def prepare(environ: Mapping[str, str]) -> None:
         Keys(
             auth_database, auth.data_key, jwks_max_age=auth.jwks_max_age, token_lifetime=auth.access_token_lifetime
         ).ensure()
-        seeds.apply(found, auth_database, resource_database)
+        seeds.apply(found, auth_database, resource_database, auth.data_key.encrypt)
 
 
 def _of(environ: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -14,13 +14,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
 
+from auth_service import scopes
 from auth_service.models.client import Client
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, hash_password, is_password, normal_username
 from resource_service.models import Invoice, Profile
 from rolecall.sql import Database
 from rolecall.storage import digest
-from rolecall.vocabulary import CLIENT_AUTH_METHODS, PROFILES
+from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS, PROFILES
 
 DEFAULT: Final = Path(__file__).parent / "seeds.yaml"
 
@@ -44,6 +45,8 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
+_SIGNING: Final = tuple(each for algorithms in ASSERTION_ALGORITHMS.values() for each in algorithms)
+
 _FIELDS: Final[dict[str, dict[str, Field]]] = {
     "people": {
         "username": Field(str, required=True),
@@ -51,6 +54,7 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
         "sub": Field(str, required=True),
         "name": Field(str),
         "email": Field(str),
+        "claims": Field(dict),
     },
     "resources": {
         "resource_id": Field(str, required=True),
@@ -73,8 +77,31 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
         "response_types": Field(list),
         "scope": Field(str, required=True),
         "refresh_grace": Field(int),
+        "subject_type": Field(str, choices=("public", "pairwise")),
+        "id_token_signed_response_alg": Field(str, choices=ID_TOKEN_ALGORITHMS),
+        "userinfo_signed_response_alg": Field(str, choices=ID_TOKEN_ALGORITHMS),
+        "token_endpoint_auth_signing_alg": Field(str, choices=_SIGNING),
+        "request_object_signing_alg": Field(str, choices=ID_TOKEN_ALGORITHMS),
+        "request_uris": Field(list),
+        "jwks": Field(dict),
+        "jwks_uri": Field(str),
+        "default_max_age": Field(int),
     },
 }
+
+_CLAIMS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(scopes.CLAIMS["profile"], str),
+    "updated_at": int,
+    "email": str,
+    "email_verified": bool,
+    "phone_number": str,
+    "phone_number_verified": bool,
+    "address": dict,
+}
+"""The types of the standard claims (OpenID Connect Core section 5.1)."""
+
+_ADDRESS: Final = ("formatted", "street_address", "locality", "region", "postal_code", "country")
+"""OpenID Connect Core section 5.1.1."""
 
 _INVOICE: Final = ("number", "supplier", "description", "amount_minor", "currency", "issued_on", "due_on", "state")
 
@@ -152,11 +179,29 @@ class _Reader:
                 self.faults.append(f"{line}: {name} must be one of {', '.join(wanted.choices)}")
             else:
                 found[name] = value
+        self._claims(entry.get("claims"))
         if section == "clients":
-            has_secret, public = "secret" in found, found.get("token_endpoint_auth_method") == "none"
-            if has_secret == public:
-                self.faults.append(f"{_line(entry, 'client_id')}: a client has a secret unless its method is none")
+            method, line = found.get("token_endpoint_auth_method"), _line(entry, "client_id")
+            if ("secret" in found) == (method in {"none", "private_key_jwt"}):
+                self.faults.append(f"{line}: a client has a secret unless its method is none or private_key_jwt")
+            if method == "private_key_jwt" and ("jwks" in found) == ("jwks_uri" in found):
+                self.faults.append(f"{line}: a client with private_key_jwt has jwks or jwks_uri")
         return found
+
+    def _claims(self, claims: Any) -> None:
+        """An application must find each as the specification has it: a true that is a text has broken many."""
+        if not isinstance(claims, CommentedMap):
+            return
+        self.unknown(claims, set(_CLAIMS), " in claims")
+        wrong = [name for name, value in claims.items() if type(value) is not _CLAIMS.get(name, type(value))]
+        for name in wrong:
+            if not (name == "address" and isinstance(claims[name], CommentedMap)):
+                self.faults.append(f"{_line(claims, name)}: {name} must be a {_CLAIMS[name].__name__}")
+        address = claims.get("address")
+        if isinstance(address, CommentedMap):
+            self.unknown(address, set(_ADDRESS), " in address")
+            texts = [name for name in _ADDRESS if not isinstance(address.get(name, ""), str)]
+            self.faults += [f"{_line(address, name)}: {name} must be a str" for name in texts]
 
     def invoices(self, document: CommentedMap, people: set[str]) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
@@ -195,8 +240,12 @@ class _Reader:
         return value or ""
 
 
-def apply(seeds: Seeds, auth: Database, resource: Database) -> None:
-    """Bring both databases to the state of the file; what people made themselves is left alone."""
+def apply(seeds: Seeds, auth: Database, resource: Database, seal: Callable[[bytes], bytes]) -> None:
+    """Bring both databases to the state of the file; what people made themselves is left alone.
+
+    Args:
+        seal: encrypts the secret of a client that signs with it, under DATA_KEY.
+    """
     with auth.transaction() as session:
         for person in seeds.people:
             _person(session, person)
@@ -210,7 +259,14 @@ def apply(seeds: Seeds, auth: Database, resource: Database) -> None:
         for entry in seeds.clients:
             values = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], **entry}
             secret = values.pop("secret", None)
-            session.merge(Client(**values, secret_hash=digest(secret) if secret else None))
+            signs = values["token_endpoint_auth_method"] == "client_secret_jwt"
+            session.merge(
+                Client(
+                    **values,
+                    secret_hash=digest(secret) if secret and not signs else None,
+                    secret_sealed=seal(secret.encode()) if secret and signs else None,
+                )
+            )
     subjects = {person["username"]: person for person in seeds.people}
     with resource.transaction() as session:
         for username, person in subjects.items():
@@ -232,6 +288,7 @@ def _person(session: Any, person: dict[str, Any]) -> None:
         user = User(id=person["sub"], username="", password_hash="")
         session.add(user)
     user.username = normal_username(person["username"])
+    user.claims = {name: person[name] for name in ("name", "email") if name in person} | person.get("claims", {})
     if not user.password_hash or not is_password(user.password_hash, person["password"]):
         user.password_hash = hash_password(person["password"])
 

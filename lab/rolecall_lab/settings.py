@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import ClassVar, Final, Literal, Self
+from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from rolecall.settings import ServiceSettings, SettingsError, is_loopback, setting, settings_class, url, urls
+from rolecall.settings import (
+    ServiceSettings,
+    SettingsError,
+    is_container,
+    is_loopback,
+    setting,
+    settings_class,
+    url,
+    urls,
+)
 
 Role = Literal["client", "authorization_server", "resource_server", "observer"]
 """The roles that record (RFC 6749 section 1.1), and the one that looks on."""
 
 Party = Literal["browser", "client", "authorization_server", "resource_server", "other"]
 """Who an exchange can be drawn between."""
-
-_CONTAINER_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 
 def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> None:
@@ -34,7 +40,7 @@ def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> 
     faults += [
         f"{address} is neither a local address nor a container's name"
         for address in backchannel
-        if not is_loopback(address) and not _CONTAINER_NAME.fullmatch(urlsplit(address).hostname or "")
+        if not is_loopback(address) and not is_container(address)
     ]
     if faults:
         raise SettingsError("the lab", faults)

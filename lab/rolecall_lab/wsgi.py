@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from flask import Flask, Response
 
@@ -63,9 +62,10 @@ def client_app() -> Flask:
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
         app = client_webapp.create_app(settings)
-        catalogue.show(app)
+        lab = LabSettings.of("client", os.environ)
+        catalogue.show(app, lab)
         compare.show(app)
-        _show_observer(app, LabSettings.of("client", os.environ).observer_url)
+        _show_observer(app, lab.observer_url)
         return app
 
     return _wrapped(build, "client")
@@ -118,10 +118,6 @@ def _show_observer(app: Flask, url: str | None) -> None:
 
 
 def _show_people(app: Flask) -> None:
-    @cache
-    def people() -> list[dict[str, Any]]:
-        from rolecall_lab import seeds
+    from rolecall_lab import seeds
 
-        return seeds.people()
-
-    app.jinja_env.globals["lab_people"] = people
+    app.jinja_env.globals["lab_people"] = cache(seeds.people)

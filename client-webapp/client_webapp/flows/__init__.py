@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from client_webapp.flow import Flow
-from client_webapp.flows import ask, authorization_code, disconnect, refresh_token, revoke
+from client_webapp.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
 
 FLOWS: Final[dict[str, Flow]] = {
-    flow.name: flow for flow in (authorization_code.FLOW, ask.FLOW, refresh_token.FLOW, revoke.FLOW, disconnect.FLOW)
+    module.FLOW.name: module.FLOW for module in (authorization_code, sign_in, ask, refresh_token, revoke, disconnect)
 }

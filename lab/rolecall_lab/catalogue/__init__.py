@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from rolecall_lab.catalogue import pages
+from rolecall_lab.catalogue import own_client, pages
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.runs import watched
+from rolecall_lab.settings import LabSettings
 
 
-def show(app: Flask) -> None:
+def show(app: Flask, lab: LabSettings) -> None:
     """Add the catalogue to the client's application."""
+    app.extensions["catalogue"] = lab
     runner = app.extensions["client_webapp"].runner
     runner.flows |= {entry.flow.name: watched(entry.flow) for entry in ENTRIES.values()}
-    blueprint = Blueprint("catalogue", __name__, template_folder="templates")
+    blueprint = Blueprint(
+        "catalogue", __name__, template_folder="templates", static_folder="static", static_url_path="/flows/static"
+    )
     blueprint.add_url_rule("/flows", "flows", pages.flows)
     blueprint.add_url_rule("/flows/<name>", "flow", pages.flow)
     blueprint.add_url_rule("/flows/<name>/start", "start", pages.start, methods=["POST"])
+    blueprint.add_url_rule("/flows/published/<name>", "published", own_client.published)
     app.register_blueprint(blueprint)
     kinds = ("catalogue.flows", "catalogue.flow", "catalogue.start")
     app.extensions["rolecall_kinds"] |= dict.fromkeys(kinds, "page")

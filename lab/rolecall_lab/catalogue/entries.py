@@ -10,11 +10,13 @@ from typing import Final
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 
-from client_webapp import pages
+from client_webapp import me, pages
 from client_webapp.flow import Flow
-from client_webapp.flows import ask, authorization_code, disconnect, refresh_token, revoke
-from rolecall_lab.catalogue.entry import CODE, Entry, Start
-from rolecall_lab.catalogue.flows import REFUSED
+from client_webapp.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
+from client_webapp.refusals import explained
+from client_webapp.state import state
+from rolecall_lab.catalogue.entry import BAD_ID_TOKEN, CODE, PLAIN, Entry, Need, Start
+from rolecall_lab.catalogue.flows import ANSWERED, OF_CLIENTS, REFUSED
 
 
 def _works(
@@ -26,11 +28,12 @@ def _works(
     *,
     name: str = "",
     title: str = "",
-    needs_connection: bool = True,
+    needs: Need = "connection",
+    plain: ModuleType = PLAIN,
 ) -> Entry:
     flow: Flow = module.FLOW
     clause = flow.specification
-    return Entry(name or flow.name, module, title or flow.title, line, text, clause, expected, start, needs_connection)
+    return Entry(name or flow.name, module, title or flow.title, line, text, clause, expected, start, needs, plain)
 
 
 def _ask(way: str) -> ResponseReturnValue:
@@ -47,7 +50,7 @@ _WORK: Final = (
         "to the client, which proves with its secret who it is, and with the `code_verifier` that the request was its "
         "own. What comes back is only looked at when `state` and `iss` are those of this request. All other flows are "
         "compared with this one.",
-        needs_connection=False,
+        needs="",
     ),
     _works(
         ask,
@@ -96,16 +99,87 @@ _WORK: Final = (
 )
 
 
+def _sign_in(again: str) -> ResponseReturnValue:
+    return explained(lambda: redirect(state().runner.start("sign_in", state().sessions.browser(), again=again), 303))()
+
+
+_SIGN_IN: Final = (
+    _works(
+        sign_in,
+        me.sign_in,
+        (CODE, "200", "200"),
+        "The owner signs in at the server, and the client learns who it was.",
+        "It is the code flow with the scope `openid`: beside the access token the server gives an ID token, a signed "
+        "statement for this client alone. The client checks each rule, then asks userinfo, and believes it only when "
+        "its `sub` is the same. Nothing is allowed by it; it says who somebody is.",
+        needs="",
+    ),
+    _works(
+        sign_in,
+        partial(_sign_in, "silent"),
+        (CODE, "200", "200"),
+        "The client asks whether the owner is still signed in, and the server shows no page.",
+        "With `prompt=none` the server answers at once: a code when somebody is signed in and has allowed it before, "
+        "else `login_required` or `consent_required`. An app uses it to see whether its session may go on.",
+        name="sign_in_silent",
+        title="Sign in, silently",
+        needs="sign-in",
+        plain=sign_in,
+    ),
+    _works(
+        sign_in,
+        partial(_sign_in, "recent"),
+        (CODE, "200", "200"),
+        "The client wants a sign-in that is not older than a minute.",
+        "`max_age=60` lets the server decide whether to ask for the password. The client does not take its word: "
+        "`auth_time` in the ID token has to be recent enough, else it refuses what it was given.",
+        name="sign_in_recent",
+        title="Sign in, not over a minute ago",
+        needs="sign-in",
+        plain=sign_in,
+    ),
+    _works(
+        sign_in,
+        partial(_sign_in, "login"),
+        (CODE, "200", "200"),
+        "The owner has to prove it again, signed in or not.",
+        "`prompt=login` asks for the password in any case, as one does before something that matters. That it really "
+        "happened shows in `auth_time`, which is later than the request.",
+        name="sign_in_login",
+        title="Sign in, proven again",
+        needs="sign-in",
+        plain=sign_in,
+    ),
+    _works(
+        sign_in,
+        partial(_sign_in, "choose"),
+        (CODE, "200", "200"),
+        "The owner says which account it shall be.",
+        "With `prompt=select_account` the server does not take for granted that it is whoever is signed in: the owner "
+        "goes on, or signs in as somebody else. It is for people who share a computer, or have two accounts.",
+        name="sign_in_choose",
+        title="Sign in, as whom one likes",
+        needs="sign-in",
+        plain=sign_in,
+    ),
+    *ANSWERED,
+)
+
+
 def _refused_at(diagram: int) -> tuple[Entry, ...]:
     """The flows of which a message of this step of the role diagram is the first to be refused."""
-    return tuple(entry for entry in REFUSED if entry.flow.steps[entry.first_refusal].diagram == diagram)
+    refused = (entry for entry in REFUSED if BAD_ID_TOKEN not in entry.expected)
+    return tuple(entry for entry in refused if entry.flow.steps[entry.first_refusal].diagram == diagram)
 
 
 GROUPS: Final[Mapping[str, tuple[Entry, ...]]] = {
     "Get a token, use it, end it": _WORK,
+    "Learn who somebody is": _SIGN_IN,
+    "Register a client, and prove which one it is": OF_CLIENTS,
     "Refused at the authorization endpoint": _refused_at(2),
     "Refused at the token endpoint": _refused_at(3),
     "Refused by the Invoices API": _refused_at(4),
+    "Refused by the client": tuple(entry for entry in REFUSED if BAD_ID_TOKEN in entry.expected),
 }
 
 ENTRIES: Final[Mapping[str, Entry]] = {entry.name: entry for group in GROUPS.values() for entry in group}

@@ -17,14 +17,17 @@ from client_webapp.flow import Flow
 from client_webapp.flows import authorization_code
 
 PLAIN: Final = authorization_code
-"""What the other flows are compared with."""
+"""What the other flows are compared with, unless they say otherwise."""
 
 CODE: Final = "code"
 NO_ANSWER: Final = "no answer"
-"""What comes besides error codes and statuses."""
+GOOD: Final = frozenset({CODE, "200", "201", "204"})
+BAD_ID_TOKEN: Final = "bad_id_token"
+"""What comes besides error codes and statuses; the last when the client does not believe what it was given."""
 
 Start = Callable[[], ResponseReturnValue]
 Change = Literal["same", "added", "removed", "between"]
+Need = Literal["", "connection", "sign-in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Entry:
         expected: what has to come of each message, in order: a status, with its error code if it is an error; from the
             browser `CODE` or an error code; or `NO_ANSWER`.
         start: the client's own way of starting it; a flow without one is the lab's, and has tokens of its own.
-        needs_connection: whether it works on the tokens of the browser's connection.
+        needs: what the browser must have at the client, or at the server, for it to come so.
+        plain: what it is compared with.
     """
 
     name: str
@@ -52,7 +56,8 @@ class Entry:
     clause: str
     expected: tuple[str, ...]
     start: Start | None = None
-    needs_connection: bool = False
+    needs: Need = ""
+    plain: ModuleType = PLAIN
 
     @property
     def flow(self) -> Flow:
@@ -63,17 +68,17 @@ class Entry:
     @property
     def is_refused(self) -> bool:
         """Whether somebody has to refuse it."""
-        return self.start is None
+        return not GOOD.issuperset(self.expected)
 
     @property
     def first_refusal(self) -> int:
         """The number of the first message that has to be refused."""
-        return next(number for number, came in enumerate(self.expected) if came not in {CODE, "200"})
+        return next(number for number, came in enumerate(self.expected) if came not in GOOD)
 
     @property
     def leads_through_the_browser(self) -> bool:
-        """Whether its first message sends the browser on."""
-        return self.flow.steps[0].diagram == 2
+        """Whether one of its messages sends the browser on."""
+        return any(step.diagram == 2 for step in self.flow.steps)
 
     @property
     def file(self) -> str:
@@ -86,15 +91,15 @@ class Entry:
 
     def differences(self) -> list[tuple[Change, str]]:
         """What its steps do otherwise than those of the plain flow; empty for the plain flow."""
-        return _differences(self.module)
+        return _differences(self.plain, self.module)
 
 
-def refused(module: ModuleType, clause: str, *expected: str) -> Entry:
-    """The entry of a flow that is naive on purpose; its file's docstring says what it is, and why it is refused."""
+def of_lab(module: ModuleType, clause: str, *expected: str, plain: ModuleType = PLAIN) -> Entry:
+    """The entry of a flow of the lab's; its file's docstring says what it is, and why it comes as it does."""
     first, _, text = inspect.getdoc(module).partition("\n\n")  # type: ignore[union-attr]  # every file has one
     line = first.partition("): ")[2]
     flow: Flow = module.FLOW
-    return Entry(flow.name, module, flow.title, line[:1].upper() + line[1:], text, clause, expected)
+    return Entry(flow.name, module, flow.title, line[:1].upper() + line[1:], text, clause, expected, plain=plain)
 
 
 def file_of(module: ModuleType) -> str:
@@ -103,8 +108,8 @@ def file_of(module: ModuleType) -> str:
 
 
 @cache
-def _differences(module: ModuleType) -> list[tuple[Change, str]]:
-    names, lines = (file_of(PLAIN), file_of(module)), (_told(PLAIN), _told(module))
+def _differences(plain: ModuleType, module: ModuleType) -> list[tuple[Change, str]]:
+    names, lines = (file_of(plain), file_of(module)), (_told(plain), _told(module))
     diff = list(unified_diff(*lines, *names, lineterm=""))
     return [*(("between", name) for name in diff[:2]), *map(_change, diff[2:])]
 

@@ -10,13 +10,13 @@ from flask.typing import ResponseReturnValue
 
 from client_webapp import pages as product
 from client_webapp.flow import Refused
-from client_webapp.pages import explained
+from client_webapp.refusals import explained
 from client_webapp.state import state
 from client_webapp.told import moment
 from rolecall import clock
 from rolecall.web import allow_form_targets
 from rolecall_lab.catalogue.entries import ENTRIES, GROUPS
-from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, PLAIN, Entry, file_of
+from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
 from rolecall_lab.catalogue.runs import runs, told, verdict
 
 
@@ -38,7 +38,7 @@ def flow(name: str) -> ResponseReturnValue:
         verdict=verdict(entry, run) if run else None,
         messages=told(entry, run),
         began=moment(run["at"], now) if run else "",
-        plain=file_of(PLAIN),
+        plain=file_of(entry.plain),
     )
 
 
@@ -64,11 +64,12 @@ def _run(entry: Entry) -> ResponseReturnValue:
 
 def _resume(entry: Entry) -> ResponseReturnValue:
     try:
-        state().runner.resume(state().sessions.browser(), request.args)
+        *_, further = state().runner.resume(state().sessions.browser(), request.args)
     except Refused as error:
         if error.error == "unknown_state":
             raise
-    return _to_page(entry)
+        further = None
+    return redirect(further, 303) if further else _to_page(entry)
 
 
 def _waiting() -> Entry | None:
@@ -77,7 +78,7 @@ def _waiting() -> Entry | None:
         return None
     waiting = state().store.get("flow", request.args.get("state", ""))
     entry = ENTRIES.get(waiting["flow"]) if waiting else None
-    return entry if entry and entry.is_refused else None
+    return entry if entry and entry.start is None else None
 
 
 def _entry(name: str) -> Entry:
@@ -89,8 +90,10 @@ def _to_page(entry: Entry) -> ResponseReturnValue:
 
 
 def _page(template: str, **values: object) -> ResponseReturnValue:
-    connected = state().sessions.tokens() is not None
-    response = make_response(render_template(template, connected=connected, CODE=CODE, NO_ANSWER=NO_ANSWER, **values))
+    sessions = state().sessions
+    # what a flow may need, and what there is of it
+    there = {"": True, "connection": sessions.tokens() is not None, "sign-in": sessions.person() is not None}
+    response = make_response(render_template(template, there=there, CODE=CODE, NO_ANSWER=NO_ANSWER, **values))
     # the start of most flows leads to the authorization server, and from there back to us
     issuer = urlsplit(state().settings.issuer)
     allow_form_targets(response, f"{issuer.scheme}://{issuer.netloc}")

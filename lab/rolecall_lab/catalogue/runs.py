@@ -96,11 +96,11 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
             raise
         finally:
             if run := context.memory.get("run"):
-                came, says = _of_api(answer) if isinstance(answer, Answer) else _of_browser(answer, refusal)
+                came, says = (_of_server if isinstance(answer, Answer) else _of_browser)(answer, refusal)
                 run["sent"][-1] |= {"came": came[:MAX_TEXT], "says": says[:MAX_TEXT]}
                 _keep(flow, run, context)
                 entry = ENTRIES.get(_name(flow, context))
-                if entry and entry.is_refused and (refusal or is_last):
+                if entry and entry.start is None and (refusal or is_last):
                     _give_back(context)
 
     return replace(step, build=build, handle=handle)
@@ -111,8 +111,13 @@ def _is_watched(context: Context) -> bool:
     return "catalogue" in current_app.blueprints and not context.memory.get("unwatched")
 
 
-def _of_api(answer: Answer) -> tuple[str, str]:
-    """Status and error code of an answer, and what it says about it (RFC 6749 section 5.2, RFC 6750 section 3)."""
+def _of_server(answer: Answer, refusal: Refused | None) -> tuple[str, str]:
+    """Status and error code of an answer, and what it says about it (RFC 6749 section 5.2, RFC 6750 section 3).
+
+    Of a good answer that the client does not believe: why it goes no further.
+    """
+    if refusal and answer.status == 200:
+        return refusal.error, refusal.detail
     body = json_object(answer)
     says = body.get("error_description") or answer.headers.get("www-authenticate", "")
     return f"{answer.status} {body.get('error', '')}".strip(), str(says)
@@ -125,7 +130,7 @@ def _of_browser(answer: Mapping[str, str], refusal: Refused | None) -> tuple[str
 
 def _name(flow: str, context: Context) -> str:
     """The entry of a run: a flow that can be asked for in several ways has one for each."""
-    name = f"{flow}_{context.memory.get('validator')}"
+    name = f"{flow}_{context.memory.get('validator') or context.memory.get('again')}"
     return name if name in ENTRIES else flow
 
 

@@ -16,7 +16,8 @@ from flask import session as cookie
 from flask.typing import ResponseReturnValue
 
 from client_webapp.flow import Refused
-from client_webapp.pages import connect, explained
+from client_webapp.pages import connect
+from client_webapp.refusals import explained
 from client_webapp.state import state
 from client_webapp.told import distance, moment, told
 from rolecall import clock, events
