@@ -8,7 +8,7 @@ LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask doctor test-compose up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
+.PHONY: help run demo flask doctor test-compose test-interop up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ down: ## stop and remove the containers; what they stored stays
 
 test-compose: .venv/dev.stamp ## the tests of the containers that `make up` started
 	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose tests/integration tests/browser tests/test_whole_run.py $(ARGS)
+
+test-interop: .venv/dev.stamp ## drive the running services with clients that others wrote (needs npm)
+	@$(PY) -m pytest tests/interop -m interop $(ARGS)
 
 logs: ## follow the containers' logs
 	@docker compose logs --follow --tail 50

@@ -6,11 +6,13 @@ import base64
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import redis
 from argon2 import PasswordHasher
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
@@ -23,6 +25,7 @@ from auth_service.models.resource import Resource
 from auth_service.models.user import User
 from auth_service.settings import Settings
 from auth_service.state import State
+from auth_service.throttles import limit
 from databases import fresh_database
 from rolecall.storage import digest
 
@@ -80,6 +83,11 @@ class Server:
         with self.state.database.transaction() as session:
             session.add_all(rows)
         self.state.registry._resources = (float("-inf"), ())
+
+    def remember_since(self, since: int, run_id: str = "") -> None:
+        """Say that this Redis, or another one, has forgotten no assertion since then: a fresh one cannot know."""
+        client = self.state.store.client
+        client.set(self.state.replays.marker, f"{run_id or client.info('server')['run_id']} {since}")
 
     def code(self, *, who: str = "alice", **changes: str) -> str:
         """A fresh code, by way of sign-in and consent."""
@@ -144,7 +152,10 @@ def csrf_token(page: TestResponse) -> str:
     return match[1]
 
 
-LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit", "client_limit")
+LIMITS = (
+    *("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit", "client_limit"),
+    "registration_limit",
+)
 """The settings of how often one may try."""
 
 
@@ -180,6 +191,9 @@ def make_settings(folder: Path, redis_url: str, **changes: Any) -> Settings:
         "data_key": DATA_KEY,
         "log_level": "WARNING",
         "sign_up": "open",
+        "registration": "open",
+        "registration_profile": "openid",
+        "registration_limit": limit("10000/minute"),
         "lab": True,
         **changes,
     }
@@ -220,4 +234,6 @@ def make_server(settings: Settings) -> Server:
         ),
     )
     server.ids = {person.username: person.id for person in people}
+    with suppress(redis.ConnectionError):  # some have none
+        server.remember_since(0)
     return server

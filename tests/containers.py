@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
 
 from rolecall_lab import containers
 from rolecall_lab.environment import AUTH, CLIENT, OBSERVER, RESOURCE, SERVICES
-from stack import Stack
+from stack import Stack, wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +41,28 @@ def docker(*arguments: str, check: bool = True, stdin: str | None = None) -> str
 def python_in(service: str, code: str) -> str:
     """What a piece of Python prints in one of a service's containers."""
     return docker("exec", "-i", names(service)[0], "python", "-c", code)
+
+
+def told_since(moment: float) -> str:
+    """What explains a failure: the checks that failed, and what was logged as a warning or worse (since the epoch)."""
+    lines = []
+    try:
+        for event in sorted(stack().events(), key=lambda event: float(event["at"])):
+            failed = [check for check in event["checks"] or () if not check["passed"]]
+            if failed and event["at"] > moment:
+                lines.append(f"{event['at']:.2f} {event['role']} {event['path']} {json.dumps(failed)[:300]}")
+    except (OSError, KeyError) as error:
+        lines.append(f"no events: {error}")
+    logged = docker("compose", "logs", "--no-color", "--no-log-prefix", "--since", str(int(moment)), check=False)
+    lines += [line[:300] for line in logged.splitlines() if re.search(r'"level": "(WARNING|ERROR|CRITICAL)"', line)]
+    return "\n".join(lines[-40:])
+
+
+def settle() -> None:
+    """Wait until the services are ready: what one test has stopped is no affair of the next."""
+    services = stack()
+    urls = (services.auth, services.api, services.client)
+    wait_until(lambda: all(services.get(f"{url}/readyz")[0] == 200 for url in urls for _ in range(3)), 40)
 
 
 def names(service: str) -> list[str]:

@@ -11,8 +11,10 @@ from stack import Stack
 
 
 def statuses(page: Page) -> list[str]:
-    """The API's answers on the page with the invoices: one for each way of checking that was asked for."""
-    return re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:answered|refused)', page.text)
+    """The API's answers on the page with the invoices: one for each way of checking; of another page, what it is."""
+    answers = re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:answered|refused)', page.text)
+    title = re.search(r"<h1[^>]*>\s*(.*?)\s*</h1>", page.text, re.DOTALL)
+    return answers or [f"{page.status} {title[1] if title else page.location or ''}".strip()]
 
 
 def connected(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> tuple[Walker, Page]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -49,18 +50,21 @@ class Stack:
         return self.call("GET", url, None, **headers)
 
     def call(self, method: str, url: str, body: bytes | None, **headers: str) -> tuple[int, dict[str, Any]]:
-        """One request; gives the status and the JSON object of the answer."""
+        """One request; gives the status and the JSON object of the answer. Whatever cuts it off is an OSError."""
         request = urllib.request.Request(
             url, body, {name.replace("_", "-"): value for name, value in headers.items()}, method=method
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())
         try:
-            with opener.open(request, timeout=10) as answer:
-                return answer.status, json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            with error:
-                text = error.read()
-                return error.code, json.loads(text) if text.startswith(b"{") else {}
+            try:
+                with opener.open(request, timeout=10) as answer:
+                    return answer.status, json.loads(answer.read() or b"{}")
+            except urllib.error.HTTPError as error:
+                with error:
+                    text = error.read()
+                    return error.code, json.loads(text) if text.startswith(b"{") else {}
+        except http.client.HTTPException as error:
+            raise ConnectionResetError(str(error)) from error
 
     def events(self) -> list[dict[str, Any]]:
         _, answer = self.get(f"{self.client}/_lab/events")

@@ -69,7 +69,12 @@ REDIRECTED = {
 
 @pytest.mark.parametrize(("changes", "error"), REDIRECTED.values(), ids=REDIRECTED.keys())
 def test_other_faults_go_back_to_the_client_with_iss(server: Server, changes: dict[str, str], error: str) -> None:
-    """RFC 6749 section 4.1.2.1 and RFC 9207 section 2: every error answer names the issuer."""
+    """RFC 6749 section 4.1.2.1 and RFC 9207 section 2: every error answer names the issuer.
+
+    PKCE as RFC 7636 sections 4.3 and 4.4.1 want it; resources: RFC 8707 section 2; 303: RFC 9700 section 4.12.
+
+    The response type: RFC 6749 section 3.1.1.
+    """
     response = server.browser().request(**changes)
     assert response.status_code == 303
     assert response.location.startswith(CALLBACK + "?")
@@ -129,6 +134,17 @@ def test_the_only_registered_redirect_uri_may_be_left_out_but_not_one_of_two(ser
     assert browser.request(client_id="two", redirect_uri="-").status_code == 400
 
 
+def test_an_openid_request_names_its_redirect_uri(server: Server) -> None:
+    """OpenID Connect Core section 3.1.2.1: REQUIRED, also of a client that has registered one alone."""
+    browser = server.browser()
+    assert browser.request(redirect_uri="-", scope="invoices:read").status_code == 303
+    for more in ({}, {"response_mode": "form_post"}, {"prompt": "none"}):
+        response = browser.request(redirect_uri="-", scope="profile openid", **more)
+        assert response.status_code == 400, more
+        assert "redirect_uri is missing" in response.text
+    assert browser.request(scope="profile openid").status_code == 303
+
+
 def test_denying_says_so_to_the_client(server: Server) -> None:
     browser = server.browser()
     browser.sign_in()
@@ -171,7 +187,7 @@ def test_native_loopback_clients_are_asked_every_time_and_may_choose_the_port(se
 
 
 def test_pkce_is_optional_only_for_confidential_clients_of_the_profile_openid(server: Server) -> None:
-    """RFC 9700 section 2.1.1, and section 4.8.2 for the stray verifier."""
+    """RFC 9700 sections 2.1.1 and 4.8.2: the latter for the stray verifier."""
     server.add(
         a_client(client_id="oidc", profile="openid"),
         a_client(client_id="oidc-public", profile="openid", token_endpoint_auth_method="none", secret_hash=None),

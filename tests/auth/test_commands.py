@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from auth_service.models import new_id
 from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import authenticate
@@ -64,11 +66,49 @@ def test_a_public_client_has_no_secret(server: Server) -> None:
     assert client.secret_hash is None
 
 
-def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server) -> None:
+def test_clients_that_sign(server: Server, tmp_path: Path) -> None:
+    """RFC 7523: one has its secret sealed, as it must be read back; the other has keys of its own, and no secret."""
+    done = run(server, *CLIENT, "--auth-method", "client_secret_jwt")
+    [secret] = re.findall(r"shown only now: (\S{43})", done.output)
+    with server.state.database.read() as session:
+        client = session.get_one(Client, "books")
+    assert client.secret_hash is None
+    assert server.state.settings.data_key.decrypt(client.secret_sealed or b"").decode() == secret
+    metadata = tmp_path / "metadata.json"
+    metadata.write_text('{"jwks_uri": "https://books.example/jwks", "grant_types": ["authorization_code"]}')
+    by_key = ("--auth-method", "private_key_jwt", "--metadata-file", str(metadata))
+    done = run(server, *CLIENT, *by_key)
+    assert "secret" not in done.output
+    with server.state.database.read() as session:
+        client = session.get_one(Client, "books")
+    assert (client.jwks_uri, client.secret_hash, client.secret_sealed) == ("https://books.example/jwks", None, None)
+    assert client.grant_types == ["authorization_code"]
+    assert "neither jwks nor jwks_uri" in run(server, *CLIENT, *by_key[:2]).output
+
+
+def test_a_client_may_sign_people_in(server: Server) -> None:
+    """The same table of metadata stands behind the command and behind registration (RFC 7591 section 2)."""
+    done = run(server, *CLIENT[:-1], "openid email", "--profile", "openid")
+    assert done.exit_code == 0, done.output
+    with server.state.database.read() as session:
+        client = session.get_one(Client, "books")
+    assert (client.scope, client.id_token_signed_response_alg) == ("openid email", "RS256")
+    assert (client.profile, client.requires_pkce) == ("openid", False)
+
+
+def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("wrong", "none", "list")}
+    files["wrong"].write_text('{"jwks_uri": "ftp://books.example/jwks"}')
+    files["none"].write_text("{")
+    files["list"].write_text("[]")
     for change, said in (
         (("--scope", "invoices:burn"), "no resource has the scope invoices:burn"),
         (("--redirect-uri", "http://books.example/cb"), "must be https"),
         (("--redirect-uri", "javascript:alert(1)"), "must be https"),
+        (("--metadata-file", str(files["wrong"])), "jwks_uri is not https"),
+        (("--metadata-file", str(files["none"])), "--metadata-file is no JSON"),
+        (("--metadata-file", str(files["list"])), "must hold a JSON object"),
+        (("--name", "x" * 101), "client_name is longer than 100 characters"),
     ):
         done = run(server, *CLIENT, *change)
         assert done.exit_code == 1
@@ -132,3 +172,10 @@ def test_check_says_what_is_wrong(server: Server) -> None:
     done = run(server, "check")
     assert done.exit_code == 1
     assert "the database is at revision none and this version needs" in done.output
+
+
+def test_no_identifier_is_an_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`disable-client` takes one that the server chose (RFC 7591 section 3.2.1)."""
+    drawn = iter(["-dash", "--help", "plain-one"])
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda _: next(drawn))
+    assert new_id() == "plain-one"

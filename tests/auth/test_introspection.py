@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,10 @@ def test_only_authenticated_resources_are_answered(server: Server) -> None:
 
 
 def test_inactive_says_nothing_else(server: Server) -> None:
-    """RFC 7662 section 2.2: SHOULD NOT include any additional information about an inactive token."""
+    """RFC 7662 section 2.2: SHOULD NOT include any additional information about an inactive token.
+
+    RFC 7662 section 4.
+    """
     tokens = server.tokens()
     head, body, signature = tokens["access_token"].split(".")
     server.add(
@@ -97,6 +102,20 @@ def test_revocations_survive_an_emptied_redis(server: Server) -> None:
     assert not server.is_active(tokens["access_token"])
     assert not server.is_active(others["access_token"])
     assert server.is_active(alive["access_token"])
+
+
+def test_many_who_ask_an_emptied_redis_at_once_are_all_answered(server: Server) -> None:
+    """One of them rebuilds the set, and the others wait for it."""
+    token, barrier = server.tokens()["access_token"], threading.Barrier(16)
+    for _ in range(3):
+        server.state.store.client.flushall()
+
+        def one(_: int) -> bool:
+            barrier.wait()
+            return server.is_active(token)
+
+        with ThreadPoolExecutor(16) as pool:
+            assert all(pool.map(one, range(16)))
 
 
 def test_introspection_is_503_while_somebody_rebuilds(server: Server) -> None:

@@ -15,8 +15,11 @@ from auth_service.models.token import RefreshToken
 from auth_service.sweep import sweep, sweep_in_turn
 from auth_support import TALLY, Server
 from rolecall import clock
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 DAY = 86400
+
+NOTHING_ELSE = dict.fromkeys(("signing_key", "initial_access_token", "client"), 0)
 
 
 def rows(server: Server, model: type) -> int:
@@ -57,15 +60,15 @@ def test_what_nobody_used_what_ended_and_what_ran_out(server: Server) -> None:
     clock.set_offset(DAY + 290)
     assert sweep(server.state)["authorization_grant"] == 0, "its last access token may still be asked about"
     clock.set_offset(DAY + 400)
-    assert sweep(server.state) == {"refresh_token": 0, "authorization_grant": 2, "revocation": 1, "signing_key": 0}
+    assert sweep(server.state) == {"refresh_token": 0, "authorization_grant": 2, "revocation": 1, **NOTHING_ELSE}
     assert rows(server, RefreshToken) == 1
     clock.set_offset(DAY + 700)
-    assert sweep(server.state)["signing_key"] == 2
+    assert sweep(server.state)["signing_key"] == len(ID_TOKEN_ALGORITHMS)
     clock.set_offset(16 * DAY)
-    assert sweep(server.state) == {"refresh_token": 1, "authorization_grant": 1, "revocation": 0, "signing_key": 0}
+    assert sweep(server.state) == {"refresh_token": 1, "authorization_grant": 1, "revocation": 0, **NOTHING_ELSE}
     for model in (RefreshToken, Authorization, Revocation):
         assert rows(server, model) == 0
-    assert rows(server, SigningKey) == 2
+    assert rows(server, SigningKey) == len(ID_TOKEN_ALGORITHMS)
 
 
 def test_a_revoked_token_stays_revoked_until_its_end(server: Server) -> None:

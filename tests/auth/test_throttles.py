@@ -48,7 +48,7 @@ def attempt(browser: FlaskClient, who: str, password: str, address: str = "192.0
 
 
 def test_a_guesser_is_slowed_down_and_told_for_how_long(server: Server) -> None:
-    """RFC 6585 section 4: 429 with Retry-After, and a page that explains."""
+    """RFC 6585 section 4: 429 with Retry-After, and a page that explains. RFC 6749 section 10.10."""
     browser = server.app.test_client()
     assert [attempt(browser, "alice", "guess").status_code for _ in range(5)] == [403] * 4 + [429]
     refused = attempt(browser, "alice", PASSWORDS["alice"])
@@ -170,7 +170,10 @@ def test_requests_that_wait_for_people_are_counted(server: Server) -> None:
 
 @pytest.mark.parametrize(("path", "headers"), [("/token", TALLY), ("/introspect", INVOICES), ("/revoke", TALLY)])
 def test_a_client_that_fails_too_often_from_one_address(server: Server, path: str, headers: dict[str, str]) -> None:
-    """RFC 6749 section 2.3.1: the server MUST protect any endpoint that takes a password against brute force."""
+    """RFC 6749 section 2.3.1: the server MUST protect any endpoint that takes a password against brute force.
+
+    So does RFC 9700 section 2.5 for clients.
+    """
     import base64
 
     user = base64.b64decode(headers["Authorization"].split()[1]).decode().split(":")[0]

@@ -29,7 +29,10 @@ BAD_CREDENTIALS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 @pytest.mark.parametrize(("headers", "form"), BAD_CREDENTIALS.values(), ids=BAD_CREDENTIALS.keys())
 def test_failed_authentication_has_one_answer(server: Server, headers: Any, form: Any) -> None:
-    """RFC 6749 section 5.2: 401 invalid_client with a challenge, the same whatever was wrong."""
+    """RFC 6749 section 5.2: 401 invalid_client with a challenge, the same whatever was wrong.
+
+    RFC 6749 section 3.2.1.
+    """
     code = server.code()
     response = server.redeem(code, headers, **form)
     assert response.status_code == 401
@@ -76,7 +79,7 @@ BAD_FORMS: dict[str, tuple[dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("changes", "error"), BAD_FORMS.values(), ids=BAD_FORMS.keys())
 def test_bad_parameters_change_nothing(server: Server, changes: dict[str, str], error: str) -> None:
-    """RFC 6749 section 5.2, RFC 7636 section 4.6."""
+    """RFC 6749 section 5.2, RFC 7636 sections 4.5 and 4.6, RFC 8707 section 2.2."""
     code = server.code()
     response = server.redeem(code, TALLY, **changes)
     assert response.status_code == 400
@@ -144,6 +147,7 @@ def test_basic_is_form_urlencoded_within(server: Server) -> None:
 
 
 def test_public_and_post_clients_authenticate_as_registered(server: Server) -> None:
+    """RFC 6749 sections 2.1 and 2.2: by their identifier, and a secret where they have one."""
     server.add(
         a_client(client_id="poster", token_endpoint_auth_method="client_secret_post"),
         a_client(client_id="public", token_endpoint_auth_method="none", secret_hash=None),
@@ -189,6 +193,7 @@ def test_32_parallel_redemptions_leave_nothing_active(server: Server) -> None:
 
 
 def test_the_token_is_an_rfc_9068_access_token(server: Server) -> None:
+    """RFC 9068 section 2.2."""
     tokens = server.tokens(scope="profile invoices:read")
     token = claims(tokens["access_token"])
     assert token.keys() >= {"iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope", "auth_time"}

@@ -27,6 +27,8 @@ METADATA = {
     "authorization_endpoint": f"{ISSUER}/authorize",
     "token_endpoint": f"{ISSUER}/token",
     "revocation_endpoint": f"{ISSUER}/revoke",
+    "userinfo_endpoint": f"{ISSUER}/userinfo",
+    "jwks_uri": f"{ISSUER}/jwks",
 }
 TOKENS = {
     "access_token": "access-token-secret-value",
@@ -96,9 +98,9 @@ class Browser:
         assert match
         return self.client.post(path, data={"csrf_token": match[1], **fields})
 
-    def begin(self) -> dict[str, str]:
-        """Press the button; gives the parameters of the authorization request."""
-        response = self.press("/connect")
+    def begin(self, path: str = "/connect", page: str = "/", **fields: str) -> dict[str, str]:
+        """Press a button; gives the parameters of the authorization request."""
+        response = self.press(path, page, **fields)
         assert response.status_code == 303, response.text
         assert response.location.startswith(METADATA["authorization_endpoint"] + "?")
         return {name: values[0] for name, values in parse_qs(urlsplit(response.location).query).items()}

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from client.conftest import API, ISSUER, METADATA, TOKENS, Browser, Tally
+from client_webapp.server import MAX_AGE, RETRY_AFTER, AuthorizationServer
 from rolecall import clock
 from rolecall.http import Unreachable
+from rolecall.vocabulary import METADATA_PATH
 
 TOKEN = METADATA["token_endpoint"]
+METADATA_URL = ISSUER + METADATA_PATH
 
 
 def test_each_request_has_its_own_state_and_verifier(tally: Tally) -> None:
@@ -152,6 +155,30 @@ def test_a_bad_token_answer_is_explained(tally: Tally, answer: Any, says: str) -
     assert page.status_code in {400, 502, 503}
     assert says in page.text
     assert browser.client.get("/invoices").status_code == 403, "not connected"
+
+
+def test_the_api_is_asked_though_the_authorization_server_is_away(
+    tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signed token is good without it: also in a worker that never saw it, and when what it told is old."""
+    browser = tally.browser()
+    browser.connect()
+    metadata = tally.http.answers.pop(METADATA_URL)
+    new_worker = AuthorizationServer(tally.state.settings, tally.http)  # type: ignore[arg-type]
+    monkeypatch.setattr(tally.state.runner, "_server", new_worker)
+    assert browser.client.get("/invoices?check=jwt").status_code == 200
+    assert browser.press("/refresh").status_code == 503, "what needs it says so"
+    tally.http.answers[METADATA_URL] = metadata
+    assert browser.press("/refresh").status_code == 303
+    del tally.http.answers[METADATA_URL]
+    clock.set_offset(MAX_AGE + 1)
+    asked = len(tally.http.to(METADATA_URL))
+    for _ in range(3):
+        assert browser.press("/refresh").status_code == 303
+    assert len(tally.http.to(METADATA_URL)) == asked + 1, "each request waits for who does not answer"
+    clock.set_offset(MAX_AGE + RETRY_AFTER + 2)
+    assert browser.press("/refresh").status_code == 303
+    assert len(tally.http.to(METADATA_URL)) == asked + 2
 
 
 def test_the_token_is_sent_in_the_header_only(tally: Tally) -> None:

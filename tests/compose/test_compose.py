@@ -45,6 +45,17 @@ def test_one_issuer_two_addresses(containers: Stack) -> None:
     assert inside["authorization_endpoint"] == f"{containers.auth}/authorize"
 
 
+def test_the_authorization_server_alone_has_a_way_out(containers: Stack) -> None:
+    """To what clients register; nobody else has anything to ask outside."""
+    code = "print(any(line.split()[1] == '00000000' for line in open('/proc/net/route')))"
+    assert {service: python_in(service, code).strip() for service in (*SERVICES, "observer")} == {
+        "auth-service": "True",
+        "resource-service": "False",
+        "client-webapp": "False",
+        "observer": "False",
+    }
+
+
 REFUSED_COMMANDS = [
     ("GET", "auth:x"),
     ("SET", "auth:x", "1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -14,14 +15,22 @@ from contextlib import contextmanager
 
 import pytest
 
-from containers import ROOT, docker, names, production_image
+from containers import ROOT, asked_for, docker, names, production_image, settle
 from pages import press, statuses, tokens_of_a_native_client
+from rolecall import clock
 from rolecall_lab import containers as in_docker
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
 from stack import Stack, wait_until
 
 pytestmark = pytest.mark.compose
+
+
+@pytest.fixture(autouse=True)
+def _settled() -> Iterator[None]:
+    yield
+    if asked_for():
+        settle()
 
 
 def redis_cli(*command: str) -> str:
@@ -91,6 +100,25 @@ def test_postgres_stopped_is_503_and_heals(containers: Stack) -> None:
     assert again.status == 200, "the refresh token was lost"
 
 
+def test_the_front_names_whom_it_could_not_reach_and_nobody_else(containers: Stack) -> None:
+    """Tally's own 502 and 503 are Tally's affair: it is there and says why."""
+    walker = Walker()
+    page = connect(walker, containers.client, "alice", "wonderland-lab")
+    began = f"{clock.now():.3f}"
+    press(walker, page, containers, "/revoke")
+    assert walker.open(f"{containers.client}/invoices").status == 502
+    docker("compose", "stop", "-t", "2", "resource-service")
+    try:
+        assert walker.open(f"{containers.client}/invoices?check=jwt").status in {502, 503}
+        assert containers.get(f"{containers.api}/invoices?from=2020")[0] == 503
+        logged = docker("compose", "logs", "--no-color", "--no-log-prefix", "--since", began, "front")
+    finally:
+        docker("compose", "start", "resource-service")
+    lines = [json.loads(line[line.index("{") :]) for line in logged.splitlines() if '"service": "front"' in line]
+    assert {line["detail"] for line in lines} == {"http://resource-service:8002 did not answer"}
+    assert {line["path"] for line in lines} == {"/invoices"}, "what was asked may be secret"
+
+
 @pytest.mark.parametrize("killed", ["auth-service", "client-webapp"])
 def test_a_container_killed_while_a_person_decides(containers: Stack, killed: str) -> None:
     """What the person was doing lies in Redis: the page tells to try again, and then it goes on."""
@@ -147,7 +175,10 @@ def test_a_server_killed_at_work_leaves_nothing_half_made(containers: Stack) -> 
             made = walker.submit(page, username=name, password="a good long one")
             assert made.status in {302, 303}, "the name is taken, and nobody can sign in with it"
         take_back(containers, name, "a good long one")
-        assert statuses(held.open(f"{containers.client}/invoices?check=introspection")) in (["401"], [])
+        assert statuses(held.open(f"{containers.client}/invoices?check=introspection")) in (
+            ["401"],
+            ["403 Tally is not connected"],
+        )
 
 
 def take_back(stack: Stack, username: str, password: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from containers import ROOT, docker, names
 from pages import press, statuses
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
 from stack import Stack, wait_until
@@ -70,7 +71,7 @@ def rotated(stack: Stack) -> set[str]:
         check=True,
     )
     new = {line.split()[1].rstrip(";") for line in done.stdout.splitlines() if line.startswith("Published")}
-    assert len(new) == 2, done.stdout + done.stderr
+    assert len(new) == len(ID_TOKEN_ALGORITHMS), done.stdout + done.stderr
     return new
 
 

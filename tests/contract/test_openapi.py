@@ -35,12 +35,15 @@ from auth_support import (
     opened,
     query,
 )
-from client.conftest import API, ISSUER, METADATA, Tally
+from client.conftest import API, ISSUER, METADATA, TOKENS, Browser, Tally
+from client.issuer import Issuer
 from conftest import RedisServer
 from contract.described import Document, watched
+from contract.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
 from resource_support import Api, FakeServer, token
 from rolecall import checks, openapi
 from rolecall.openapi import Operations, path_template
+from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
 from rolecall.web import Route
 from rolecall_lab import wsgi
 
@@ -148,7 +151,7 @@ def test_it_names_the_version_and_the_public_address(services: Services) -> None
     bearer = contents[1]["components"]["securitySchemes"]["bearer"]
     assert metadata["issuer"] in bearer["description"]
     assert all(bearer["x-scopes"].values())
-    assert sorted(bearer["x-scopes"]) == metadata["scopes_supported"]
+    assert {*bearer["x-scopes"], *OPENID_SCOPES} == {*metadata["scopes_supported"]}
 
 
 def test_the_services_have_no_page_of_it(services: Services) -> None:
@@ -192,11 +195,16 @@ def test_every_answer_of_the_authorization_server(server: Server, own_redis: Red
     """Each one that is described is brought about, and is as described; so is whatever comes on the way."""
     document = watched(server.app)
     _programs_ask(server)
+    access_token = relying_parties_ask(server)
+    managed = clients_register(server)
+    clients_register_in_vain(_again(server, registration="closed"), document.seen, managed)
     _people_ask(server, document)
     _bodies(server.app, document)
     with_limits = _again(server, **{name: limit("1/hour") for name in _LIMITS}, client_limit=limit("1/hour"))
     watched(with_limits.app, document.seen)
     _too_often(with_limits)
+    assert with_limits.app.test_client().post("/register", json={}).status_code == 400
+    assert with_limits.app.test_client().post("/register", json={}).status_code == 429
     no_sign_up = _again(server, sign_up="closed").app
     watched(no_sign_up, document.seen)
     page = no_sign_up.test_client()
@@ -206,9 +214,14 @@ def test_every_answer_of_the_authorization_server(server: Server, own_redis: Red
     away = _again(server, redis_url=own_redis.url)
     watched(away.app, document.seen)
     _redis_is_stopped(away, own_redis)
+    assert away.app.test_client().post("/register", json={}).status_code == 503
+    bearer = {"Authorization": f"Bearer {access_token}"}
+    assert away.app.test_client().get("/userinfo", headers=bearer).status_code == 503
+    assert away.app.test_client().post("/userinfo", headers=bearer).status_code == 503
     without_sql = _again(server, database_url="sqlite:////nowhere/auth.db")
     watched(without_sql.app, document.seen)
     _sql_is_away(without_sql)
+    registries_are_away(without_sql.app, managed)
     _complete(document)
 
 
@@ -266,7 +279,9 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 303
         assert browser.client.post(path).status_code == 400
-    assert browser.client.post("/connect").status_code == 400
+    for path in ("/connect", "/sign-in", "/sign-out"):
+        assert browser.client.post(path).status_code == 400
+    _signs_in(tally, browser)
     browser.connect()
     answers = dict(tally.http.answers)
     tally.http.answers |= {
@@ -280,11 +295,29 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     tally.http.answers = answers | {f"{ISSUER}/.well-known/oauth-authorization-server": (200, {"issuer": "x"}, {})}
     tally.state.runner._server._metadata = None
     assert tally.browser().press("/connect").status_code == 502
+    assert tally.browser().press("/sign-in").status_code == 502
     tally.http.answers = answers
     assert browser.client.get("/").status_code == 200
     _bodies(tally.app, document)
     _redis_goes_away(tally, document, own_redis)
     _complete(document)
+
+
+def _signs_in(tally: Tally, browser: Browser) -> None:
+    """Before and after, and by both ways in which the answer may come."""
+    issuer = Issuer(tally)
+    assert browser.client.get("/me").status_code == 403
+    assert issuer.sign_in(browser).status_code == 303
+    assert browser.client.get("/me").status_code == 200
+    for answer, status in (
+        ({"state": browser.begin("/sign-in", "/me")["state"]}, 303),
+        ({"state": "nobody's"}, 400),
+        ({"state": ["a", "b"]}, 400),
+    ):
+        assert tally.app.test_client().post("/callback", data=answer).status_code == status
+    assert issuer.sign_in(browser, "/me", aud="another").status_code == 502
+    assert browser.press("/sign-out", "/me").status_code == 303
+    tally.http.answers[METADATA["token_endpoint"]] = (200, TOKENS, {})
 
 
 _LAB = {
@@ -302,7 +335,7 @@ _LAB = {
     "LAB_KEY": "lab-only-key",
 }
 
-_LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit")
+_LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit", "registration_limit")
 
 
 def _programs_ask(server: Server) -> None:
@@ -421,7 +454,7 @@ def _sql_is_away(server: Server) -> None:
     client = server.app.test_client()
     assert client.get(authorize_url()).status_code == 503
     assert client.post("/authorize", data=query(authorize_url())).status_code == 503
-    for path in ("/jwks", "/.well-known/oauth-authorization-server"):
+    for path in ("/jwks", METADATA_PATH, OPENID_CONFIGURATION_PATH):
         assert client.get(path).status_code == 503
     for path, headers in (("/token", TALLY), ("/introspect", INVOICES), ("/revoke", TALLY)):
         assert server.post(path, headers, token="x", grant_type="refresh_token", refresh_token="x").status_code == 503
@@ -436,11 +469,13 @@ def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> No
     watched(app, document.seen)
     browser = away.browser()
     browser.connect()
+    Issuer(away).sign_in(browser, "/invoices")
     form = {"csrf_token": csrf_token(browser.client.get("/invoices"))}
     redis.stop()
-    for path in ("/", "/readyz", "/invoices", "/callback?state=x"):
+    for path in ("/", "/readyz", "/invoices", "/me", "/callback?state=x"):
         assert browser.client.get(path).status_code == 503
-    for path in ("/connect", "/refresh", "/revoke", "/disconnect"):
+    assert browser.client.post("/callback", data={"state": "x"}).status_code == 503
+    for path in ("/connect", "/refresh", "/revoke", "/disconnect", "/sign-in", "/sign-out"):
         assert browser.client.post(path, data=form).status_code == 503
 
 
@@ -479,9 +514,9 @@ def _api_again(api: Api, **changes: Any) -> Flask:
 
 
 def _defined_in(package: Any) -> set[str]:
-    """The names of the checks that the package defines; two of its tables are loops."""
+    """The names of the checks that the package defines; three of its tables are loops."""
     text = "".join(path.read_text() for path in Path(package.__path__[0]).rglob("*.py"))
-    loops = ("parameter.", "engine.") if package is auth_service else ()
+    loops = ("parameter.", "engine.", "register.") if package is auth_service else ()
     return {*re.findall(r'checks\.define\(\s*"([\w.]+)"', text)} | {
         name for name in checks.registry if name.startswith(loops)
     }

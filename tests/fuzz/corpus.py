@@ -72,7 +72,7 @@ class Request:
 
 Twist = Callable[[Random, Request], None]
 
-_TEXTS: Final = (
+TEXTS: Final = (
     "", " ", "\0", "a\0b", "\r\n", f"a\r\n{INJECTED}: 1", f"\r\n\r\n{MARK}", MARK, f"javascript:{MARK}", "é", "ß" * 50,
     "\u202eabc", "\ufeff", "\u2028", "\ufffe", "\U0001f600" * 20, "\U000e0041", "\U0010ffff", "ﷺ" * 500,
     "\u0301" * 2000,
@@ -98,7 +98,7 @@ def value(random: Random) -> bytes:
     if kind == 2:
         points = (random.randrange(0x110000) for _ in range(random.randrange(1, 30)))
         return quote("".join(map(chr, points)).encode("utf-8", "surrogatepass")).encode()
-    text = random.choice(_TEXTS)
+    text = random.choice(TEXTS)
     if kind == 3:
         return quote(quote(text)).encode()
     return quote_plus(text).encode()

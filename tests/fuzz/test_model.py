@@ -5,25 +5,18 @@ The time stands still but for the steps that turn it, so that what ends at a sec
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
-import redis
 import sqlalchemy as sa
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from werkzeug.test import TestResponse
 
@@ -31,27 +24,22 @@ from auth_service.models.authorization import Authorization
 from auth_service.models.code import TOMBSTONE_LIFETIME
 from auth_service.models.consent import Consent
 from auth_service.models.token import RefreshToken
-from auth_service.throttles import limit
 from auth_support import (
     CALLBACK,
-    LIMITS,
     PASSWORDS,
     RESOURCE,
     SECRET,
     VERIFIER,
     Browser,
-    Server,
     a_client,
     authorize_url,
     basic,
     claims,
     csrf_token,
-    make_server,
-    make_settings,
-    opened,
     query,
 )
 from fuzz.effort import examples
+from fuzz.machine import Machine, Where, run
 from rolecall import clock
 
 STEPS = 40
@@ -161,33 +149,12 @@ class Window:
         return self.person if clock.now() < self.until else None
 
 
-@dataclass
-class Where:
-    """What a run needs from pytest."""
-
-    folder: Path
-    redis_url: str
-    runs: int = field(default=0)
-
-
-class Model(RuleBasedStateMachine):
-    """Every rule does one thing at the server, says what the answer must be, and changes the model accordingly."""
-
-    where: Where
+class Model(Machine):
+    """The authorization server of OAuth."""
 
     @initialize(apps=st.tuples(st.sampled_from(APPS), st.sampled_from(APPS)))
     def start(self, apps: tuple[App, App]) -> None:
-        clock.set_offset(0)
-        redis.Redis.from_url(self.where.redis_url).flushall()
-        self.where.runs += 1
-        folder = self.where.folder / str(self.where.runs)
-        folder.mkdir()
-        wide = dict.fromkeys(
-            LIMITS,
-            limit("1000000/minute"),
-        )
-        self.server: Server = make_server(make_settings(folder, self.where.redis_url, **wide))
-        self.settings = self.server.state.settings
+        self.begin()
         self.server.add(*(_row(app) for app in APPS if app.client_id != "tally"))
         self.windows = [Window(self.server.browser()), Window(self.server.browser())]
         self.consents: dict[tuple[str, str], frozenset[str]] = {}
@@ -207,10 +174,7 @@ class Model(RuleBasedStateMachine):
             for token in self.accesses:
                 token.seen_dead = False
             self.tokens_are_as_the_model_says()
-            self.server.state.database.engine.dispose()
-            self.server.state.store.client.close()
-            opened.remove(self.server.state)
-        clock.set_offset(0)
+        super().teardown()
 
     # people
 
@@ -641,18 +605,7 @@ def _is_error(answer: TestResponse, error: str) -> None:
     assert "access_token" not in answer.json
 
 
-@pytest.fixture
-def _time_stands_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    began = int(clock.now())
-    monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: began, monotonic=time.monotonic))
-    yield
-    clock.set_offset(0)
-
-
-@pytest.mark.usefixtures("_time_stands_still")
-def test_the_server_keeps_what_the_model_keeps(tmp_path: Path, redis_url: str) -> None:
+def test_the_server_keeps_what_the_model_keeps(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 6749 sections 4.1.2, 6 and 10.5, RFC 7009, RFC 7662, RFC 9700 section 4.14."""
-    machine = type("Machine", (Model,), {"where": Where(tmp_path, redis_url)})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine, settings=settings(max_examples=examples(12, 5 * STEPS), stateful_step_count=STEPS)
-    )
+    times = examples(12, 5 * STEPS)
+    run(Model, Where(tmp_path, redis_url), monkeypatch, times=times, steps=STEPS)

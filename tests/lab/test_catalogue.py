@@ -11,14 +11,15 @@ import pytest
 from client.conftest import Tally, tally
 from pages import statuses
 from rolecall_lab.catalogue.entries import ENTRIES
-from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry
-from rolecall_lab.catalogue.flows import REFUSED
+from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
+from rolecall_lab.catalogue.flows import ANSWERED, OF_CLIENTS, REFUSED
 from rolecall_lab.walker import Page, Walker, connect
 from stack import Stack, running_stack, wait_until
 
 __all__ = ["tally"]
 
-WORKS = [entry for entry in ENTRIES.values() if not entry.is_refused]
+OF_LAB = [*REFUSED, *ANSWERED, *OF_CLIENTS]
+WORKS = [entry for entry in ENTRIES.values() if entry.start is not None]
 ENDS = {
     "authorization_code": "/invoices",
     "ask_introspection": "/invoices?check=introspection",
@@ -26,8 +27,17 @@ ENDS = {
     "refresh_token": "/invoices",
     "revoke": "/invoices?check=both",
     "disconnect": "/",
+    "sign_in": "/me",
+    "sign_in_silent": "/me",
+    "sign_in_recent": "/me",
+    "sign_in_login": "/me",
+    "sign_in_choose": "/me",
 }
 """Where the client's own flows lead."""
+ASKED_WHO = {"sign_in_login", "sign_in_choose"}
+"""Those that show the sign-in page to who is signed in."""
+NEW_EACH_TIME = {entry.name for entry in OF_LAB if entry.expected[:2] == ("201", CODE)}
+"""Those with a client of their own, which nobody has allowed anything yet."""
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +49,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def alice(site: Stack) -> Walker:
-    """Signed in at the server, and connected."""
+    """Signed in at the server, and connected; she has allowed Tally to know who she is as well."""
     walker = Walker()
     connect(walker, site.client, "alice", "wonderland-lab")
+    page = start(walker, site, "sign_in")
+    assert walker.follow(walker.submit(page, decision="allow")).url == f"{site.client}/me"
     return walker
 
 
@@ -49,6 +61,13 @@ def start(walker: Walker, site: Stack, name: str) -> Page:
     """Press a flow's button, and go where it leads."""
     page = walker.open(f"{site.client}/flows/{name}")
     return walker.follow(walker.submit(page, f"{site.client}/flows/{name}/start"))
+
+
+def signed_in(walker: Walker, page: Page) -> Page:
+    """The page after the one on which Alice signs in, if it is that."""
+    if 'id="login-submit"' not in page.text:
+        return page
+    return walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
 
 
 def came(page: Page) -> list[tuple[str, str]]:
@@ -66,12 +85,21 @@ def words(entry: Entry) -> list[str]:
 def test_run_for_real_it_ends_as_it_has_to(site: Stack, alice: Walker, entry: Entry) -> None:
     """The clause is the entry's own: `RFC ...` stands beside each. Alice has allowed it once already."""
     walker = Walker()
-    if entry.needs_connection:
+    if entry.needs == "connection":
         connect(walker, site.client, "alice", "wonderland-lab")
+    elif entry.needs == "sign-in":
+        assert signed_in(walker, start(walker, site, "sign_in")).url == f"{site.client}/me"
     else:
         walker.submit(walker.open(f"{site.auth}/sign-in"), username="alice", password="wonderland-lab")
     ended = start(walker, site, entry.name)
-    if not entry.is_refused:
+    assert ('id="login-submit"' in ended.text) == (entry.name in ASKED_WHO)
+    if entry.name == "sign_in_choose":
+        assert "Go on as <bdi>alice</bdi>" in ended.text
+    ended = signed_in(walker, ended)
+    assert ('id="consent-allow"' in ended.text) == (entry.name in NEW_EACH_TIME)
+    if entry.name in NEW_EACH_TIME:
+        ended = walker.follow(walker.submit(ended, decision="allow"))
+    if entry.start is not None:
         assert ended.url == site.client + ENDS[entry.name]
         assert ended.status == 200
     elif NO_ANSWER in entry.expected:
@@ -88,8 +116,8 @@ def test_run_for_real_it_ends_as_it_has_to(site: Stack, alice: Walker, entry: En
     assert '<span class="tag yes">as expected</span>' in listed
 
 
-@pytest.mark.parametrize("entry", REFUSED, ids=lambda entry: entry.name)
-def test_a_refused_flow_leaves_the_connection_as_it_is(site: Stack, alice: Walker, entry: Entry) -> None:
+@pytest.mark.parametrize("entry", OF_LAB, ids=lambda entry: entry.name)
+def test_a_flow_of_the_lab_leaves_the_connection_as_it_is(site: Stack, alice: Walker, entry: Entry) -> None:
     def held() -> list[str]:
         page = alice.open(f"{site.client}/invoices?check=both")
         assert statuses(page) == ["200", "200"]
@@ -124,7 +152,7 @@ def test_every_flow_is_listed_with_its_clause(site: Stack) -> None:
         assert entry.line in unescape(row)
         assert ("is refused" if entry.is_refused else "works") in row
         assert f'href="/flows/{entry.name}"' in row
-        assert f'action="/flows/{entry.name}/start"' in row or "needs a connection" in row
+        assert f'action="/flows/{entry.name}/start"' in row or f"needs a {entry.needs}" in row
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
@@ -136,8 +164,12 @@ def test_a_page_shows_the_source_and_how_it_differs(site: Stack, entry: Entry) -
     if entry.name == "authorization_code":
         assert "Differences from" not in page.text
         return
-    differences = _block(page.text, "Differences from authorization_code.py").splitlines()
-    assert differences[:2] == ["--- authorization_code.py", f"+++ {entry.file}"]
+    if entry.module is entry.plain:
+        assert "Differences from" not in page.text
+        return
+    plain = file_of(entry.plain)
+    differences = _block(page.text, f"Differences from {plain}").splitlines()
+    assert differences[:2] == [f"--- {plain}", f"+++ {entry.file}"]
     assert any(line.startswith("+    name=") for line in differences)
 
 
@@ -153,11 +185,12 @@ def test_a_difference_is_the_difference_alone() -> None:
 
 
 def test_the_flows_of_the_lab_have_the_clients_form() -> None:
-    assert not {entry.flow.name for entry in REFUSED} & {entry.flow.name for entry in WORKS}
-    for entry in REFUSED:
+    assert not {entry.flow.name for entry in OF_LAB} & {entry.flow.name for entry in WORKS}
+    for entry in OF_LAB:
         assert entry.flow.name == entry.module.__name__.rpartition(".")[2]
-        assert re.fullmatch(r".+ \(RFC \d{4} section [\d.]+\): .+\.", str(entry.module.__doc__).partition("\n")[0])
-        assert re.match(r"RFC \d{4} section", entry.clause)
+        clause = r"(RFC \d{4}|OpenID Connect Core|OAuth 2.0 Form Post Response Mode) section [\d.]+"
+        assert re.fullmatch(rf".+ \({clause}\): .+\.", str(entry.module.__doc__).partition("\n")[0])
+        assert re.fullmatch(clause, entry.clause)
         for step in entry.flow.steps:
             assert step.build.__doc__
             assert step.handle.__doc__
@@ -190,7 +223,7 @@ def test_an_answer_for_another_browser_is_refused(site: Stack, alice: Walker) ->
     assert page_of_another.status == 400
     assert "belongs to no request of this browser" in page_of_another.text
     repeated = alice.open(f"{page.location}&code=another")
-    assert repeated.status == 502, "RFC 6749 section 3.1: no parameter twice"
+    assert repeated.status == 400, "RFC 6749 section 3.1: no parameter twice"
     assert alice.open(page.location).status == 303, "neither has used it up"
 
 
@@ -198,8 +231,9 @@ def test_a_flow_that_needs_a_connection_says_so(site: Stack) -> None:
     walker = Walker()
     for entry in WORKS:
         page = walker.open(f"{site.client}/flows/{entry.name}")
-        assert ("there are none" in page.text) == entry.needs_connection
-        assert ('id="start"' in page.text) != entry.needs_connection
+        assert ("there are none" in page.text) == (entry.needs == "connection")
+        assert ("there is nobody" in page.text) == (entry.needs == "sign-in")
+        assert ('id="start"' in page.text) != bool(entry.needs)
     page = walker.open(f"{site.client}/flows/implicit")
     for entry in WORKS:
         ended = walker.follow(walker.submit(page, f"{site.client}/flows/{entry.name}/start"))
@@ -226,7 +260,7 @@ def test_there_is_no_other_flow(site: Stack, alice: Walker) -> None:
 
 
 def test_no_page_and_no_log_holds_a_token(site: Stack, alice: Walker) -> None:
-    for entry in REFUSED:
+    for entry in OF_LAB:
         page = start(alice, site, entry.name)
         assert not re.search(r"eyJ[\w-]+\.", page.text), entry.name
     for service in ("client-webapp", "auth-service", "resource-service"):
@@ -241,7 +275,7 @@ def test_the_clients_pages_lead_there_in_the_lab_alone(site: Stack, tally: Tally
     for path in ("/flows", "/flows/implicit"):
         assert own.get(path).status_code == 404
     assert own.post("/flows/implicit/start").status_code in {400, 404}
-    assert not {entry.flow.name for entry in REFUSED} & tally.state.runner.flows.keys()
+    assert not {entry.flow.name for entry in OF_LAB} & tally.state.runner.flows.keys()
 
 
 def _row(text: str, title: str) -> str:

@@ -18,6 +18,7 @@ import client_webapp
 from client_webapp.settings import Settings
 from pages import tokens_of_a_native_client
 from rolecall import clock
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_lab.compare import away, board
 from rolecall_lab.compare.asking import Asked
 from rolecall_lab.walker import Page, Walker, connect
@@ -269,7 +270,7 @@ def test_a_rotated_key_is_noticed_by_nobody(own: Stack) -> None:
     row = newest(walker.open(f"{own.client}/compare"))
     assert {cell.answer for cell in row.values()} == {"200"}
     assert all("4 questions" in cell.details for cell in row.values())
-    wait_until(lambda: len(own.get(f"{own.auth}/jwks")[1]["keys"]) == 4)
+    wait_until(lambda: len(own.get(f"{own.auth}/jwks")[1]["keys"]) == 2 * len(ID_TOKEN_ALGORITHMS))
     page = press(walker, own, "/event", event="rotate")
     assert "nothing was changed" in page.text
 

@@ -149,6 +149,17 @@ def test_the_clock_comes_back_with_redis(app: Flask, own_redis: Any) -> None:
     assert clock.offset() == 75
 
 
+def test_the_clock_is_turned_though_redis_was_emptied(app: Flask, store: redis.Redis) -> None:
+    """The numbers by which late messages are told begin anew then."""
+    browser = app.test_client()
+    for _ in range(3):
+        browser.put("/_lab/clock", json={"advance": 10})
+    store.flushall()
+    wait_for(lambda: clock.offset() == 0)
+    assert browser.put("/_lab/clock", json={"advance": 5}).json["offset"] == 5
+    assert clock.offset() == 5
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "clock"), ("DELETE", "clock"), ("GET", "events"), ("GET", "flows"), ("DELETE", "events")],

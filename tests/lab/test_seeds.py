@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from auth_service import scopes
 from auth_service.models.client import Client
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, authenticate
 from auth_service.state import MIGRATIONS as AUTH_MIGRATIONS
+from auth_support import DATA_KEY
 from databases import empty_database
 from resource_service import MIGRATIONS as RESOURCE_MIGRATIONS
 from resource_service.models import Invoice
@@ -18,6 +20,8 @@ from rolecall.sql import Database
 from rolecall_lab import seeds
 
 ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_SECRET": "c" * 32}
+
+_PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"
 
 FAULTS = {
     "no YAML": ("people: [", "expected"),
@@ -39,6 +43,34 @@ FAULTS = {
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: none\n    secret: x",
         "2: a client has a secret unless",
+    ),
+    "a key and a secret": (
+        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
+        "    token_endpoint_auth_method: private_key_jwt\n    secret: x\n    jwks_uri: http://localhost:9000/jwks",
+        "2: a client has a secret unless",
+    ),
+    "a signature without a key": (
+        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
+        "    token_endpoint_auth_method: private_key_jwt",
+        "2: a client with private_key_jwt has jwks or jwks_uri",
+    ),
+    "unknown algorithm": (
+        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
+        "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
+        "7: id_token_signed_response_alg must be one of RS256",
+    ),
+    "unknown claim": (f"{_PERSON}    claims:\n      shoe: 9", "6: shoe is not known in claims"),
+    "claims that are none": (f"{_PERSON}    claims: 5", "5: claims must be a dict"),
+    "a text that should be true or false": (
+        f"{_PERSON}    claims:\n      email_verified: 'true'",
+        "6: email_verified must be a bool",
+    ),
+    "a time that is no number": (f"{_PERSON}    claims:\n      updated_at: 2026-01-01", "6: updated_at must be a int"),
+    "a date that is no text": (f"{_PERSON}    claims:\n      birthdate: 1852-05-04", "6: birthdate must be a str"),
+    "an address that is a text": (f"{_PERSON}    claims:\n      address: Oxford", "6: address must be a dict"),
+    "an address with a number": (
+        f"{_PERSON}    claims:\n      address:\n        postal_code: 10115",
+        "7: postal_code must be a str",
     ),
     "invoices of nobody": ("invoices:\n  carol: []", "2: there is no person carol"),
     "not a list": ("people: 5", "1: people must be a list"),
@@ -82,7 +114,7 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
     auth.upgrade()
     resource.upgrade()
     content = seeds.read(environ=ENVIRON)
-    seeds.apply(content, auth, resource)
+    seeds.apply(content, auth, resource, DATA_KEY.encrypt)
     with auth.transaction() as session:
         session.add(User(username="carol", password_hash="x"))
         alice = session.scalar(sa.select(User).where(User.username == "alice"))
@@ -92,11 +124,19 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
         paid = session.scalar(sa.select(Invoice).where(Invoice.number == "INV-2026-0412"))
         assert paid is not None
         paid.state = "paid"
-    seeds.apply(content, auth, resource)
+    seeds.apply(content, auth, resource, DATA_KEY.encrypt)
     with auth.read() as session:
         people = {user.username: user for user in session.scalars(sa.select(User))}
         assert people.keys() == {"alice", "bob", "carol"}
         assert people["alice"].password_hash == before, "a good password was hashed anew"
+        for name in ("alice", "bob"):
+            known = {"preferred_username": people[name].username, **people[name].claims}
+            assert known.keys() == {claim for names in scopes.CLAIMS.values() for claim in names}, (
+                "every standard claim"
+            )
+            assert known["address"].keys() >= {"formatted", "street_address", "locality", "region", "country"}
+            assert type(known["email_verified"]) is bool
+            assert type(known["updated_at"]) is int
         assert authenticate(session, "bob", "builder-lab") is not None
         assert {client.client_id for client in session.scalars(sa.select(Client))} >= {"tally", "tally-desktop"}
         assert session.scalar(sa.select(sa.func.count()).select_from(Resource)) == 1
@@ -104,8 +144,32 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
         assert session.scalar(sa.select(sa.func.count()).select_from(Invoice)) == 24
         assert session.scalar(sa.select(Invoice.state).where(Invoice.number == "INV-2026-0412")) == "paid"
     moved = seeds.read(environ={**ENVIRON, "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": "http://api.localhost:8002"})
-    seeds.apply(moved, auth, resource)
+    seeds.apply(moved, auth, resource, DATA_KEY.encrypt)
     with auth.read() as session:
         assert [each.identifier for each in session.scalars(sa.select(Resource))] == ["http://api.localhost:8002"]
+    auth.engine.dispose()
+    resource.engine.dispose()
+
+
+def test_clients_that_sign(tmp_path: Path) -> None:
+    """OpenID Connect Core section 9: one with a key of its own, one whose secret must be read back."""
+    file = tmp_path / "seeds.yaml"
+    common = "client_name: C, redirect_uris: [http://localhost/cb], scope: openid, token_endpoint_auth_method"
+    file.write_text(
+        "clients:\n"
+        f"  - {{client_id: key, {common}: private_key_jwt, jwks: {{keys: [{{kty: RSA}}]}}}}\n"
+        f"  - {{client_id: secret, {common}: client_secret_jwt, secret: {'s' * 32}}}\n"
+    )
+    auth = Database(empty_database("auth", tmp_path), AUTH_MIGRATIONS)
+    resource = Database(empty_database("resource", tmp_path), RESOURCE_MIGRATIONS)
+    auth.upgrade()
+    resource.upgrade()
+    for _ in range(2):
+        seeds.apply(seeds.read(file, {}), auth, resource, DATA_KEY.encrypt)
+    with auth.read() as session:
+        key, secret = session.get_one(Client, "key"), session.get_one(Client, "secret")
+    assert (key.jwks, key.secret_hash, key.secret_sealed) == ({"keys": [{"kty": "RSA"}]}, None, None)
+    assert secret.secret_hash is None
+    assert DATA_KEY.decrypt(secret.secret_sealed or b"") == b"s" * 32
     auth.engine.dispose()
     resource.engine.dispose()

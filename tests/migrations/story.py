@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
 
 import sqlalchemy as sa
 from flask import Flask
 
+from auth_service.fetch import Fetched
 from auth_service.models.user import User
 from auth_support import Server, basic, csrf_token
 from migrations.frozen import Running, rows
@@ -19,6 +21,7 @@ from rolecall import clock
 from rolecall_lab import seeds
 
 DAY: Final = 86400.0
+_PIXEL: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1" + bytes(40)
 SCOPES: Final = {
     "invoices:read": "read your invoices – all of them",
     "invoices:pay": "pay your invoices",
@@ -112,7 +115,7 @@ def tell(running: Running) -> dict[str, Any]:
         _command(running.auth.app, "db-upgrade")
         _command(running.api, "db-upgrade")
         subs = {username: _sign_up(auth, username, person["password"]) for username, person in (alice, zoe)}
-        seeds.apply(_seeds(subs), running.databases["auth"], running.databases["resource"])
+        seeds.apply(_seeds(subs), running.databases["auth"], running.databases["resource"], bytes)
         first = tally.connect(auth, alice[0], alice[1]["password"], " ".join(SCOPES))
         _pay(running, first["access_token"], alice[1]["paid"])
         tally.revoke(auth, first["access_token"])
@@ -137,6 +140,7 @@ def tell(running: Running) -> dict[str, Any]:
         revoked = tally.connect(auth, alice[0], alice[1]["password"], "invoices:read")
         tally.revoke(auth, revoked["access_token"])
         _, strict_live = strict.refresh(auth, strict_used["refresh_token"])
+        _register(auth, zoe)
 
         _ago(0)
         _, live = tally.refresh(auth, used["refresh_token"])
@@ -164,6 +168,26 @@ def tell(running: Running) -> dict[str, Any]:
 
 def _ago(seconds: float) -> None:
     clock.set_offset(-seconds)
+
+
+def _register(auth: Server, person: tuple[str, dict[str, Any]]) -> None:
+    """A client registers itself, with a logo and subjects of its own, and signs a person in; a token is left over."""
+    tokens = [
+        auth.app.test_cli_runner().invoke(args=["registration-token", "--profile", "openid"]).output.strip()
+        for _ in range(2)
+    ]
+    fetcher, image = auth.state.fetcher, Fetched(_PIXEL, "image/png")
+    object.__setattr__(auth.state, "fetcher", SimpleNamespace(get=lambda *_, **__: image))
+    asked = {
+        "redirect_uris": ["https://pictures.example/callback"],
+        "logo_uri": "https://pictures.example/logo.png",
+        "subject_type": "pairwise",
+    }
+    made = auth.app.test_client().post("/register", json=asked, headers={"Authorization": f"Bearer {tokens[0]}"}).json
+    object.__setattr__(auth.state, "fetcher", fetcher)
+    assert made is not None
+    client = App(made["client_id"], asked["redirect_uris"][0], basic(made["client_id"], made["client_secret"]), {})
+    assert "id_token" in client.connect(auth, person[0], person[1]["password"], "openid profile")
 
 
 def _command(app: Flask, *names: str) -> None:

@@ -1,5 +1,5 @@
 // openid-client: insists that the issuer and the address where it found the metadata are one (RFC 8414 section 3.3).
-// Prints a JSON line with the address for the browser, reads the address to which the browser was sent back, prints another.
+// Prints a line {open} for the browser, reads a line {url}, prints a line with what came of it.
 import { createInterface } from 'node:readline/promises'
 import * as client from 'openid-client'
 
@@ -21,7 +21,7 @@ const open = client.buildAuthorizationUrl(config, {
 })
 console.log(JSON.stringify({ open: open.href }))
 
-const callback = new URL(await lines.question(''))
+const callback = new URL(JSON.parse(await lines.question('')).url)
 lines.close()
 const first = await client.authorizationCodeGrant(config, callback, { pkceCodeVerifier: verifier, expectedState: state })
 const second = await client.refreshTokenGrant(config, first.refresh_token)

@@ -1,6 +1,6 @@
 """Authlib's client: knows the address `http://auth-service:8001` and the issuer that it was told.
 
-Prints a JSON line with the address for the browser, reads where the browser was sent back, prints another line.
+Prints a line {open} for the browser, reads a line {url}, prints a line with what came of it.
 """
 
 import json
@@ -29,7 +29,7 @@ verifier = generate_token(64)
 url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=verifier)
 print(json.dumps({"open": url}), flush=True)
 
-callback = sys.stdin.readline().strip()
+callback = json.loads(sys.stdin.readline())["url"]
 assert parse_qs(urlsplit(callback).query)["iss"] == [issuer], callback
 session.fetch_token(metadata["token_endpoint"], authorization_response=callback, state=state, code_verifier=verifier)
 session.refresh_token(metadata["token_endpoint"])

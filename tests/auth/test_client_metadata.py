@@ -1,0 +1,137 @@
+"""Each member of client metadata: told as it was registered, bounded, and never an error of the server's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from auth.test_registration import KEYS, MINIMAL, URI, Web, manage, register, registered, with_web
+from auth_service.client_metadata import MEMBERS
+from auth_support import Server
+from openid import CALLBACK
+
+HOST = "https://rp.test/"
+
+EVERY: dict[str, Any] = {
+    "redirect_uris": [URI, "https://rp.test/other?tenant=1"],
+    "token_endpoint_auth_method": "private_key_jwt",
+    "grant_types": ["authorization_code", "refresh_token"],
+    "response_types": ["code"],
+    "client_name": "Zähler “x” 🧮",
+    "client_uri": HOST,
+    "logo_uri": HOST + "logo.png",
+    "scope": "openid offline_access invoices:read",
+    "contacts": ["me@rp.test", "Zoë"],
+    "tos_uri": HOST + "terms",
+    "policy_uri": HOST + "policy",
+    "jwks": KEYS,
+    "software_id": "4NRB1-0XZABZI9E6-5SM3R",
+    "software_version": "1.0",
+    "application_type": "native",
+    "sector_identifier_uri": HOST + "sector",
+    "subject_type": "pairwise",
+    "id_token_signed_response_alg": "EdDSA",
+    "userinfo_signed_response_alg": "PS256",
+    "request_object_signing_alg": "ES256",
+    "token_endpoint_auth_signing_alg": "ES256",
+    "default_max_age": 0,
+    "require_auth_time": True,
+    "default_acr_values": ["urn:one"],
+    "initiate_login_uri": HOST + "login",
+    "request_uris": [f"{HOST}request/{number}" for number in range(10)],
+}
+
+
+def test_every_member_is_told_as_it_was_registered(server: Server) -> None:
+    """RFC 7591 section 3.2.1; of `jwks` and `jwks_uri` there is one."""
+    assert EVERY.keys() == {member.name for member in MEMBERS} - {"jwks_uri"}
+    with_web(server, Web(sector=(json.dumps(EVERY["redirect_uris"]).encode(), "application/json")))
+    client = registered(server, **EVERY)
+    assert EVERY.items() <= client.items()
+    assert client.items() >= manage(server, client).json.items()
+    changed = manage(server, client, "PUT", **EVERY | {"jwks": None, "jwks_uri": HOST + "jwks"}).json
+    assert "jwks" not in changed
+    assert changed["jwks_uri"] == HOST + "jwks"
+
+
+TEXTS = [member for member in MEMBERS if member.kind in {"text", "uri"} and not member.choices]
+
+
+@pytest.mark.parametrize("name", [each.name for each in TEXTS if each.name not in {"scope", "sector_identifier_uri"}])
+def test_a_text_is_kept_up_to_its_length(server: Server, name: str) -> None:
+    """What is longer is refused here: not every database would."""
+    [member] = [each for each in TEXTS if each.name == name]
+    longest = (HOST if member.kind == "uri" else "").ljust(member.max_length, "x")
+    assert registered(server, **{name: longest})[name] == longest
+    assert register(server, **{name: longest + "x"}).status_code == 400
+
+
+@pytest.mark.parametrize("scheme", ["https", "org.example.app"])
+def test_a_host_is_as_long_as_a_host_may_be(server: Server, scheme: str) -> None:
+    """RFC 1035 section 2.3.4; without a name of its own the client is called by its host, as much as fits."""
+    host = "a." * 122 + "a" * 9
+    client = registered(server, redirect_uris=[f"{scheme}://{host}/"], application_type="native")
+    assert client["client_name"] == host[:100]
+    answer = register(server, redirect_uris=[f"{scheme}://a{host}/"], application_type="native")
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_redirect_uri")
+    assert register(server, policy_uri=f"https://a{host}/").status_code == 400
+
+
+@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
+def test_no_part_of_a_private_key_is_registered(server: Server, member: str) -> None:
+    """RFC 7591 section 2: not beside a good key either."""
+    public = RSAKey.generate_key(2048).as_dict(private=False)
+    assert register(server, jwks={"keys": [*KEYS["keys"], {**public, member: "AQAB"}]}).status_code == 400
+
+
+def test_keys_are_of_any_kind_that_verifies(server: Server) -> None:
+    keys = [ECKey.generate_key("P-256"), RSAKey.generate_key(2048), OKPKey.generate_key("Ed25519")]
+    jwks = {"keys": [{**key.as_dict(private=False), "kid": str(kid)} for kid, key in enumerate(keys)]}
+    assert registered(server, jwks=jwks)["jwks"] == jwks
+    odd = {"keys": [{**jwks["keys"][0], "note": "\0\ud800"}]}
+    client = registered(server, jwks=odd)
+    assert manage(server, client).json["jwks"] == odd
+
+
+def test_a_body_is_bounded(server: Server) -> None:
+    body = json.dumps(MINIMAL | {"unknown": "x" * 2**16})
+    for method, path in (("POST", "/register"), ("PUT", "/register/tally")):
+        answer = server.app.test_client().open(path, method=method, data=body, content_type="application/json")
+        assert answer.status_code == 413
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | st.sampled_from([URI, CALLBACK]),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=10), inside, max_size=4),
+    max_leaves=10,
+)
+ANY_METADATA = st.fixed_dictionaries(
+    {},
+    optional={
+        member.name: ANY_JSON | (st.sampled_from(member.choices) if member.choices else st.just(EVERY.get(member.name)))
+        for member in MEMBERS
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANY_JSON | ANY_METADATA, st.booleans())
+def test_no_metadata_is_an_error_of_the_servers(server: Server, document: Any, minimal: bool) -> None:
+    """RFC 7591 section 3.2.2, RFC 7592 section 2.2: at registration and at an update."""
+    with_web(server, Web())
+    if minimal and isinstance(document, dict):
+        document = document | MINIMAL
+    client, sent = server.app.test_client(), {"content_type": "application/json"}
+    answer = client.post("/register", data=json.dumps(document), **sent)
+    assert answer.status_code in {201, 400}, answer.text
+    mine: Any = answer.json if answer.status_code == 201 else registered(server)
+    headers = {"Authorization": f"Bearer {mine['registration_access_token']}"}
+    if isinstance(document, dict):
+        document = document | {"client_id": mine["client_id"]}
+    again = client.put(f"/register/{mine['client_id']}", data=json.dumps(document), headers=headers, **sent)
+    assert again.status_code == (200 if answer.status_code == 201 else 400), again.text

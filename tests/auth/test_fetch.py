@@ -1,0 +1,513 @@
+"""What is fetched on a client's word: from whom, how much, how long, how often (RFC 9101 section 10.4.1)."""
+
+from __future__ import annotations
+
+import gzip
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auth_service import fetch
+from auth_service.fetch import DAY, FLOOR, MAX_BODY, UNSTATED, Fetcher, FetchError, is_public
+from rolecall import clock, events
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@dataclass
+class Site:
+    """A real server on loopback, a thread a connection; `serve` gets the socket when the request was read."""
+
+    serve: Callable[[socket.socket], None]
+    context: ssl.SSLContext | None = None
+    asked: list[str] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def start(self, host: str = "127.0.0.1", port: int = 0) -> Site:
+        self.listener = socket.create_server((host, port))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def url(self, path: str = "/keys", host: str = "127.0.0.1", scheme: str = "http") -> str:
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._one, args=self.listener.accept()[:1], daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            if self.context is not None:
+                connection = self.context.wrap_socket(connection, server_side=True)
+            request = b""
+            while b"\r\n\r\n" not in request:
+                if not (part := connection.recv(4096)):
+                    return
+                request += part
+            self.asked.append(request.decode())
+            try:
+                self.serve(connection)
+            except OSError:
+                self.gone.set()
+            connection.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Callable[..., Site]]:
+    started: list[Site] = []
+
+    def start(serve: Callable[[socket.socket], None] | bytes, **kwargs: Any) -> Site:
+        context = kwargs.pop("context", None)
+        behave = (lambda connection: connection.sendall(serve)) if isinstance(serve, bytes) else serve
+        started.append(Site(behave, context).start(**kwargs))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stopped.set()
+        each.listener.close()
+
+
+@pytest.fixture
+def fetcher() -> Fetcher:
+    return Fetcher(lab=True)
+
+
+def get(fetcher: Fetcher, url: str, **kwargs: Any) -> fetch.Fetched:
+    return fetcher.get(url, accept="application/json", **kwargs)
+
+
+def test_what_is_there_comes_back(fetcher: Fetcher, site: Callable[..., Site]) -> None:
+    there = site(answer(b"{}", "Content-Type: application/json; charset=utf-8", "Set-Cookie: a=b"))
+    assert get(fetcher, there.url("/keys?a=b#part")) == fetch.Fetched(b"{}", "application/json; charset=utf-8")
+    line, *headers = there.asked[0].strip().split("\r\n")
+    assert line == "GET /keys?a=b HTTP/1.1"
+    names = {header.partition(":")[0].lower() for header in headers}
+    assert names == {"host", "accept", "accept-encoding", "user-agent", "traceparent"}
+    assert f"Host: 127.0.0.1:{there.port}" in headers
+
+
+def test_what_was_sent_is_noted(fetcher: Fetcher, site: Callable[..., Site]) -> None:
+    there = site(answer(b"{}"))
+    with events.watching(events.Notebook()) as notebook:
+        get(fetcher, there.url())
+        get(fetcher, there.url())
+        with pytest.raises(FetchError):
+            get(fetcher, "http://127.0.0.1:1/")
+    first, second = notebook.notes
+    assert (first["kind"], first["url"], first["answer"].status, first["failure"]) == ("sent", there.url(), 200, None)
+    assert first["headers"]["traceparent"] in there.asked[0]
+    assert second["answer"] is None
+    assert second["failure"]
+
+
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "404 Not Found",
+                                    "204 No Content", "500 Oops", "206 Partial Content"])  # fmt: skip
+def test_only_200_counts_and_redirects_lead_nowhere(fetcher: Fetcher, site: Callable[..., Site], status: str) -> None:
+    other = site(answer(b"{}"))
+    there = site(answer(b"", f"Location: {other.url()}", status=status))
+    with pytest.raises(FetchError, match=f"status {status[:3]}"):
+        get(fetcher, there.url())
+    assert not other.asked
+
+
+def drip(connection: socket.socket, first: bytes, each: bytes, stopped: threading.Event) -> None:
+    connection.sendall(first)
+    while not stopped.wait(0.05):
+        connection.sendall(each)
+
+
+SLOW: dict[str, tuple[bytes, bytes]] = {
+    "says nothing": (b"", b""),
+    "drips its headers": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+    "drips header lines": (OK, b"X-A: b\r\n" * 1),
+    "drips its body": (OK + b"Content-Length: 60000\r\n\r\n", b"x"),
+    "drips chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "drips without an end": (OK + b"Connection: close\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize("how", SLOW)
+def test_time_is_for_all_of_it(
+    fetcher: Fetcher, site: Callable[..., Site], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
+    first, each = SLOW[how]
+    there = site(lambda connection: drip(connection, first, each, there.stopped))
+    with pytest.raises(FetchError, match=r"took longer|no HTTP answer"):
+        get(fetcher, there.url())
+    if each:
+        assert there.gone.wait(10), "the connection was left open"
+    for _ in range(fetch.MAX_AT_ONCE):
+        assert fetcher._room.acquire(timeout=10), "a thread was left behind"
+
+
+def test_a_resolver_that_never_answers_holds_nobody_up(fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
+
+    def getaddrinfo(*_: Any, **__: Any) -> Any:
+        never.wait(30)
+        raise socket.gaierror
+
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", getaddrinfo)
+    try:
+        for number in range(fetch.MAX_AT_ONCE):
+            threading.Thread(target=_ignored, args=(fetcher, f"https://slow{number}.test/"), daemon=True).start()
+        with pytest.raises(FetchError, match=r"took longer|too many"):
+            get(fetcher, "https://slow.test/")
+        for _ in range(1000):
+            if fetcher._room._value == 0:
+                break
+            time.sleep(0.001)
+        with pytest.raises(FetchError, match="too many"):
+            get(fetcher, "https://another.test/")
+    finally:
+        never.set()
+
+
+def _ignored(fetcher: Fetcher, url: str) -> None:
+    with suppress(FetchError):
+        get(fetcher, url)
+
+
+HUGE: dict[str, bytes] = {
+    "stated": answer(b"x" * (MAX_BODY + 1)),
+    "endless chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n" + 30 * (b"ffff\r\n" + b"x" * 0xFFFF + b"\r\n"),
+    "until the end": OK + b"Connection: close\r\n\r\n" + b"x" * (MAX_BODY + 1),
+    "bomb": answer(gzip.compress(b"\0" * 60_000_000), "Content-Encoding: gzip"),
+    "bomb of bombs": answer(gzip.compress(gzip.compress(b"\0" * 9_000_000)), "Content-Encoding: gzip, gzip"),
+    "other encoding": answer(b"x", "Content-Encoding: br"),
+    "deflate": answer(b"x", "Content-Encoding: deflate"),
+    "no gzip": answer(b"x" * 20, "Content-Encoding: gzip"),
+    "shorter than stated": OK + b"Content-Length: 50\r\n\r\nshort",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.9\r\n",
+    "nothing": b"",
+    "many headers": OK + b"X-A: b\r\n" * 200 + b"\r\n",
+    "endless header": OK + b"X-A: " + b"b" * 70000 + b"\r\n\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HUGE)
+def test_what_is_too_large_or_none_is_refused(fetcher: Fetcher, site: Callable[..., Site], how: str) -> None:
+    there = site(HUGE[how])
+    with pytest.raises(FetchError):
+        get(fetcher, there.url())
+
+
+def test_a_bomb_is_not_unpacked(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut off as early as something large is: no more comes out of the decoder than may come."""
+    import urllib3.response
+
+    unpacked = []
+    decompress = urllib3.response.GzipDecoder.decompress
+
+    def counting(self: Any, data: bytes, max_length: int = -1) -> bytes:
+        unpacked.append(len(out := decompress(self, data, max_length)))
+        return out
+
+    monkeypatch.setattr(urllib3.response.GzipDecoder, "decompress", counting)
+    with pytest.raises(FetchError, match="larger than"):
+        get(Fetcher(lab=True), site(HUGE["bomb"]).url())
+    assert 0 < sum(unpacked) <= MAX_BODY + 1
+
+
+def test_the_largest_that_is_allowed_and_gzip_come_whole(fetcher: Fetcher, site: Callable[..., Site]) -> None:
+    body = bytes(range(256)) * (MAX_BODY // 256)
+    assert get(fetcher, site(answer(body)).url()).body == body
+    assert get(fetcher, site(answer(gzip.compress(body), "Content-Encoding: gzip")).url()).body == body
+
+
+NOT_PUBLIC = """
+    0.0.0.0 10.0.0.1 100.64.0.1 100.100.100.200 127.0.0.1 127.9.9.9 168.63.129.16 169.254.169.254 169.254.170.2
+    172.16.0.1 172.31.255.255 192.0.0.192 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.51.100.1 203.0.113.1
+    224.0.0.1 239.255.255.250 240.0.0.1 255.255.255.255
+    :: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:8.8.8.8 64:ff9b::7f00:1 64:ff9b::808:808 64:ff9b:1::1 100::1 2001::1
+    2001:db8::1 2002:7f00:1::1 3fff::1 5f00::1 fc00::1 fd00:ec2::254 fe80::1 fe80::1%1 fec0::1 ff02::1
+"""
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC.split())
+def test_addresses_that_are_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "93.184.215.14", "2606:4700::1111", "2a00:1450::8a"])
+def test_addresses_that_are_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+def resolver(*answers: list[str]) -> Callable[..., Any]:
+    """Says the first, then the next, and the last for ever; `asked` counts."""
+    asked = []
+
+    def getaddrinfo(_host: str, port: int, **_: Any) -> Any:
+        asked.append(1)
+        each = answers[min(len(asked), len(answers)) - 1]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in each]
+
+    getaddrinfo.asked = asked  # type: ignore[attr-defined]
+    return getaddrinfo
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:{port}/", "https://[::ffff:127.0.0.1]:{port}/", "https://2130706433:{port}/",
+                                 "https://127.1:{port}/", "https://0x7f000001:{port}/", "https://localhost:{port}/",
+                                 "https://0:{port}/"])  # fmt: skip
+def test_production_asks_nobody_on_its_own_network(site: Callable[..., Site], url: str) -> None:
+    there = site(answer(b"{}"))
+    accepted = threading.Event()
+    there.serve = lambda _: accepted.set()
+    with pytest.raises(FetchError, match=r"not public|no HTTP answer"):
+        get(Fetcher(lab=False), url.format(port=there.port))
+    assert not there.asked
+    assert not accepted.is_set()
+
+
+def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", resolver(["8.8.8.8", "10.0.0.1"]))
+    with pytest.raises(FetchError, match="not public"):
+        get(Fetcher(lab=False), "https://mixed.example/")
+
+
+def test_a_name_that_changes_its_address_is_asked_for_once(
+    site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: what was judged is what is connected to."""
+    good = site(answer(b"good"))
+    bad = site(answer(b"bad"), host="127.0.0.2", port=good.port)
+    names = resolver(["127.0.0.1"], ["127.0.0.2"])
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", _with_literals(names, socket.getaddrinfo))
+    monkeypatch.setattr(fetch, "is_public", lambda address: str(address) == "127.0.0.1")
+    fetcher = Fetcher(lab=True)
+    monkeypatch.setattr(fetch, "_allowed", _http_is_allowed)
+    fetcher._lab = False
+    assert get(fetcher, good.url(host="changing.example")).body == b"good"
+    assert f"Host: changing.example:{good.port}" in good.asked[0]
+    assert names.asked == [1]  # type: ignore[attr-defined]
+    with pytest.raises(FetchError, match="not public"):
+        get(fetcher, good.url("/again", host="changing.example"))
+    assert not bad.asked
+
+
+def _with_literals(names: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+    """urllib3 passes the address, a literal, through the resolver: no name is looked up by that."""
+
+    def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> Any:
+        return names(host, *args, **kwargs) if host[-1].isalpha() else real(host, *args, **kwargs)
+
+    return getaddrinfo
+
+
+def _http_is_allowed(url: str, lab: bool) -> Any:
+    from urllib.parse import urlsplit
+
+    return urlsplit(url)
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "ftp://localhost/", "file:///etc/passwd", "gopher://localhost/",
+                                 "https://user@localhost/", "https://user:secret@localhost/", "https:///keys", "https://",
+                                 "", "keys", "//localhost/", "https://[::1/", "https://localhost:99999/",
+                                 "https://a b/",
+                                 "https://a\r\nHost: b/", "https://a\\b/", "https://é.test/", "https://\ud800/",
+                                 "https://" + "a" * 64 + ".test/", "https://" + "a" * 2000, "http://10.0.0.1/",
+                                 "http://169.254.169.254/latest/meta-data", "https://169.254.169.254/"])  # fmt: skip
+def test_what_may_not_be_fetched_in_the_lab_either(fetcher: Fetcher, url: str) -> None:
+    with pytest.raises(FetchError):
+        get(fetcher, url)
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "168.63.129.16", "[fe80::1]", "[ff02::1]"])
+def test_not_even_the_lab_asks_for_metadata(fetcher: Fetcher, address: str) -> None:
+    with pytest.raises(FetchError, match="not public"):
+        get(fetcher, f"https://{address}/latest/meta-data")
+
+
+def test_http_on_loopback_is_for_the_lab_only(site: Callable[..., Site]) -> None:
+    with pytest.raises(FetchError, match="not https"):
+        get(Fetcher(lab=False), site(answer(b"{}")).url())
+
+
+def test_the_lab_asks_a_container_by_its_name(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody on the Internet has a name without a dot, and only an address of a network of its own is asked."""
+    there = site(answer(b"{}"))
+    monkeypatch.setattr(socket, "getaddrinfo", _with_literals(resolver(["127.0.0.1"]), socket.getaddrinfo))
+    assert get(Fetcher(lab=True), there.url(host="my-client")).body == b"{}"
+    with pytest.raises(FetchError, match="not https"):
+        get(Fetcher(lab=False), there.url(host="my-client"))
+    with pytest.raises(FetchError, match="not https"):
+        get(Fetcher(lab=True), there.url(host="my-client.example"))
+    monkeypatch.setattr(socket, "getaddrinfo", resolver(["169.254.169.254"]))
+    with pytest.raises(FetchError, match="not public"):
+        get(Fetcher(lab=True), "http://metadata/computeMetadata")
+
+
+def test_proxies_of_the_environment_are_not_used(
+    fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, proxy = site(answer(b"{}")), site(answer(b"proxied"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url())
+    assert get(fetcher, there.url()).body == b"{}"
+    assert not proxy.asked
+
+
+def test_https_wants_a_certificate_of_that_name(
+    site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", _with_literals(resolver(["127.0.0.1"]), socket.getaddrinfo))
+    context, ca_file = certificate(tmp_path, "keys.example")
+    there = site(answer(b"{}"), context=context)
+    trusting = Fetcher(lab=True, ca_file=ca_file)
+    assert get(trusting, there.url(host="keys.example", scheme="https")).body == b"{}"
+    with pytest.raises(FetchError, match=r"SSL|Certificate"):
+        get(trusting, there.url(host="other.example", scheme="https"))
+    with pytest.raises(FetchError, match=r"SSL|Certificate"):
+        get(Fetcher(lab=True), there.url(host="keys.example", scheme="https"))
+
+
+def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    begin = datetime.fromtimestamp(clock.now(), UTC) - timedelta(days=1)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=9))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "certificate.pem"
+    public = made.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem.write_bytes(public + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context, str(pem)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        (["Cache-Control: max-age=100"], 100),
+        (["Cache-Control: public, Max-Age=100"], 100),
+        (['Cache-Control: max-age="100"'], 100),
+        (["Cache-Control: max-age=100", "Age: 40"], 60),
+        (["Cache-Control: max-age=0"], FLOOR),
+        (["Cache-Control: max-age=-7"], FLOOR),
+        (["Cache-Control: max-age=soon"], FLOOR),
+        (["Cache-Control: no-store, max-age=100"], FLOOR),
+        (["Cache-Control: no-cache"], FLOOR),
+        (["Cache-Control: max-age=99999999999999999999"], DAY),
+        ([], UNSTATED),
+    ],
+)
+def test_an_answer_is_kept_as_long_as_it_says(
+    fetcher: Fetcher, site: Callable[..., Site], headers: list[str], seconds: float
+) -> None:
+    """RFC 9111 section 5.2.2; the clock is turned, nobody waits."""
+    there = site(answer(b"{}", *headers))
+    get(fetcher, there.url())
+    clock.set_offset(seconds - 2)
+    get(fetcher, there.url("/keys#part"))
+    assert len(there.asked) == 1
+    clock.set_offset(seconds + 1)
+    get(fetcher, there.url())
+    assert len(there.asked) == 2
+
+
+def test_fresher_may_be_asked_for_but_not_more_often(fetcher: Fetcher, site: Callable[..., Site]) -> None:
+    there = site(answer(b"{}"))
+    get(fetcher, there.url())
+    get(fetcher, there.url())
+    assert len(there.asked) == 1
+    for _ in range(3):
+        get(fetcher, there.url(), renew=True)
+    assert len(there.asked) == 2, "at once, and no more"
+    clock.set_offset(FLOOR + 1)
+    get(fetcher, there.url())
+    assert len(there.asked) == 2
+    for _ in range(3):
+        get(fetcher, there.url(), renew=True)
+    assert len(there.asked) == 3
+
+
+def test_a_failure_is_remembered_for_a_while(fetcher: Fetcher, site: Callable[..., Site]) -> None:
+    there = site(answer(b"", status="500 Oops"))
+    for _ in range(3):
+        with pytest.raises(FetchError, match="status 500"):
+            get(fetcher, there.url())
+    assert len(there.asked) == 1
+    there.serve = lambda connection: connection.sendall(answer(b"{}"))
+    clock.set_offset(FLOOR + 1)
+    assert get(fetcher, there.url()).body == b"{}"
+
+
+def test_what_is_still_good_outlives_a_failure_to_renew_it(fetcher: Fetcher, site: Callable[..., Site]) -> None:
+    there = site(answer(b"good"))
+    get(fetcher, there.url())
+    there.serve = lambda connection: connection.sendall(answer(b"", status="500 Oops"))
+    clock.set_offset(FLOOR + 1)
+    with pytest.raises(FetchError):
+        get(fetcher, there.url(), renew=True)
+    assert get(fetcher, there.url()).body == b"good"
+    clock.set_offset(UNSTATED + 1)
+    with pytest.raises(FetchError):
+        get(fetcher, there.url())
+
+
+def test_many_at_once_are_one_fetch(fetcher: Fetcher, site: Callable[..., Site]) -> None:
+    go = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        go.wait(10)
+        connection.sendall(answer(b"{}"))
+
+    there = site(serve)
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(get, fetcher, there.url()) for _ in range(8)]
+        go.set()
+        assert [each.result(10).body for each in waiting] == [b"{}"] * 8
+    assert len(there.asked) == 1
+    assert not fetcher._under_way
+
+
+def test_only_so_many_answers_are_kept(
+    fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "MAX_KEPT", 3)
+    there = site(answer(b"{}"))
+    for number in range(5):
+        get(fetcher, there.url(f"/{number}"))
+    assert len(fetcher._kept) == 3
+    get(fetcher, there.url("/0"))
+    assert len(there.asked) == 6

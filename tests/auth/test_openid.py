@@ -1,0 +1,362 @@
+"""OpenID Connect Core: ID tokens, userinfo, claims, and what they say of whom."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import sqlalchemy as sa
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+from authlib.oidc.discovery import OpenIDProviderMetadata
+
+from auth_service.models.authorization import Authorization
+from auth_service.models.session import ACR
+from auth_service.models.user import User
+from auth_support import INVOICES, ISSUER, RESOURCE, Server, basic, make_server, make_settings, query
+from openid import ALICE, ASKED, CALLBACK, RP, SECRET, relying_party, tokens, verified, with_claims
+from rolecall import clock
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from signing import hmac_signed, jwk, segment, sign_parts, signed
+
+PROFILE = {
+    "name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile", "picture",
+    "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at",
+}  # fmt: skip
+
+
+@pytest.fixture
+def op(server: Server) -> Server:
+    with_claims(server)
+    server.add(relying_party())
+    return server
+
+
+def userinfo(server: Server, token: str, method: str = "GET", **form: str) -> Any:
+    headers = {} if form else {"Authorization": f"Bearer {token}"}
+    return server.app.test_client().open("/userinfo", method=method, headers=headers, data=form or None)
+
+
+def test_an_id_token_says_who_signed_in_when_and_for_whom(op: Server) -> None:
+    """OpenID Connect Core sections 2 and 3.1.3.7: nothing of the profile, unless it was asked for.
+
+    With `at_hash`: OpenID Connect Core sections 3.1.3.3 and 3.1.3.6.
+    """
+    began = int(clock.now())
+    given = tokens(op, scope="openid profile email")
+    found = verified(op, given["id_token"])
+    assert found.keys() == {"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "amr", "at_hash", "sid"}
+    assert (found["iss"], found["sub"], found["aud"], found["azp"]) == (ISSUER, op.ids["alice"], "rp", "rp")
+    assert (found["nonce"], found["amr"]) == ("n0nce", ["pwd"])
+    assert began <= found["auth_time"] <= found["iat"] < found["exp"] <= found["iat"] + 300
+    half = hashlib.sha256(given["access_token"].encode()).digest()[:16]
+    assert found["at_hash"] == base64.urlsafe_b64encode(half).rstrip(b"=").decode()
+    header = jwt.get_unverified_header(given["id_token"])
+    assert (header["alg"], header["typ"]) == ("RS256", "JWT")
+
+
+@pytest.mark.parametrize("algorithm", ID_TOKEN_ALGORITHMS)
+def test_the_registered_algorithm_signs(algorithm: str, op: Server) -> None:
+    """OpenID Connect Registration section 2."""
+    changes = {"id_token_signed_response_alg": algorithm, "userinfo_signed_response_alg": algorithm}
+    op.add(relying_party(client_id=algorithm, **changes))
+    given = tokens(op, basic(algorithm, SECRET), client_id=algorithm)
+    assert jwt.get_unverified_header(given["id_token"])["alg"] == algorithm
+    assert verified(op, given["id_token"], algorithm)["aud"] == algorithm
+    answer = userinfo(op, given["access_token"])
+    assert answer.mimetype == "application/jwt"
+    signed = verified(op, answer.text, algorithm)
+    assert (signed["iss"], signed["aud"], signed["sub"]) == (ISSUER, algorithm, op.ids["alice"])
+
+
+def test_without_openid_there_is_no_id_token_and_no_userinfo(op: Server) -> None:
+    """OpenID Connect Core section 3.1.2.1."""
+    given = tokens(op, scope="invoices:read")
+    assert "id_token" not in given
+    answer = userinfo(op, given["access_token"])
+    assert answer.status_code == 403
+    assert 'error="insufficient_scope"' in answer.headers["WWW-Authenticate"]
+
+
+def test_a_request_without_scope_is_no_authentication_request(op: Server) -> None:
+    assert tokens(op, scope="-")["scope"] == "invoices:read"
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        ("openid", set()),
+        ("openid profile", PROFILE),
+        ("openid email", {"email", "email_verified"}),
+        ("openid address", {"address"}),
+        ("openid phone", {"phone_number", "phone_number_verified"}),
+        ("openid profile email address phone", set(ALICE)),
+    ],
+)
+def test_scopes_stand_for_claims(scope: str, names: set[str], op: Server) -> None:
+    """OpenID Connect Core section 5.4."""
+    answer = userinfo(op, tokens(op, scope=scope)["access_token"])
+    assert answer.json == {"sub": op.ids["alice"]} | {name: ALICE[name] for name in names}
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_userinfo_by_get_by_post_with_header_and_by_post_with_body(op: Server) -> None:
+    """OpenID Connect Core section 5.3.1; never in the address (RFC 9700 section 4.3.2).
+
+    RFC 6750 sections 2.2 and 2.3.
+    """
+    token = tokens(op)["access_token"]
+    answers = [userinfo(op, token), userinfo(op, token, "POST"), userinfo(op, "", "POST", access_token=token)]
+    assert [answer.json for answer in answers] == [{"sub": op.ids["alice"]}] * 3
+    browser = op.app.test_client()
+    assert browser.get(f"/userinfo?access_token={token}").status_code == 401
+    both = browser.post("/userinfo", data={"access_token": token}, headers={"Authorization": f"Bearer {token}"})
+    assert (both.status_code, both.json["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Bearer " + "x" * 9000, "Bearer é"]
+)
+def test_userinfo_refuses_what_is_no_token(header: str, op: Server) -> None:
+    """RFC 6750 section 3.1."""
+    answer = op.app.test_client().get("/userinfo", headers={"Authorization": header})
+    assert answer.status_code in {400, 401}
+    assert "Bearer" in answer.headers["WWW-Authenticate"]
+
+
+def test_userinfo_without_a_token_gets_no_error_code(op: Server) -> None:
+    answer = op.app.test_client().get("/userinfo")
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="userinfo"')
+
+
+def test_an_id_token_is_no_access_token_and_an_api_token_not_for_userinfo(op: Server) -> None:
+    """RFC 9068 section 4."""
+    given = tokens(op)
+    assert userinfo(op, given["id_token"]).status_code == 401
+    assert op.introspect(given["id_token"]) == {"active": False}
+
+
+def test_a_token_for_an_api_is_for_userinfo_as_well_with_openid(op: Server) -> None:
+    given = tokens(op, scope="openid invoices:read")
+    found = op.introspect(given["access_token"])
+    assert found["aud"] == [RESOURCE, ISSUER]
+    assert userinfo(op, given["access_token"]).status_code == 200
+    assert op.introspect(tokens(op)["access_token"]) == {"active": False}, "the API has no part in it"
+
+
+def test_a_dead_token_is_refused_at_userinfo(op: Server) -> None:
+    given = tokens(op)
+    op.post("/revoke", RP, token=given["access_token"])
+    assert userinfo(op, given["access_token"]).json["error"] == "invalid_token"
+    late = tokens(op)["access_token"]
+    clock.set_offset(301)
+    assert userinfo(op, late).status_code == 401
+
+
+def test_a_reused_code_at_once_and_later_ends_what_it_gave(op: Server) -> None:
+    """RFC 6749 section 4.1.2."""
+    for later in (0, 30):
+        code = op.code(client_id="rp", redirect_uri=CALLBACK, scope="openid")
+        given = dict(op.redeem(code, RP, redirect_uri=CALLBACK).json or {})
+        clock.set_offset(clock.offset() + later)
+        again = op.redeem(code, RP, redirect_uri=CALLBACK)
+        assert (again.status_code, again.json["error"]) == (400, "invalid_grant")
+        assert userinfo(op, given["access_token"]).status_code == 401
+
+
+def test_offline_access_with_consent_gives_a_refresh_token(op: Server) -> None:
+    """OpenID Connect Core sections 11 and 12: the new ID token is of the same sign-in.
+
+    OpenID Connect Core section 12.2.
+    """
+    assert "refresh_token" not in tokens(op, scope="openid")
+    ignored = tokens(op, scope="openid offline_access")
+    assert "refresh_token" not in ignored
+    assert ignored["scope"] == "openid"
+    given = tokens(op, scope="openid offline_access", prompt="consent")
+    first = verified(op, given["id_token"])
+    clock.set_offset(100)
+    again = dict(op.refresh(given["refresh_token"], RP).json or {})
+    second = verified(op, again["id_token"])
+    for same in ("iss", "sub", "aud", "auth_time", "azp", "sid"):
+        assert second[same] == first[same]
+    assert second["iat"] >= first["iat"] + 100
+    assert "nonce" not in second
+    assert op.refresh(again["refresh_token"]).json["error"] == "invalid_grant", "it is bound to its client"
+
+
+def test_single_claims_for_userinfo_and_for_the_id_token(op: Server) -> None:
+    """OpenID Connect Core section 5.5: essential or not, unknown ones are ignored."""
+    asked = {
+        "userinfo": {"email": {"essential": True}, "no_such_claim": None, "password_hash": None, "name": None},
+        "id_token": {"given_name": {"essential": True}, "auth_time": {"essential": True}, "unknown": {"value": 5}},
+        "elsewhere": {"x": None},
+    }
+    given = tokens(op, claims=json.dumps(asked))
+    assert userinfo(op, given["access_token"]).json == {
+        "sub": op.ids["alice"],
+        "email": ALICE["email"],
+        "name": ALICE["name"],
+    }
+    with op.state.database.read() as session:
+        [kept] = session.scalars(sa.select(Authorization.requested_claims))
+    assert kept == {"userinfo": ["email", "name"], "id_token": ["given_name"]}, "nothing is kept that nobody knows"
+    found = verified(op, given["id_token"])
+    assert found["given_name"] == "Alice"
+    assert "email" not in found
+    assert "unknown" not in found
+
+
+def test_single_claims_are_asked_about_on_the_consent_page(op: Server) -> None:
+    """Who asks for the address one by one does not get it unseen."""
+    browser = op.browser()
+    browser.sign_in()
+    asked: dict[str, str] = {"client_id": "rp", "redirect_uri": CALLBACK, "scope": "openid", "nonce": "n"}
+    browser.authorize(**asked)
+    assert "/consent" not in browser.request(**asked).location
+    response = browser.request(**asked, claims='{"userinfo": {"address": null}}')
+    assert "/consent" in response.location
+    assert "see your postal address" in browser.client.get(response.location).text
+
+
+def test_a_client_without_the_scope_gets_none_of_its_claims(op: Server) -> None:
+    op.add(relying_party(client_id="narrow", scope="openid"))
+    given = tokens(op, basic("narrow", SECRET), client_id="narrow", claims='{"userinfo": {"email": null}}')
+    assert userinfo(op, given["access_token"]).json == {"sub": op.ids["alice"]}
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        *("[]", "5", "null", '"x"', "{", '{"userinfo": []}', '{"id_token": {"name": 5}}', '{"userinfo":{"a":[]}}'),
+        *('{"id_token": {"sub": {"value": 5}}}', '{"id_token": {"acr": {"essential": true, "values": [5]}}}'),
+        *('{"id_token": {"acr": {"essential": true, "values": "x"}}}', '{"id_token": {"acr": {"value": {}}}}'),
+        "[" * 3000,
+        json.dumps({"userinfo": {f"c{number}": None for number in range(51)}}),
+    ],
+)
+def test_a_malformed_claims_parameter_is_refused(claims: str, op: Server) -> None:
+    """OpenID Connect Core sections 5.5 and 5.5.1: a sub or acr that cannot be had is never passed over."""
+    browser = op.browser()
+    browser.sign_in()
+    answer = browser.authorize(client_id="rp", redirect_uri=CALLBACK, scope="openid", claims=claims)
+    assert answer["error"] == "invalid_request"
+
+
+def test_acr_is_told_when_it_was_asked_for_and_met(op: Server) -> None:
+    """OpenID Connect Core sections 3.1.2.1 and 5.5.1.1."""
+    assert verified(op, tokens(op, acr_values=f"urn:other {ACR}")["id_token"])["acr"] == ACR
+    assert "acr" not in verified(op, tokens(op, acr_values="urn:other")["id_token"])
+    essential = {"id_token": {"acr": {"essential": True, "values": ["urn:gold"]}}}
+    browser = op.browser()
+    browser.sign_in()
+    answer = browser.authorize(client_id="rp", redirect_uri=CALLBACK, scope="openid", claims=json.dumps(essential))
+    assert answer["error"] == "unmet_authentication_requirements"
+
+
+def test_a_scope_that_nobody_knows_is_ignored_beside_openid(op: Server) -> None:
+    """OpenID Connect Core section 3.1.2.1; without openid it is refused (RFC 6749 section 3.3)."""
+    assert tokens(op, scope="openid unheard-of")["scope"] == "openid"
+    browser = op.browser()
+    browser.sign_in()
+    asked = {"client_id": "rp", "redirect_uri": CALLBACK}
+    assert browser.authorize(**asked, scope="invoices:read unheard-of")["error"] == "invalid_scope"
+
+
+def test_pairwise_subjects_are_one_a_sector(op: Server) -> None:
+    """OpenID Connect Core section 8: userinfo, ID token and access token say the same."""
+    sector = "https://sector.test/uris.json"
+    op.add(
+        relying_party(client_id="one", subject_type="pairwise"),
+        relying_party(client_id="two", subject_type="pairwise", sector_identifier_uri=sector),
+        relying_party(client_id="three", subject_type="pairwise", sector_identifier_uri=sector),
+    )
+    subjects = []
+    for name in ("one", "two", "three", "one"):
+        given = tokens(op, basic(name, SECRET), client_id=name)
+        subject = verified(op, given["id_token"], name)["sub"]
+        assert userinfo(op, given["access_token"]).json["sub"] == subject
+        assert jwt.decode(given["access_token"], options={"verify_signature": False})["sub"] == subject
+        subjects.append(subject)
+    one, two, three, again = subjects
+    assert one == again != two == three
+    assert op.ids["alice"] not in subjects
+
+
+def test_a_person_without_claims_has_a_name_to_be_called_by(op: Server) -> None:
+    with op.state.database.transaction() as session:
+        session.get_one(User, op.ids["alice"]).claims = {}
+    given = tokens(op, scope="openid profile email")
+    assert userinfo(op, given["access_token"]).json == {"sub": op.ids["alice"], "preferred_username": "alice"}
+
+
+def bad_tokens(op: Server, good: str) -> dict[str, str]:
+    """What nobody should take for an access token of this server, or for one of its ID tokens."""
+    header, claims, signature = good.split(".")
+    told = jwt.get_unverified_header(good)
+    body = jwt.decode(good, options={"verify_signature": False})
+    [public] = [key for key in op.app.test_client().get("/jwks").json["keys"] if key["kid"] == told["kid"]]
+    as_secret = json.dumps(public).encode()
+
+    def with_header(**changes: Any) -> str:
+        return f"{segment(json.dumps({**told, **changes}).encode())}.{claims}.{signature}"
+
+    return {
+        "none": f"{segment(json.dumps({**told, 'alg': 'none'}).encode())}.{claims}.",
+        "another typ": with_header(typ="secevent+jwt"),
+        "the public key as a secret": hmac_signed(body, as_secret, kid=told["kid"], typ=told["typ"]),
+        "jku": with_header(jku="https://evil.example/jwks"),
+        "x5u": with_header(x5u="https://evil.example/cert"),
+        "jwk": with_header(jwk=jwk("ES256")),
+        "a key of its own": signed(body, "ES256", typ=told["typ"], jwk=jwk("ES256")),
+        "our kid, another key": signed(body, "ES256", kid=told["kid"], typ=told["typ"]),
+        "numbers": signed({"iss": 1, "sub": 2, "aud": 3, "exp": "x"}, "ES256", kid=told["kid"], typ=told["typ"]),
+        "a list": sign_parts(b"[]", b"[]", "ES256"),
+        "nested": segment(json.dumps({**told, "cty": "JWT"}).encode()) + f".{segment(good.encode())}.{signature}",
+        "oversized": f"{header}.{claims}{'A' * 9000}.{signature}",
+        "cut": f"{header}.{claims}",
+        "dots": "." * 100,
+    }
+
+
+BAD = (
+    "none", "another typ", "the public key as a secret", "jku", "x5u", "jwk", "a key of its own",
+    "our kid, another key", "numbers", "a list", "nested", "oversized", "cut", "dots",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_no_bad_jwt_opens_userinfo_or_passes_introspection(what: str, op: Server) -> None:
+    """RFC 8725 sections 2 and 3, RFC 9068 section 4."""
+    token = bad_tokens(op, tokens(op, scope="openid invoices:read")["access_token"])[what]
+    assert userinfo(op, token).status_code == 401
+    answer = op.post("/introspect", INVOICES, token=token)
+    assert answer.json == {"active": False}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_no_bad_jwt_is_a_hint(what: str, op: Server) -> None:
+    """OpenID Connect Core section 3.1.2.1."""
+    hint = bad_tokens(op, tokens(op)["id_token"])[what]
+    browser = op.browser()
+    browser.sign_in()
+    answer = browser.request(**ASKED, id_token_hint=hint, prompt="none")
+    assert query(answer.location)["error"] == "invalid_request"
+
+
+def test_discovery_is_valid_and_says_what_there_is(tmp_path: Path, redis_url: str) -> None:
+    """OpenID Connect Discovery section 3, RFC 8414 section 2: by Authlib's validator as well."""
+    server = make_server(make_settings(tmp_path, redis_url, issuer="https://op.example", lab=False))
+    client = server.app.test_client()
+    document = client.get("/.well-known/openid-configuration").json
+    assert document == client.get("/.well-known/oauth-authorization-server").json
+    assert document is not None
+    OpenIDProviderMetadata(document).validate()
+    AuthorizationServerMetadata(document).validate()
+    assert {"openid", "profile", "email", "address", "phone", "offline_access"} <= {*document["scopes_supported"]}
+    assert {*ALICE, "sub", "iss", "aud", "nonce", "sid", "acr"} <= {*document["claims_supported"]}
+    assert document["id_token_signing_alg_values_supported"] == [*ID_TOKEN_ALGORITHMS]

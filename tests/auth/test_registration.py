@@ -1,0 +1,442 @@
+"""Clients register themselves, and manage what they registered (RFC 7591, RFC 7592, OpenID Connect Registration)."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey, RSAKey
+
+from auth_service.fetch import Fetched, FetchError
+from auth_service.models.client import Client
+from auth_service.models.logo import Logo
+from auth_service.models.revocation import Revocations
+from auth_service.sweep import sweep
+from auth_support import Server, basic, make_server, make_settings, query
+from openid import CALLBACK, verified
+from rolecall import clock
+from rolecall.storage import digest
+
+DAY = 86400
+MINIMAL: dict[str, Any] = {"redirect_uris": [CALLBACK.replace("http:", "https:")]}
+URI = MINIMAL["redirect_uris"][0]
+KEYS = {"keys": [ECKey.generate_key("P-256", {"kid": "one"}).as_dict(private=False)]}
+PIXEL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1" + bytes(40)
+
+
+def register(server: Server, document: Any = None, token: str | None = None, **members: Any) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    body = MINIMAL | members if document is None else document
+    return server.app.test_client().post("/register", json=body, headers=headers)
+
+
+def registered(server: Server, **members: Any) -> dict[str, Any]:
+    answer = register(server, **members)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json)
+
+
+def manage(
+    server: Server, client: dict[str, Any], method: str = "GET", token: str | None = None, **members: Any
+) -> Any:
+    path = client["registration_client_uri"].removeprefix(server.state.settings.issuer)
+    headers = {"Authorization": f"Bearer {token or client['registration_access_token']}"}
+    body = {"json": {"client_id": client["client_id"], **MINIMAL, **members}} if method == "PUT" else {}
+    return server.app.test_client().open(path, method=method, headers=headers, **body)
+
+
+class Web:
+    """Stands for what can be fetched."""
+
+    def __init__(self, **pages: tuple[bytes, str]) -> None:
+        self.pages = pages
+        self.asked: list[str] = []
+
+    def get(self, url: str, *, accept: str, renew: bool = False) -> Fetched:
+        assert accept
+        self.asked.append(url)
+        for name, (body, content_type) in self.pages.items():
+            if name in url:
+                return Fetched(body, content_type)
+        raise FetchError("nobody listens there")
+
+
+def with_web(server: Server, web: Web) -> Web:
+    object.__setattr__(server.state, "fetcher", web)
+    return web
+
+
+def test_a_registered_client_signs_people_in(server: Server) -> None:
+    """RFC 7591 section 3.2.1; the profile is what the setting says."""
+    client = registered(server, client_name="A new app", grant_types=["authorization_code", "refresh_token"])
+    assert client["client_secret_expires_at"] == 0
+    assert client["client_id_issued_at"] <= clock.now()
+    assert client["token_endpoint_auth_method"] == "client_secret_basic"
+    assert client["id_token_signed_response_alg"] == "RS256"
+    assert "openid" in client["scope"].split()
+    mine = basic(client["client_id"], client["client_secret"])
+    code = server.code(client_id=client["client_id"], redirect_uri=URI, scope="openid profile", nonce="n")
+    answer = server.redeem(code, mine, redirect_uri=URI)
+    assert answer.status_code == 200, answer.text
+    assert verified(server, answer.json["id_token"], client["client_id"])["nonce"] == "n"
+    with server.state.database.read() as session:
+        row = session.get_one(Client, client["client_id"])
+        kept = json.dumps([row.secret_hash, row.registration_token_hash])
+    assert client["client_secret"] not in kept
+    assert client["registration_access_token"] not in kept
+
+
+@pytest.mark.parametrize("method", ["none", "private_key_jwt"])
+def test_who_needs_no_secret_gets_none(server: Server, method: str) -> None:
+    client = registered(server, token_endpoint_auth_method=method, jwks=KEYS)
+    assert not {"client_secret", "client_secret_expires_at"} & client.keys()
+
+
+def test_a_secret_that_signs_is_sealed(server: Server) -> None:
+    client = registered(server, token_endpoint_auth_method="client_secret_jwt")
+    with server.state.database.read() as session:
+        row = session.get_one(Client, client["client_id"])
+    assert row.secret_hash is None
+    assert server.state.settings.data_key.decrypt(row.secret_sealed or b"").decode() == client["client_secret"]
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("redirect_uris", None), ("redirect_uris", []), ("redirect_uris", "https://a.example/cb"), ("redirect_uris", [5]),
+    ("redirect_uris", ["https://a.example/cb#x"]), ("redirect_uris", ["javascript:alert(1)"]), ("redirect_uris", [""]),
+    ("redirect_uris", ["http://a.example/cb"]), ("redirect_uris", ["data:text/html,x"]), ("redirect_uris", [["x"]]),
+    ("redirect_uris", ["com.example.app:/cb"]), ("redirect_uris", {"a": 1}), ("redirect_uris", [URI] * 21),
+    ("scope", 5), ("scope", "unheard-of"), ("scope", ["openid"]), ("client_name", 5), ("client_name", "x" * 101),
+    ("client_name", "a\nb"), ("grant_types", "authorization_code"), ("grant_types", ["password"]),
+    ("grant_types", ["refresh_token"]), ("response_types", ["token"]), ("response_types", [None]),
+    ("token_endpoint_auth_method", "tls_client_auth"), ("token_endpoint_auth_method", 1),
+    ("token_endpoint_auth_method", "private_key_jwt"), ("logo_uri", "http://a.example/x.png"), ("logo_uri", 5),
+    ("policy_uri", "javascript:x"), ("tos_uri", "//x"), ("client_uri", "https://u:p@a.example/"), ("jwks", []),
+    ("jwks", {"keys": []}), ("jwks", {"keys": [RSAKey.generate_key(2048).as_dict(private=True)]}),
+    ("jwks", {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}), ("jwks_uri", "ftp://a.example/"), ("contacts", "me"),
+    ("application_type", "browser"), ("subject_type", "both"), ("sector_identifier_uri", "x"),
+    ("id_token_signed_response_alg", "none"), ("id_token_signed_response_alg", "HS256"),
+    ("userinfo_signed_response_alg", "none"), ("request_object_signing_alg", "none"),
+    ("request_object_signing_alg", "RS256"), ("token_endpoint_auth_signing_alg", "RS256"),
+    ("default_max_age", "5"), ("default_max_age", -1), ("default_max_age", 1.5), ("default_max_age", True),
+    ("require_auth_time", "yes"), ("default_acr_values", "x"), ("initiate_login_uri", "http://a.example/"),
+    ("request_uris", ["http://a.example/"]), ("request_uris", [f"https://a.example/{number}" for number in range(11)]),
+    ("id_token_encrypted_response_alg", "RSA-OAEP"), ("request_object_encryption_alg", "RSA-OAEP"),
+]  # fmt: skip
+
+RULES: list[tuple[str, Any, str]] = [
+    ("redirect_uris", [], "A redirect URI is needed."),
+    ("redirect_uris", "https://a.example/cb", "The member redirect_uris is not a list of 20 values at most."),
+    ("redirect_uris", [URI, 5], "The member redirect_uris is a list with a value that is not a string."),
+    ("redirect_uris", [URI, "http://a.example/"], "A redirect URI must be https; http is for loopback alone."),
+    ("redirect_uris", [URI + "#x"], "A redirect URI must be a URI of ASCII characters without fragment, quotes and "
+     "spaces."),
+    ("scope", "unheard-of", "The member scope is empty, or names a scope that nothing here has; scopes_supported has "
+     "them all."),
+    ("client_name", "", "The member client_name is empty."),
+    ("client_name", "x" * 101, "The member client_name is longer than 100 characters."),
+    ("client_name", "a\nb", "The member client_name is with control characters in it."),
+    ("subject_type", "both", "The member subject_type is none of public, pairwise."),
+    ("id_token_signed_response_alg", "none", "The member id_token_signed_response_alg is none of RS256, ES256, PS256, "
+     "EdDSA."),
+    ("logo_uri", "http://a.example/x.png", "The member logo_uri is not https, or without a host."),
+    ("jwks", {"keys": 5}, "The member jwks is not a JWK Set, an object with a list of keys."),
+    ("default_max_age", 1.5, "The member default_max_age is not a whole number of seconds from 0 to 315360000."),
+    ("require_auth_time", 1, "The member require_auth_time is not true or false."),
+    ("token_endpoint_auth_signing_alg", "RS256", "The token_endpoint_auth_signing_alg is none of the "
+     "token_endpoint_auth_method."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "rule"), RULES, ids=lambda each: str(each)[:30])
+def test_the_answer_names_the_rule_and_nothing_that_was_sent(server: Server, name: str, value: Any, rule: str) -> None:
+    """RFC 7591 section 3.2.2: `error_description` is for the developer."""
+    assert register(server, MINIMAL | {name: value}).json["error_description"] == rule
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda each: str(each)[:30])
+def test_a_wrong_member_is_refused_with_the_right_error(server: Server, name: str, value: Any) -> None:
+    """RFC 7591 section 3.2.2. Members that contradict each other: RFC 7591 section 2.1."""
+    answer = register(server, MINIMAL | {name: value})
+    assert answer.status_code == 400
+    assert answer.json["error"] == ("invalid_redirect_uri" if name == "redirect_uris" else "invalid_client_metadata")
+    with server.state.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Client)) == 1
+
+
+def test_a_native_client_may_have_a_scheme_of_its_own(server: Server) -> None:
+    """RFC 8252 section 7.1."""
+    uris = ["com.example.app:/callback", "http://127.0.0.1/cb", "http://[::1]/cb"]
+    client = registered(server, redirect_uris=uris, application_type="native", token_endpoint_auth_method="none")
+    assert client["redirect_uris"] == uris
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "5",
+        "null",
+        "{",
+        '"x"',
+        "[" * 5000,
+        "",
+        "{} {}",
+        '{"a": NaN',
+        f'{{"redirect_uris": ["{URI}"], "redirect_uris": ["https://b.example/"]}}',
+    ],
+)
+def test_what_is_no_object_is_refused(server: Server, body: str) -> None:
+    """RFC 7591 section 3.1."""
+    answer = server.app.test_client().post("/register", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_client_metadata")
+    answer = server.app.test_client().post("/register", data=json.dumps(MINIMAL), content_type="text/plain")
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_client_metadata")
+
+
+def test_both_key_sets_or_several_hosts_without_a_sector_are_refused(server: Server) -> None:
+    assert register(server, jwks=KEYS, jwks_uri="https://a.example/jwks").status_code == 400
+    hosts = {"redirect_uris": ["https://a.example/cb", "https://b.example/cb"]}
+    assert register(server, **hosts).status_code == 201
+    assert register(server, **hosts, subject_type="pairwise").status_code == 400
+
+
+def test_a_sector_names_every_redirect_uri(server: Server) -> None:
+    """OpenID Connect Registration section 5. OpenID Connect Core section 8.1."""
+    hosts = ["https://a.example/cb", "https://b.example/cb"]
+    asked = {"redirect_uris": hosts, "subject_type": "pairwise", "sector_identifier_uri": "https://s.example/uris"}
+    for body, status in ((hosts, 201), (hosts[:1], 400), ({"a": 1}, 400), ("x", 400)):
+        with_web(server, Web(uris=(json.dumps(body).encode(), "application/json")))
+        assert register(server, **asked).status_code == status
+    with_web(server, Web())
+    assert register(server, **asked).status_code == 400
+
+
+def test_unknown_members_are_ignored_and_null_is_left_out(server: Server) -> None:
+    """RFC 7591 section 2."""
+    client = registered(server, unheard_of={"x": [1]}, client_uri=None, **{"client_name#de": "Name"})
+    assert not {"unheard_of", "client_uri", "client_name#de"} & client.keys()
+    assert client["client_name"] == "rp.test"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=30),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=10), inside, max_size=4),
+    max_leaves=12,
+)
+NAMES = ("redirect_uris", "jwks", "scope", "grant_types", "contacts", "default_max_age", "request_uris", "logo_uri")
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(NAMES), json_values), st.booleans())
+def test_no_json_is_an_error_of_the_servers(server: Server, document: dict[str, Any], with_uri: bool) -> None:
+    with_web(server, Web())
+    answer = register(server, ({"redirect_uris": [URI]} if with_uri else {}) | document)
+    assert answer.status_code in {201, 400}, answer.text
+
+
+def initial_token(server: Server, *options: str) -> str:
+    result = server.app.test_cli_runner().invoke(args=["registration-token", *options])
+    assert result.exit_code == 0, result.output
+    return result.output.strip()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, redis_url: str) -> Server:
+    changes = {"registration": "token", "registration_profile": "oauth2.1"}
+    return make_server(make_settings(tmp_path, redis_url, **changes))
+
+
+def test_in_production_an_initial_access_token_is_needed_and_taken_once(guarded: Server) -> None:
+    """RFC 7591 section 3: of 32 who show it at once, one registers; a refused attempt does not use it up."""
+    for wrong in (None, "wrong"):
+        answer = register(guarded, token=wrong)
+        assert (answer.status_code, answer.json["error"]) == (401, "invalid_token")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+    token = initial_token(guarded, "--profile", "openid")
+    assert register(guarded, {"redirect_uris": []}, token).status_code == 400
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda _: register(guarded, token=token), range(32)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [401] * 31
+    [client] = [answer.json["client_id"] for answer in answers if answer.status_code == 201]
+    with guarded.state.database.read() as session:
+        assert session.get_one(Client, client).profile == "openid"
+    late = initial_token(guarded, "--days", "1")
+    clock.set_offset(DAY + 1)
+    assert register(guarded, token=late).status_code == 401
+    clock.set_offset(3 * DAY)
+    assert sweep(guarded.state)["initial_access_token"] == 1
+
+
+def test_where_it_is_closed_nobody_registers_and_the_metadata_say_nothing(tmp_path: Path, redis_url: str) -> None:
+    server = make_server(make_settings(tmp_path, redis_url, registration="closed"))
+    assert (register(server).status_code, register(server).json["error"]) == (403, "access_denied")
+    metadata = server.app.test_client().get("/.well-known/openid-configuration").json
+    assert "registration_endpoint" not in metadata
+
+
+def test_a_registration_is_read_replaced_and_ended(server: Server) -> None:
+    """RFC 7592 sections 2.1 to 2.3. What is told: RFC 7592 section 3."""
+    client = registered(server, client_name="Before", contacts=["me@rp.test"], policy_uri="https://rp.test/policy")
+    read = manage(server, client)
+    assert read.status_code == 200
+    assert read.json == {
+        name: value for name, value in client.items() if name not in {"client_secret", "client_secret_expires_at"}
+    }, "its token is told again, as RFC 7592 section 3 wants it"
+    changed = manage(server, client, "PUT", client_name="After", client_secret=client["client_secret"])
+    assert changed.status_code == 200, changed.text
+    assert changed.json["client_name"] == "After"
+    assert not {"contacts", "policy_uri"} & changed.json.keys(), "what is left out is reset"
+    mine = basic(client["client_id"], client["client_secret"])
+    code = server.code(client_id=client["client_id"], redirect_uri=URI, scope="openid")
+    given = server.redeem(code, mine, redirect_uri=URI).json
+    bearer = {"Authorization": f"Bearer {given['access_token']}"}
+    assert server.app.test_client().get("/userinfo", headers=bearer).status_code == 200
+    ended = manage(server, client, "DELETE")
+    assert (ended.status_code, ended.data) == (204, b"")
+    assert server.app.test_client().get("/userinfo", headers=bearer).status_code == 401
+    assert server.post("/revoke", mine, token="x").status_code == 401
+    for method in ("GET", "PUT", "DELETE"):
+        assert manage(server, client, method).status_code == 401
+    clock.set_offset(2 * DAY)
+    assert sweep(server.state)["client"] == 1
+
+
+def test_an_update_cannot_change_what_the_server_chose(server: Server) -> None:
+    client = registered(server)
+    for wrong in (
+        {"client_id": "another"},
+        {"client_id": None},
+        {"client_secret": "mine"},
+        {"client_secret": 5},
+        {"registration_access_token": "x"},
+        {"client_id_issued_at": 1},
+        {"token_endpoint_auth_method": "client_secret_post"},
+        {"redirect_uris": ["http://evil.example/"]},
+    ):
+        assert manage(server, client, "PUT", **wrong).status_code == 400, wrong
+    assert manage(server, client).json["redirect_uris"] == [URI]
+
+
+def test_updates_at_once_leave_one_of_them_whole(server: Server) -> None:
+    """RFC 7592 section 2.2: never a mixture of two."""
+    client = registered(server)
+    documents: list[dict[str, Any]] = [
+        {"jwks": KEYS, "client_name": "One", "logo_uri": "https://rp.test/one.png"},
+        {"jwks_uri": "https://rp.test/jwks", "tos_uri": "https://rp.test/", "logo_uri": "https://rp.test/two.png"},
+    ]
+    with_web(server, Web(rp=(PIXEL, "image/png")))
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            assert manage(server, client, "PUT").status_code == 200
+            answers = list(pool.map(lambda number: manage(server, client, "PUT", **documents[number % 2]), range(8)))
+            assert [answer.status_code for answer in answers] == [200] * 8
+            kept = manage(server, client).json
+            assert ("jwks" in kept) != ("jwks_uri" in kept), "a mixture"
+            assert kept in [answer.json for answer in answers]
+
+
+def test_an_end_that_failed_half_way_can_be_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 7592 section 2.3: until all has ended its token is good for that, and for nothing else."""
+    client = registered(server)
+    mine = basic(client["client_id"], client["client_secret"])
+    code = server.code(client_id=client["client_id"], redirect_uri=URI, scope="openid")
+    token = server.redeem(code, mine, redirect_uri=URI).json["access_token"]
+
+    def away(*_: Any) -> int:
+        raise sa.exc.OperationalError("away", {}, Exception("away"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Revocations, "end", away)
+        assert manage(server, client, "DELETE").status_code == 503
+    for method in ("GET", "PUT"):
+        assert manage(server, client, method).status_code == 401
+    assert manage(server, client, "DELETE").status_code == 204
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert server.app.test_client().get("/userinfo", headers=bearer).status_code == 401
+    assert manage(server, client, "DELETE").status_code == 401
+
+
+def test_only_its_own_token_opens_a_registration(server: Server) -> None:
+    one, two = registered(server), registered(server)
+    seeded = {"client_id": "tally", "registration_client_uri": server.state.settings.issuer + "/register/tally"}
+    for client, token in ((one, two["registration_access_token"]), (seeded, "x"), (seeded, ""), (one, digest("x"))):
+        for method in ("GET", "PUT", "DELETE"):
+            answer = manage(server, client, method, token or " ")
+            assert (answer.status_code, answer.json["error"]) == (401, "invalid_token")
+            assert "Bearer" in answer.headers["WWW-Authenticate"]
+    assert server.app.test_client().get("/register/%00").status_code == 401
+    server.app.test_cli_runner().invoke(args=["disable-client", two["client_id"]])
+    for method in ("GET", "PUT"):
+        assert manage(server, two, method).status_code == 401
+
+
+def consent_page(server: Server, client: dict[str, Any]) -> str:
+    browser = server.browser()
+    browser.sign_in()
+    response = browser.request(client_id=client["client_id"], redirect_uri=URI, scope="openid", nonce="n")
+    return browser.client.get(response.location).text
+
+
+def test_logo_policy_and_terms_stand_on_the_consent_page(server: Server) -> None:
+    """RFC 7591 section 2: the logo comes from us, so that nobody else learns who looks.
+
+    That it registered itself: RFC 7591 section 5.
+    """
+    web = with_web(server, Web(logo=(PIXEL, "image/png; x=y")))
+    more = {"policy_uri": "https://rp.test/policy", "tos_uri": "https://rp.test/terms"}
+    client = registered(server, logo_uri="https://rp.test/logo.png", **more)
+    path = f"/logos/{client['client_id']}"
+    for _ in range(2):
+        page = consent_page(server, client)
+        assert f'src="{path}"' in page
+        assert 'href="https://rp.test/policy"' in page
+        assert "https://rp.test/logo.png" not in page
+    assert web.asked == ["https://rp.test/logo.png"], "it is fetched once"
+    image = server.app.test_client().get(path)
+    assert (image.data, image.mimetype) == (PIXEL, "image/png")
+    assert image.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert image.headers["X-Content-Type-Options"] == "nosniff"
+    assert "registered itself" in page, "RFC 7591 section 5: its name and logo could be anybody's"
+    assert manage(server, client, "PUT").status_code == 200
+    assert server.app.test_client().get(path).status_code == 404
+
+
+def test_a_client_that_an_administrator_registered_has_no_warning(server: Server) -> None:
+    browser = server.browser()
+    browser.sign_in()
+    page = browser.client.get(browser.request().location).text
+    assert "asks for access" in page
+    assert "registered itself" not in page
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "image/svg+xml"),
+        (b"<html>", "image/png"),
+        (PIXEL, "text/html"),
+        (PIXEL, "image/gif"),
+        (b"", "image/png"),
+    ],
+)
+def test_what_is_no_raster_image_is_no_logo(server: Server, body: bytes, content_type: str) -> None:
+    with_web(server, Web(logo=(body, content_type)))
+    client = registered(server, logo_uri="https://rp.test/logo.png")
+    assert client["logo_uri"] == "https://rp.test/logo.png"
+    assert "<img" not in consent_page(server, client)
+    with server.state.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Logo)) == 0
+
+
+def test_a_registration_without_openid_gets_no_id_token(server: Server) -> None:
+    client = registered(server, scope="invoices:read")
+    browser = server.browser()
+    browser.sign_in()
+    location = browser.request(client_id=client["client_id"], redirect_uri=URI, scope="openid").location
+    assert query(location)["error"] == "invalid_scope"

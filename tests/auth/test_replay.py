@@ -1,0 +1,122 @@
+"""An emptied or another Redis may have forgotten which assertions were used: RFC 7523 section 3, `jti`."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from auth_service import create_app
+from auth_service.client_assertion import LEEWAY, MAX_AHEAD
+from auth_service.throttles import limit
+from auth_support import Server, make_server, make_settings, opened
+from rolecall import clock
+from signing import claims, is_in, is_refused, now, present, signed, signer
+
+
+@pytest.fixture
+def server(tmp_path: Any, redis_url: str) -> Server:
+    server = make_server(make_settings(tmp_path, redis_url, client_limit=limit("1000/minute")))
+    server.add(signer())
+    return server
+
+
+def is_asked_for_another(response: TestResponse) -> bool:
+    """Nobody's credentials are wrong: whoever makes another one is let in."""
+    error = response.json["error"] if response.json else ""
+    return response.status_code == 503 and error == "temporarily_unavailable" and response.headers["Retry-After"] == "1"
+
+
+def test_what_was_used_before_redis_was_emptied_is_refused(server: Server) -> None:
+    used, kept = signed(claims(exp=now() + 600)), signed(claims(exp=now() + 600))
+    assert is_in(present(server, used))
+    server.state.store.client.flushall()
+    for _ in range(2):
+        assert is_asked_for_another(present(server, used))
+        assert is_asked_for_another(present(server, kept)), "nobody knows that it was not used"
+    clock.set_offset(1)
+    new = signed(claims())
+    assert is_in(present(server, new))
+    assert is_refused(present(server, new))
+    assert is_asked_for_another(present(server, used))
+
+
+def test_of_32_parallel_uses_in_an_emptied_redis_none_passes(server: Server) -> None:
+    used, barrier = signed(claims()), threading.Barrier(32)
+    assert is_in(present(server, used))
+    server.state.store.client.flushall()
+
+    def one(_: int) -> TestResponse:
+        barrier.wait()
+        return present(server, used)
+
+    with ThreadPoolExecutor(32) as pool:
+        assert all(map(is_asked_for_another, pool.map(one, range(32))))
+
+
+def test_another_redis_has_its_own_memory(server: Server) -> None:
+    """One that took over, or came back: what the old one wrote last is not in it."""
+    used = signed(claims())
+    assert is_in(present(server, used))
+    server.remember_since(0, run_id="another")
+    assert is_asked_for_another(present(server, used))
+    clock.set_offset(1)
+    assert is_in(present(server, signed(claims())))
+
+
+def test_a_redis_that_is_new_is_marked_before_anybody_relies_on_it(server: Server) -> None:
+    before = signed(claims(iat=now() - 5))
+    server.state.store.client.flushall()
+    app = create_app(server.state.settings)
+    opened.append(app.extensions["auth_service"])
+    fresh = Server(app, app.extensions["auth_service"])
+    assert app.test_client().get("/readyz").status_code == 200
+    clock.set_offset(1)
+    assert is_in(present(fresh, signed(claims()))), "the first that comes is let in"
+    assert is_asked_for_another(present(fresh, before))
+
+
+def test_a_redis_that_came_back_is_marked_by_who_connects_to_it(server: Server) -> None:
+    """Its copy has the marker of the one before: the first that comes a moment later is let in all the same."""
+    before = signed(claims(iat=now() - 5))
+    server.remember_since(0, run_id="another")
+    server.state.store.client.connection_pool.disconnect()
+    assert server.app.test_client().get("/readyz").status_code == 200
+    clock.set_offset(1)
+    assert is_in(present(server, signed(claims())))
+    assert is_asked_for_another(present(server, before))
+
+
+def test_what_does_not_say_when_it_was_made_may_be_as_old_as_can_be(server: Server) -> None:
+    """`iat` is optional (RFC 7519 section 4.1.6)."""
+    assert is_in(present(server, signed(claims(iat=None))))
+    server.remember_since(now())
+    assert is_asked_for_another(present(server, signed(claims(iat=None))))
+    assert is_in(present(server, signed(claims(iat=None, nbf=now()))))
+    clock.set_offset(MAX_AHEAD + LEEWAY)
+    assert is_in(present(server, signed(claims(iat=None))))
+
+
+def test_a_clock_that_was_turned_back_shuts_nobody_out(server: Server) -> None:
+    server.remember_since(now() + 3600)
+    assert is_asked_for_another(present(server, signed(claims())))
+    clock.set_offset(1)
+    assert is_in(present(server, signed(claims())))
+
+
+def test_a_redis_that_is_full_can_be_read_by_who_comes_new(server: Server) -> None:
+    """`noeviction`: it takes nothing more, and the set of revoked tokens is there to be read."""
+    token = server.tokens()["access_token"]
+    assert server.is_active(token)
+    client = server.state.store.client
+    client.config_set("maxmemory", 1)
+    try:
+        client.delete(server.state.replays.marker)
+        client.connection_pool.disconnect()
+        assert server.is_active(token)
+        assert present(server, signed(claims())).status_code == 503, "nobody could tell whether it is used again"
+    finally:
+        client.config_set("maxmemory", 0)

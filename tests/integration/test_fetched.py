@@ -1,0 +1,47 @@
+"""What the authorization server fetches on a client's word, in the running stack: keys, a request, a logo."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+
+import pytest
+
+from pages import press
+from rolecall_lab.walker import LocalNames, Page, Walker
+from stack import Stack, wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def asked(stack: Stack, walker: Walker, name: str) -> Page:
+    """Start a flow of the catalogue, and sign in as alice; the page on which she is asked."""
+    page = press(walker, walker.open(f"{stack.client}/flows/{name}"), stack, f"/flows/{name}/start")
+    page = walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
+    assert 'id="consent-allow"' in page.text
+    return page
+
+
+@pytest.mark.parametrize("name", ["published_keys", "request_uri", "introduced_client"])
+def test_it_is_reached_where_the_stack_runs(stack: Stack, name: str) -> None:
+    """RFC 7591 section 2, RFC 9101 section 5.2, OpenID Connect Core section 10.1.1; containers have other addresses."""
+
+    def is_as_expected() -> bool:
+        walker = Walker()
+        page = walker.follow(walker.submit(asked(stack, walker, name), decision="allow"))
+        assert page.url == f"{stack.client}/flows/{name}#came"
+        return '<span class="tag yes">as expected</span>' in page.text
+
+    # in the first second of a Redis a client that signs is asked to sign anew
+    wait_until(is_as_expected)
+
+
+def test_a_logo_is_shown_from_the_servers_own_address(stack: Stack) -> None:
+    """RFC 7591 section 2: whoever looks at the consent page tells the client nothing by it."""
+    walker = Walker()
+    page = asked(stack, walker, "introduced_client")
+    [address] = re.findall(r'<img class="avatar" src="(/[^"]+)"', page.text)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())
+    with opener.open(stack.auth + address, timeout=10) as answer:
+        assert answer.headers["Content-Type"] == "image/png"
+        assert answer.read().startswith(b"\x89PNG")
