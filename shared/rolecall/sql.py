@@ -11,8 +11,18 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-UNAVAILABLE: Final = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
-"""What a database that is away, full, read-only or overrun makes SQLAlchemy raise: 503, and it heals by itself."""
+UNAVAILABLE: Final = (
+    sa.exc.OperationalError,
+    sa.exc.InternalError,
+    sa.exc.InterfaceError,
+    sa.exc.ProgrammingError,
+    sa.exc.TimeoutError,
+)
+"""What a database that is away, full, read-only, overrun, emptied or closed to us makes SQLAlchemy raise: 503.
+
+It heals by itself. PostgreSQL tells a missing table and a withdrawn privilege as programming errors; our statements are
+the same ones every time, so it is never their text that is wrong.
+"""
 
 _BUSY: Final = "another process is migrating this database; wait until it has finished, then start again"
 
