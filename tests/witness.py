@@ -16,10 +16,12 @@ import werkzeug.test
 
 from rolecall.logs import formatter
 
-LEAST: Final = 12
+LEAST: Final = 10
 """Characters: what is shorter may stand in a log by chance."""
 
-_NAMES: Final = r"code|code_verifier|token|access_token|refresh_token|interaction|csrf_token|client_secret|\w*password"
+_NAMES: Final = (
+    r"code|code_verifier|token|\w+_token|interaction|client_secret|client_assertion|request|id_token_hint|\w*password"
+)
 _IN_FORM: Final = re.compile(rf"(?:^|[?&])(?:{_NAMES})=([^&\s]+)")
 _IN_JSON: Final = re.compile(rf'"(?:{_NAMES})"\s*:\s*"([^"]+)"')
 _WORD: Final = re.compile(rf"[A-Za-z0-9_-]{{{LEAST},}}")

@@ -87,7 +87,7 @@ class Keys:
     Args:
         cipher: opens the private parts.
         jwks_max_age: seconds that a new key is published before it signs.
-        token_lifetime: seconds that a signature must verify after its key stopped signing.
+        token_lifetime: seconds that a token lives which is signed now; one from when they were more lives on.
     """
 
     def __init__(self, database: Database, cipher: MultiFernet, *, jwks_max_age: int, token_lifetime: int) -> None:
@@ -162,7 +162,7 @@ class Keys:
                     continue
                 for key in current:
                     key.signs_until = begins
-                    key.verifies_until = begins + self._token_lifetime + LEEWAY
+                    key.verifies_until = begins + max(key.longest_token, self._token_lifetime) + LEEWAY
                 row = self._new(algorithm, signs_from=begins)
                 session.add(row)
                 new.append(row.kid)
@@ -251,12 +251,32 @@ class Keys:
             return self._loaded.keys
 
     def _load(self) -> tuple[Key, ...]:
-        with self._database.read() as session:
-            rows = list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
+        rows = self._rows()
+        if any(self._is_outlived(row) for row in rows):
+            self._lengthen()
+            rows = self._rows()
         return tuple(
             Key(row.kid, row.algorithm, self._import(row), row.signs_from, row.signs_until, row.verifies_until)
             for row in rows
         )
+
+    def _rows(self) -> list[SigningKey]:
+        with self._database.read() as session:
+            return list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
+
+    def _is_outlived(self, row: SigningKey) -> bool:
+        """Whether tokens that it may sign from now on live longer than those it has signed so far."""
+        signs = row.signs_until is None or clock.now() < row.signs_until
+        return signs and row.longest_token < self._token_lifetime
+
+    def _lengthen(self) -> None:
+        """Keep for how long the keys in office will have to verify, before the first such token is signed."""
+        with self._database.transaction() as session:
+            for row in session.scalars(sa.select(SigningKey).with_for_update()):
+                if self._is_outlived(row):
+                    row.longest_token = self._token_lifetime
+                    if row.signs_until is not None and row.verifies_until is not None:
+                        row.verifies_until = max(row.verifies_until, row.signs_until + row.longest_token + LEEWAY)
 
     def _import(self, row: SigningKey) -> PrivateKey:
         if row.kid not in self._imported:
@@ -276,4 +296,5 @@ class Keys:
             private_sealed=self._cipher.encrypt(json.dumps(key.as_dict(private=True)).encode()),
             public_jwk=key.as_dict(private=False),
             signs_from=signs_from,
+            longest_token=self._token_lifetime,
         )

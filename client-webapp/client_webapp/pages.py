@@ -86,7 +86,7 @@ def _signed_in(claims: dict[str, Any], userinfo: dict[str, Any]) -> ResponseRetu
         _give_back()
         state().sessions.end()
     state().sessions.sign_in(claims, userinfo)
-    audit.record("signed_in")
+    audit.record("signed_in", subject=claims["sub"])
     return redirect(url_for("me"), 303)
 
 

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from client_webapp.flow import Refused
 from client_webapp.state import state
+from rolecall import audit
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
 from rolecall.web import PageError, Problem
@@ -19,6 +20,7 @@ from rolecall.web import PageError, Problem
 log = logging.getLogger(__name__)
 
 _AGAIN: Final = ("Start again", "/")
+_FORGED: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
 _REFUSALS: Final = {
     "access_denied": Problem(
         403,
@@ -102,6 +104,8 @@ def explained(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseR
             return view()
         except Refused as error:
             log.info("flow ended", extra={"error": error.error, "detail": error.detail})
+            if error.error in _FORGED:
+                audit.record("answer_refused", error=error.error)
             raise PageError(_REFUSALS.get(error.error) or _of_id_token(error) or _other_refusal(error)) from error
         except Unreachable as error:
             log.warning("unreachable", extra={"detail": str(error)})

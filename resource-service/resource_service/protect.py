@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from resource_service.settings import Settings
 from resource_service.validators import MAX_LENGTH, Validator
-from rolecall import checks
+from rolecall import audit, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
 
@@ -58,6 +58,8 @@ def requires(scope: str) -> Callable[[View], View]:
                 SCOPE(scope in access_token.scope, expected=scope, actual=" ".join(sorted(access_token.scope)))
             except OAuthError as error:
                 error.challenge = _challenge(error, scope)
+                if error.challenge is not None:
+                    audit.record("access_token_refused", error=error.error, client_id=g.get("client_id"))
                 raise
             return view(access_token, **arguments)
 

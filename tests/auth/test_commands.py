@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from cryptography.fernet import Fernet, MultiFernet
 
 from auth_service.models import new_id
 from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import authenticate
-from auth_support import Server, make_server, make_settings
+from auth_support import Server, another_process, make_server, make_settings
 
 
 @pytest.fixture
@@ -172,6 +173,15 @@ def test_check_says_what_is_wrong(server: Server) -> None:
     done = run(server, "check")
     assert done.exit_code == 1
     assert "the database is at revision none and this version needs" in done.output
+
+
+def test_a_lost_data_key_is_one_line_at_the_start(server: Server) -> None:
+    """The images ask `flask check` before they start."""
+    done = run(another_process(server, data_key=MultiFernet([Fernet(Fernet.generate_key())])), "check")
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "cannot start: DATA_KEY does not open what is sealed in the database; set the one that sealed it"
+    ]
 
 
 def test_no_identifier_is_an_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
