@@ -136,16 +136,20 @@ class Keys:
 
     def ensure(self) -> None:
         """Make the first key of each algorithm where there is none; it signs at once, whatever a clock is turned to."""
+        with self._database.read() as session:
+            missing = {*ID_TOKEN_ALGORITHMS} - {*session.scalars(sa.select(SigningKey.algorithm))}
+        made = [self._new(algorithm, signs_from=0.0) for algorithm in sorted(missing)]
         with self._database.transaction() as session:
-            for algorithm in ID_TOKEN_ALGORITHMS:
-                if session.scalar(sa.select(SigningKey.kid).where(SigningKey.algorithm == algorithm).limit(1)) is None:
-                    session.add(self._new(algorithm, signs_from=0.0))
+            meanwhile = {*session.scalars(sa.select(SigningKey.algorithm))}
+            session.add_all(row for row in made if row.algorithm not in meanwhile)
 
     def rotate(self) -> list[str]:
         """Publish a new key an algorithm; it takes over after `jwks_max_age` seconds. Gives the new key ids.
 
         A key that is published and has not begun to sign is left to begin: two rotations at once make one.
         """
+        # made before anybody has to wait for the rows: a key takes its time
+        made = {algorithm: self._new(algorithm, signs_from=0.0) for algorithm in ID_TOKEN_ALGORITHMS}
         begins = clock.now() + self._jwks_max_age
         new = []
         with self._database.transaction() as session:
@@ -163,7 +167,8 @@ class Keys:
                 for key in current:
                     key.signs_until = begins
                     key.verifies_until = begins + max(key.longest_token, self._token_lifetime) + LEEWAY
-                row = self._new(algorithm, signs_from=begins)
+                row = made[algorithm]
+                row.signs_from = begins
                 session.add(row)
                 new.append(row.kid)
         self._loaded = _Loaded(float("-inf"), ())
