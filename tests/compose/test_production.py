@@ -124,6 +124,16 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
         shutil.rmtree(started.secrets, ignore_errors=True)
 
 
+def test_nobody_makes_an_account_or_registers_a_client_alone(production: Production) -> None:
+    """What is not set is closed: SIGN_UP, and REGISTRATION without an initial access token."""
+    page = production.walker().open(f"{production.auth}/sign-up")
+    assert page.status == 403
+    assert "Accounts are made by the administrator here" in page.text
+    metadata = json.loads(production.walker().open(f"{production.auth}/.well-known/openid-configuration").text)
+    assert metadata["registration_endpoint"] == f"{production.auth}/register"
+    assert production.walker().open(f"{production.auth}/register/tally").status == 401
+
+
 def test_the_flow_with_tls(production: Production) -> None:
     walker = production.walker()
     page = walker.open(f"{production.client}/")
