@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from auth_service.client_keys import PRIVATE, BadJWT, public_keys
-from auth_service.fetch import FetchError, is_secure
+from auth_service.fetch import Busy, FetchError, is_secure
 from auth_service.grants import GRANTS
 from auth_service.models.client import MAX_HOST, Client, redirect_uri_fault
 from auth_service.state import state
@@ -308,6 +308,8 @@ def _check_sector(found: dict[str, Any]) -> None:
         return
     try:
         listed = json.loads(state().fetcher.get(uri, accept="application/json").body)
+    except Busy as error:
+        raise error.refusal() from error
     except (FetchError, ValueError, RecursionError) as error:
         raise SECTOR.refusal(f"sector_identifier_uri: {error}"[:300]) from error
     whole = isinstance(listed, list) and all(each in listed for each in found["redirect_uris"])
