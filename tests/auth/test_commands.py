@@ -136,11 +136,28 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
         ("data:text/html,x", "native", False),
         ("/cb", "web", False),
         ("https://äpp.example/cb", "web", False),
+        ("https://evil.example;sandbox/cb", "web", False),
+        ("https://evil.example,a.example/cb", "web", False),
+        ("https://*.example/cb", "web", False),
+        ("https://a.example%3bsandbox/cb", "web", False),
+        ("https://[::1;x]/cb", "web", False),
+        ("org.example.app://x;sandbox/cb", "native", False),
+        ("org.example.app://callback", "native", True),
+        ("https://[2001:db8::1]:8443/cb", "web", True),
+        ("http://app.localhost/cb", "web", True),
+        ("http://app.test/cb", "web", False),
+        ("http://a.test/cb", "native", False),
+        ("http://10.0.0.1/cb", "web", False),
+        ("http://localhost.evil.example/cb", "web", False),
     ],
 )
 def test_redirect_uris(uri: str, kind: str, allowed: bool) -> None:
-    """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3."""
-    assert (redirect_uri_fault(uri, kind) is None) == allowed
+    """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3; no mark of a host's gets into another header."""
+    assert (redirect_uri_fault(uri, kind, lab=False) is None) == allowed
+
+
+def test_names_that_nobody_has_are_for_the_lab() -> None:
+    assert redirect_uri_fault("http://app.test/cb", "web", lab=True) is None
 
 
 def test_a_resource(server: Server) -> None:
