@@ -34,7 +34,8 @@ MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k
 """Looked at when they are named: `screenshots.py 4k`."""
 
 _AXE = """
-axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(each =>
+only => axe.run(document, {resultTypes: ['violations'], ...only && {runOnly: [only]}}).then(({violations}) =>
+  violations.map(each =>
   `${each.impact} ${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 120)).slice(0, 3)}`))
 """
 
@@ -49,10 +50,16 @@ def axe() -> str | None:
     return script.read_text(encoding="utf-8") if script.is_file() else None
 
 
-def serious(page: Page, source: str) -> list[str]:
-    """What axe-core finds on the page that keeps people out."""
+def violations(page: Page, source: str, only: str | None = None) -> list[str]:
+    """What axe-core finds on the page; `only` is the one rule to look at."""
     page.evaluate(source)
-    found: list[str] = page.evaluate(_AXE)
+    found: list[str] = page.evaluate(_AXE, only)
+    return found
+
+
+def serious(page: Page, source: str, only: str | None = None) -> list[str]:
+    """What axe-core finds on the page that keeps people out."""
+    found = violations(page, source, only)
     return [each for each in found if each.startswith(("serious", "critical"))]
 
 
@@ -87,8 +94,7 @@ def main(looks: list[str]) -> int:
                 if overflow > 0:
                     found.setdefault(f"serious overflow by {overflow} px", set()).add(f"{name}-{look}")
                 if source:
-                    page.evaluate(source)
-                    for violation in page.evaluate(_AXE):
+                    for violation in violations(page, source):
                         found.setdefault(violation, set()).add(f"{name}-{look}")
 
             walk(page, stack, Path(folder), shot)
