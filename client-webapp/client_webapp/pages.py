@@ -183,7 +183,7 @@ def disconnect() -> ResponseReturnValue:
     flash(
         "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "
         "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, "
-        "take it back there."
+        "disconnect it there too, under connected apps."
     )
     return redirect(url_for("home"), 303)
 
