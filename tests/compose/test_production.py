@@ -165,7 +165,8 @@ def again(production: Production, walker: Walker, page: Page) -> Page:
 def test_addresses_are_https_and_there_is_no_lab(production: Production) -> None:
     status, headers, body = production.call(f"{production.auth}/.well-known/oauth-authorization-server")
     assert status == 200
-    assert "max-age" in headers["Strict-Transport-Security"]
+    for name in ("Strict-Transport-Security", "X-Content-Type-Options", "Content-Security-Policy", "Cache-Control"):
+        assert len(headers.get_all(name, ())) == 1, "the service's own, and nothing of the front's beside it"
     metadata = json.loads(body)
     assert metadata["issuer"] == production.auth
     assert all(value.startswith("https://") for name, value in metadata.items() if name.endswith("_endpoint"))

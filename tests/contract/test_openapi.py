@@ -250,6 +250,8 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
         api.call(method, path, good, how="other")
         api.call(method, path, good, **{"Transfer-Encoding": "chunked"}) if method == "POST" else None
         api.call(method, path.replace("i1", "i2"), token(sub="nobody"))
+    assert api.get("/invoices?limit=1&page=2", good).status_code == 200
+    assert api.get("/invoices?limit=0", good).status_code == 400
     other = _api_again(api, resource_identifier="http://api.test/deep/down")
     watched(other, document.seen)
     for path in ("", "/deep/down", "/other"):
