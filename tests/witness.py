@@ -107,6 +107,32 @@ def _of_basic(credentials: str) -> list[str]:
         return []
 
 
+def watch_browser(browser: Any) -> None:
+    """Also what a real browser sends, and the cookies that it ends with."""
+    new_context = browser.new_context
+
+    def new_context_watched(**options: Any) -> Any:
+        context = new_context(**options)
+        close = context.close
+
+        def close_watched() -> None:
+            seen.update(cookie["value"] for cookie in context.cookies())
+            close()
+
+        context.on("request", _take_request)
+        context.close = close_watched
+        return context
+
+    browser.new_context = new_context_watched
+
+
+def _take_request(request: Any) -> None:
+    take_text(request.url)
+    body = request.post_data_buffer
+    if body:
+        take_text(body.decode("latin-1"))
+
+
 def _watch_test_clients() -> None:
     plain = werkzeug.test.Client.open
 
