@@ -177,7 +177,7 @@ def test_events_and_flows_are_read_and_emptied(app: Flask, store: redis.Redis) -
     browser.get("/x?state=the-second-state")
     browser.get("/x")
     events = browser.get("/_lab/events").json
-    assert (events["schema"], len(events["events"])) == (2, 3)
+    assert (events["schema"], len(events["events"])) == (3, 3)
     second, first = browser.get("/_lab/flows").json["flows"]
     assert (first["client_id"], second["client_id"]) == ("tally", None)
     [event] = browser.get(f"/_lab/events?flow={first['id']}").json["events"]
