@@ -67,7 +67,10 @@ _URLS: Final = frozenset({"redirect_uri", "post_logout_redirect_uri", "next", "e
 
 _REQUEST_HEADERS = {"accept", "content-length", "content-type", "host", "origin", "rolecall-validator"}
 _REQUEST_HEADERS |= {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "traceparent", "user-agent"}
+_REQUEST_HEADERS |= {"accept-encoding", "accept-language", "connection", "upgrade-insecure-requests"}
 _RESPONSE_HEADERS = {"allow", "cache-control", "content-type", "dpop-nonce", "retry-after", "www-authenticate"}
+_RESPONSE_HEADERS |= {"connection", "content-length", "date", "expires", "referrer-policy", "server", "vary"}
+_RESPONSE_HEADERS |= {"x-content-type-options", "x-frame-options", "x-request-id"}
 
 _OWN: Final = frozenset(
     {"expected", "actual", "parameters", "unverified_header", "unverified_claims", "request_headers"}
