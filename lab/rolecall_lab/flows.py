@@ -437,10 +437,26 @@ def read_events(client: redis.Redis, flow: str | None = None, limit: int = MAX_E
     Raises:
         redis.RedisError: Redis does not answer.
     """
-    flows = _read(client)
+    return read_after(client, "", flow, limit)[0]
+
+
+def read_after(
+    client: redis.Redis, after: str, flow: str | None = None, limit: int = MAX_EVENTS
+) -> tuple[list[Event], str]:
+    """As `read_events`, of what was written after an entry of the stream alone; and the entry that was written last.
+
+    The flows are those that these events make among themselves.
+
+    Args:
+        after: an entry's id, that an earlier call gave; empty for all that there is.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    flows, last = _read(client, after)
     kept = flows.everything() if flow is None else [flows.get(flow)]
     found = [{**event, "flow": each.id} for each in kept if each is not None for event in paired(each.events)]
-    return sorted(found, key=lambda event: event["id"])[-limit:]
+    return sorted(found, key=lambda event: event["id"])[-limit:], last
 
 
 def read_flows(client: redis.Redis) -> list[Summary]:
@@ -449,14 +465,14 @@ def read_flows(client: redis.Redis) -> list[Summary]:
     Raises:
         redis.RedisError: Redis does not answer.
     """
-    return sorted(_read(client).newest(MAX_EVENTS), key=lambda flow: flow.first, reverse=True)
+    return sorted(_read(client)[0].newest(MAX_EVENTS), key=lambda flow: flow.first, reverse=True)
 
 
-def _read(client: redis.Redis) -> Flows:
-    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(STREAM))
+def _read(client: redis.Redis, after: str = "") -> tuple[Flows, str]:
+    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(STREAM, f"({after}" if after else "-"))
     flows = Flows(in_flow=MAX_EVENTS)
     flows.add(sorted((json.loads(fields[b"event"]) for _, fields in entries), key=lambda event: str(event.get("id"))))
-    return flows
+    return flows, entries[-1][0].decode() if entries else after
 
 
 def paired(events: list[Event]) -> list[Event]:

@@ -105,7 +105,8 @@ def test_what_is_not_explained_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert {(place, name) for place, name, _ in unexplained([strange])} == {
         ("parameter", "new"), ("parameter", "odd"), ("parameter", "back"), ("header", "x-new"), ("member", "member"),
         ("claim", "c"), ("claim", "deeper"), ("claim", "still"), ("claim", "claimed"), ("jose", "h"),
-        ("member", "asked"), ("member", "for"), ("member", "assertion"), ("member", "inner"), ("error", "refused"), ("error", "challenged"),
+        ("member", "asked"), ("member", "for"), ("member", "assertion"),
+        ("member", "inner"), ("error", "refused"), ("error", "challenged"),
         ("status", "299"), ("check", "some.check"), ("change", "thing lost"),
     }  # fmt: skip
     exact, patterns = entries()
