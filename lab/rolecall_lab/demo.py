@@ -70,10 +70,10 @@ def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
 
 
 def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
-    """What was recorded of the newest flow since an event, as soon as nothing more comes."""
+    """What was recorded of the newest flow since an entry, as soon as nothing more comes."""
     until, before, quiet = monotonic() + PATIENCE, -1, 0
     while quiet < 3 and monotonic() < until:
-        events = [event for event in _events(client_url) if event["id"] > since]
+        events = running.ask(f"{client_url}/_lab/events?after={since}")["events"]
         quiet = quiet + 1 if len(events) == before else 0
         before = len(events)
         sleep(0.2)
@@ -141,12 +141,9 @@ def _take_back(auth_url: str) -> None:
 
 
 def _newest(client_url: str) -> str:
-    return max((event["id"] for event in _events(client_url)), default="")
-
-
-def _events(client_url: str) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = running.ask(f"{client_url}/_lab/events")["events"]
-    return events
+    """The entry that was written last."""
+    last: str = running.ask(f"{client_url}/_lab/events?limit=1")["last"]
+    return last
 
 
 def _bold(text: str) -> str:

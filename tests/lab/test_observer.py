@@ -58,8 +58,8 @@ def parts(stream: Any) -> dict[str, Any]:
     """The next picture of a stream of events."""
     for chunk in stream:
         text = chunk.decode() if isinstance(chunk, bytes) else chunk
-        if match := re.search(r"^id: (\d+)\ndata: (.*)\n\n$", text, re.DOTALL):
-            return {"version": int(match[1]), **json.loads(match[2])}
+        if match := re.search(r"^id: ([0-9a-f]{8}-(\d+))\ndata: (.*)\n\n$", text, re.DOTALL):
+            return {"event_id": match[1], "version": int(match[2]), **json.loads(match[3])}
     raise AssertionError("the stream ended")
 
 
@@ -222,7 +222,7 @@ def test_the_picture_grows_and_resumes_after_a_break(app: Flask, live: Live, sto
     second = parts(stream)
     assert "/introspect" in second["body"]
     assert second["id"] == name
-    resumed = browser.get(f"/flows/{name}/live", headers={"Last-Event-ID": str(first["version"])}).response
+    resumed = browser.get(f"/flows/{name}/live", headers={"Last-Event-ID": first["event_id"]}).response
     assert parts(resumed)["body"] == second["body"]
 
 
@@ -232,7 +232,8 @@ def test_a_browser_that_has_everything_is_told_nothing_anew(
     monkeypatch.setattr(living, "PATIENCE", 0.01)
     record(store, *plain_flow())
     live.tail.read()
-    stream = iter(app.test_client().get(f"/flows/{shown(live)}/live", headers={"Last-Event-ID": "7"}).response)
+    seen = f"{live._process}-7"
+    stream = iter(app.test_client().get(f"/flows/{shown(live)}/live", headers={"Last-Event-ID": seen}).response)
     assert [next(stream) for _ in range(3)] == [b"retry: 1000\n\n", b": still here\n\n", b": still here\n\n"]
 
 
