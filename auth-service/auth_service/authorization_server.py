@@ -99,8 +99,8 @@ def from_authlib(error: OAuth2Error) -> OAuthError:
     check = checks.registry.get(f"engine.{error.error}")
     if check is None:
         return OAuthError("invalid_request", _DESCRIPTIONS["invalid_request"], detail=f"Authlib: {error.error}")
-    check.note(False, expected="a request that the engine accepts", actual=error.error)
-    return check.refusal(f"Authlib: {error.error}")
+    expected = "a request that the engine accepts"
+    return check.refusal(f"Authlib: {error.error}", expected=expected, actual=error.error)
 
 
 def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:

@@ -106,8 +106,8 @@ def read(client: Client, parameters: Mapping[str, str]) -> dict[str, str]:
     try:
         claims = state().client_keys.verified(client, token, algorithms=algorithms, types=(_TYPE,))
     except BadJWT as error:
-        SIGNATURE.note(False, expected=" or ".join(algorithms), actual=str(error))
-        raise SIGNATURE.refusal(f"request object: {error}") from error
+        expected = " or ".join(algorithms)
+        raise SIGNATURE.refusal(f"request object: {error}", expected=expected, actual=str(error)) from error
     SIGNATURE(True, expected=" or ".join(algorithms), actual="signed by the client")
     _validate(client, claims)
     values = {name: value for name, value in claims.items() if name not in _OF_THE_JWT}
@@ -159,8 +159,8 @@ def _fetched(client: Client, request_uri: str) -> str:
     except Busy as error:
         raise error.refusal() from error
     except (FetchError, UnicodeDecodeError) as error:
-        FETCHED.note(False, expected="a request object", actual=str(error)[:100])
-        raise FETCHED.refusal(f"request_uri: {error}") from error
+        actual = str(error)[:100]
+        raise FETCHED.refusal(f"request_uri: {error}", expected="a request object", actual=actual) from error
     FETCHED(bool(text), expected="a request object", otherwise="nothing, or not what the fragment is the hash of")
     return text
 

@@ -17,7 +17,7 @@ from rolecall_lab import running
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import PLAIN, Entry
 from rolecall_lab.environment import AUTH, CLIENT
-from rolecall_lab.observer.picture import NAMES, Row, lay_out, title_of
+from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
 from rolecall_lab.observer.texts import text_of
 from rolecall_lab.walker import Page, Walker, connect
 
@@ -93,21 +93,21 @@ def tell(events: list[dict[str, Any]]) -> None:
             title = f"{step or '·'}  {title_of(step)}"
             print(f"\n{_bold(title)}\n{'─' * 78}")
         event = picture.messages[row.number - 1] if row.number else {}
-        print("\n".join(_lines(row, event)))
+        print("\n".join(_lines(row, event, picture)))
 
 
-def _lines(row: Row, event: dict[str, Any]) -> list[str]:
+def _lines(row: Row, event: dict[str, Any], picture: Picture) -> list[str]:
     """A row of the picture as text."""
     if row.kind == "gap":
         return [f"  ··· {row.text}"]
     if row.kind == "change":
-        return [f"        {NAMES[row.end][0]}: {row.text}"]
+        return [f"        {picture.called(row.end)}: {row.text}"]
     if row.kind == "checks":
         return [
             f"        {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}" for check in row.checks
         ]
     dash = "╌╌" if row.front else "──"
-    who = f"{NAMES[row.start][0]} {dash}▶ {NAMES[row.end][0]}"
+    who = f"{picture.called(row.start)} {dash}▶ {picture.called(row.end)}"
     if row.kind == "answer":
         lines = [f"     {_colour(row)}   {who.lower()}{f'   {row.detail}' if row.detail else ''}"]
         location = event["response_headers"].get("location")

@@ -364,7 +364,12 @@ def test_the_file_needs_nothing_else() -> None:
     assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "")
     assert "@import" not in drawn
     texts = {each.text for each in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"POST /token", "Authorization server", "✓ token.code_verifier"} <= texts
+    assert {
+        "POST /token",
+        "Authorization server",
+        "✓ token.code_verifier · RFC 6749 section 4.1.3",
+        "expected this · actual this",
+    } <= texts
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,8 @@ def _proceed(
         if taken is None or _was_disconnected_since(target, who, taken):
             raise PageError(LOST)
         if taken.decision == "deny":
-            return _error_redirect(target, checks.registry["engine.access_denied"].refusal("denied"))
+            denied = checks.registry["engine.access_denied"]
+            return _error_redirect(target, denied.refusal("denied", expected="the owner's consent", actual="denied"))
         return _success(target, grant, who)
     if "consent" not in wanted.prompts and _is_remembered(target, who, resource, grant.request.consent_scope):
         if name is not None:

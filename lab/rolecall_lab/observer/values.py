@@ -93,6 +93,7 @@ class Value:
     shown: dict[str, str] = field(default_factory=dict)
     seen_by: dict[str, set[str]] = field(default_factory=dict)
     places: dict[str, list[Place]] = field(default_factory=dict)
+    hashes: set[str] = field(default_factory=set)
 
     @property
     def shape(self) -> str:
@@ -140,6 +141,7 @@ def values(events: list[Event]) -> list[Value]:
                     continue
                 value = found[key] = Value(len(found), kind, kind)
             value.shown.setdefault(name, mark.get("shown") or f"{mark['value'][:6]}…")
+            value.hashes.add(mark["hash"])
             value.places.setdefault(event["id"], []).append(Place(place.side, place.name))
             # what nobody answered may have reached nobody
             lanes = (event["from"],) if event["status"] is None else (event["from"], event["to"])

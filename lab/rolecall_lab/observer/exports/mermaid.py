@@ -13,7 +13,7 @@ _SHORT: Final = {
     "client": "C",
     "authorization_server": "AS",
     "resource_server": "RS",
-    "other": "O",
+    **{f"other{number}": f"O{number}" for number in ("", 2, 3, 4, 5, "s")},
 }
 
 
