@@ -85,6 +85,10 @@ PARAMETERS: Final = (
     _define("id_token_hint", _VSCHAR, 8192, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("login_hint", _TEXT, 200, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("acr_values", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    # taken and not used: the pages are in one language, and fit every window
+    _define("display", _VSCHAR, 100, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("ui_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("claims_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 5.2"),
     _define("claims", _TEXT, 4000, "authorize", "OpenID Connect Core section 5.5"),
     _define("access_token", _VSCHAR, 16000, "userinfo", "RFC 6750 section 2.2"),
     _define("request", _JWT, 8192, "authorize", "RFC 9101 section 5.1", "invalid_request_object"),
