@@ -99,8 +99,8 @@ PARAMETERS: Final = (
     _define("code_verifier", _UNRESERVED_43, 128, "token", "RFC 7636 section 4.1"),
     _define("refresh_token", _VSCHAR, 500, "token", "RFC 6749 appendix A.17"),
     _define("client_secret", _VSCHAR, 500, "token revoke", "RFC 6749 appendix A.2"),
-    _define("client_assertion", _JWT, 8192, "token revoke", "RFC 7521 section 4.2"),
-    _define("client_assertion_type", _GRANT_TYPE, 100, "token revoke", "RFC 7521 section 4.2"),
+    _define("client_assertion", _JWT, 8192, "token revoke", "RFC 7523 section 2.2"),
+    _define("client_assertion_type", _GRANT_TYPE, 100, "token revoke", "RFC 7523 section 2.2"),
     _define("token", _VSCHAR, 16000, "introspect revoke", "RFC 7662 section 2.1"),
     _define("token_type_hint", _NQCHAR, 100, "introspect revoke", "RFC 7009 section 2.1"),
 )

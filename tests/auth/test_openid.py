@@ -99,7 +99,7 @@ def test_a_request_without_scope_is_no_authentication_request(op: Server) -> Non
     ],
 )
 def test_scopes_stand_for_claims(scope: str, names: set[str], op: Server) -> None:
-    """OpenID Connect Core section 5.4."""
+    """OpenID Connect Core sections 5.1, 5.3 and 5.4."""
     answer = userinfo(op, tokens(op, scope=scope)["access_token"])
     assert answer.json == {"sub": op.ids["alice"]} | {name: ALICE[name] for name in names}
     assert answer.headers["Cache-Control"] == "no-store"
@@ -170,10 +170,7 @@ def test_a_reused_code_at_once_and_later_ends_what_it_gave(op: Server) -> None:
 
 
 def test_offline_access_with_consent_gives_a_refresh_token(op: Server) -> None:
-    """OpenID Connect Core sections 11 and 12: the new ID token is of the same sign-in.
-
-    OpenID Connect Core section 12.2.
-    """
+    """OpenID Connect Core sections 11, 12.1 and 12.2: the new ID token is of the same sign-in."""
     assert "refresh_token" not in tokens(op, scope="openid")
     ignored = tokens(op, scope="openid offline_access")
     assert "refresh_token" not in ignored
@@ -339,7 +336,7 @@ def test_a_person_without_claims_has_a_name_to_be_called_by(op: Server) -> None:
 
 
 def test_discovery_is_valid_and_says_what_there_is(tmp_path: Path, redis_url: str) -> None:
-    """OpenID Connect Discovery section 3, RFC 8414 section 2: by Authlib's validator as well."""
+    """OpenID Connect Discovery sections 3 and 4, RFC 8414 sections 2 and 3: by Authlib's validator as well."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://op.example", lab=False))
     client = server.app.test_client()
     document = client.get("/.well-known/openid-configuration").json

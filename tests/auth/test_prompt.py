@@ -232,7 +232,7 @@ def posted(page: Any) -> tuple[str, dict[str, str]]:
 
 
 def test_form_post_carries_the_answer_in_a_form(alice: Browser) -> None:
-    """OAuth 2.0 Form Post Response Mode: nothing in an address; a button where there are no scripts."""
+    """OAuth 2.0 Form Post Response Mode section 2: nothing in an address; a button where there are no scripts."""
     page = alice.request(**ASKED | {"state": 'x"><b>'}, response_mode="form_post")
     assert page.status_code == 200
     assert "Location" not in page.headers

@@ -329,7 +329,7 @@ def test_where_it_is_closed_nobody_registers_and_the_metadata_say_nothing(tmp_pa
 
 
 def test_a_registration_is_read_replaced_and_ended(server: Server) -> None:
-    """RFC 7592 sections 2.1 to 2.3. What is told: RFC 7592 section 3."""
+    """RFC 7592 sections 2.1, 2.2 and 2.3. What is told: RFC 7592 section 3."""
     client = registered(server, client_name="Before", contacts=["me@rp.test"], policy_uri="https://rp.test/policy")
     read = manage(server, client)
     assert read.status_code == 200
