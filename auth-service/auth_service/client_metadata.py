@@ -136,7 +136,7 @@ def read(document: Mapping[str, Any], profile: str) -> dict[str, Any]:
         profile: how strict the server is with the client.
 
     Raises:
-        OAuthError: invalid_redirect_uri or invalid_client_metadata.
+        OAuthError: invalid_redirect_uri or invalid_client_metadata (RFC 7591 section 3.2.2).
     """
     found: dict[str, Any] = {}
     for member in MEMBERS:

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.orm import Session
 
-from auth_service import client_metadata, logos
+from auth_service import client_metadata, logos, standard_claims
 from auth_service.grants import GRANTS
 from auth_service.keys import KeysError
 from auth_service.models import new_secret
@@ -178,7 +178,7 @@ def add_commands(app: Flask, state: State) -> None:
         """Register a client, or change its registration."""
         document = {
             "grant_types": [grant.grant_type for grant in GRANTS],
-            **_metadata(metadata_file),
+            **_object(metadata_file, "--metadata-file"),
             "client_name": name,
             "application_type": "native" if native else "web",
             "token_endpoint_auth_method": auth_method,
@@ -223,6 +223,22 @@ def add_commands(app: Flask, state: State) -> None:
         audit.record("user_added", user_id=user_id)
         click.echo(f"Added {name}; its sub is {user_id}.")
 
+    @app.cli.command("set-claims")
+    @click.argument("username")
+    @click.option("--file", type=click.File(), required=True, help="A JSON object of standard claims (- is the input).")
+    def set_claims(username: str, file: IO[str]) -> None:
+        """Say what is known of a person (OpenID Connect Core section 5.1), in the place of what was known before."""
+        name, claims = normal_username(username), _object(file, "--file")
+        if faults := [fault for _, fault in standard_claims.faults(claims)]:
+            _fail("; ".join(faults))
+        with _writing(state) as session:
+            user = session.scalar(sa.select(User).where(User.username == name))
+            if user is None:
+                _fail(f"there is no account {name}")
+            user.claims, user_id = claims, user.id
+        audit.record("claims_set", user_id=user_id)
+        click.echo(f"Of {name} is known: {', '.join(claims) or 'nothing'}.")
+
     @app.cli.command("disable-user")
     @click.argument("username")
     def disable_user(username: str) -> None:
@@ -251,14 +267,14 @@ def add_commands(app: Flask, state: State) -> None:
         click.echo(f"Disabled {client_id}; {ended} authorizations have ended.")
 
 
-def _metadata(file: IO[str] | None) -> dict[str, Any]:
-    """What stands in a file with client metadata; nothing without one."""
+def _object(file: IO[str] | None, option: str) -> dict[str, Any]:
+    """What stands in a file with a JSON object; nothing without one."""
     try:
         found = json.load(file) if file else {}
-    except ValueError as error:
-        _fail(f"--metadata-file is no JSON: {error}")
+    except (ValueError, RecursionError) as error:
+        _fail(f"{option} is no JSON: {error}")
     if not isinstance(found, dict):
-        _fail("--metadata-file must hold a JSON object")
+        _fail(f"{option} must hold a JSON object")
     return found
 
 

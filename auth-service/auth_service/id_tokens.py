@@ -76,7 +76,7 @@ def signed(algorithm: str, claims: dict[str, Any]) -> str:
 
 
 def at_hash(algorithm: str, access_token: str) -> str:
-    """The left half of the access token's hash (section 3.1.3.6)."""
+    """The left half of the access token's hash (OpenID Connect Core section 3.1.3.6)."""
     digest = _HASHES[algorithm](access_token.encode()).digest()
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 

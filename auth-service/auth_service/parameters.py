@@ -85,6 +85,10 @@ PARAMETERS: Final = (
     _define("id_token_hint", _VSCHAR, 8192, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("login_hint", _TEXT, 200, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("acr_values", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    # taken and not used: the pages are in one language, and fit every window
+    _define("display", _VSCHAR, 100, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("ui_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("claims_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 5.2"),
     _define("claims", _TEXT, 4000, "authorize", "OpenID Connect Core section 5.5"),
     _define("access_token", _VSCHAR, 16000, "userinfo", "RFC 6750 section 2.2"),
     _define("request", _JWT, 8192, "authorize", "RFC 9101 section 5.1", "invalid_request_object"),
@@ -95,8 +99,8 @@ PARAMETERS: Final = (
     _define("code_verifier", _UNRESERVED_43, 128, "token", "RFC 7636 section 4.1"),
     _define("refresh_token", _VSCHAR, 500, "token", "RFC 6749 appendix A.17"),
     _define("client_secret", _VSCHAR, 500, "token revoke", "RFC 6749 appendix A.2"),
-    _define("client_assertion", _JWT, 8192, "token revoke", "RFC 7521 section 4.2"),
-    _define("client_assertion_type", _GRANT_TYPE, 100, "token revoke", "RFC 7521 section 4.2"),
+    _define("client_assertion", _JWT, 8192, "token revoke", "RFC 7523 section 2.2"),
+    _define("client_assertion_type", _GRANT_TYPE, 100, "token revoke", "RFC 7523 section 2.2"),
     _define("token", _VSCHAR, 16000, "introspect revoke", "RFC 7662 section 2.1"),
     _define("token_type_hint", _NQCHAR, 100, "introspect revoke", "RFC 7009 section 2.1"),
 )

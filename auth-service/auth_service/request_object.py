@@ -88,6 +88,7 @@ def is_used(parameters: Mapping[str, str]) -> bool:
 def read(client: Client, parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters of the request: those of the request object and no others (RFC 9101 section 6.3).
 
+    They come by value (OpenID Connect Core section 6.1) or by reference (section 6.2).
     They are as unchecked as if they had come in the query, and have to pass the guard of the parameters.
 
     Args:

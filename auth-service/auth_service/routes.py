@@ -47,7 +47,7 @@ ROUTES: Final = (
         ("GET", "PUT", "DELETE"),
         registration,
         "api",
-        "RFC 7592 section 2",
+        "RFC 7592 sections 2.1, 2.2 and 2.3",
     ),
     Route("logo", "/logos/<client_id>", _GET, logo, "api", "RFC 7591 section 2"),
     Route("jwks", "/jwks", _GET, jwks, "api", "RFC 7517 section 5", "jwks_uri"),

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
 
-from auth_service import scopes
+from auth_service import standard_claims
 from auth_service.models.client import Client
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, hash_password, is_password, normal_username
@@ -88,20 +88,6 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
         "default_max_age": Field(int),
     },
 }
-
-_CLAIMS: Final[Mapping[str, type]] = {
-    **dict.fromkeys(scopes.CLAIMS["profile"], str),
-    "updated_at": int,
-    "email": str,
-    "email_verified": bool,
-    "phone_number": str,
-    "phone_number_verified": bool,
-    "address": dict,
-}
-"""The types of the standard claims (OpenID Connect Core section 5.1)."""
-
-_ADDRESS: Final = ("formatted", "street_address", "locality", "region", "postal_code", "country")
-"""OpenID Connect Core section 5.1.1."""
 
 _INVOICE: Final = ("number", "supplier", "description", "amount_minor", "currency", "issued_on", "due_on", "state")
 
@@ -189,19 +175,11 @@ class _Reader:
         return found
 
     def _claims(self, claims: Any) -> None:
-        """An application must find each as the specification has it: a true that is a text has broken many."""
         if not isinstance(claims, CommentedMap):
             return
-        self.unknown(claims, set(_CLAIMS), " in claims")
-        wrong = [name for name, value in claims.items() if type(value) is not _CLAIMS.get(name, type(value))]
-        for name in wrong:
-            if not (name == "address" and isinstance(claims[name], CommentedMap)):
-                self.faults.append(f"{_line(claims, name)}: {name} must be a {_CLAIMS[name].__name__}")
-        address = claims.get("address")
-        if isinstance(address, CommentedMap):
-            self.unknown(address, set(_ADDRESS), " in address")
-            texts = [name for name in _ADDRESS if not isinstance(address.get(name, ""), str)]
-            self.faults += [f"{_line(address, name)}: {name} must be a str" for name in texts]
+        for path, fault in standard_claims.faults(claims):
+            place = claims[path[0]] if len(path) > 1 else claims
+            self.faults.append(f"{_line(place, path[-1])}: {fault}")
 
     def invoices(self, document: CommentedMap, people: set[str]) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}

@@ -40,6 +40,7 @@ EVENTS: Final[dict[str, str]] = {
     "client_ended": "a client ended its registration; everything given to it ended",
     "resource_registered": "a resource was registered, or its registration changed",
     "user_added": "an administrator made an account",
+    "claims_set": "an administrator said what is known of a person",
     "user_disabled": "an administrator closed an account; everything given for it ended",
     "client_disabled": "an administrator closed a client; everything given to it ended",
     "invoice_paid": "a client paid an invoice in its owner's name",

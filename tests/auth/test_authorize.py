@@ -29,7 +29,7 @@ NEVER_REDIRECTED = {
 
 @pytest.mark.parametrize("changes", NEVER_REDIRECTED.values(), ids=NEVER_REDIRECTED.keys())
 def test_a_bad_client_or_redirect_uri_is_never_redirected(server: Server, changes: dict[str, str]) -> None:
-    """RFC 6749 section 4.1.2.1: MUST NOT automatically redirect."""
+    """RFC 6749 section 4.1.2.1: MUST NOT automatically redirect. RFC 9700 section 2.1: the URI matches exactly."""
     response = server.browser().request(**changes)
     assert response.status_code == 400
     assert "Location" not in response.headers

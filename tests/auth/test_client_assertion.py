@@ -62,6 +62,7 @@ def server(tmp_path: Any, redis_url: str) -> Server:
 
 @pytest.mark.parametrize("algorithm", KEYS)
 def test_a_client_that_signs_is_let_in(server: Server, algorithm: str) -> None:
+    """RFC 7523 section 2.2."""
     assert is_in(present(server, signed(claims(), algorithm)))
     assert is_in(present(server, signed(claims(), algorithm), client_id="signer"))
     assert is_refused(present(server, signed(claims(), algorithm)[:-9] + "AAAAAAAAA"))
@@ -190,6 +191,7 @@ AUDIENCES = (
 
 
 def test_the_profile_openid_goes_by_openid_connect_core_9(server: Server) -> None:
+    """OpenID Connect Core section 9."""
     for audience in (ISSUER, *AUDIENCES):
         assert is_in(present(server, signed(claims("certified", aud=audience)))), audience
         assert is_in(present(server, hmac_signed(claims("sealed-openid", aud=audience), SECRET))), audience

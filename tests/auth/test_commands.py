@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -15,6 +17,7 @@ from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import authenticate
 from auth_support import Server, another_process, make_server, make_settings
+from openid import ALICE, relying_party, tokens
 
 
 @pytest.fixture
@@ -117,6 +120,40 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
         assert done.output.count("\n") == 1
     with server.state.database.read() as session:
         assert session.get(Client, "books") is None
+
+
+def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
+    """OpenID Connect Core section 5.1: userinfo tells it, each claim of its type."""
+    file = tmp_path / "claims.json"
+    server.add(relying_party())
+    token = tokens(server, scope="openid profile email address phone")["access_token"]
+
+    def told() -> Any:
+        return server.app.test_client().get("/userinfo", headers={"Authorization": f"Bearer {token}"}).json
+
+    assert told() == {"sub": server.ids["alice"], "preferred_username": "alice"}
+    file.write_text(json.dumps(ALICE))
+    done = run(server, "set-claims", "Alice", "--file", str(file))
+    assert done.exit_code == 0, done.output
+    assert told() == {"sub": server.ids["alice"], **ALICE}
+    for wrong, said in (
+        ({"email_verified": "true"}, "email_verified must be a bool"),
+        ({"updated_at": True}, "updated_at must be a int"),
+        ({"name": ["Alice"]}, "name must be a str"),
+        ({"name": None}, "name must be a str"),
+        ({"address": "Oxford"}, "address must be a dict"),
+        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a str; planet is not known in address"),
+        ({"sub": "usr_bob"}, "sub is not known in claims"),
+        ([], "--file must hold a JSON object"),
+    ):
+        file.write_text(json.dumps(wrong))
+        done = run(server, "set-claims", "alice", "--file", str(file))
+        assert (done.exit_code, said in done.output) == (1, True), done.output
+    file.write_text('{"name": "Nobody"}')
+    assert "there is no account nobody" in run(server, "set-claims", "nobody", "--file", str(file)).output
+    assert told() == {"sub": server.ids["alice"], **ALICE}
+    done = run(server, "set-claims", "alice", "--file", str(file))
+    assert told() == {"sub": server.ids["alice"], "preferred_username": "alice", "name": "Nobody"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from auth_support import ISSUER, RESOURCE, Server, claims
 
 
 def test_code_flow_gives_tokens_for_the_resource(server: Server) -> None:
+    """RFC 6749 sections 1.2, 4.1 and 4.1.1."""
     browser = server.browser()
     answer = browser.request()
     assert answer.status_code == 303

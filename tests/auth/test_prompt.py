@@ -209,8 +209,13 @@ def test_login_hint_fills_in_the_name(op: Server) -> None:
 
 
 def test_what_is_only_for_the_eye_is_accepted_and_what_is_unknown_ignored(alice: Browser) -> None:
+    """OpenID Connect Core sections 3.1.2.1 and 5.2: no language and no display is an error; two of one are."""
     further = {"ui_locales": "de fr", "claims_locales": "de", "display": "touch", "unheard-of": "x"}
     assert "code" in alice.authorize(**ASKED, **further)
+    assert "code" in alice.authorize(**ASKED, ui_locales="no such language!", display="on a wall")
+    for name in ("ui_locales", "claims_locales", "display"):
+        twice = alice.client.get(f"{authorize_url(**ASKED)}&{name}=a&{name}=b")
+        assert query(twice.location)["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "99999999999"])
@@ -227,7 +232,7 @@ def posted(page: Any) -> tuple[str, dict[str, str]]:
 
 
 def test_form_post_carries_the_answer_in_a_form(alice: Browser) -> None:
-    """OAuth 2.0 Form Post Response Mode: nothing in an address; a button where there are no scripts."""
+    """OAuth 2.0 Form Post Response Mode section 2: nothing in an address; a button where there are no scripts."""
     page = alice.request(**ASKED | {"state": 'x"><b>'}, response_mode="form_post")
     assert page.status_code == 200
     assert "Location" not in page.headers

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 
+from auth_service.client_metadata import MEMBERS
 from auth_service.fetch import Fetched, FetchError
 from auth_service.models.client import Client
 from auth_service.models.logo import Logo
@@ -127,8 +128,14 @@ WRONG: list[tuple[str, Any]] = [
     ("default_max_age", "5"), ("default_max_age", -1), ("default_max_age", 1.5), ("default_max_age", True),
     ("require_auth_time", "yes"), ("default_acr_values", "x"), ("initiate_login_uri", "http://a.example/"),
     ("request_uris", ["http://a.example/"]), ("request_uris", [f"https://a.example/{number}" for number in range(11)]),
+    ("software_id", "x" * 501), ("software_version", 1.0), ("contacts", ["me"] * 21), ("jwks_uri", "https:///keys"),
     ("id_token_encrypted_response_alg", "RSA-OAEP"), ("request_object_encryption_alg", "RSA-OAEP"),
 ]  # fmt: skip
+
+
+def test_no_member_is_without_a_wrong_value() -> None:
+    assert {name for name, _ in WRONG} >= {member.name for member in MEMBERS}
+
 
 RULES: list[tuple[str, Any, str]] = [
     ("redirect_uris", [], "A redirect URI is needed."),
@@ -322,7 +329,7 @@ def test_where_it_is_closed_nobody_registers_and_the_metadata_say_nothing(tmp_pa
 
 
 def test_a_registration_is_read_replaced_and_ended(server: Server) -> None:
-    """RFC 7592 sections 2.1 to 2.3. What is told: RFC 7592 section 3."""
+    """RFC 7592 sections 2.1, 2.2 and 2.3. What is told: RFC 7592 section 3."""
     client = registered(server, client_name="Before", contacts=["me@rp.test"], policy_uri="https://rp.test/policy")
     read = manage(server, client)
     assert read.status_code == 200
@@ -437,6 +444,7 @@ def test_logo_policy_and_terms_stand_on_the_consent_page(server: Server) -> None
         page = consent_page(server, client)
         assert f'src="{path}"' in page
         assert 'href="https://rp.test/policy"' in page
+        assert 'href="https://rp.test/terms"' in page
         assert "https://rp.test/logo.png" not in page
     assert web.asked == ["https://rp.test/logo.png"], "it is fetched once"
     image = server.app.test_client().get(path)

@@ -23,7 +23,7 @@ METADATA_URL = ISSUER + METADATA_PATH
 
 
 def test_each_request_has_its_own_state_and_verifier(tally: Tally) -> None:
-    """RFC 7636 section 4.1, RFC 6749 section 10.12."""
+    """RFC 7636 sections 4.1 and 4.2, RFC 6749 section 10.12."""
     browser = tally.browser()
     first, second = browser.begin(), browser.begin()
     assert first["state"] != second["state"]

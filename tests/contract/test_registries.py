@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from auth_service import parameters
+from auth_service.client_metadata import MEMBERS, Member
 from auth_service.grants import GRANTS
 from auth_service.routes import ROUTES as AUTH_ROUTES
 from auth_support import Server
@@ -80,18 +82,51 @@ def test_every_parameter_refuses_what_its_grammar_does(
     from auth_support import INVOICES, TALLY, authorize_url
 
     client = server.app.test_client()
-    for endpoint in parameter.endpoints & {"authorize", "token", "introspect", "revoke"}:
+    for endpoint in parameter.endpoints:
         if endpoint == "authorize":
             response = client.get(authorize_url(**{parameter.name: value}))
             assert response.status_code in {303, 400}
             if response.status_code == 303:
                 assert "error=" in response.location
+        elif endpoint in PAGES:
+            assert client.get(f"/{endpoint}", query_string={parameter.name: value}).status_code == 400
         else:
-            headers = INVOICES if endpoint == "introspect" else TALLY
+            headers = {"introspect": INVOICES, "userinfo": {}}.get(endpoint, TALLY)
             headers = {} if parameter.name in {"client_id", "client_secret"} else headers
             response = client.post(f"/{endpoint}", data={parameter.name: value}, headers=headers)
             assert response.status_code in {400, 401}
             assert response.json["error"] == parameter.error or response.json["error"] == "invalid_client"
+
+
+PAGES = {route.name for route in AUTH_ROUTES if route.kind == "page"} - {"authorize"}
+
+_NO_LIST = ["x", 5, 1.5, True, {}, {"0": "x"}]
+_NO_LIST_OF_TEXTS = [*_NO_LIST, [5], [None], [True], [["x"]], [{}]]
+_NO_TEXT = [5, 1.5, True, [], ["x"], {}, {"x": "y"}]
+WRONG_TYPES: dict[str, list[Any]] = {
+    "text": _NO_TEXT,
+    "uri": _NO_TEXT,
+    "texts": _NO_LIST_OF_TEXTS,
+    "uris": _NO_LIST_OF_TEXTS,
+    "number": ["5", 1.5, True, [], [5], {}],
+    "flag": ["true", 0, 1, [], [True], {}],
+    "keys": ["x", 5, True, [], [{}], {}, {"keys": {}}, {"keys": "x"}, {"keys": [5]}],
+}
+"""JSON values that a member of a kind cannot have; null counts as left out."""
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_every_member_refuses_every_wrong_json_type(server: Server, member: Member) -> None:
+    """RFC 7591 section 3.2.2: with the right error, at registration and when it is replaced (RFC 7592 section 2.2)."""
+    from auth.test_registration import manage, register, registered
+
+    client = registered(server)
+    error = "invalid_redirect_uri" if member.name == "redirect_uris" else "invalid_client_metadata"
+    for value in WRONG_TYPES[member.kind]:
+        wrong = {member.name: value}
+        for answer in (register(server, **wrong), manage(server, client, "PUT", **wrong)):
+            assert (answer.status_code, answer.json["error"]) == (400, error), value
+            assert member.name in answer.json["error_description"]
 
 
 def test_every_flow_is_made_of_named_steps() -> None:

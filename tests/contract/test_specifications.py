@@ -29,6 +29,19 @@ def test_every_clause_that_is_implemented_has_a_test() -> None:
     assert len([*rows()]) > 100
 
 
+def test_only_tests_prove_and_none_that_looks_on() -> None:
+    for _, _, _, proved in rows():
+        assert all("::test_" in each and not each.startswith("`lab/") for each in proved), proved
+
+
+def test_the_lock_of_npm_names_no_registry() -> None:
+    """It would be one of whoever made it, and a wrong one for everybody else."""
+    lock = (FILE.parents[1] / "tests/interop/node/package-lock.json").read_text()
+    assert '"integrity"' in lock
+    assert "resolved" not in lock
+    assert "://" not in "".join(line for line in lock.splitlines() if '"url"' not in line)
+
+
 @pytest.mark.parametrize(
     ("text", "clauses"),
     [

@@ -113,6 +113,12 @@ def test_each_advertised_capability_has_a_flow_that_shows_it(site: Stack, events
     def words(name: str) -> set[str]:
         return {word for text in sent(name) for word in text.split()}
 
+    def signed(found: list[Any]) -> set[str]:
+        return {str(each["unverified_header"]["alg"]) for each in found if "unverified_header" in each}
+
+    def sent_signed(name: str) -> set[str]:
+        return signed([each[place][name] for each in asked for place in ("query", "form") if name in each[place]])
+
     def of_clients(name: str) -> set[str]:
         return {str(each[name]) for each in registered if name in each}
 
@@ -126,10 +132,14 @@ def test_each_advertised_capability_has_a_flow_that_shows_it(site: Stack, events
         "acr_values_supported": words("acr_values"),
         "subject_types_supported": of_clients("subject_type"),
         "token_endpoint_auth_methods_supported": of_clients("token_endpoint_auth_method"),
-        "id_token_signing_alg_values_supported": {
-            each["id_token"]["unverified_header"]["alg"] for each in given if "id_token" in each
-        },
+        "id_token_signing_alg_values_supported": signed([each["id_token"] for each in given if "id_token" in each]),
+        # what came was no JSON, so it is not recorded; the flow has checked it
+        "userinfo_signing_alg_values_supported": of_clients("userinfo_signed_response_alg"),
+        "request_object_signing_alg_values_supported": sent_signed("request"),
+        "token_endpoint_auth_signing_alg_values_supported": sent_signed("client_assertion"),
     }
+    algorithms = {name for name in metadata if name.endswith("_signing_alg_values_supported")}
+    assert algorithms - {"revocation_endpoint_auth_signing_alg_values_supported"} <= shown.keys()
     missing = {name: set(metadata[name]) - values for name, values in shown.items()}
     assert {name: values for name, values in missing.items() if values} == {}
     for endpoint in ("authorize", "token", "introspect", "revoke", "userinfo"):

@@ -10,19 +10,17 @@ from flask.typing import ResponseReturnValue
 
 from auth_service import id_tokens
 from auth_service.authentication_request import PROMPTS, RESPONSE_MODES
-from auth_service.grants import GRANTS
+from auth_service.client_metadata import MEMBERS
 from auth_service.models.session import ACR
+from auth_service.parameters import BY_ENDPOINT
 from auth_service.scopes import CLAIMS
 from auth_service.state import state
-from rolecall.vocabulary import (
-    ASSERTION_ALGORITHMS,
-    CLIENT_AUTH_METHODS,
-    CODE_CHALLENGE_METHOD,
-    ID_TOKEN_ALGORITHMS,
-    OPENID_SCOPES,
-)
+from rolecall.vocabulary import CODE_CHALLENGE_METHOD, OPENID_SCOPES
 
-_ASSERTION_ALGORITHMS: Final = [each for algorithms in ASSERTION_ALGORITHMS.values() for each in algorithms]
+_CHOICES: Final = {member.name: list(member.choices) for member in MEMBERS}
+"""What clients may register."""
+
+_AT_AUTHORIZE: Final = {parameter.name for parameter in BY_ENDPOINT["authorize"]}
 
 
 def openid_configuration() -> ResponseReturnValue:
@@ -48,32 +46,34 @@ def _document(back_channel: str) -> dict[str, Any]:
         if route.metadata and (route.name != "register" or state().settings.registration != "closed")
     }
     resources = state().registry.resources()
-    confidential = [method for method in CLIENT_AUTH_METHODS if method != "none"]
+    methods = _CHOICES["token_endpoint_auth_method"]
+    of_assertions = _CHOICES["token_endpoint_auth_signing_alg"]
     return {
         "issuer": issuer,
         **endpoints,
         "scopes_supported": sorted({*OPENID_SCOPES, *(scope for resource in resources for scope in resource.scopes)}),
-        "response_types_supported": ["code"],
+        "response_types_supported": _CHOICES["response_types"],
         "response_modes_supported": list(RESPONSE_MODES),
-        "grant_types_supported": [grant.grant_type for grant in GRANTS],
+        "grant_types_supported": _CHOICES["grant_types"],
         "code_challenge_methods_supported": [CODE_CHALLENGE_METHOD],
-        "token_endpoint_auth_methods_supported": list(CLIENT_AUTH_METHODS),
-        "revocation_endpoint_auth_methods_supported": list(CLIENT_AUTH_METHODS),
-        "token_endpoint_auth_signing_alg_values_supported": _ASSERTION_ALGORITHMS,
-        "revocation_endpoint_auth_signing_alg_values_supported": _ASSERTION_ALGORITHMS,
-        "introspection_endpoint_auth_methods_supported": confidential[:1],
-        "request_parameter_supported": True,
-        "request_uri_parameter_supported": True,
-        "require_request_uri_registration": True,
-        "request_object_signing_alg_values_supported": list(ID_TOKEN_ALGORITHMS),
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": of_assertions,
+        "revocation_endpoint_auth_signing_alg_values_supported": of_assertions,
+        # resources ask there, which have a secret and nothing else
+        "introspection_endpoint_auth_methods_supported": methods[:1],
+        "request_parameter_supported": "request" in _AT_AUTHORIZE,
+        "request_uri_parameter_supported": "request_uri" in _AT_AUTHORIZE,
+        "require_request_uri_registration": "request_uris" in _CHOICES,
+        "request_object_signing_alg_values_supported": _CHOICES["request_object_signing_alg"],
         "authorization_response_iss_parameter_supported": True,
         "protected_resources": [resource.identifier for resource in resources],
-        "subject_types_supported": ["public", "pairwise"],
-        "id_token_signing_alg_values_supported": list(ID_TOKEN_ALGORITHMS),
-        "userinfo_signing_alg_values_supported": list(ID_TOKEN_ALGORITHMS),
+        "subject_types_supported": _CHOICES["subject_type"],
+        "id_token_signing_alg_values_supported": _CHOICES["id_token_signed_response_alg"],
+        "userinfo_signing_alg_values_supported": _CHOICES["userinfo_signed_response_alg"],
         "acr_values_supported": [ACR],
         "prompt_values_supported": list(PROMPTS),
         "claim_types_supported": ["normal"],
         "claims_supported": [*id_tokens.CLAIMS, *(name for names in CLAIMS.values() for name in names)],
-        "claims_parameter_supported": True,
+        "claims_parameter_supported": "claims" in _AT_AUTHORIZE,
     }

@@ -75,8 +75,8 @@ def response(
 ) -> dict[str, Any]:
     """The members of a token response, with a new access token of all or less of the authorization's scope.
 
-    The scope is always said. With `openid` there is an ID token (OpenID Connect Core sections 3.1.3.3 and 12.2). A
-    client can read its access tokens, so their `sub` is the one that it knows the person by (section 8.1).
+    The scope is always said. With `openid` there is an ID token (OpenID Connect Core sections 3.1.3.3, 12.1 and 12.2).
+    A client can read its access tokens, so their `sub` is the one that it knows the person by (section 8.1).
     """
     settings = state().settings
     user, subject = None, None

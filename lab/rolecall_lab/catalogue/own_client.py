@@ -9,10 +9,12 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flask import Response, abort, current_app, url_for
 from flask.typing import ResponseReturnValue
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from client_webapp import id_token
 from client_webapp.flow import Context, Message, Refused, json_object, keep_tokens, pkce_pair
@@ -149,15 +151,19 @@ def new_key(context: Context, kid: str, algorithm: str) -> dict[str, Any]:
     """Make a key and keep it in the flow; gives its public half as a JWK (RFC 7517).
 
     Args:
-        algorithm: ES256 or EdDSA.
+        algorithm: RS256, PS256, ES256 or EdDSA.
     """
-    key: EllipticCurvePrivateKey | Ed25519PrivateKey
+    key: EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
     if algorithm == "ES256":
         key = generate_private_key(SECP256R1())
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    else:
+    elif algorithm == "EdDSA":
         key = Ed25519PrivateKey.generate()
         public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    else:
+        key = generate_rsa_key(65537, 2048)
+        public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        del public["key_ops"]
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     context.memory["key"] = {"kid": kid, "algorithm": algorithm, "private": text}
     return {**public, "kid": kid, "use": "sig", "alg": algorithm}

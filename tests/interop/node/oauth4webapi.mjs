@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline'
 import * as oauth from 'oauth4webapi'
 
-const { issuer } = JSON.parse(process.argv[2])
+const { issuer, resource } = JSON.parse(process.argv[2])
 const insecure = { [oauth.allowInsecureRequests]: true }
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
 const say = (what) => console.log(JSON.stringify(what))
@@ -30,13 +30,13 @@ const verifier = oauth.generateRandomCodeVerifier()
 const [state, nonce] = [oauth.generateRandomState(), oauth.generateRandomNonce()]
 const open = new URL(server.authorization_endpoint)
 for (const [name, value] of Object.entries({
-  client_id: mine.client_id, redirect_uri, response_type: 'code', scope: 'openid profile address offline_access', state, nonce,
-  code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256', prompt: 'consent', max_age: '600',
+  client_id: mine.client_id, redirect_uri, response_type: 'code', scope: 'openid profile address offline_access invoices:read', state, nonce,
+  code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256', prompt: 'consent', max_age: '600', response_mode: 'form_post',
 })) open.searchParams.set(name, value)
 say({ open: open.href })
-const { url } = JSON.parse((await lines.next()).value)
+const { post } = JSON.parse((await lines.next()).value)
 
-const parameters = oauth.validateAuthResponse(server, mine, new URL(url), state)
+const parameters = oauth.validateAuthResponse(server, mine, new URLSearchParams(post), state)
 const response = await oauth.authorizationCodeGrantRequest(server, mine, proof, parameters, redirect_uri, verifier, insecure)
 const tokens = await oauth.processAuthorizationCodeResponse(server, mine, response, { expectedNonce: nonce, maxAge: 600, requireIdToken: true })
 await oauth.validateApplicationLevelSignature(server, response, insecure)
@@ -46,15 +46,25 @@ const asked = await oauth.userInfoRequest(server, mine, tokens.access_token, ins
 const person = await oauth.processUserInfoResponse(server, mine, claims.sub, asked)
 await oauth.validateApplicationLevelSignature(server, asked, insecure)
 
+const guard = { client_id: resource.id }
+const is_active = async (token) => {
+  const answer = await oauth.introspectionRequest(server, guard, oauth.ClientSecretBasic(resource.secret), token, insecure)
+  return (await oauth.processIntrospectionResponse(server, guard, answer)).active
+}
+const before = await is_active(tokens.access_token)
+
 const renewed = await oauth.processRefreshTokenResponse(server, mine, await oauth.refreshTokenGrantRequest(server, mine, proof, tokens.refresh_token, insecure))
 await oauth.processRevocationResponse(await oauth.revocationRequest(server, mine, proof, renewed.refresh_token, insecure))
+const after = await is_active(tokens.access_token)
 const dead = await oauth.refreshTokenGrantRequest(server, mine, proof, renewed.refresh_token, insecure)
 
 say({
   issuers: server.issuer === plain.issuer,
+  posted: post !== undefined,
   algorithm: JSON.parse(atob(tokens.id_token.split('.')[0])).alg,
   signed_userinfo: asked.headers.get('content-type'),
   country: person.address?.country ?? null,
+  active: [before, after],
   has_auth_time: Number.isInteger(claims.auth_time),
   dead: (await dead.json()).error,
 })

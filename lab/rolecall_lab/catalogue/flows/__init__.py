@@ -28,6 +28,9 @@ from rolecall_lab.catalogue.flows import (
     request_uri,
     revoked_token,
     signed_client,
+    signed_edwards,
+    signed_pss,
+    signed_rsa,
     signed_secret,
     token_in_query,
     unmet_acr,
@@ -73,6 +76,9 @@ OF_CLIENTS: Final[tuple[Entry, ...]] = (
         published_keys, "OpenID Connect Core section 10.1.1", "201", CODE, "200", "200", "200", "204", plain=sign_in
     ),
     of_lab(signed_client, "RFC 9101 section 4", "201", CODE, "200", "200", "204", plain=sign_in),
+    of_lab(signed_rsa, "RFC 7518 section 3.3", "201", CODE, "200", "200", "204", plain=signed_client),
+    of_lab(signed_pss, "RFC 7518 section 3.5", "201", CODE, "200", "200", "204", plain=signed_client),
+    of_lab(signed_edwards, "RFC 8037 section 3.1", "201", CODE, "200", "200", "204", plain=signed_client),
     of_lab(request_uri, "RFC 9101 section 5.2", "201", CODE, "200", "204", plain=sign_in),
 )
 """Those of clients that register themselves, each of another kind."""

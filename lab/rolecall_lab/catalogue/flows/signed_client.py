@@ -18,22 +18,26 @@ from rolecall.http import Answer
 from rolecall_lab.catalogue import own_client
 from rolecall_lab.catalogue.flows.registration import end_request
 
-ALGORITHM = "ES256"
-
 
 def registration_request(context: Context) -> Message:
-    """A new key; its public half is all that the server gets."""
+    """A new key on the curve P-256; its public half is all that the server gets."""
+    return with_key(context, "ES256", client_name="Tally, with a key of its own")
+
+
+def with_key(context: Context, algorithm: str, **metadata: str) -> Message:
+    """A registration of a client with a new key; whatever is signed is signed with this algorithm."""
+    context.memory["algorithm"] = algorithm
     return own_client.register(
         context,
-        client_name="Tally, with a key of its own",
         token_endpoint_auth_method="private_key_jwt",
-        token_endpoint_auth_signing_alg=ALGORITHM,
-        request_object_signing_alg=ALGORITHM,
-        id_token_signed_response_alg=ALGORITHM,
-        userinfo_signed_response_alg=ALGORITHM,
+        token_endpoint_auth_signing_alg=algorithm,
+        request_object_signing_alg=algorithm,
+        id_token_signed_response_alg=algorithm,
+        userinfo_signed_response_alg=algorithm,
         subject_type="pairwise",
         scope="openid profile",
-        jwks={"keys": [own_client.new_key(context, "mine", ALGORITHM)]},
+        jwks={"keys": [own_client.new_key(context, "mine", algorithm)]},
+        **metadata,
     )
 
 
@@ -52,7 +56,7 @@ def token_request(context: Context) -> Message:
 
 def token_response(context: Context, answer: Answer) -> None:
     """Step 4: believed when every rule of an ID token holds, as it does for Tally itself."""
-    own_client.keep_id_token(context, answer, ALGORITHM)
+    own_client.keep_id_token(context, answer, context.memory["algorithm"])
 
 
 def userinfo_request(context: Context) -> Message:
@@ -68,7 +72,7 @@ def userinfo_response(context: Context, answer: Answer) -> None:
     try:
         text = answer.body.decode("ascii")
         key = context.key(str(jwt.get_unverified_header(text).get("kid")))
-        claims = json.loads(jwt.api_jws.decode(text, key, algorithms=[ALGORITHM])) if key else {}
+        claims = json.loads(jwt.api_jws.decode(text, key, algorithms=[context.memory["algorithm"]])) if key else {}
     except (ValueError, jwt.PyJWTError) as error:
         raise Refused("server_error", "the JWT of userinfo is not the issuer's") from error
     mine = (claims.get("iss"), claims.get("aud")) == (context.server.issuer, own_client.client_id(context))
