@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
 
 import containers
+from browser.accounts import CALLBACK, asks, registered
 from browser.screenshots import axe, serious
 from browser.serving import serving
 from browser.states import connected, listed, seeds, tally, walk
@@ -209,10 +210,21 @@ def test_a_printed_page_has_what_is_read_and_nothing_to_press(invoices: Page) ->
     assert invoices.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_nothing_moves_for_who_wants_no_motion(invoices: Page) -> None:
-    invoices.emulate_media(reduced_motion="reduce")
-    moving = "all => all.filter(each => parseFloat(getComputedStyle(each).transitionDuration) > 0).length"
-    assert invoices.eval_on_selector_all("*", moving) == 0
+MOTION = "['.row.new', '#press'].map(each => getComputedStyle(document.querySelector(each)))"
+MOVES = f"() => {{ const [row, button] = {MOTION}; return [row.animationName, button.translate]; }}"
+
+
+def test_nothing_moves_for_who_wants_no_motion(context: BrowserContext, site: Stack) -> None:
+    """What moves are a message that comes into a picture, and a button that is pressed."""
+    page = context.new_page()
+    page.goto(f"{site.observer}/")
+    parts = '<p class="row new">It came.</p><button id="press">Press</button>'
+    page.evaluate("parts => document.querySelector('main').insertAdjacentHTML('afterbegin', parts)", parts)
+    page.hover("#press")
+    page.mouse.down()
+    for wish, moves in (("no-preference", ["came", "0px 1px"]), ("reduce", ["none", "none"])):
+        page.emulate_media(reduced_motion=wish)  # type: ignore[arg-type]
+        assert page.evaluate(MOVES) == moves
 
 
 def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, site: Stack) -> None:
@@ -228,3 +240,45 @@ def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, site: S
     mark = page.locator("svg.mark").bounding_box()
     assert mark is None or mark["width"] < 100, "the mark has a size of its own"
     context.close()
+
+
+def test_a_page_can_be_used_before_what_is_late_has_come(context: BrowserContext, site: Stack) -> None:
+    """On a slow network a logo and an icon hold nobody up, and nothing jumps when they come."""
+    page = context.new_page()
+    page.goto(f"{site.auth}/sign-in")
+    page.fill("#username", "alice")
+    page.fill("#password", "wonderland-lab")
+    page.click("#login-submit")
+    client_id = registered(site, "Late", logo_uri=f"{site.client}/flows/static/tally.png")
+    held: list[Route] = []
+    page.route(re.compile(r"/logo|/icon\.svg"), lambda route: held.append(route))
+    page.route(f"{CALLBACK}**", lambda route: route.fulfill(body="There"))
+
+    def ask() -> dict[str, float]:
+        page.goto(asks(site, client_id, prompt="consent"), wait_until="domcontentloaded")
+        place = page.locator("#consent-deny").bounding_box()
+        assert place is not None
+        return dict(place)
+
+    early = ask()
+    expect(page.locator("img.avatar")).to_have_js_property("complete", value=False)
+    for route in held:
+        route.continue_()
+    expect(page.locator("img.avatar")).to_have_js_property("complete", value=True)
+    assert page.locator("#consent-deny").bounding_box() == early
+    held.clear()
+    ask()
+    page.click("#consent-deny")
+    page.wait_for_url(f"{CALLBACK}**")
+    assert held, "it did not come before"
+
+
+@pytest.mark.parametrize("service", ["client", "auth", "api"])
+def test_a_first_page_is_small(context: BrowserContext, site: Stack, service: str) -> None:
+    """With nothing kept from before: at 50 kB a second it takes about a second, and no more than three requests."""
+    page = context.new_page()
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))
+    page.goto(getattr(site, service), wait_until="networkidle")
+    assert 2 <= len(answers) <= 3
+    assert sum(len(answer.body()) for answer in answers) < 50_000
