@@ -370,5 +370,6 @@ def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
     walk_tally(page, stack.redis_url, shot)
     walk_sign_in(page, stack.redis_url, shot)
     walk_accounts(page, folder, stack.redis_url, shot)
-    page.goto((Path(__file__).parents[2] / "compose" / "front" / "front-away.html").as_uri())
-    shot("front-away")
+    for name in ("front-away", "front-refused"):
+        page.goto((Path(__file__).parents[2] / "compose" / "front" / f"{name}.html").as_uri())
+        shot(name)
