@@ -150,7 +150,7 @@ def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_pat
 
     walk(page, site, tmp_path, look)
     assert not faults
-    assert len(titles) > 80
+    assert len(titles) > 75
     assert titles["client-code-refused"] != titles["client-refresh-refused"]
     assert titles["client-refused"] != titles["client-invoices"]
 
