@@ -59,18 +59,19 @@ TABBED: Final = 40
 
 FOLLOW: Final = """() => {
   window.places = [];
+  const parts = 'section, header, footer, main, details, fieldset';
   addEventListener('focusin', ({target}) => {
     const {top, bottom, left, right} = target.getBoundingClientRect(), look = getComputedStyle(target);
     const name = `${target.tagName} ${target.id} ${target.textContent.trim().slice(0, 30)}`;
-    const section = target.closest('section, header, footer, main, details');
+    const section = target.closest(parts);
     places.push({name, top: top + scrollY, bottom: bottom + scrollY, left, right, section: all.indexOf(section),
-      rtl: look.direction === 'rtl',
       seen: bottom > 0 && top < innerHeight && right > 0 && left < innerWidth,
       marked: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2});
   });
-  const all = [...document.querySelectorAll('section, header, footer, main, details')];
+  const all = [...document.querySelectorAll(parts)];
   const focusable = 'a[href], button, input:not([type=hidden]), select, textarea, summary, iframe, [tabindex="0"]';
-  document.querySelector('.skip')?.focus();
+  document.body.tabIndex = -1;
+  (document.querySelector('.skip') ?? document.body).focus();
   return [...document.querySelectorAll(focusable)].filter(each => each.checkVisibility()).length;
 }"""
 """Notes every place that the focus comes to; gives how many there are to come to."""
@@ -87,13 +88,13 @@ def focus_faults(page: Page) -> list[str]:
     presses = min(count, TABBED) - skips
     for _ in range(presses):
         page.keyboard.press("Tab")
-    places = page.evaluate("places")
+    places = page.evaluate("places")[1:]  # from where it began
     faults = [f"the focus is not seen on {each['name']}" for each in places if not each["seen"]]
     faults += [f"the focus leaves no mark on {each['name']}" for each in places if not each["marked"]]
     if len(places) < presses:
         faults.append(f"the focus came to {len(places)} of {presses} places")
     single = page.viewport_size is not None and page.viewport_size["width"] < 500
-    for earlier, later in pairwise(places[skips:]):
+    for earlier, later in pairwise(places):
         together = earlier["section"] == later["section"]
         if (single or together) and later["bottom"] <= earlier["top"]:
             faults.append(f"the focus goes up from {earlier['name']} to {later['name']}")
