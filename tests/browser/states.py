@@ -220,6 +220,7 @@ def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
     page.fill("#username", "nour")
     page.fill("#password", PASSWORD)
     page.click("#login-submit")
+    page.locator("#consent-allow, #ask-both").first.wait_for()
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
     page.click("#ask-both")
