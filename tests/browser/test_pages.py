@@ -60,14 +60,16 @@ TABBED: Final = 40
 FOLLOW: Final = """() => {
   window.places = [];
   const parts = 'section, header, footer, main, details, fieldset';
-  addEventListener('focusin', ({target}) => {
+  removeEventListener('focusin', window.follow);  // of the time before
+  window.follow = ({target}) => {
     const {top, bottom, left, right} = target.getBoundingClientRect(), look = getComputedStyle(target);
     const name = `${target.tagName} ${target.id} ${target.textContent.trim().slice(0, 30)}`;
     const section = target.closest(parts);
     places.push({name, top: top + scrollY, bottom: bottom + scrollY, left, right, section: all.indexOf(section),
       seen: bottom > 0 && top < innerHeight && right > 0 && left < innerWidth,
       marked: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2});
-  });
+  };
+  addEventListener('focusin', follow);
   const all = [...document.querySelectorAll(parts)];
   const focusable = 'a[href], button, input:not([type=hidden]), select, textarea, summary, iframe, [tabindex="0"]';
   document.body.tabIndex = -1;
