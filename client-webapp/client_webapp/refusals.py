@@ -65,7 +65,7 @@ _REFUSALS: Final = {
     ),
     "login_required": Problem(
         403,
-        "Nobody is signed in there who would do",
+        "You would have to sign in there first",
         "Tally asked silently (prompt=none): the authorization server was to answer without showing you a page. It "
         "could not, because you are not signed in there, or not recently enough. What Tally knew before is as it was.",
         (_AGAIN,),

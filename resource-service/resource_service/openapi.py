@@ -75,6 +75,7 @@ def _number(name: str, default: int, most: int) -> Schema:
     return {
         "name": name,
         "in": "query",
+        "description": f"none: from 1 to {most}, and {default} unless it is named",
         "schema": {"type": "integer", "minimum": 1, "maximum": most, "default": default},
     }
 

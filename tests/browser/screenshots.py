@@ -85,6 +85,7 @@ def main(looks: list[str]) -> int:
             for look, (width, height, scheme) in chosen.items():
                 page.set_viewport_size({"width": width, "height": height})
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.evaluate("scrollTo(0, 0)")
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
                 clip = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}

@@ -220,6 +220,7 @@ def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
     page.fill("#username", "nour")
     page.fill("#password", PASSWORD)
     page.click("#login-submit")
+    page.locator("#consent-allow, #ask-both").first.wait_for()
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
     page.click("#ask-both")
@@ -370,5 +371,6 @@ def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
     walk_tally(page, stack.redis_url, shot)
     walk_sign_in(page, stack.redis_url, shot)
     walk_accounts(page, folder, stack.redis_url, shot)
-    page.goto((Path(__file__).parents[2] / "compose" / "front" / "front-away.html").as_uri())
-    shot("front-away")
+    for name in ("front-away", "front-refused"):
+        page.goto((Path(__file__).parents[2] / "compose" / "front" / f"{name}.html").as_uri())
+        shot(name)

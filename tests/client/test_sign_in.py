@@ -288,7 +288,7 @@ def test_userinfo_of_somebody_else_signs_nobody_in(tally: Tally, issuer: Issuer,
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
-        ("login_required", 403, "Nobody is signed in there"),
+        ("login_required", 403, "You would have to sign in there first"),
         ("consent_required", 403, "You have not allowed this yet"),
         ("access_denied", 403, "You did not allow it"),
         ("interaction_required", 502, "interaction_required"),

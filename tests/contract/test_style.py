@@ -43,6 +43,15 @@ def test_colours_stand_in_the_style_sheet_once_and_by_name() -> None:
     assert not [line for line in used if re.search(r"#[0-9a-f]{3,8}\b|rgb\(|hsl\(", line)]
 
 
+def test_every_name_that_is_used_has_a_value() -> None:
+    """One that stands for itself, or for nothing, is no space at all."""
+    named = dict(DECLARATION.findall(STYLE))
+    used = set(re.findall(r"var\(--([\w-]+)\)", STYLE))
+    assert len(used) > 40
+    assert not used - named.keys()
+    assert not [name for name, value in DECLARATION.findall(STYLE) if f"--{name})" in value]
+
+
 def test_spaces_and_sizes_of_type_stand_in_the_style_sheet_once_and_by_name() -> None:
     rules = re.sub(r"(?s)/\*.*?\*/", "", STYLE)
     spaced = re.findall(r"(?<![\w-])((?:margin|padding|gap|row-gap|inset|font-size)[\w-]*): ([^;}]+)", rules)
