@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from pages import connected
 from rolecall.http import HttpClient
+from rolecall.storage import connect
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import Entry
 from rolecall_lab.catalogue.flows import REFUSED
+from rolecall_lab.flows import read_events
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import Picture, lay_out
@@ -45,7 +48,8 @@ def run(walker: Walker, site: Stack, name: str) -> None:
 
 def picture(site: Stack, name: str) -> Picture:
     """What is recorded so far of the newest run."""
-    events = site.events()
+    with closing(connect(site.redis_url)) as client:
+        events = read_events(client)
     begun = [event["flow"] for event in events if event["path"] == f"/flows/{name}/start"]
     return lay_out([event for event in events if begun and event["flow"] == begun[-1]])
 
@@ -85,13 +89,12 @@ def test_what_a_client_signed_is_right(site: Stack, alice: Walker) -> None:
     run(alice, site, "signed_client")
     keys = KeySet(site.auth, HttpClient())
 
-    def judged() -> dict[str, bool | None]:
-        whole = picture(site, "signed_client")
-        inspected = (inspect(whole, number, keys) for number in range(1, len(whole.messages) + 1))
-        return {token.name: token.signed for each in inspected if each for token in each.tokens}
-
-    wait_until(lambda: judged().keys() >= {"request", "client_assertion", "id_token", "access_token"})
-    assert set(judged().values()) == {True}
+    wait_until(lambda: any(event["path"] == "/userinfo" for event in picture(site, "signed_client").messages), 30)
+    whole = picture(site, "signed_client")
+    inspected = (inspect(whole, number, keys) for number in range(1, len(whole.messages) + 1))
+    judged = {(token.name, token.signed) for each in inspected if each for token in each.tokens}
+    assert judged >= {(name, True) for name in ("request", "client_assertion", "id_token", "access_token")}
+    assert {signed for _, signed in judged} == {True}
 
 
 def test_a_change_is_told_to_its_end(site: Stack, alice: Walker) -> None:
