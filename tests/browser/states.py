@@ -344,12 +344,17 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         page.click("#consent-allow")
     shot("catalogue-refused")
     refused = page.get_by_role("link", name="See it as a picture").get_attribute("href")
+    page.goto(f"{stack.client}/flows/replayed_code")
+    page.locator("form[action$='/start'] button").first.click()
+    if page.locator("#consent-allow").count():
+        page.click("#consent-allow")
+    replayed = page.get_by_role("link", name="See it as a picture").get_attribute("href")
     page.goto(f"{stack.client}/compare")
     page.get_by_role("button", name="Send it both ways").click()
     page.get_by_role("button", name="Revoke the token").click()
     page.wait_for_load_state()
     shot("compare-revoked")
-    for name, address in (("plain", picture), ("refused", refused)):
+    for name, address in (("plain", picture), ("refused", refused), ("replayed", replayed)):
         assert address is not None
         page.goto(address)
         shot(f"observer-{name}")

@@ -123,7 +123,11 @@ def test_the_plain_flow_is_told_message_by_message(page: Page, site: Stack) -> N
     expect(inspector).to_contain_text("PKCE, step by step")
     expect(inspector).to_contain_text("the same: who redeems the code is who asked for it")
     expect(inspector).to_contain_text("Signature right")
-    expect(inspector.locator("[data-expires]").first).to_have_text(re.compile(r"\d+ s left"))
+    left = inspector.locator("[data-expires]").first
+    expect(left).to_have_text(re.compile(r"\d+ s left"))
+    before = left.inner_text()
+    expect(left).not_to_have_text(before)
+    assert int(left.inner_text().split()[0]) < int(before.split()[0]), "it counts down"
     looks_well(page)
     seen = page.locator("table.seen")
     row = seen.locator("tr", has_text="code_verifier")
@@ -131,6 +135,21 @@ def test_the_plain_flow_is_told_message_by_message(page: Page, site: Stack) -> N
     seen.get_by_role("button", name="access_token").click()
     expect(page.locator("#flow")).to_have_class(re.compile("following"))
     assert page.locator("#part-body .chip.lit").count() >= 2
+
+
+def test_without_script_the_page_is_all_there(chromium: Browser, site: Stack) -> None:
+    """The picture is the server's, a message is a link, and nothing says that it is live."""
+    _, invoices = connected(site)
+    address = re.search(rf"{re.escape(site.observer)}/of/[0-9a-f]+", invoices.text)
+    assert address is not None
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address[0])
+    expect(page.locator("#live")).to_have_text("As it was when the page was loaded")
+    choose(page, "POST /token")
+    expect(page.locator("#inspector")).to_contain_text("PKCE, step by step")
+    expect(page.locator("table.seen")).to_contain_text("access_token")
+    context.close()
 
 
 def test_the_picture_grows_while_people_look(page: Page, site: Stack) -> None:

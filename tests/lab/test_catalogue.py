@@ -9,6 +9,8 @@ from html import unescape
 import pytest
 
 from client.conftest import Tally, tally
+from client_webapp.flows import FLOWS
+from client_webapp.flows.sign_in import AGAIN
 from pages import statuses
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
@@ -164,13 +166,25 @@ def test_a_page_shows_the_source_and_how_it_differs(site: Stack, entry: Entry) -
     if entry.name == "authorization_code":
         assert "Differences from" not in page.text
         return
-    if entry.module is entry.plain:
-        assert "Differences from" not in page.text
-        return
     plain = file_of(entry.plain)
+    assert ("How a plain sign-in differs from the plain code flow" in page.text) == (plain == "sign_in.py")
     differences = _block(page.text, f"Differences from {plain}").splitlines()
+    if entry.module is entry.plain:
+        again = AGAIN[entry.name.removeprefix("sign_in_")]
+        assert again
+        assert differences[:2] == [f"--- {plain}", f"+++ {plain}, started as {entry.name}"]
+        assert differences[3:] == [f'+            "{name}": "{text}",' for name, text in again.items()]
+        return
     assert differences[:2] == [f"--- {plain}", f"+++ {entry.file}"]
     assert any(line.startswith("+    name=") for line in differences)
+
+
+def test_each_of_the_clients_flows_is_in_the_catalogue() -> None:
+    """And what the catalogue calls the client's own is: a flow that comes later has to have an entry."""
+    assert {entry.flow.name for entry in WORKS} == FLOWS.keys()
+    assert all(entry.flow is FLOWS[entry.flow.name] for entry in WORKS)
+    ways = {entry.name.removeprefix("sign_in").lstrip("_") for entry in WORKS if entry.flow.name == "sign_in"}
+    assert ways == AGAIN.keys()
 
 
 def test_a_difference_is_the_difference_alone() -> None:

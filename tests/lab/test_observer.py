@@ -14,7 +14,7 @@ import pytest
 import redis
 from flask import Flask
 
-from lab.observing import BEGAN, event, hash_of, mark, plain, plain_flow
+from lab.observing import BEGAN, check, event, hash_of, mark, plain, plain_flow
 from rolecall_lab.flows import MAX_IN_FLOW, Flows, read_events
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import live as living
@@ -451,3 +451,23 @@ def test_nothing_that_is_named_breaks_an_explanation(place: str, name: Any) -> N
     explain(place, str(name), "/")
     change_name({"key": name, "change": name})
     change_name({})
+
+
+def test_the_list_for_narrow_screens_has_all_that_the_picture_has(app: Flask, live: Live, store: redis.Redis) -> None:
+    """Steps, gaps, values, changes of state, and checks that passed and failed."""
+    events = plain_flow()
+    events[6]["checks"] = [check("introspect.token", False)]
+    for each in events:
+        each |= {"role": "client", "process": 7, "dropped": 3 if each in events[4:] else 0}
+    record(store, *events)
+    live.tail.read()
+    page = app.test_client().get(f"/flows/{shown(live)}").text
+    told = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", page.partition('id="part-list"')[2].partition("<aside")[0]))
+    words = (
+        "2 The owner is sent to the authorization server", "Redis: code:4bb4… set, 60 s", "code_challenge",
+        "Client → Authorization server, directly", "✓ 2 checks passed", "Authorization server answers 200 4 ms",
+        "3 messages of the client could not be recorded", "✕ introspect.token · RFC 6749 section 4.1.3",
+        "expected this · actual that", "5 The resource server checks the token",
+    )  # fmt: skip
+    assert [each for each in words if each not in told] == []
+    assert re.findall(r'data-value="\d" *>', page.partition('id="part-list"')[2].partition("<aside")[0])

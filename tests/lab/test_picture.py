@@ -266,6 +266,65 @@ def test_a_refusal_ends_at_the_lane_that_refused_with_its_clause() -> None:
     assert {"400 invalid_grant", "RFC 6749 section 4.1.3 · 4 ms"} <= texts, "neither is cut for want of room"
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "clause"),
+    [
+        (404, "invalid_request", "RFC 9110 section 15.5.5"),
+        (405, "", "RFC 9110 section 15.5.6"),
+        (413, "", "RFC 9110 section 15.5.14"),
+        (418, "", "RFC 9110 section 15.5"),
+        (599, "", "RFC 9110 section 15.6"),
+        (400, "login_required", "OpenID Connect Core section 3.1.2.6"),
+        (400, "an error of somebody's own", "RFC 6749 section 5.2"),
+    ],
+)
+def test_a_refusal_without_a_check_has_the_clause_of_its_error_or_status(status: int, error: str, clause: str) -> None:
+    asked = event(1, "client", "authorization_server", "POST /token", status, body={"error": error} if error else None)
+    [refused] = [row for row in lay_out([asked]).rows if row.refused]
+    assert refused.detail == f"{clause} · 2 ms"
+
+
+def test_the_front_channel_is_drawn_otherwise_than_the_back_channel() -> None:
+    drawn = svg.body(lay_out(plain_flow()), View())
+    by_message = dict(re.findall(r'class="row request" data-message="(\d)".*?class="line (front|back) ', drawn))
+    assert by_message == {"1": "front", "2": "front", "3": "front", "4": "back", "5": "front", "6": "back", "7": "back"}
+    assert "stroke-dasharray" in re.findall(r"\.line\.front \{(.*?)\}", svg.file(lay_out([]), View(), ""))[0]
+
+
+def test_each_check_tells_what_it_expected_and_what_there_was() -> None:
+    events = plain_flow()
+    failed = check("token.code_once", False) | {"expected": "e" * 200, "actual": None}
+    events[3]["checks"] = [check("token.code"), failed]
+    texts = re.findall(r'<text class="(\w+)"[^>]*>([^<]*)<', svg.body(lay_out(events[3:4]), View(checks=True)))
+    assert ("passed", "✓ token.code · RFC 6749 section 4.1.3") in texts
+    assert ("clause", "expected this · actual this") in texts
+    assert ("failed", "✕ token.code_once · RFC 6749 section 4.1.3") in texts
+    assert ("clause", f"expected {'e' * 27}…") in texts
+    folded = svg.body(lay_out(events[3:4]), View())
+    assert "✓ 1 check passed" in folded
+    assert "✕ token.code_once" in folded
+    assert "expected this" not in folded
+
+
+def test_each_further_party_has_a_lane_up_to_a_bound() -> None:
+    """A second resource server, an attacker: each is called by its host, and seen to have what it was sent."""
+    token = {"scheme": "Bearer", "token": mark("access-a-0123")}
+    hosts = [f"host-{number}.test" for number in range(8)]
+    sent = [
+        event(
+            100 + at, "client", "other", "GET /", host=host, direction="sent", request_headers={"authorization": token}
+        )
+        for at, host in enumerate([*hosts, hosts[0]])
+    ]
+    picture = lay_out([*plain_flow(), *sent])
+    assert [lane.title for lane in picture.lanes[4:-1]] == [*hosts[:5], "Others"]
+    ends = [picture.called(row.end) for row in picture.rows if row.kind == "request" and row.end.startswith("other")]
+    assert ends == [*hosts[:5], *["Others"] * 3, hosts[0]]
+    [value] = [value for value in picture.values if value.kind == "access_token"]
+    assert value.misplaced() == {lane.key for lane in picture.lanes[4:-1]}
+    ET.fromstring(svg.file(picture, View(stores=True), "many"))
+
+
 def test_an_error_in_a_redirect_is_a_refusal_as_well() -> None:
     events = plain_flow()[:3]
     events[1]["response_headers"]["location"]["parameters"] = {"error": "access_denied"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Final
 
 from flask import redirect, url_for
@@ -30,10 +30,11 @@ def _works(
     title: str = "",
     needs: Need = "connection",
     plain: ModuleType = PLAIN,
+    asks: Mapping[str, str] = MappingProxyType({}),
 ) -> Entry:
     flow: Flow = module.FLOW
-    clause = flow.specification
-    return Entry(name or flow.name, module, title or flow.title, line, text, clause, expected, start, needs, plain)
+    name, title = name or flow.name, title or flow.title
+    return Entry(name, module, title, line, text, flow.specification, expected, start, needs, plain, asks)
 
 
 def _ask(way: str) -> ResponseReturnValue:
@@ -122,6 +123,7 @@ _SIGN_IN: Final = (
         "With `prompt=none` the server answers at once: a code when somebody is signed in and has allowed it before, "
         "else `login_required` or `consent_required`. An app uses it to see whether its session may go on.",
         name="sign_in_silent",
+        asks=sign_in.AGAIN["silent"],
         title="Sign in, silently",
         needs="sign-in",
         plain=sign_in,
@@ -134,6 +136,7 @@ _SIGN_IN: Final = (
         "`max_age=60` lets the server decide whether to ask for the password. The client does not take its word: "
         "`auth_time` in the ID token has to be recent enough, else it refuses what it was given.",
         name="sign_in_recent",
+        asks=sign_in.AGAIN["recent"],
         title="Sign in, not over a minute ago",
         needs="sign-in",
         plain=sign_in,
@@ -146,6 +149,7 @@ _SIGN_IN: Final = (
         "`prompt=login` asks for the password in any case, as one does before something that matters. That it really "
         "happened shows in `auth_time`, which is later than the request.",
         name="sign_in_login",
+        asks=sign_in.AGAIN["login"],
         title="Sign in, proven again",
         needs="sign-in",
         plain=sign_in,
@@ -158,6 +162,7 @@ _SIGN_IN: Final = (
         "With `prompt=select_account` the server does not take for granted that it is whoever is signed in: the owner "
         "goes on, or signs in as somebody else. It is for people who share a computer, or have two accounts.",
         name="sign_in_choose",
+        asks=sign_in.AGAIN["choose"],
         title="Sign in, as whom one likes",
         needs="sign-in",
         plain=sign_in,

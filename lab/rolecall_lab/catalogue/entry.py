@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import unified_diff
 from functools import cache
 from types import ModuleType
@@ -46,6 +46,7 @@ class Entry:
         start: the client's own way of starting it; a flow without one is the lab's, and has tokens of its own.
         needs: what the browser must have at the client, or at the server, for it to come so.
         plain: what it is compared with.
+        asks: the parameters that it adds, where its file is the one that it is compared with.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Entry:
     start: Start | None = None
     needs: Need = ""
     plain: ModuleType = PLAIN
+    asks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def flow(self) -> Flow:
@@ -91,6 +93,10 @@ class Entry:
 
     def differences(self) -> list[tuple[Change, str]]:
         """What its steps do otherwise than those of the plain flow; empty for the plain flow."""
+        if self.asks:
+            names = (f"--- {self.file}", f"+++ {self.file}, started as {self.name}", "⋯")
+            added = [f'+            "{name}": "{text}",' for name, text in self.asks.items()]
+            return [*(("between", name) for name in names), *(("added", line) for line in added)]
         return _differences(self.plain, self.module)
 
 

@@ -129,7 +129,7 @@ class Acts:
 
     def _stop(self, _value: str) -> str:
         away.stop_answering(self._client)
-        return f"The authorization server answers nobody, for {away.LONGEST} seconds at most."
+        return f"The authorization server answers everything with 503, for {away.LONGEST} seconds at most."
 
     def _go_on(self, _value: str) -> str:
         away.answer_again(self._client)

@@ -59,7 +59,7 @@ EVENTS: Final = {
         Event("disable", "Disable Tally", "the client is disabled", _AT_ONCE, _UNTIL_EXPIRY),
         Event(
             "stop",
-            "Stop answering",
+            "Stop answering (503)",
             "the authorization server is away",
             "refuses at once with 503: it has nobody to ask",
             "goes on with the keys that it knows",

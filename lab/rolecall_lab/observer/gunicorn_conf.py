@@ -7,6 +7,10 @@ from typing import Any
 from rolecall.gunicorn_conf import *  # noqa: F403
 from rolecall_lab.observer.live import MOST_VIEWERS
 
+worker_class = "gthread"
+"""A thread for each connection, however long: who looks on holds one. The services' own class only adds what a front
+needs while a replica stops, and here there is neither."""
+
 workers = 1
 """All that it knows is in its memory."""
 
