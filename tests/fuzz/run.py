@@ -40,6 +40,9 @@ def main() -> int:
             f"a worker's memory over time, in MB: {weights}"
         )
     say("answers: " + ", ".join(f"{what} {times}" for what, times in sorted(report.statuses.items())))
+    say(f"asked again: {', '.join(f'{why} {times}' for why, times in report.again.items()) or 'none'}")
+    for when, stored in zip(("before", "afterwards"), report.redis, strict=True):
+        say(f"Redis {when}: {stored.used / 2**20:.0f} MB, {stored.keys} keys, {len(stored.lasting)} that never expire")
     total = sum(report.tried.values())
     say(f"{total} requests in {time.monotonic() - began:.0f} s, {len(report.findings)} findings (seed {asked.seed})")
     return 1 if report.findings else 0
