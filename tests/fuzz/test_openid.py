@@ -19,7 +19,7 @@ from auth_support import claims as claims_of
 from fuzz import jwts
 from fuzz.corpus import hostile_token
 from fuzz.effort import examples
-from fuzz.forms import body_of, forms, in_address, look_at, parsed, values
+from fuzz.forms import body_of, forms, in_address, look_at, parsed
 from openid import ASKED, tokens
 from openid import CALLBACK as RP_CALLBACK
 from rolecall_lab.walker import Page
@@ -115,7 +115,7 @@ def test_request_objects(open_server: Server) -> None:
         sent: dict[str, Any] = {"query_string": form} if method == "GET" else {"data": form}
         answer = open_server.app.test_client().open("/authorize", method=method, **sent)
         look_at(answer)
-        assert answer.status_code in {303, 400}, answer.text
+        assert answer.status_code in {303, 400, 413}, answer.text
         error = query(answer.location).get("error", "") if answer.status_code == 303 else "page"
         seen[error] += 1
         if error:
@@ -178,13 +178,11 @@ def test_userinfo(open_server: Server) -> None:
         scheme=st.sampled_from(["Bearer ", "Bearer ", "bearer ", "Bearer  ", "Basic ", "Bearer", ""]),
         places=st.sets(st.sampled_from(["header", "body", "address"])),
         form=forms({"access_token": "{token}"}),
-        other=values(),
         method=st.sampled_from(["GET", "POST", "POST"]),
         content_type=st.sampled_from(["application/x-www-form-urlencoded"] * 4 + ["application/json", "", "é"]),
     )
     def check(
-        random: Random, which: str, scheme: str, places: set[str], form: bytes, other: bytes, method: str,
-        content_type: str,
+        random: Random, which: str, scheme: str, places: set[str], form: bytes, method: str, content_type: str
     ) -> None:  # fmt: skip
         token = {"good": good, "narrow": narrow}.get(which, "")
         if which == "made":
@@ -200,7 +198,8 @@ def test_userinfo(open_server: Server) -> None:
         look_at(answer)
         assert answer.headers["Cache-Control"] == "no-store"
         if answer.status_code == 200:
-            in_body = parsed(body).get("access_token", []) if method == "POST" else []
+            is_form = method == "POST" and content_type.startswith("application/x-www-form")
+            in_body = parsed(body).get("access_token", []) if is_form else []
             in_header = [token.strip()] if "header" in places and scheme.lower().startswith("bearer ") else []
             assert in_body + in_header == [good]
             assert json.loads(answer.data)["sub"] == open_server.ids["alice"]
