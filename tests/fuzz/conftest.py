@@ -6,10 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import argon2
 import hypothesis
 import pytest
+import requests
+import werkzeug.test
 from hypothesis.configuration import set_hypothesis_home_dir
 
 import witness
@@ -18,6 +21,7 @@ from auth_service.models import user
 from auth_service.throttles import limit
 from auth_support import CALLBACK, LIMITS, Server, a_client, make_server, make_settings
 from client.conftest import tally
+from fuzz.effort import tried
 from fuzz.forms import NATIVE
 from openid import relying_party
 from resource_support import Api, an_api
@@ -65,6 +69,24 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     hasher = argon2.PasswordHasher(1, 64, 1)
     monkeypatch.setattr(user, "_hasher", hasher)
     monkeypatch.setattr(user, "_nobody", hasher.hash("nobody's"))
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request of a test counts, be it to an application in this process or to a running service."""
+    test = request.node.name
+
+    def count(kind: type, name: str) -> None:
+        send = getattr(kind, name)
+
+        def counted(self: Any, *arguments: Any, **options: Any) -> Any:
+            tried[test] += 1
+            return send(self, *arguments, **options)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    count(werkzeug.test.Client, "open")
+    count(requests.Session, "send")
 
 
 @pytest.fixture(autouse=True)

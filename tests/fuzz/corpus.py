@@ -248,15 +248,19 @@ def _truncated(random: Random, request: Request) -> None:
     request.body = b"a=" + value(random)[:50]
 
 
+FORWARDED: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"X-Forwarded-Host", EVIL.encode()), (b"X-Forwarded-For", b"\xff, 1"), (b"X-Forwarded-For", b"127.0.0.1"),
+    (b"X-Forwarded-Proto", b"https, " + MARK.encode()), (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Port", b"-1"),
+    (b"X-Forwarded-Prefix", b"//" + EVIL.encode()), (b"Forwarded", b"for=1;host=" + EVIL.encode()),
+    (b"X-Original-URL", b"/apps"), (b"X-Rewrite-URL", b"/apps"), (b"X-Host", EVIL.encode()),
+    (b"X-HTTP-Method-Override", b"DELETE"), (b"X-Method-Override", b"PUT"), (b"X_Forwarded_Host", EVIL.encode()),
+    (b"Content_Length", b"5"), (b"Script_Name", b"//" + EVIL.encode()), (b"X-Script-Name", b"/x"),
+    (b"SCRIPT-NAME", b"//" + EVIL.encode()), (b"REMOTE-USER", b"alice"), (b"Proxy", b"http://x"),
+)  # fmt: skip
+"""What a proxy may add, or what somebody reads as if a proxy had."""
+
 _HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
-    (b"X-Forwarded-Host", EVIL.encode()), (b"X-Forwarded-For", b"\xff, 1"), (b"X-Forwarded-Proto",
-    b"https, " + MARK.encode()),
-    (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Port", b"-1"), (b"X-Forwarded-Prefix", b"//" + EVIL.encode()),
-    (b"Forwarded", b"for=1;host=" + EVIL.encode()), (b"X-Original-URL", b"/apps"), (b"X-Rewrite-URL", b"/apps"),
-    (b"X-Host", EVIL.encode()), (b"X-HTTP-Method-Override", b"DELETE"), (b"X-Method-Override", b"PUT"),
-    (b"X_Forwarded_Host", EVIL.encode()), (b"Content_Length", b"5"), (b"Script_Name", b"//" + EVIL.encode()),
-    (b"X-Script-Name", b"/x"), (b"SCRIPT-NAME", b"//" + EVIL.encode()), (b"REMOTE-USER", b"alice"), (b"Proxy",
-    b"http://x"),
+    *FORWARDED,
     (b"Origin", b"http://" + EVIL.encode()), (b"Origin", b"null"), (b"Referer", MARK.encode()), (b"User-Agent",
     MARK.encode() * 99),
     (b"Accept", b"text/html"), (b"Accept", b"text/html;q=nan, */*;q=" + b"9" * 300), (b"Accept", b"," * 4_000),

@@ -57,7 +57,10 @@ def _keeps(operation: Any, mode: GenerationMode, headers: dict[str, str], names:
     @settings(max_examples=examples(8, 10 * of))
     @given(case=operation.as_strategy(mode, **pinned))
     def check(case: Any) -> None:
-        case.call_and_validate(checks=CHECKS, headers=headers)
+        answer = case.call(headers=headers)
+        # so long an address gunicorn refuses itself, before there is an application that describes anything
+        if answer.status_code != 414:
+            case.validate_response(answer, checks=CHECKS, headers=headers)
 
     check()
 
