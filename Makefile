@@ -56,7 +56,7 @@ check: .venv/dev.stamp ## style, types, who may import whom, known advisories
 audit: .venv/dev.stamp ## ask whether a pinned package has a known advisory
 	@$(PY) .ci/advisories.py
 
-fuzz: .venv/dev.stamp ## throw many hostile requests at a stack of its own (REQUESTS=100000)
+fuzz: .venv/dev.stamp ## hostile requests at a stack of its own, then properties, models and descriptions at length (REQUESTS=100000)
 	@$(PY) tests/fuzz/run.py --requests $(or $(REQUESTS),100000)
 
 bench: .venv/dev.stamp ## measure

@@ -6,15 +6,26 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import argon2
 import hypothesis
 import pytest
+import requests
+import werkzeug.test
 from hypothesis.configuration import set_hypothesis_home_dir
 
 import witness
 from auth.conftest import closed, server
+from auth_service.models import user
+from auth_service.throttles import limit
+from auth_support import CALLBACK, LIMITS, Server, a_client, make_server, make_settings
 from client.conftest import tally
+from fuzz.effort import tried
+from fuzz.forms import NATIVE
+from openid import relying_party
 from resource_support import Api, an_api
+from signing import signer
 
 __all__ = ["closed", "server", "tally"]
 
@@ -35,6 +46,47 @@ def api(tmp_path: Path) -> Iterator[Api]:
     """The Invoices API with nothing in it but its schema."""
     with an_api(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def open_server(tmp_path: Path, redis_url: str) -> Server:
+    """One that throttles nobody; besides the confidential client a native one, a relying party and one that signs."""
+    wide = dict.fromkeys(LIMITS, limit("1000000/minute"))
+    server = make_server(make_settings(tmp_path, redis_url, **wide))
+    native = {"token_endpoint_auth_method": "none", "secret_hash": None, "redirect_uris": [NATIVE]}
+    server.add(
+        a_client(client_id="native", application_type="native", **native),
+        relying_party(),
+        signer(redirect_uris=[CALLBACK]),
+    )
+    server.remember_since(0)
+    return server
+
+
+@pytest.fixture
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever signs in a thousand times would wait for nothing else."""
+    hasher = argon2.PasswordHasher(1, 64, 1)
+    monkeypatch.setattr(user, "_hasher", hasher)
+    monkeypatch.setattr(user, "_nobody", hasher.hash("nobody's"))
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request of a test counts, be it to an application in this process or to a running service."""
+    test = request.node.name
+
+    def count(kind: type, name: str) -> None:
+        send = getattr(kind, name)
+
+        def counted(self: Any, *arguments: Any, **options: Any) -> Any:
+            tried[test] += 1
+            return send(self, *arguments, **options)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    count(werkzeug.test.Client, "open")
+    count(requests.Session, "send")
 
 
 @pytest.fixture(autouse=True)

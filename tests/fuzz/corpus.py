@@ -18,6 +18,8 @@ MARK: Final = "\"'><fuzz>"
 EVIL: Final = "evil.fuzz"
 INJECTED: Final = "X-Injected"
 
+MEGABYTE: Final = 1024 * 1024
+
 FORM: Final = b"application/x-www-form-urlencoded"
 
 
@@ -31,6 +33,7 @@ class Request:
         broken: no HTTP any more, so closing the connection is an answer.
         seconds: the route may take longer than others (it hashes a password).
         twists: the names of what was done to it.
+        only: the statuses that alone are right, where nothing else was done to it.
     """
 
     method: bytes
@@ -45,6 +48,7 @@ class Request:
     ends: bool = False
     broken: bool = False
     twists: list[str] = field(default_factory=list)
+    only: frozenset[int] = frozenset()
 
     def put(self, name: bytes, value: bytes) -> None:
         """Set a header, in the place of those of its name."""
@@ -137,16 +141,26 @@ def _ten_thousand(random: Random, request: Request) -> None:
     name = _name(random, request)
     if request.method == b"POST":
         request.pairs += [(name + (b"%d" % i if random.random() < 0.5 else b""), b"1") for i in range(10_000)]
-    else:
+    elif random.random() < 0.5:
         request.pairs += [(name, b"1")] * 700
+    else:
+        request.pairs += [(name, b"1")] * 10_000
+        _too_long(request)
 
 
 def _megabyte(random: Random, request: Request) -> None:
-    if request.method != b"POST":
-        _replace_value(random, request)
-        return
-    request.pairs.append((_name(random, request), random.choice((b"x", b"%00", b"\xff", b"&", b"%cc%81")) * 300_000))
-    request.ends = True
+    unit = random.choice((b"x", b"%00", b"\xff", b"&", b"%cc%81"))
+    request.pairs.append((_name(random, request), unit * (MEGABYTE // len(unit))))
+    if request.method == b"POST":
+        request.ends, request.only = True, frozenset(range(400, 500))
+    else:
+        _too_long(request)
+
+
+def _too_long(request: Request) -> None:
+    """No server reads a first line of this length to the end (RFC 9112 section 3)."""
+    request.ends = request.broken = True
+    request.only = frozenset({400, 414, 431})
 
 
 def _big_but_allowed(random: Random, request: Request) -> None:
@@ -234,15 +248,19 @@ def _truncated(random: Random, request: Request) -> None:
     request.body = b"a=" + value(random)[:50]
 
 
+FORWARDED: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"X-Forwarded-Host", EVIL.encode()), (b"X-Forwarded-For", b"\xff, 1"), (b"X-Forwarded-For", b"127.0.0.1"),
+    (b"X-Forwarded-Proto", b"https, " + MARK.encode()), (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Port", b"-1"),
+    (b"X-Forwarded-Prefix", b"//" + EVIL.encode()), (b"Forwarded", b"for=1;host=" + EVIL.encode()),
+    (b"X-Original-URL", b"/apps"), (b"X-Rewrite-URL", b"/apps"), (b"X-Host", EVIL.encode()),
+    (b"X-HTTP-Method-Override", b"DELETE"), (b"X-Method-Override", b"PUT"), (b"X_Forwarded_Host", EVIL.encode()),
+    (b"Content_Length", b"5"), (b"Script_Name", b"//" + EVIL.encode()), (b"X-Script-Name", b"/x"),
+    (b"SCRIPT-NAME", b"//" + EVIL.encode()), (b"REMOTE-USER", b"alice"), (b"Proxy", b"http://x"),
+)  # fmt: skip
+"""What a proxy may add, or what somebody reads as if a proxy had."""
+
 _HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
-    (b"X-Forwarded-Host", EVIL.encode()), (b"X-Forwarded-For", b"\xff, 1"), (b"X-Forwarded-Proto",
-    b"https, " + MARK.encode()),
-    (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Port", b"-1"), (b"X-Forwarded-Prefix", b"//" + EVIL.encode()),
-    (b"Forwarded", b"for=1;host=" + EVIL.encode()), (b"X-Original-URL", b"/apps"), (b"X-Rewrite-URL", b"/apps"),
-    (b"X-Host", EVIL.encode()), (b"X-HTTP-Method-Override", b"DELETE"), (b"X-Method-Override", b"PUT"),
-    (b"X_Forwarded_Host", EVIL.encode()), (b"Content_Length", b"5"), (b"Script_Name", b"//" + EVIL.encode()),
-    (b"X-Script-Name", b"/x"), (b"SCRIPT-NAME", b"//" + EVIL.encode()), (b"REMOTE-USER", b"alice"), (b"Proxy",
-    b"http://x"),
+    *FORWARDED,
     (b"Origin", b"http://" + EVIL.encode()), (b"Origin", b"null"), (b"Referer", MARK.encode()), (b"User-Agent",
     MARK.encode() * 99),
     (b"Accept", b"text/html"), (b"Accept", b"text/html;q=nan, */*;q=" + b"9" * 300), (b"Accept", b"," * 4_000),
@@ -402,9 +420,14 @@ def _authorization(random: Random, request: Request) -> None:
     request.broken = True  # of some of them, gunicorn takes no notice but to close
 
 
+_TOKENS: Final = {
+    b"token", b"refresh_token", b"code", b"access_token", b"id_token_hint", b"request", b"client_assertion",
+}  # fmt: skip
+
+
 def _token_parameter(random: Random, request: Request) -> None:
     for place, (name, found) in enumerate(request.pairs):
-        if name in {b"token", b"refresh_token", b"code"}:
+        if name in _TOKENS:
             request.pairs[place] = (name, quote(hostile_token(random, found)).encode())
 
 
@@ -481,6 +504,8 @@ def twist(random: Random, request: Request) -> Request:
     for chosen in random.choices(TWISTS, k=random.choice((0, 1, 1, 1, 2, 2, 3))):
         chosen(random, request)
         request.twists.append(chosen.__name__.strip("_"))
+    if len(request.twists) > 1:
+        request.only = frozenset()
     if request.framing is not None and len(request.twists) > 1:
         request.broken = request.ends = True  # another one may have changed the body
     return request

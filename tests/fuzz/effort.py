@@ -1,8 +1,12 @@
-"""How much is tried: little in `make test`, as much as FUZZ_REQUESTS says otherwise."""
+"""How much is tried: little in `make test`, as much as FUZZ_REQUESTS says otherwise; and how much was."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+
+tried: Counter[str] = Counter()
+"""Requests that each test has sent."""
 
 
 def examples(usual: int, requests_each: int = 1) -> int:

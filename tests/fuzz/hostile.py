@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import socket
 import threading
@@ -14,20 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import psutil
+import redis
 
-from auth_service.parameters import BY_ENDPOINT
 from auth_service.routes import ROUTES as AUTH_ROUTES
 from client_webapp.routes import ROUTES as CLIENT_ROUTES
-from fuzz import metadata
-from fuzz.corpus import EVIL, FORM, INJECTED, MARK, Request, twist
-from pages import tokens_of_a_native_client
+from fuzz.corpus import EVIL, INJECTED, MARK, Request, twist
+from fuzz.visitor import Party, Visitor, register
 from resource_service.routes import ROUTES as API_ROUTES
 from rolecall.web import Route
-from rolecall_lab.environment import LAB_ENV, read_env
-from rolecall_lab.walker import Walker, connect
 from stack import Stack
 
 THREADS: Final = 8
@@ -45,6 +40,18 @@ MOST: Final = 100
 
 GROWTH: Final = 64 * 1024 * 1024
 """Bytes by which a worker may grow, on average, after the first fifth: as much as a password's hash takes."""
+
+IN_REDIS: Final = 4096
+"""Bytes by which Redis may grow a request, on average: as much as a sign-in with its flow takes until it expires."""
+
+RECORD: Final = 16 * 1024 * 1024
+"""Bytes that the lab's record of what was said takes at most, however much is said."""
+
+VISIT: Final = 100
+"""Requests after which somebody new comes: what the twisted ones have ended is there again."""
+
+AGAIN: Final = 0.01
+"""The share of requests that may be asked again because they were late or refused as too many, on a busy machine."""
 
 WIDE: Final = {
     f"AUTH_SERVICE_{name}": "100000000/minute"
@@ -97,14 +104,31 @@ class Finding:
         )
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What Redis holds."""
+
+    keys: int
+    lasting: frozenset[bytes]
+    of_the_lasting: int
+    used: int
+
+
 @dataclass
 class Report:
-    """What was tried, and how it went; times in seconds, memory in bytes a worker."""
+    """What was tried, and how it went; times in seconds, memory in bytes a worker.
+
+    Args:
+        again: what was asked once more, by reason.
+        redis: keys, keys that never expire and bytes in Redis, before and afterwards.
+    """
 
     tried: Counter[str] = field(default_factory=Counter)
+    again: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, tuple[float, int]] = field(default_factory=dict)
     memory: dict[str, list[float]] = field(default_factory=dict)
+    redis: list[Stored] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -113,124 +137,6 @@ class Answer:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
-
-
-@dataclass
-class Visitor:
-    """Somebody with a session at each service and with tokens, who is believed until he begins to twist."""
-
-    known: dict[str, bytes]
-    cookies: dict[str, bytes]
-    authorizations: dict[str, bytes]
-
-    @classmethod
-    def arrive(cls, stack: Stack) -> Visitor:
-        """Sign in, allow, fetch tokens."""
-        secrets = read_env(LAB_ENV)
-        walker = Walker()
-        connect(walker, stack.client, "alice", "wonderland-lab")
-        tokens = tokens_of_a_native_client(stack)
-        jar = {cookie.name: cookie.value or "" for cookie in walker.cookies}
-        asked = walker.open(
-            f"{stack.auth}/authorize?response_type=code&client_id=tally-desktop&scope=invoices:read&state=abc&code_challenge="
-            + "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&redirect_uri=http://127.0.0.1:9/callback"
-        )
-        interaction = (asked.location or "").rpartition("=")[2]
-        json_type = {"Content-Type": "application/json"}
-        _, client = stack.call("POST", f"{stack.auth}/register", json.dumps(metadata.GOOD).encode(), **json_type)
-        known = {
-            "response_type": "code",
-            "client_id": "tally-desktop",
-            "redirect_uri": "http://127.0.0.1:9/callback",
-            "scope": "invoices:read",
-            "state": "a-state",
-            "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-            "code_challenge_method": "S256",
-            "resource": stack.api,
-            "interaction": interaction,
-            "grant_type": "refresh_token",
-            "code": "c" * 43,
-            "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-            "refresh_token": tokens["refresh_token"],
-            "token": tokens["access_token"],
-            "token_type_hint": "access_token",
-            "username": "alice",
-            "password": "wonderland-lab",
-            "decision": "allow",
-            "iss": stack.auth,
-            "error": "access_denied",
-            "check": "both",
-            "csrf auth-service": walker.open(f"{stack.auth}/sign-out").hidden().get("csrf_token", ""),
-            "registration": client["client_id"],
-            "csrf client-webapp": walker.open(f"{stack.client}/").hidden().get("csrf_token", ""),
-        }
-        return cls(
-            {name: urllib.parse.quote_plus(value).encode() for name, value in known.items()},
-            {
-                "auth-service": _cookies(jar, "rolecall_auth"),
-                "client-webapp": _cookies(jar, "rolecall_client"),
-            },
-            {
-                "token": _basic("tally", secrets["CLIENT_WEBAPP_CLIENT_SECRET"]),
-                "introspect": _basic("invoices-api", secrets["RESOURCE_SERVICE_RESOURCE_SECRET"]),
-                "resource-service": b"Bearer " + tokens["access_token"].encode(),
-                "registration": b"Bearer " + client["registration_access_token"].encode(),
-            },
-        )
-
-    def request(self, random: Random, service: str, route: Route, host: str) -> Request:
-        """What the route is usually sent."""
-        method = random.choice(route.methods)
-        registration = self.known["registration"].decode()
-        name = registration if route.name == "registration" else f"INV-{random.randrange(99)}"
-        path = re.sub(r"<[^>]*>", lambda _: name, route.path)
-        request = Request(method.encode(), path.encode(), [(b"Host", host.encode())])
-        if random.random() < 0.7:
-            request.put(b"Accept", b"text/html" if route.kind == "page" else b"application/json")
-        if service in self.cookies and random.random() < 0.8:
-            request.put(b"Cookie", self.cookies[service])
-        names = [parameter.name for parameter in BY_ENDPOINT.get(route.name, ())] if service == "auth-service" else []
-        names += _FIELDS.get((service, route.name), ())
-        request.pairs = [(name.encode(), self.known[name]) for name in names if name in self.known]
-        if service == "resource-service":
-            request.put(b"Authorization", self.authorizations["resource-service"])
-        elif route.name == "introspect" or (route.name in {"token", "revoke"} and random.random() < 0.4):
-            request.put(b"Authorization", self.authorizations["introspect" if route.name == "introspect" else "token"])
-            request.pairs = [each for each in request.pairs if each[0] != b"client_id"]
-        if route.name == "token" and random.random() < 0.4:
-            request.pairs = [
-                (name, b"authorization_code" if name == b"grant_type" else value) for name, value in request.pairs
-            ]
-        if route.name in {"register", "registration"}:
-            request.put(b"Content-Type", b"application/json")
-            if method in {"POST", "PUT"}:
-                request.body = metadata.hostile(random)
-            if route.name == "registration":
-                # deleted it would be there for nobody any more
-                own = self.authorizations["registration"]
-                request.put(b"Authorization", own + b"x" if method == "DELETE" else own)
-            return request
-        if route.kind == "page" and method == "POST":
-            request.pairs.append((b"csrf_token", self.known.get(f"csrf {service}", b"")))
-        if method == "POST":
-            request.put(b"Content-Type", FORM)
-            if route.kind == "page" and "interaction" in names and random.random() < 0.7:
-                request.path += b"?interaction=" + self.known["interaction"]
-                # the form itself goes into the body all the same
-                request.body = b"&".join(name + b"=" + value for name, value in request.pairs)
-                request.pairs = []
-        return request
-
-
-_FIELDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    ("auth-service", "sign-in"): ("username", "password"),
-    ("auth-service", "sign-up"): ("username", "password"),
-    ("auth-service", "consent"): ("decision",),
-    ("auth-service", "disconnect"): ("client_id",),
-    ("client-webapp", "callback"): ("code", "state", "iss"),
-    ("client-webapp", "invoices"): ("check",),
-    ("client-webapp", "refresh"): ("check",),
-}
 
 
 class Line:
@@ -251,7 +157,7 @@ class Line:
         self._socket, self._rest = None, b""
 
     def exchange(self, request: Request, data: bytes) -> tuple[list[Answer], float, bytes]:
-        """The answers, the seconds that they took, and what came besides."""
+        """The answers, the seconds until the last of them was there, and what came besides."""
         if self._socket is None:
             self._socket = socket.create_connection(self._address, timeout=PATIENCE)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -262,6 +168,7 @@ class Line:
         except OSError:
             pass  # it did not want to hear it all; perhaps it has answered
         began = time.monotonic()
+        seconds = 0.0
         answers: list[Answer] = []
         try:
             while True:
@@ -270,13 +177,14 @@ class Line:
                     break
                 if answer.status >= 200:
                     answers.append(answer)
+                    seconds = time.monotonic() - began
                     if not request.ends:
                         break
         except TimeoutError:
             raise
         except OSError:
             self.close()
-        seconds = time.monotonic() - began
+        seconds = seconds if answers else time.monotonic() - began
         rest = self._rest
         if request.ends or request.broken or not answers or _closes(answers[-1]) or rest:
             self.close()
@@ -318,28 +226,38 @@ class Attack:
 
     Args:
         only: the numbers of the requests to send, in the place of the first `requests`.
+        threads: how many send at once.
     """
 
     def __init__(
-        self, stack: Stack, requests: int, seed: str, say: Callable[[str], object], only: Sequence[int] = ()
+        self,
+        stack: Stack,
+        requests: int,
+        seed: str,
+        say: Callable[[str], object],
+        only: Sequence[int] = (),
+        threads: int = THREADS,
     ) -> None:
         self._stack = stack
         self._requests = requests
         self._seed = seed
         self._say = say
         self._numbers = iter(only) if only else count()
-        self._only = bool(only)
+        self._threads = 1 if only else threads
         self._lock = threading.Lock()
         self._done = 0
         self._urls = {"auth-service": stack.auth, "client-webapp": stack.client, "resource-service": stack.api}
         self._origins = {_origin(url) for url in self._urls.values()} | {"http://127.0.0.1:9", "http://localhost:9000"}
         self._kinds: dict[tuple[str, str], list[list[str]]] = {}
+        self._parties: dict[str, Party] = {}
         self.report = Report()
 
     def run(self) -> Report:
         """All of it; findings are in the report."""
         began = time.monotonic()
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(1 if self._only else THREADS)]
+        self._parties = register(self._stack)
+        self._look_into_redis()
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._threads)]
         for thread in threads:
             thread.start()
         weighed, told = 0, began
@@ -359,6 +277,9 @@ class Attack:
             thread.join()
         self._weigh()
         self._look_at_memory()
+        self._look_into_redis()
+        self._look_at_growth_of_redis()
+        self._look_at_patience()
         self._look_at_readiness()
         return self.report
 
@@ -370,24 +291,34 @@ class Attack:
                 number = next(self._numbers, self._requests)
             if number >= self._requests:
                 break
-            if visitor is None or left == 0:
-                visitor, left = self._arrive(number), 400
-                if visitor is None:
-                    break
+            if left == 0:
+                visitor, left = self._arrive(number), VISIT
             left -= 1
-            random = Random(f"{self._seed} {number}")
-            service = random.choice(_SHARE)
-            host = _origin(self._urls[service]).removeprefix("http://")
-            request = visitor.request(random, service, random.choice(ROUTES[service]), host)
-            self._try(number, service, lines[service], twist(random, request))
+            for last in (False, True):
+                if visitor is None:
+                    return
+                random = Random(f"{self._seed} {number}")
+                service = random.choice(_SHARE)
+                host = _origin(self._urls[service]).removeprefix("http://")
+                try:
+                    request = visitor.request(random, service, random.choice(ROUTES[service]), host)
+                except _LOST as error:
+                    # another visitor's request has ended what this one has begun
+                    self._asked_again(repr(error)[:100])
+                    if last:
+                        self._found(Finding(number, service, f"no way to what it needs: {error!r}", [], b"", b""))
+                    visitor, left = self._arrive(number), VISIT
+                else:
+                    self._try(number, service, lines[service], twist(random, request))
+                    break
         for line in lines.values():
             line.close()
 
     def _arrive(self, number: int) -> Visitor | None:
         for _ in range(3):
             try:
-                return Visitor.arrive(self._stack)
-            except (OSError, RuntimeError, AssertionError) as error:
+                return Visitor.arrive(self._stack, self._parties)
+            except _LOST as error:
                 reason = repr(error)
                 time.sleep(0.5)  # who comes first may find the revocations being read
         self._found(Finding(number, "all", f"nobody can sign in any more: {reason}", [], b"", b""))
@@ -414,6 +345,7 @@ class Attack:
             if seconds <= SLOW * max(1, len(answers)) and all(answer.status != 503 for answer in answers):
                 break
             # a busy machine is nobody's fault: what is slow or away by itself is so each time
+            self._asked_again("late" if seconds > SLOW else "503")
             line.close()
             try:
                 answers, seconds, rest = line.exchange(request, data)
@@ -443,6 +375,8 @@ class Attack:
 
     def _wrong_with(self, service: str, request: Request, answer: Answer) -> list[str]:
         wrong = []
+        if request.only and answer.status not in request.only:
+            wrong.append(f"status {answer.status} for what is too large")
         if answer.status >= 500 and not _may_be(service, request, answer):
             wrong.append(f"status {answer.status}")
         top = "\n".join(f"{name}: {value}" for name, value in answer.headers)
@@ -494,6 +428,38 @@ class Attack:
                 what = f"a worker grew from {early / 2**20:.0f} to {late / 2**20:.0f} MB"
                 self._found(Finding(self._requests, name, what, [], b"", b""))
 
+    def _asked_again(self, why: str) -> None:
+        with self._lock:
+            self.report.again[why] += 1
+
+    def _look_at_patience(self) -> None:
+        again = sum(self.report.again.values())
+        if again > max(10, AGAIN * self._requests):
+            self._found(Finding(self._requests, "all", f"asked again too often: {self.report.again}", [], b"", b""))
+
+    def _look_into_redis(self) -> None:
+        if not self._stack.redis_url:
+            return
+        with redis.Redis.from_url(self._stack.redis_url) as store:
+            lasting = frozenset(key for key in store.scan_iter(count=1000) if store.ttl(key) == -1)
+            of_the_lasting = sum(store.memory_usage(key) or 0 for key in lasting)
+            used = int(store.info("memory")["used_memory"])
+            self.report.redis.append(Stored(store.dbsize(), lasting, of_the_lasting, used))
+
+    def _look_at_growth_of_redis(self) -> None:
+        if not self.report.redis:
+            return
+        before, after = self.report.redis
+        wrong = []
+        if more := after.lasting - _LASTING:
+            wrong.append(f"{len(more)} keys never expire, such as {min(more)!r}")
+        if after.of_the_lasting > IN_REDIS:
+            wrong.append(f"what never expires takes {after.of_the_lasting} bytes")
+        if after.used - before.used > RECORD + IN_REDIS * self._requests:
+            wrong.append(f"it grew from {before.used} to {after.used} bytes")
+        for what in wrong:
+            self._found(Finding(self._requests, "redis", what, [], b"", b""))
+
     def _look_at_readiness(self) -> None:
         for name, url in self._urls.items():
             status, body = self._stack.get(f"{url}/readyz")
@@ -505,10 +471,30 @@ def _may_be(service: str, request: Request, answer: Answer) -> bool:
     """The answers above 500 that are right."""
     if answer.status == 501:
         return b"ransfer-" in (request.framing or b"")  # RFC 9112 section 6.1
+    if answer.status == 505:
+        return request.version == b"HTTP/2.0"  # nginx; RFC 9110 section 15.6.6
     if answer.status == 503:
         return b"Very many people sign in" in answer.body
     # what another service refused, Tally reports as such
-    return service == "client-webapp" and answer.status == 502
+    return (
+        service == "client-webapp"
+        and answer.status == 502
+        and (any(each in answer.body for each in _REPORTED) or request.method == b"HEAD")
+    )
+
+
+_LOST: Final = (OSError, RuntimeError, AssertionError, LookupError)
+"""What comes when a visitor is not led where people are."""
+
+_LASTING: Final = frozenset({b"auth:replays-since", b"auth:revoked-run-id"})
+"""Keys of a few bytes that say since when Redis remembers."""
+
+_REPORTED: Final = (
+    b"The authorization server refused",
+    b"The authorization server is not the expected one",
+    b'<span class="tag no">',
+)
+"""On Tally's pages about an answer that it could not use: an error, another `iss`, a refusal of the API's."""
 
 
 def _closes(answer: Answer) -> bool:
@@ -525,14 +511,6 @@ def _origin(url: str) -> str:
 
 def _address(url: str) -> tuple[str, int]:
     return "127.0.0.1", int(url.rpartition(":")[2])
-
-
-def _basic(user: str, password: str) -> bytes:
-    return b"Basic " + base64.b64encode(f"{user}:{password}".encode())
-
-
-def _cookies(jar: dict[str, Any], prefix: str) -> bytes:
-    return "; ".join(f"{name}={value}" for name, value in jar.items() if name.startswith(prefix)).encode()
 
 
 def _short(data: bytes) -> str:

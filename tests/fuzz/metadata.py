@@ -23,7 +23,7 @@ _NAMES: Final = (
 )
 """Those of the table, those that only the server sets, and such as nobody knows."""
 
-_NEAR: Final[tuple[Any, ...]] = (
+NEAR: Final[tuple[Any, ...]] = (
     "javascript:alert(1)", "http://127.0.0.1:1/x", "https://127.0.0.1:1/x", "https://localhost:1/#x", "https://[::1",
     "https://a:b@localhost/", "//localhost/x", "https://localhost\\@x/", "https://\u0131.localhost/", "file:///etc/passwd",
     f"https://{'a' * 300}.localhost/", "com.example.app:/x", "none", "HS256", "private_key_jwt", "client_secret_jwt",
@@ -38,7 +38,7 @@ _NEAR: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 """Right in some member, or nearly."""
 
-_VALUES: Final[tuple[Any, ...]] = (
+VALUES: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1.5, 1e308, 10**400, math.nan, math.inf, [], {}, {"a": {"b": []}}, "\ud800", "a\udfffb",
     "x" * 501, "x" * 2001, "x" * 60_000, ["x" * 100] * 500, [["x"] * 50] * 50,
     {str(number): number for number in range(500)},
@@ -59,12 +59,12 @@ def hostile(random: Random) -> bytes:
 def _value(random: Random) -> Any:
     kind = random.randrange(4)
     if kind == 0:
-        return random.choice(_VALUES)
+        return random.choice(VALUES)
     if kind == 1:
         return random.choice(
             (random.choice(TEXTS), [random.choice(TEXTS)], {random.choice(TEXTS): random.choice(TEXTS)})
         )
-    return random.choice(_NEAR)
+    return random.choice(NEAR)
 
 
 def _form(random: Random, text: str) -> bytes:

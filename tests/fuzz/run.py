@@ -1,37 +1,62 @@
-"""`make fuzz`: the hostile corpus against a stack of its own. Exit code 1 when anything was found.
+"""`make fuzz`: the hostile corpus against a stack of its own, then every property, model and description at length.
+
+Exit code 1 when anything was found.
 
 python tests/fuzz/run.py --requests 100000
-python tests/fuzz/run.py --seed SEED --only NUMBER   sends one of them again
+python tests/fuzz/run.py --seed SEED --only NUMBER   sends one of the corpus again
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
+
+if TYPE_CHECKING:
+    from fuzz.hostile import Report
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+SHARE: Final = 10
+"""Each of the other tests sends about one request for so many of the corpus."""
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description="Throw hostile requests at the three services.")
-    options.add_argument("--requests", type=int, default=20_000)
+    options.add_argument("--requests", type=int, default=100_000)
     options.add_argument("--seed", default=secrets.token_hex(4))
     options.add_argument("--only", type=int, action="append", default=[])
     asked = options.parse_args()
     for folder in ("tests", "lab", "client-webapp", "resource-service", "auth-service", "shared"):
         sys.path.insert(0, str(ROOT / folder))
+    began = time.monotonic()
+    say(f"seed {asked.seed}")
+    report = corpus(asked.requests, asked.seed, asked.only)
+    total, wrong = sum(report.tried.values()), bool(report.findings)
+    say(f"{total} requests of the corpus in {time.monotonic() - began:.0f} s, {len(report.findings)} findings")
+    if not asked.only:
+        tried, failed = properties(asked.requests // SHARE, asked.seed)
+        total, wrong = total + tried, wrong or failed
+    say(f"{total} requests in {time.monotonic() - began:.0f} s, {'findings above' if wrong else 'nothing found'} "
+        f"(seed {asked.seed})")  # fmt: skip
+    return 1 if wrong else 0
+
+
+def corpus(requests: int, seed: str, only: Sequence[int]) -> Report:
+    """The corpus against a stack of its own, and what it came to in a few lines."""
     from fuzz.hostile import WIDE, Attack
     from stack import running_stack
 
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rolecall-fuzz-") as folder, running_stack(Path(folder), **WIDE) as stack:
-        say(f"seed {asked.seed}")
-        number = max(asked.requests, *asked.only, 0) + bool(asked.only) if asked.only else asked.requests
-        report = Attack(stack, number, asked.seed, say, asked.only).run()
+        report = Attack(stack, max(only) + 1 if only else requests, seed, say, only).run()
     for name in sorted(report.tried):
         slowest, at = report.slowest[name]
         weights = " ".join(f"{weight / 2**20:.0f}" for weight in report.memory[name])
@@ -40,9 +65,25 @@ def main() -> int:
             f"a worker's memory over time, in MB: {weights}"
         )
     say("answers: " + ", ".join(f"{what} {times}" for what, times in sorted(report.statuses.items())))
-    total = sum(report.tried.values())
-    say(f"{total} requests in {time.monotonic() - began:.0f} s, {len(report.findings)} findings (seed {asked.seed})")
-    return 1 if report.findings else 0
+    say(f"asked again: {', '.join(f'{why} {times}' for why, times in report.again.items()) or 'none'}")
+    for when, stored in zip(("before", "afterwards"), report.redis, strict=True):
+        say(f"Redis {when}: {stored.used / 2**20:.0f} MB, {stored.keys} keys, {len(stored.lasting)} that never expire")
+    return report
+
+
+def properties(requests_each: int, seed: str) -> tuple[int, bool]:
+    """The tests of this folder with so many requests each; how many they sent, and whether one failed."""
+    from fuzz.effort import tried
+
+    os.chdir(ROOT)
+    os.environ["FUZZ_REQUESTS"] = str(requests_each)
+    of_corpus = "--ignore=tests/fuzz/test_hostile.py"
+    failed = pytest.main(
+        ["tests/fuzz", of_corpus, f"--hypothesis-seed={seed}", "--show-capture=no", "--tb=short", "-v"]
+    )
+    for name, times in tried.items():
+        say(f"{times:7} requests  {name}")
+    return sum(tried.values()), failed != 0
 
 
 def say(text: str) -> None:

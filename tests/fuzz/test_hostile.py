@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from fuzz.hostile import WIDE, Attack
+from auth_service.parameters import BY_ENDPOINT
+from fuzz.hostile import ROUTES, WIDE, Attack
+from fuzz.visitor import Visitor, register
 from stack import Stack, running_stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
@@ -17,6 +21,23 @@ pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
     with running_stack(tmp_path, **WIDE) as running:
         yield running
+
+
+def test_each_parameter_is_sent_where_it_belongs(own_stack: Stack) -> None:
+    """Else nobody would notice what the guard makes of it (RFC 6749 sections 3.1 and 3.2)."""
+    visitor = Visitor.arrive(own_stack, register(own_stack))
+    missing = {(endpoint, parameter.name) for endpoint, them in BY_ENDPOINT.items() for parameter in them}
+    assert {name for _, name in missing} <= visitor.known.keys()
+    routes = [route for route in ROUTES["auth-service"] if route.name in BY_ENDPOINT]
+    for number in range(2000):
+        request = visitor.request(Random(number), "auth-service", routes[number % len(routes)], "localhost")
+        sent = urllib.parse.parse_qsl((request.body or b"").decode()) + [
+            (name.decode(), "") for name, _ in request.pairs
+        ]
+        missing -= {(routes[number % len(routes)].name, name) for name, _ in sent}
+        if not missing:
+            break
+    assert not missing
 
 
 def test_hostile_requests_find_nothing(own_stack: Stack) -> None:

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import urllib.parse
-from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from werkzeug.test import TestResponse
 
 from auth_service.models import Model, user
-from auth_service.throttles import limit
 from auth_support import (
     CALLBACK,
     INVOICES,
     ISSUER,
-    LIMITS,
     PASSWORDS,
     SECRET,
     TALLY,
     VERIFIER,
     Browser,
     Server,
-    a_client,
     authorize_url,
     basic,
     csrf_token,
-    make_server,
-    make_settings,
     query,
 )
 from client.conftest import API, INVOICE, METADATA, TOKENS, Tally
 from fuzz.effort import examples
+from fuzz.forms import ANYTHING, NATIVE, any_text, body_of, forms, in_address, look_at, parsed, values
 
-MARK = "\"'><fuzz>"
-NATIVE = "http://127.0.0.1/callback"
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 REGISTERED = re.compile(rf"{re.escape(CALLBACK)}|http://127\.0\.0\.1(:\d+)?/callback")
 PORT = re.compile(r"http://127\.0\.0\.1(:\d{1,5})?/callback")
 CLIENTS = {"tally", "native"}
@@ -54,130 +46,6 @@ AUTHORIZE_ERRORS = ERRORS - {"invalid_client", "invalid_grant", "unsupported_gra
     "access_denied", "unsupported_response_type",
 }  # fmt: skip
 DESCRIPTION = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
-
-TEXTS = (
-    "", " ", "\0", "a\0b", "\r\nX-Injected: 1", MARK, "é", "\u202e", "\ufeff", "\ufffe", "😀" * 30, "\U0010ffff",
-    "\x7f", "%00", "x" * 130,
-    "x" * 2001, "x" * 17000, "http://evil.test", CALLBACK + "/", CALLBACK + "#x", "//evil.test",
-    "javascript:alert(1)", "null", "[]",
-    "http://127.0.0.1:99999/callback", "http://127.0.0.1:/callback", "http://127.0.0.1:80@evil.test/callback",
-    "http://[", "http://a:b:c",
-    NATIVE + "?a=b", NATIVE.upper(), "invoices:read", "tally", "code", "a" * 43, "é" * 43, "openid", "none", "plain",
-    "-", "0",
-)  # fmt: skip
-RAW = (
-    b"%", b"%zz", b"%0", b"%u0041", b"%ff%fe", b"%c0%af", b"%ed%a0%80", b"%f4%90%80%80", b"%e2%82", b"%252e", b"+",
-    b"\xff", b"\xc3\xa9",
-    b"\xed\xa0\x80", b"\0", b"\r\n", b"=", b"%3d%26", b";",
-)  # fmt: skip
-
-
-def _any_text() -> st.SearchStrategy[str]:
-    return st.text(st.characters(), max_size=20)
-
-
-def values() -> st.SearchStrategy[bytes]:
-    """A value, encoded for a form."""
-    return st.one_of(
-        st.sampled_from(RAW),
-        st.sampled_from(TEXTS).map(lambda text: urllib.parse.quote_plus(text).encode()),
-        st.sampled_from(TEXTS).map(lambda text: urllib.parse.quote(urllib.parse.quote(text)).encode()),
-        _any_text().map(lambda text: urllib.parse.quote(text.encode("utf-8", "surrogatepass")).encode()),
-        st.binary(max_size=20).map(lambda data: urllib.parse.quote(data).encode()),
-    )
-
-
-Pairs = list[tuple[bytes, bytes]]
-
-
-@st.composite
-def forms(draw: st.DrawFn, good: dict[str, str], least: int = 0) -> bytes:
-    """A good form, changed a few times: replaced, repeated, left out, added, in another order."""
-    pairs: Pairs = [(name.encode(), urllib.parse.quote_plus(text).encode()) for name, text in good.items()]
-    names = [name for name, _ in pairs] + [b"unknown", b"client_id", b"client_secret", b"state"]
-    for _ in range(draw(st.integers(least, 3))):
-        what = draw(
-            st.sampled_from(
-                ["replace", "replace", "replace", "repeat", "repeat", "drop", "add", "same", "turn", "many"]
-            )
-        )
-        place = draw(st.integers(0, max(0, len(pairs) - 1)))
-        if what == "add":
-            pairs.append((draw(st.one_of(st.sampled_from(names), values())), draw(values())))
-        elif what == "many":
-            pairs += [(draw(st.sampled_from(names)), b"1")] * draw(st.sampled_from([2, 1100]))
-        elif not pairs:
-            continue
-        elif what == "replace":
-            pairs[place] = (pairs[place][0], draw(values()))
-        elif what == "repeat":
-            pairs.insert(place, (pairs[place][0], draw(values())))
-        elif what == "same":
-            pairs.append(pairs[place])
-        elif what == "drop":
-            del pairs[place]
-        else:
-            pairs.reverse()
-    return draw(st.sampled_from([b"&", b"&", b"&", b"&", b"&&", b";"])).join(
-        name + b"=" + value for name, value in pairs
-    )
-
-
-def parsed(form: bytes) -> dict[str, list[str]]:
-    """What a reader other than the server's makes of it; what is empty counts as omitted (RFC 6749 section 3.1)."""
-    names: dict[str, list[str]] = {}
-    for pair in form.split(b"&"):
-        name, _, value = (urllib.parse.unquote_to_bytes(part.replace(b"+", b" ")) for part in pair.partition(b"="))
-        if value:
-            names.setdefault(name.decode("utf-8", "replace"), []).append(value.decode("utf-8", "replace"))
-    return names
-
-
-@pytest.fixture(autouse=True)
-def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    hasher = argon2.PasswordHasher(1, 64, 1)
-    monkeypatch.setattr(user, "_hasher", hasher)
-    monkeypatch.setattr(user, "_nobody", hasher.hash("nobody's"))
-
-
-@pytest.fixture
-def open_server(tmp_path: Path, redis_url: str) -> Server:
-    """One that throttles nobody, with a native client beside the confidential one."""
-    wide = dict.fromkeys(
-        LIMITS,
-        limit("1000000/minute"),
-    )
-    server = make_server(make_settings(tmp_path, redis_url, **wide))
-    server.add(
-        a_client(
-            client_id="native",
-            application_type="native",
-            token_endpoint_auth_method="none",
-            secret_hash=None,
-            redirect_uris=[NATIVE],
-        )
-    )
-    return server
-
-
-def body_of(form: bytes, content_type: str = "application/x-www-form-urlencoded") -> dict[str, Any]:
-    return {"input_stream": io.BytesIO(form), "content_length": len(form), "content_type": content_type}
-
-
-def look_at(answer: TestResponse) -> None:
-    """What holds for every answer."""
-    assert answer.status_code < 500, answer.text
-    for name, value in answer.headers:
-        assert name != "X-Injected"
-        assert "\r" not in value + name
-        assert "\n" not in value + name
-        assert "<fuzz" not in value
-    assert "<fuzz" not in answer.text
-    assert "Traceback" not in answer.text
-    if answer.mimetype == "text/html":
-        assert not re.search(r"""\s(?:href|action|src)=["']?(?://|https?:|javascript:)""", answer.text)
-        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-
 
 GOOD = query(authorize_url())
 
@@ -193,9 +61,7 @@ def test_authorize(open_server: Server) -> None:
     )
     def check(form: bytes, method: str, signed_in: bool) -> None:
         browser = _browser(open_server, signed_in)
-        sent: dict[str, Any] = (
-            {"environ_overrides": {"QUERY_STRING": form.decode("latin-1")}} if method == "GET" else body_of(form)
-        )
+        sent = in_address(form) if method == "GET" else body_of(form)
         answer = browser.client.open("/authorize", method=method, **sent)
         look_at(answer)
         assert answer.status_code in {303, 400, 413}
@@ -250,7 +116,7 @@ AUTHORIZATIONS = st.one_of(
         ["", " ", "Basic", "Basic ", "Basic =", "basic " + TALLY["Authorization"][6:], "Bearer x", "Basic é",
         "Basic AAAA", "\x7f"]
     ).map(lambda value: {"Authorization": value}),
-    _any_text().map(lambda text: basic("tally", text.encode("utf-8", "replace").decode())),
+    any_text().map(lambda text: basic("tally", text.encode("utf-8", "replace").decode())),
 )  # fmt: skip
 
 
@@ -312,9 +178,9 @@ def test_back_channel(kept: Kept, path: str, good: dict[str, str]) -> None:
                 "é",
             ]
         ),
-        in_address=st.sampled_from([b""] * 8 + [b"client_secret=x", b"%ff=%00", b"token=x"]),
+        address=st.sampled_from([b""] * 8 + [b"client_secret=x", b"%ff=%00", b"token=x"]),
     )
-    def check(form: bytes, authorization: dict[str, str], content_type: str, in_address: bytes) -> None:
+    def check(form: bytes, authorization: dict[str, str], content_type: str, address: bytes) -> None:
         for name, value in (("code", kept.code), *kept.tokens.items()):
             form = form.replace(urllib.parse.quote_plus(f"{{{name}}}").encode(), str(value).encode())
         headers = INVOICES if path == "/introspect" and authorization == TALLY else authorization
@@ -322,7 +188,7 @@ def test_back_channel(kept: Kept, path: str, good: dict[str, str]) -> None:
         answer = kept.server.app.test_client().post(
             path,
             headers=headers,
-            environ_overrides={"QUERY_STRING": in_address.decode("latin-1")},
+            **in_address(address),
             **body_of(form, content_type),
         )
         look_at(answer)
@@ -381,9 +247,7 @@ def test_pages(open_server: Server, path: str, good: dict[str, str]) -> None:
         elif token == "wrong":
             form += "&csrf_token=é.%00.\u202e".encode()
         sent = body_of(form) if method == "POST" else {}
-        answer = browser.client.open(
-            path, method=method, environ_overrides={"QUERY_STRING": address.decode("latin-1")}, **sent
-        )
+        answer = browser.client.open(path, method=method, **in_address(address), **sent)
         look_at(answer)
         assert answer.status_code in {200, 303, 400, 403, 405, 413}
         if "Location" in answer.headers:
@@ -408,7 +272,7 @@ def test_api(api: Any) -> None:
         authorization=st.one_of(
             st.sampled_from(["", "Bearer", "Bearer ", "bearer a.b.c", "Basic x", "Bearer a, Bearer b", "Bearer é",
             "Bearer " + "x" * 9000]),
-            _any_text().map(lambda text: "Bearer " + text.encode("utf-8", "replace").decode("latin-1")),
+            any_text().map(lambda text: "Bearer " + text.encode("utf-8", "replace").decode("latin-1")),
             st.binary(max_size=60).map(lambda data: "Bearer " + data.hex() + ".e30.AA"),
         ).filter(lambda value: "\n" not in value and "\r" not in value),
         how=st.sampled_from(["jwt", "introspection", "é"]),
@@ -433,14 +297,6 @@ def test_api(api: Any) -> None:
             assert method == "OPTIONS"
 
     check()
-
-
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | _any_text().map(lambda text: text.encode("utf-8",
-    "replace").decode()),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=3), inner, max_size=3),
-    max_leaves=5,
-)  # fmt: skip
 
 
 def test_api_and_what_introspection_may_answer(api: Any) -> None:
@@ -480,7 +336,7 @@ def test_client(tally: Tally) -> None:
         browser = tally.browser()
         state = browser.begin()["state"]
         form = form.replace(b"%7Bstate%7D", state.encode())
-        answer = browser.client.get(path, environ_overrides={"QUERY_STRING": form.decode("latin-1")})
+        answer = browser.client.get(path, **in_address(form))
         # Tally reports what the browser brings as what the server answered
         assert answer.status_code < 500 or answer.status_code == 502, answer.text
         assert "<fuzz" not in answer.text

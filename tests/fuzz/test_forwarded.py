@@ -1,0 +1,68 @@
+"""What a proxy adds is believed of the one that is trusted, and of nobody before it (RFC 7239 section 8)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auth_support import Server, authorize_url, basic, make_server, make_settings
+from fuzz.corpus import EVIL, FORWARDED
+from fuzz.effort import examples
+from fuzz.forms import look_at
+from rolecall.vocabulary import METADATA_PATH
+
+FORGED = [(name, value) for name, value in FORWARDED if b"_" not in name]
+"""Those with an underscore gunicorn drops."""
+
+FRONT = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "auth.test"}
+
+
+def test_a_sender_is_no_proxy(tmp_path: Path, redis_url: str) -> None:
+    """Whatever comes from further away stands before what the front wrote, or in headers that it does not write."""
+    server = make_server(make_settings(tmp_path, redis_url, trusted_proxies=1))
+    plain = {path: ask(server, path, {}).text for path in (METADATA_PATH, "/sign-in")}
+    assert EVIL not in "".join(plain.values())
+
+    @settings(max_examples=examples(100))
+    @given(
+        random=st.randoms(use_true_random=False),
+        path=st.sampled_from([METADATA_PATH, "/sign-in", authorize_url(), "/consent", "/nowhere"]),
+    )
+    def check(random: Random, path: str) -> None:
+        forged = dict(random.choice(FORGED) for _ in range(random.randrange(1, 4)))
+        names = {name.decode() for name in forged}
+        answer = ask(server, path, {name.decode(): value.decode("latin-1") for name, value in forged.items()})
+        look_at(answer)
+        assert answer.status_code in {200, 303, 400, 404}
+        assert EVIL not in answer.text
+        assert EVIL not in str(answer.headers)
+        if path in plain and "X-Forwarded-Host" not in names:
+            assert answer.status_code == 200
+        if path == METADATA_PATH and answer.status_code == 200:
+            assert answer.text == plain[path]
+
+    check()
+
+
+def ask(server: Server, path: str, forged: dict[str, str]) -> Any:
+    """As the front hands it on: its own values are the last of each list."""
+    headers = {**forged}
+    for name, value in FRONT.items():
+        headers[name] = f"{forged[name]}, {value}" if name in forged else value
+    return server.app.test_client().get(path, headers=headers)
+
+
+def test_throttles_count_by_what_the_front_says(tmp_path: Path, redis_url: str) -> None:
+    """RFC 9700 section 2.5: nobody gets another counter by claiming to be somebody else's proxy."""
+    server = make_server(make_settings(tmp_path, redis_url, trusted_proxies=1))
+
+    def guess(sender: str, front: str) -> int:
+        headers = {"X-Forwarded-For": f"{sender}, {front}", **basic("tally", "guessed")}
+        return server.app.test_client().post("/revoke", headers=headers, data={"token": "x"}).status_code
+
+    assert 429 in {guess(f"203.0.113.{number}", "198.51.100.7") for number in range(70)}
+    assert guess("203.0.113.1", "192.0.2.1") != 429
