@@ -33,7 +33,7 @@ MAX_IN_FLOW: Final = 400
 KEEP_FIRST: Final = 100
 MAX_LOSSES: Final = 200
 RECENT: Final = 200
-"""Flows in which one looks for what came before the message in which a server made its value: they are written late."""
+"""Flows in which one looks for what was written before that which tells whose it is."""
 
 OPEN: Final = "~"
 """After all ids: nothing has come since."""
@@ -283,8 +283,10 @@ class Flows:
             return self._joined([*mine, *begun])
         if _asks(event) or _sends(event):
             chosen = [flow for flow in chosen if flow.may_begin_with(event)]
-        if _is_refusal(event) and (waiting := [flow for flow in chosen if flow.awaits_refusal()]):
-            chosen = [min(waiting, key=lambda flow: flow.events[0]["id"])]
+        if _is_refusal(event):
+            recent, names = islice(reversed(self._flows.values()), RECENT), _chosen(event)
+            waiting = [flow for flow in recent if not names.isdisjoint(flow.names) and flow.awaits_refusal()]
+            chosen = [min(waiting, key=lambda flow: flow.events[0]["id"])] if waiting else chosen
         return max(chosen, key=lambda flow: flow.events[0]["id"], default=None)
 
     def _joined(self, flows: list[Flow]) -> Flow:
