@@ -13,13 +13,13 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, cast
 
 import redis
 
 from rolecall.clock import monotonic
+from rolecall_lab.joining import all_names, asks, chosen_names, id_by, is_refusal, made, sends, sends_refusal, sought
 from rolecall_lab.recorder import MAX_EVENTS, READ, STREAM
 
 Event = dict[str, Any]
@@ -33,7 +33,7 @@ MAX_IN_FLOW: Final = 400
 KEEP_FIRST: Final = 100
 MAX_LOSSES: Final = 200
 RECENT: Final = 200
-"""Flows in which one looks for what came before the message in which a server made its value: they are written late."""
+"""Flows in which one looks for what was written before that which tells whose it is."""
 
 OPEN: Final = "~"
 """After all ids: nothing has come since."""
@@ -95,14 +95,14 @@ class Flow:
         """Whether it has no authorization request before this one, nor what comes after one; or has sent the browser
         off once more, and waits for it to arrive."""
         before = [each for each in self.events if each["id"] < event["id"]]
-        sent, arrived = sum(map(_sends, before)), sum(map(_asks, before))
-        if _asks(event) and sent > arrived:
+        sent, arrived = sum(map(sends, before)), sum(map(asks, before))
+        if asks(event) and sent > arrived:
             return True
-        return not (arrived or any("grant_type" in each["form"] for each in before) or (sent and not _asks(event)))
+        return not (arrived or any("grant_type" in each["form"] for each in before) or (sent and not asks(event)))
 
     def awaits_refusal(self) -> bool:
         """Whether its server has sent the browser back with an error more often than it has arrived."""
-        return sum(map(_sends_refusal, self.events)) > sum(map(_is_refusal, self.events))
+        return sum(map(sends_refusal, self.events)) > sum(map(is_refusal, self.events))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +249,10 @@ class Flows:
             self._forgot = False
             for each in self._flows.values():
                 each.version += 1
-        names = _all_names(event)
+        names = all_names(event)
         flow = self._flow_of(event)
         if flow is None:
-            flow = Flow(_id_by(event))
+            flow = Flow(id_by(event))
             self._flows[flow.id] = flow
         self._newest = max(self._newest, event["id"])
         flow.events.append(event)
@@ -273,18 +273,20 @@ class Flows:
 
     def _flow_of(self, event: Event) -> Flow | None:
         """The one that an event belongs to; several may turn out to be one."""
-        mine, chosen = self._flows_of(_sought(event)), self._flows_of(_chosen(event))
-        if new := {f"presented:{handle}" for handle in _made(event) if f"handle:{handle}" not in self._of_name}:
+        mine, chosen = self._flows_of(sought(event)), self._flows_of(chosen_names(event))
+        if new := {f"presented:{handle}" for handle in made(event) if f"handle:{handle}" not in self._of_name}:
             late = islice(reversed(self._flows.values()), RECENT)
             mine += [flow for flow in late if not new.isdisjoint(flow.names) and flow not in mine]
         if mine:
             # what its client recorded before any server did
             begun = [flow for flow in chosen if flow not in mine and flow.has_only_begun(event["id"])]
             return self._joined([*mine, *begun])
-        if _asks(event) or _sends(event):
+        if asks(event) or sends(event):
             chosen = [flow for flow in chosen if flow.may_begin_with(event)]
-        if _is_refusal(event) and (waiting := [flow for flow in chosen if flow.awaits_refusal()]):
-            chosen = [min(waiting, key=lambda flow: flow.events[0]["id"])]
+        if is_refusal(event):
+            recent, names = islice(reversed(self._flows.values()), RECENT), chosen_names(event)
+            waiting = [flow for flow in recent if not names.isdisjoint(flow.names) and flow.awaits_refusal()]
+            chosen = [min(waiting, key=lambda flow: flow.events[0]["id"])] if waiting else chosen
         return max(chosen, key=lambda flow: flow.events[0]["id"], default=None)
 
     def _joined(self, flows: list[Flow]) -> Flow:
@@ -315,7 +317,7 @@ class Flows:
 
     def _forget_names(self, flow: Flow) -> None:
         """Those that only omitted events had."""
-        kept = {name for event in flow.events for name in _all_names(event)}
+        kept = {name for event in flow.events for name in all_names(event)}
         for name in flow.names - kept:
             if self._of_name.get(name) == flow.id:
                 del self._of_name[name]
@@ -349,70 +351,6 @@ class Flows:
         self._dropped.move_to_end(process)
         if len(self._dropped) > MAX_LOSSES:
             self._dropped.popitem(last=False)
-
-
-_REQUEST: Final = frozenset({"response_type", "request", "request_uri"})
-"""One of them is in every authorization request (RFC 6749 section 4.1.1, RFC 9101 section 5)."""
-
-
-def _asks(event: Event) -> bool:
-    """Whether it is an authorization request."""
-    return not _REQUEST.isdisjoint(event["query"].keys() | event["form"].keys())
-
-
-def _sends(event: Event) -> bool:
-    """Whether a client sends the browser to make one."""
-    location = event["response_headers"].get("location")
-    return isinstance(location, dict) and not _REQUEST.isdisjoint(location.get("parameters", {}))
-
-
-def _sends_refusal(event: Event) -> bool:
-    """Whether a server sends the browser back with an error (RFC 6749 section 4.1.2.1)."""
-    location = event["response_headers"].get("location")
-    sends = event["to"] == "authorization_server" and isinstance(location, dict)
-    return sends and "error" in location.get("parameters", {})
-
-
-def _is_refusal(event: Event) -> bool:
-    """Whether the browser brings it to the client."""
-    return event["to"] == "client" and ("error" in event["query"] or "error" in event["form"])
-
-
-def _made(event: Event) -> set[str]:
-    """The handles of what a server made, or took for its own."""
-    return {*event["handles"]} - {*event.get("chosen", ())} - {*event.get("presented", ())}
-
-
-def _chosen(event: Event) -> set[str]:
-    return {f"chosen:{handle}" for handle in event.get("chosen", ())}
-
-
-def _message_names(event: Event) -> tuple[set[str], set[str]]:
-    """What one end of a message is called, and what the other end: only a service of ours says that it sent one."""
-    if not event["trace"] or not event["span"]:
-        return set(), set()
-    names = {f"received:{event['trace']}-{event['span']}"}, {f"sent:{event['trace']}-{event['span']}"}
-    return names if event["direction"] == "received" else names[::-1]
-
-
-def _sought(event: Event) -> set[str]:
-    """By what an event is joined to others, whatever else they have."""
-    handles = {f"handle:{handle}" for handle in event["handles"] if handle not in event.get("chosen", ())}
-    serving = {f"serving:{event['serving']}"} if event.get("serving") else set()
-    return handles | serving | _message_names(event)[1]
-
-
-def _all_names(event: Event) -> set[str]:
-    """By what the flow of an event is found."""
-    names = {f"handle:{handle}" for handle in _made(event)} | {f"id:{_id_by(event)}"}
-    names |= {f"presented:{handle}" for handle in event.get("presented", ())}
-    names |= {f"serving:{event['serving']}"} if event.get("serving") else set()
-    names |= {f"trace:{event['trace']}"} if event["trace"] else set()
-    return names | _chosen(event) | _message_names(event)[0]
-
-
-def _id_by(event: Event) -> str:
-    return sha256(event["id"].encode()).hexdigest()[:16]
 
 
 def _summary(flow: Flow) -> Summary:

@@ -68,6 +68,16 @@ def flask_app(name: str, *routes: Route) -> Flask:
     return app
 
 
+def toy(**answer: Any) -> Flask:
+    """A token endpoint that always answers the same."""
+
+    def token() -> Any:
+        _ = request.form
+        return jsonify(answer)
+
+    return flask_app("auth", Route("token", "/token", ("GET", "POST"), token, "api", "test"))
+
+
 @dataclass
 class Stack:
     """Client, authorization server and resource server, each on a port; `Stack.flow` runs the five steps."""

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import redis
 import requests
-from flask import Flask, jsonify, request
+from flask import jsonify, request
 
-from lab.stack import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, Stack, basic, flask_app, s256
+from lab.stack import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, Stack, basic, flask_app, s256, toy
 from rolecall import checks, clock, events
 from rolecall.http import HttpClient
 from rolecall.web import Route
@@ -259,14 +259,6 @@ def test_a_secret_within_a_secret_leaves_nothing_of_the_longer_one() -> None:
         for secret in (SECRETS["code"], longer, SECRETS["code"][4:]):
             redaction.mark(secret)
         assert redaction.wipe(f"x {longer} y") == "x outer-… y"
-
-
-def toy(**answer: Any) -> Flask:
-    def token() -> Any:
-        _ = request.form
-        return jsonify(answer)
-
-    return flask_app("auth", Route("token", "/token", ("GET", "POST"), token, "api", "test"))
 
 
 def test_a_stranger_is_recorded_as_well(in_lab: Callable[..., Lab], store: redis.Redis) -> None:

@@ -1,18 +1,21 @@
 """What of a message may be recorded, exchange by exchange."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lab.stack import KEY, SECRETS, STATE, basic, s256
+from lab.stack import KEY, SECRETS, STATE, b64, basic, s256
 from rolecall_lab import redaction
 from rolecall_lab.recorder import Exchange, describe
 from rolecall_lab.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+JSON = [("Content-Type", "application/json")]
 PASSWORD = "pass word/with%odd&signs=1"
 
 
@@ -170,3 +173,94 @@ def test_what_openid_connect_asks_and_tells_is_seen() -> None:
     assert hidden.json({"address": {"postal_code": "OX1 1DP"}}) == {"address": {"postal_code": "OX1 1DP"}}
     assert hidden.json({"zip_code": "OX1 1DP"})["zip_code"]["shown"] != "OX1 1DP", "whatever else is called a code"
     assert hidden.parameters([("id_token_hint", "a.b.c")])["id_token_hint"]["shown"] != "a.b.c"
+
+
+REGISTRATION = {
+    "client_name": "Tally", "redirect_uris": ["http://localhost/cb", "http://localhost/cb?a=b"],
+    "client_secret": "wonderland-secret",
+    "jwks": {"keys": [{"kty": "EC", "crv": "P-256", "x": "x1", "d": "wonderland-d"}]},
+}  # fmt: skip
+
+
+def test_what_a_client_sends_as_json_is_recorded_like_an_answer(settings: Callable[..., LabSettings]) -> None:
+    """RFC 7591 section 2; and a private key that somebody sends by mistake (RFC 7518 section 6.2.2) is not."""
+    headers = {"Content-Type": "application/json", "User-Agent": "wonderland-d"}
+    exchange = Exchange("received", "PUT", "/register/x", headers, 1, request_body=json.dumps(REGISTRATION).encode())
+    event = describe(exchange, settings())
+    assert (event["form"], event["cut"]) == ({}, [])
+    assert event["json"]["client_name"] == "Tally"
+    assert event["json"]["redirect_uris"][0] == "http://localhost/cb"
+    assert event["json"]["client_secret"] == {"hidden": True}
+    [key] = event["json"]["jwks"]["keys"]
+    assert key == {"kty": "EC", "crv": "P-256", "x": "x1", "d": {"hidden": True}}
+    assert "wonderland" not in json.dumps(event)
+
+
+def test_a_header_that_is_not_known_is_there_and_its_value_is_not(settings: Callable[..., LabSettings]) -> None:
+    random = "Rand0mRand0mRand0mRand0m"
+    headers = {"X-Api-Key": "wonderland-key", random: "wonderland", "A b": "wonderland", "Accept": "*/*"}
+    answer = [("Content-Security-Policy", "script-src 'nonce-wonderland'"), ("Vary", "Cookie")]
+    event = describe(Exchange("received", "GET", "/", headers, 1, status=200, response_headers=answer), settings())
+    hidden = {"hidden": True}
+    assert event["request_headers"] == {"x-api-key": hidden, "?": hidden, "accept": "*/*"}
+    assert event["response_headers"] == {"content-security-policy": hidden, "vary": "Cookie"}
+    assert "wonderland" not in json.dumps(event)
+
+
+@pytest.mark.parametrize(
+    ("more", "cut"),
+    [
+        ({"url": "/?" + "&".join(f"p{number}=1" for number in range(65))}, ["query"]),
+        ({"url": "/?scope=" + "x" * 1001}, ["query"]),
+        ({"url": "/?code=" + "x" * 8193}, ["query"]),
+        ({"url": "/" + "x" * 1001}, ["path"]),
+        ({"request_headers": {"content-type": "application/json"}, "request_body": b" " * 16385}, ["json"]),
+        ({"request_headers": dict(FORM), "request_body": b"scope=x&a=" + b"x" * 65536}, ["form"]),
+        ({"request_headers": {"user-agent": "x" * 1001}}, ["request_headers"]),
+        ({"response_headers": [("Location", "http://x/?scope=" + "x" * 1001)]}, ["response_headers"]),
+        ({"response_headers": JSON, "body": b'"' + b"x" * 16384}, ["body"]),
+        ({"response_headers": JSON, "body": json.dumps({"a": [*range(65)]}).encode()}, ["body"]),
+        ({"response_headers": JSON, "body": b"[" * 9 + b"]" * 9}, ["body"]),
+        ({"url": "/?scope=x", "response_headers": JSON, "body": b"[1]"}, []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_left_out_is_said(more: dict[str, Any], cut: list[str], settings: Callable[..., LabSettings]) -> None:
+    exchange = {"url": "/", "request_headers": {}, **more}
+    assert describe(Exchange("received", "POST", milliseconds=1, status=200, **exchange), settings())["cut"] == cut
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_a_hash_is_followed_with_what_it_is_of(algorithm: str) -> None:
+    """OpenID Connect Core section 3.1.3.6: `at_hash` is the left half, by the hash of the signature's algorithm."""
+    token, digest = "an-access-token-0123", hashlib.new(algorithm, b"an-access-token-0123").digest()
+    half = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+    redacted = Redaction(KEY)
+    id_token = f"{b64({'alg': 'x'})}.{b64({'at_hash': half, 'nonce': 'a-nonce-0123', 'c_hash': 'of another'})}.x"
+    body = redacted.wipe(redacted.json({"access_token": token, "id_token": id_token}))
+    claims = body["id_token"]["unverified_claims"]
+    assert claims["at_hash"] == {"value": half, "hash": body["access_token"]["hash"]}
+    assert claims["c_hash"] == {"value": "of another", "hash": redacted.hash("of another")}
+    assert claims["nonce"] == redacted.parameters([("nonce", "a-nonce-0123")])["nonce"]
+    assert claims["nonce"] == {"value": "a-nonce-0123", "hash": redacted.hash("a-nonce-0123")}
+
+
+def test_a_proof_names_its_key() -> None:
+    """RFC 7638 section 3.1: the thumbprint of its example; RFC 9449 section 4.2."""
+    modulus = (
+        "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknj"
+        "hMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQ"
+        "vRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzK"
+        "nqDKgw"
+    )
+    key = {"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"}
+    proof = f"{b64({'typ': 'dpop+jwt', 'alg': 'RS256', 'jwk': key})}.{b64({'jti': 'x'})}.signature"
+    thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    redacted = Redaction(KEY)
+    found = redacted.wipe(redacted.request_headers({"dpop": proof}))["dpop"]
+    assert found["jkt"] == {"value": thumbprint, "hash": redacted.hash(thumbprint)}
+    assert found["value"] == proof
+    assert redacted.json({"cnf": {"jkt": thumbprint}}) == {"cnf": {"jkt": found["jkt"]}}
+    for odd in (None, 7, {}, {"kty": ["RSA"]}, {"kty": "RSA", "n": 1, "e": "AQAB"}):
+        header = b64({"alg": "RS256", "jwk": odd})
+        assert "jkt" not in Redaction(KEY).request_headers({"dpop": f"{header}.{b64({})}.x"})["dpop"]

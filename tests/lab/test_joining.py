@@ -1,0 +1,164 @@
+"""What joins messages to flows, from requests as the recorder describes them: what a server made, and no stranger."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+
+import pytest
+import redis
+import requests
+
+from lab.observing import event, mark, plain
+from lab.stack import KEY, Stack
+from rolecall_lab.flows import Flows, read_flows
+from rolecall_lab.recorder import Exchange, describe
+from rolecall_lab.redaction import Redaction
+from rolecall_lab.settings import LabSettings
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+JSON = [("Content-Type", "application/json")]
+CODE = "a-code-0123456789"
+
+
+@pytest.fixture
+def told(settings: Callable[..., LabSettings]) -> Callable[..., dict[str, Any]]:
+    """An exchange that a service received, as an event."""
+
+    def tell(method: str, url: str, status: int, role: str = "authorization_server", **more: Any) -> dict[str, Any]:
+        exchange = Exchange("received", method, url, more.pop("headers", {}), 1.0, status=status, **more)
+        return {**describe(exchange, settings(role)), "process": 1, "dropped": 0}
+
+    return tell
+
+
+def number_of(*events: dict[str, Any]) -> int:
+    """Of flows."""
+    flows = Flows()
+    flows.add(events)
+    return flows.count()[0]
+
+
+def test_a_clients_constant_trace_joins_nothing(stack: Stack, store: redis.Redis) -> None:
+    """W3C Trace Context: a client that never changes it (an example with curl) has as many flows as it makes."""
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    for number in range(3):
+        bearer = {"Authorization": f"Bearer token-{number}-0123456789"}
+        requests.get(stack.urls["resource_server"] + "/invoices", headers=headers | bearer, timeout=10)
+    stack.written()
+    flows = read_flows(store)
+    assert [flow.messages for flow in flows] == [2, 2, 2], "each call, and the question that it made the API ask"
+    assert {flow.roles for flow in flows} == {("authorization_server", "client", "resource_server")}
+
+
+def test_a_span_of_a_strangers_joins_two_of_its_requests_no_more_than_its_trace() -> None:
+    same = {"trace": "a" * 32, "span": "b" * 16}
+    calls = [
+        event(number, "client", "resource_server", "GET /invoices", serving=f"{number}", **same) for number in range(3)
+    ]
+    assert number_of(*calls) == 3
+
+
+@pytest.mark.parametrize("order", [*permutations(range(4))], ids=str)
+def test_both_ends_of_a_message_and_what_it_was_sent_for_are_one_flow(order: tuple[int, ...]) -> None:
+    """In whatever order they are written: with no value in them, by the span and the request that was served."""
+    one, two = {"trace": "a" * 32, "span": "1" * 16}, {"trace": "a" * 32, "span": "2" * 16}
+    events = [
+        event(0, "browser", "client", "GET /invoices", serving="c", trace="a" * 32),
+        event(1, "client", "resource_server", "GET /invoices", serving="c", direction="sent", **one),
+        event(2, "client", "resource_server", "GET /invoices", serving="r", **one),
+        event(3, "resource_server", "authorization_server", "GET /jwks", serving="r", direction="sent", **two),
+    ]
+    assert number_of(*(events[position] for position in order)) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "more"),
+    [
+        ("/invoices", {"role": "resource_server", "headers": {"authorization": "Bearer the-same-token"}}),
+        ("/token", {"headers": FORM, "request_body": b"grant_type=authorization_code&code=the-same-code"}),
+    ],
+)
+def test_what_was_refused_joins_no_two_strangers(
+    url: str, more: dict[str, Any], told: Callable[..., dict[str, Any]]
+) -> None:
+    assert number_of(*(told("POST", url, 401, **more) for _ in range(3))) == 3
+    assert number_of(*(told("POST", url, 200, **more) for _ in range(3))) == 1, "a server took it for its own"
+
+
+@pytest.mark.parametrize(("path", "body"), [("/introspect", {"active": False}), ("/revoke", {})])
+def test_an_answer_of_200_to_a_question_about_a_token_does_not_make_it_one(
+    path: str, body: dict[str, Any], told: Callable[..., dict[str, Any]]
+) -> None:
+    """RFC 7662 section 2.2, RFC 7009 section 2.2."""
+    more = {"headers": FORM, "request_body": b"token=the-same-token", "response_headers": JSON}
+    assert number_of(*(told("POST", path, 200, body=json.dumps(body).encode(), **more) for _ in range(2))) == 2
+
+
+def test_a_code_that_is_presented_again_is_of_the_flow_in_which_it_was_given(
+    told: Callable[..., dict[str, Any]],
+) -> None:
+    """RFC 6749 section 4.1.2; also when what gave it is written last."""
+    location = [("Location", f"http://localhost:8000/callback?code={CODE}")]
+    given = told("GET", "/authorize?response_type=code", 303, response_headers=location)
+    form = f"grant_type=authorization_code&code={CODE}".encode()
+    again = [told("POST", "/token", 400, headers=FORM, request_body=form) for _ in range(2)]
+    assert again[0]["presented"] == [Redaction(KEY).hash(CODE)]
+    assert given["presented"] == []
+    for order in permutations([given, *again]):
+        assert number_of(*order) == 1
+
+
+def test_claims_that_anybody_can_write_join_nothing(told: Callable[..., dict[str, Any]]) -> None:
+    """Nor does an address within another, nor what stands deeper in an answer, nor a request's JSON."""
+
+    def part(value: Any) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    forged = f"{part({'alg': 'none'})}.{part({'code': CODE, 'access_token': CODE, 'state': CODE})}.x"
+    inner = f"http://localhost/?code={CODE}"
+    event = told(
+        "POST", f"/x?id_token={forged}&redirect_uri={inner}", 200, headers={"content-type": "application/json"},
+        request_body=json.dumps({"code": CODE, "redirect_uris": [inner]}).encode(), response_headers=JSON,
+        body=json.dumps({"of": {"access_token": CODE}, "home": inner}).encode(),
+    )  # fmt: skip
+    assert event["query"]["id_token"]["unverified_claims"]["code"]["value"] == CODE, "it is followed all the same"
+    assert (event["handles"], event["chosen"]) == ([], [])
+    own = told("POST", "/token", 200, response_headers=JSON, body=json.dumps({"access_token": CODE}).encode())
+    assert own["handles"] == [Redaction(KEY).hash(CODE)]
+
+
+def test_a_denied_request_is_answered_in_its_own_flow() -> None:
+    """RFC 6749 section 4.1.2.1: with an error there is no code, and a client's `state` may always be the same."""
+    same = plain("the-state-of-an-example")
+    asked = {"response_type": "code", "state": same}
+    refused = {"error": "access_denied", "state": same}
+
+    def begun(number: int) -> dict[str, Any]:
+        return event(
+            number, "browser", "authorization_server", "GET /authorize", 303, query=asked, chosen=["state"],
+            handles=[f"interaction-{number}"],
+        )  # fmt: skip
+
+    def denied(number: int) -> dict[str, Any]:
+        return event(
+            10 + number, "browser", "authorization_server", "POST /consent", 303, chosen=["state"],
+            handles=[f"interaction-{number}"], query={"interaction": mark(f"interaction-{number}")},
+            response_headers={"location": {"url": "http://localhost:8000/callback", "parameters": refused}},
+        )  # fmt: skip
+
+    back = event(20, "browser", "client", "GET /callback", query=refused, chosen=["state"])
+    flows = Flows()
+    flows.add([begun(0), begun(1), denied(0), begun(2), back])
+    found = [[each["path"] for each in flow.events] for flow in flows.everything()]
+    assert sorted(found) == [["/authorize"], ["/authorize"], ["/authorize", "/consent", "/callback"]]
+
+
+def test_whoever_asks_for_the_keys_is_the_client_until_its_own_event_says_otherwise(
+    told: Callable[..., dict[str, Any]],
+) -> None:
+    assert told("GET", "/jwks", 200, back_channel=True)["from"] == "client"
+    assert told("POST", "/introspect", 200, back_channel=True)["from"] == "resource_server"
