@@ -49,10 +49,15 @@ class Answer:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it says in its own form that something is away, and when to come again (RFC 6749 section 4.1.2.1)."""
+        """Whether it says in its own form that something is away, and when to come again (RFC 6749 section 4.1.2.1).
+
+        A page of Tally's that shows how the API refused says so there, where a person reads it.
+        """
         if self.location is not None:
             told = parse_qs(urlsplit(self.location).query)
             return told.get("error") == ["temporarily_unavailable"] and {"state", "iss"} <= told.keys()
+        if self.status == 503 and '<span class="tag no">503 refused' in self.text:
+            return True
         if self.status != 503 or not self.headers.get("Retry-After", "").isdigit():
             return False
         if self.text.startswith("{"):
@@ -123,19 +128,18 @@ class Load:
         return time.monotonic() - began
 
     def turn_the_clock(self, seconds: float) -> None:
-        """Turn the lab's clock while nobody's requests are under way: it reaches one process a moment before another."""
+        """Turn the lab's clock while nothing is under way: it reaches one process a moment before another."""
         with self._still():
             self.stack.call("PUT", f"{self.stack.auth}/_lab/clock", json.dumps({"advance": seconds}).encode())
             self._tell_the_time()
 
-    def all_go_on(self) -> None:
-        """Everybody can do all that they do, nothing that ended lives again, and nothing is good twice."""
+    def look_back(self) -> None:
+        """Nothing that ended lives again, and nothing is good twice."""
         for person in self.people:
             try:
-                person.turn()
                 person.look_back()
             except NotNow as refused:
-                raise AssertionError(f"{type(person).__name__} cannot go on: {refused}; {self.figures}") from refused
+                raise AssertionError(f"{type(person).__name__}: {refused}; {self.figures}") from refused
 
     def count(self, what: str, right: Collection[int], answered: Callable[[], Answer]) -> Answer:
         """The answer to a request, if it is one of those that are right.
@@ -152,7 +156,7 @@ class Load:
         except OSError as error:
             answer = Answer(0, type(error).__name__)
         party = next(name for url, name in self._parties.items() if url in what)
-        is_refusal = answer.is_refusal or (party, answer.status) in self.also
+        is_refusal = answer.is_refusal or (answer.status not in right and (party, answer.status) in self.also)
         with self._lock:
             self.figures.sent += 1
             self.figures.slowest = max(self.figures.slowest, time.monotonic() - began)

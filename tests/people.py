@@ -1,4 +1,4 @@
-"""Who works in a load: those who refresh, those who allow and take back, those at Tally, and one who watches the keys."""
+"""Who works in a load: those who refresh, who allow and take back, who is at Tally, and who watches the keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALICE, BOB = ("alice", "wonderland-lab"), ("bob", "builder-lab")
 MARGIN = 150.0
 """Seconds that a token must have left to be shown again: more than any clock here is off by."""
 
-KEPT = 20
+KEPT = 8
 """Of what ended, that many of each kind are looked at again."""
 
 
@@ -89,14 +89,15 @@ class Person:
     def __init__(self, load: Load, who: tuple[str, str] = ALICE) -> None:
         self.load = load
         self.stack = load.stack
+        self.who = who
         self.at_rest = threading.Lock()
         self.good_since = -math.inf
-        self.browser = Browser(load, who)
         self.program = Browser(load)
         self.begin()
 
     def begin(self) -> None:
-        """Get what is needed."""
+        """Hold nothing, and get what is needed."""
+        self.browser = Browser(self.load, self.who)
 
     def turn(self) -> None:
         """All that they do, once.
@@ -145,6 +146,7 @@ class Refresher(Person):
     """Has one authorization for good: refreshes, asks the API with the new token and the one before."""
 
     def begin(self) -> None:
+        super().begin()
         tokens = self.tokens(native_redemption(self.code()))
         assert tokens is not None
         self._refresh, self._token = tokens["refresh_token"], tokens["access_token"]
@@ -166,6 +168,7 @@ class Allower(Person):
     """Allows anew each time; presents each second code twice at once, and revokes what the others gave."""
 
     def begin(self) -> None:
+        super().begin()
         self._turns = 0
         self._codes: list[str] = []
         self._ended: list[str] = []
@@ -224,31 +227,32 @@ class Allower(Person):
 
 
 class AtTally(Person):
-    """Looks at the invoices, both ways, lets Tally refresh, and signs in to it with an ID token."""
+    """Lets Tally refresh, looks at the invoices, both ways, and signs in to it with an ID token."""
 
     def begin(self) -> None:
-        self._invoices("jwt")
+        super().begin()
+        self._connect()
+        self._page = self._expect("/me", self.browser.open(f"{self.stack.client}/"), "/sign-in")
 
     def turn(self) -> None:
+        page = self.browser.submit(self._page, f"{self.stack.client}/refresh", check="jwt")
+        if page.status == 403 and self.load.forgets:
+            self._connect()
+        elif page.status != 303:
+            raise self.gone(page)
         for how in WAYS:
-            page = self._invoices(how)
-        page = self.browser.submit(page, f"{self.stack.client}/refresh", check="jwt")
-        if page.status in {400, 403}:
-            raise self.gone(page)
-        page = self.browser.walk(page)
-        page = self.browser.walk(self.browser.submit(page, f"{self.stack.client}/sign-in"))
-        if page.url != f"{self.stack.client}/me" or page.status != 200:
-            raise self.gone(page)
+            page = self.browser.open(f"{self.stack.client}/invoices?check={how}")
+            if page.status != 200:
+                raise self.gone(page)
+        self._page = self._expect("/me", self._page, "/sign-in", again="")
 
-    def _invoices(self, how: str) -> Page:
-        page = self.browser.open(f"{self.stack.client}/invoices?check={how}")
-        if page.status != 403:
-            return page
-        if "Tally is not connected" not in page.text and not self.load.forgets:
-            raise self.gone(page)
-        page = self.browser.open(f"{self.stack.client}/")
-        page = self.browser.walk(self.browser.submit(page, f"{self.stack.client}/connect"))
-        if page.url != f"{self.stack.client}/invoices" or page.status != 200:
+    def _connect(self) -> None:
+        self._expect("/invoices", self.browser.open(f"{self.stack.client}/"), "/connect")
+
+    def _expect(self, end: str, page: Page, button: str, **fields: str) -> Page:
+        """Press a button, and go on to the page where that must end."""
+        page = self.browser.walk(self.browser.submit(page, f"{self.stack.client}{button}", **fields))
+        if page.url != f"{self.stack.client}{end}" or page.status != 200:
             raise self.gone(page)
         return page
 
@@ -257,6 +261,7 @@ class KeyWatcher(Person):
     """Fetches the key set all the time: every cache must have a key before it signs, and as long as it must verify."""
 
     def begin(self) -> None:
+        super().begin()
         self.published: frozenset[str] = frozenset()
         self._missing: dict[str, float] = {}
         self._needed: dict[str, float] = {}
@@ -296,6 +301,7 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def six(load: Load) -> list[Person]:
-    """Two of each who work, after one who watches the keys."""
+    """One who watches the keys, and five who work."""
     load.keys = KeyWatcher(load)
-    return [load.keys, *(kind(load, who) for kind in (Refresher, Allower, AtTally) for who in (ALICE, BOB))]
+    others = (Refresher(load, ALICE), Refresher(load, BOB), Allower(load, ALICE), Allower(load, BOB))
+    return [load.keys, *others, AtTally(load, BOB)]
