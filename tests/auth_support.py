@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -27,6 +28,7 @@ from auth_service.settings import Settings
 from auth_service.state import State
 from auth_service.throttles import limit
 from databases import fresh_database
+from rolecall.settings import declared
 from rolecall.storage import digest
 
 ISSUER = "http://auth.test"
@@ -152,10 +154,7 @@ def csrf_token(page: TestResponse) -> str:
     return match[1]
 
 
-LIMITS = (
-    *("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit", "client_limit"),
-    "registration_limit",
-)
+LIMITS = tuple(field.name for field in declared(Settings) if field.name.endswith("_limit"))
 """The settings of how often one may try."""
 
 
@@ -216,11 +215,20 @@ opened: list[State] = []
 """What the tests opened and have to close."""
 
 
-def make_server(settings: Settings) -> Server:
+def another_process(server: Server, **changes: Any) -> Server:
+    """The same stores, with other settings."""
+    return Server(*_started(dataclasses.replace(server.state.settings, **changes)), server.ids)
+
+
+def _started(settings: Settings) -> tuple[Flask, State]:
     app = create_app(settings)
-    opened.append(app.extensions["auth_service"])
     state: State = app.extensions["auth_service"]
-    server = Server(app, state)
+    opened.append(state)
+    return app, state
+
+
+def make_server(settings: Settings) -> Server:
+    server = Server(*_started(settings))
     people = [User(username=name, password_hash=_HASHES[name]) for name in PASSWORDS]
     server.add(
         *people,

@@ -69,10 +69,10 @@ def watch(stack: Stack, flow: str, last: str = "") -> Iterator[http.client.HTTPR
 def next_picture(answer: http.client.HTTPResponse) -> dict[str, Any]:
     """Wait for the next picture of a stream."""
     assert answer.status == 200, answer.read()
-    version = 0
+    identity = ""
     while line := answer.readline():
         if line.startswith(b"id: "):
-            version = int(line[4:])
+            identity = line[4:].decode().strip()
         elif line.startswith(b"data: "):
-            return {"version": version, **json.loads(line[6:])}
+            return {"event_id": identity, **json.loads(line[6:])}
     raise AssertionError("the stream ended")

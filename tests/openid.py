@@ -14,7 +14,7 @@ from rolecall.storage import digest
 SECRET = "secret-of-the-relying-party-0123456789"
 RP = basic("rp", SECRET)
 CALLBACK = "http://rp.test/callback"
-SCOPE = "openid profile email address phone offline_access invoices:read"
+SCOPE = "openid profile email address phone offline_access"
 
 ALICE: dict[str, Any] = {
     "name": "Alice Liddell",
@@ -46,7 +46,7 @@ def relying_party(**changes: Any) -> Client:
         "profile": "openid",
         "secret_hash": digest(SECRET),
         "redirect_uris": [CALLBACK],
-        "scope": SCOPE,
+        "scope": SCOPE if changes.get("subject_type") == "pairwise" else f"{SCOPE} invoices:read",
     }
     return a_client(**(values | changes))
 

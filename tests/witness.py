@@ -16,10 +16,12 @@ import werkzeug.test
 
 from rolecall.logs import formatter
 
-LEAST: Final = 12
+LEAST: Final = 10
 """Characters: what is shorter may stand in a log by chance."""
 
-_NAMES: Final = r"code|code_verifier|token|access_token|refresh_token|interaction|csrf_token|client_secret|\w*password"
+_NAMES: Final = (
+    r"code|code_verifier|token|\w+_token|interaction|client_secret|client_assertion|request|id_token_hint|\w*password"
+)
 _IN_FORM: Final = re.compile(rf"(?:^|[?&])(?:{_NAMES})=([^&\s]+)")
 _IN_JSON: Final = re.compile(rf'"(?:{_NAMES})"\s*:\s*"([^"]+)"')
 _WORD: Final = re.compile(rf"[A-Za-z0-9_-]{{{LEAST},}}")
@@ -103,6 +105,32 @@ def _of_basic(credentials: str) -> list[str]:
         return [unquote_plus(base64.b64decode(credentials).decode().partition(":")[2])]
     except ValueError:
         return []
+
+
+def watch_browser(browser: Any) -> None:
+    """Also what a real browser sends, and the cookies that it ends with."""
+    new_context = browser.new_context
+
+    def new_context_watched(**options: Any) -> Any:
+        context = new_context(**options)
+        close = context.close
+
+        def close_watched() -> None:
+            seen.update(cookie["value"] for cookie in context.cookies())
+            close()
+
+        context.on("request", _take_request)
+        context.close = close_watched
+        return context
+
+    browser.new_context = new_context_watched
+
+
+def _take_request(request: Any) -> None:
+    take_text(request.url)
+    body = request.post_data_buffer
+    if body:
+        take_text(body.decode("latin-1"))
 
 
 def _watch_test_clients() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from flask import Flask
 from flask.typing import ResponseReturnValue
@@ -56,27 +57,39 @@ def _no_keys(error: KeysError) -> ResponseReturnValue:
     return json_response(unavailable(str(error)))
 
 
+_TOO_MANY: Final = {
+    "authorization": (
+        "Too many requests",
+        "From this address, more apps have asked for access than people decide about. Try again in {wait}.",
+    ),
+    "sign-up": (
+        "Too many new accounts",
+        "From this address, many accounts have been made in a short time. No more are made from here for {wait}. "
+        "Wait, and try again; who has an account can sign in meanwhile.",
+    ),
+    "registration": ("", "From this address, many clients have been registered. Try again in {wait}."),
+    "client": ("", "Too many failed attempts. Try again in {wait}."),
+    "client-address": ("", "Too many failed attempts from this address. Try again in {wait}."),
+}
+"""Title and text, by what was tried; else it was signing in."""
+
+_TOO_MANY_SIGN_INS: Final = (
+    "Too many attempts",
+    "To keep guessers out, this server looks at no further attempt from here for {wait}. Nothing is locked: wait, and "
+    "try again. If it was not you, somebody may have tried your name; your password still holds.",
+)
+
+
 def _too_many(error: TooMany) -> ResponseReturnValue:
     """429 with the time to wait (RFC 6585 section 4)."""
     audit.record("throttled", what=error.what)
     wait = f"{error.seconds} seconds" if error.seconds < 120 else f"{round(error.seconds / 60)} minutes"
+    title, text = _TOO_MANY.get(error.what, _TOO_MANY_SIGN_INS)
+    text = text.format(wait=wait)
     if not web.wants_page():
-        text = f"Too many failed attempts. Try again in {wait}."
         return json_response(OAuthError("temporarily_unavailable", text, status=429, retry_after=error.seconds))
-    if error.what == "authorization":
-        text = f"From this address, more apps have asked for access than people decide about. Try again in {wait}."
-        links = (("Try again", web.here()),)
-        return web.problem_response(web.Problem(429, "Too many requests", text, links, retry_after=error.seconds))
-    return web.problem_response(
-        web.Problem(
-            429,
-            "Too many attempts",
-            f"To keep guessers out, this server looks at no further attempt from here for {wait}. Nothing is locked: "
-            "wait, and try again. If it was not you, somebody may have tried your name; your password still holds.",
-            (("Try again", web.here()),),
-            retry_after=error.seconds,
-        )
-    )
+    links = (("Try again", web.here()),)
+    return web.problem_response(web.Problem(429, title, text, links, retry_after=error.seconds))
 
 
 def _busy(_error: Busy) -> ResponseReturnValue:

@@ -71,14 +71,14 @@ class AuthenticationRequest:
         max_age: seconds since the sign-in at most; None when any will do.
         claims: the `claims` parameter; members `userinfo` and `id_token`.
         acr_values: the kinds of sign-in that are wanted, the best first.
-        subject: the account that must be signed in, when a hint or a claims request names one.
+        subjects: the accounts of which one must be signed in, when a hint or a claims request names any.
     """
 
     prompts: frozenset[str] = frozenset()
     max_age: int | None = None
     claims: dict[str, dict[str, Any]] = field(default_factory=dict)
     acr_values: tuple[str, ...] = ()
-    subject: str | None = None
+    subjects: frozenset[str] | None = None
 
     @property
     def silent(self) -> bool:
@@ -109,7 +109,11 @@ class AuthenticationRequest:
         chosen = interaction is not None and interaction.chosen == who.user_id
         if "select_account" in self.prompts and not chosen:
             return False
-        return self.subject in {None, who.user_id}
+        return self.means(who)
+
+    def means(self, who: SignIn) -> bool:
+        """Whether the request may be answered with this person."""
+        return self.subjects is None or who.user_id in self.subjects
 
 
 def read(client: Client, parameters: dict[str, str]) -> AuthenticationRequest:
@@ -131,7 +135,7 @@ def read(client: Client, parameters: dict[str, str]) -> AuthenticationRequest:
         max_age=client.default_max_age if max_age is None else int(max_age),
         claims=claims,
         acr_values=acr_values,
-        subject=_subject(client, parameters.get("id_token_hint"), claims),
+        subjects=_subjects(client, parameters.get("id_token_hint"), claims),
     )
 
 
@@ -187,13 +191,14 @@ def _acr(claims: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     return tuple(value for value in values if isinstance(value, str))
 
 
-def _subject(client: Client, hint: str | None, claims: dict[str, dict[str, Any]]) -> str | None:
-    """The account that is meant; its identifier is the one that this client knows it by."""
-    wanted = (claims.get("id_token", {}).get("sub") or {}).get("value")
+def _subjects(client: Client, hint: str | None, claims: dict[str, dict[str, Any]]) -> frozenset[str] | None:
+    """The accounts that are meant; their identifiers are those that this client knows them by."""
+    wanted = set(_values(claims.get("id_token", {}).get("sub") or {}))
     if hint is not None:
         hinted = id_tokens.subject_of_hint(client, hint)
         HINT(hinted is not None, expected="an ID token of ours for this client", otherwise="something else")
-        wanted = hinted if wanted is None else wanted
-    if not isinstance(wanted, str):
-        return None
-    return id_tokens.account_of(client, wanted) or "nobody"
+        told = "The id_token_hint is of another person than the claims parameter wants."
+        CLAIMS(not wanted or hinted in wanted, expected="the sub of the hint", otherwise="another", told=told)
+        wanted = {hinted}
+    accounts = (id_tokens.account_of(client, each) for each in wanted)
+    return frozenset(each for each in accounts if each is not None) if wanted else None

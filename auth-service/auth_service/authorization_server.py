@@ -99,8 +99,8 @@ def from_authlib(error: OAuth2Error) -> OAuthError:
     check = checks.registry.get(f"engine.{error.error}")
     if check is None:
         return OAuthError("invalid_request", _DESCRIPTIONS["invalid_request"], detail=f"Authlib: {error.error}")
-    check.note(False, expected="a request that the engine accepts", actual=error.error)
-    return check.refusal(f"Authlib: {error.error}")
+    expected = "a request that the engine accepts"
+    return check.refusal(f"Authlib: {error.error}", expected=expected, actual=error.error)
 
 
 def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
@@ -114,9 +114,13 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
     is_form = request.mimetype == "application/x-www-form-urlencoded"
     FORM_TYPE(is_form, expected="application/x-www-form-urlencoded", actual=request.mimetype[:60])
     clean = parameters.read(endpoint, request.form)
-    credentials = read_credentials(request.headers.getlist("Authorization"), clean)
-    if credentials.client_id:
-        state().throttles.client(credentials.client_id, request.remote_addr or "")
+    try:
+        credentials = read_credentials(request.headers.getlist("Authorization"), clean)
+    except OAuthError as error:
+        if error.error == AUTHENTICATED.error:
+            _count_failure(None)
+        raise
+    state().throttles.client(credentials.client_id, request.remote_addr or "")
     return clean, credentials
 
 
@@ -147,10 +151,13 @@ def failed(credentials: Credentials, detail: str) -> OAuthError:
     Raises:
         TooMany: there were too many of them.
     """
-    if credentials.client_id:
-        state().throttles.client_failed(credentials.client_id, request.remote_addr or "")
-    audit.record("client_authentication_failed", client_id=(credentials.client_id or "")[:100])
+    _count_failure(credentials.client_id)
     return refused(detail)
+
+
+def _count_failure(client_id: str | None) -> None:
+    audit.record("client_authentication_failed", client_id=(client_id or "")[:100])
+    state().throttles.client_failed(client_id, request.remote_addr or "")
 
 
 def json_answer(body: dict[str, Any], status: int = 200) -> Response:

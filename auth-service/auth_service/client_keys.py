@@ -18,7 +18,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from auth_service.fetch import Fetcher, FetchError
+from auth_service.fetch import Busy, Fetcher, FetchError
 from auth_service.keys import KeysError
 from auth_service.models.client import Client
 
@@ -106,6 +106,7 @@ class ClientKeys:
         Raises:
             BadJWT: it is none, or not signed by this client in this way.
             KeysError: DATA_KEY does not open the client's secret.
+            OAuthError: temporarily_unavailable, when too much is being fetched.
         """
         header, claims = unverified(token)
         algorithm, kid = header["alg"], header.get("kid")
@@ -127,6 +128,7 @@ class ClientKeys:
 
         Raises:
             BadJWT: they cannot be fetched, or are no JWK Set.
+            OAuthError: temporarily_unavailable, when too much is being fetched.
         """
         if client.jwks is not None:
             yield public_keys(json.dumps(client.jwks).encode())
@@ -150,6 +152,8 @@ class ClientKeys:
     def _fetched(self, jwks_uri: str, **options: bool) -> tuple[PublicKey, ...]:
         try:
             return public_keys(self._fetcher.get(jwks_uri, accept=_JWK_SET, **options).body)
+        except Busy as error:
+            raise error.refusal() from error
         except FetchError as error:
             raise BadJWT(f"jwks_uri: {error}") from error
 

@@ -9,12 +9,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from auth_service.client_keys import PRIVATE, BadJWT, public_keys
-from auth_service.fetch import FetchError, is_secure
+from auth_service.fetch import Busy, FetchError, is_secure
 from auth_service.grants import GRANTS
 from auth_service.models.client import MAX_HOST, Client, redirect_uri_fault
 from auth_service.state import state
 from rolecall import checks
 from rolecall.checks import Check
+from rolecall.settings import is_loopback
 from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS, OPENID_SCOPES
 
 _RFC: Final = "RFC 7591 section 2"
@@ -118,7 +119,8 @@ SECTOR = checks.define(
     "register.sector",
     "OpenID Connect Core section 8.1",
     "invalid_client_metadata",
-    "Redirect URIs of several hosts need a sector_identifier_uri, whose JSON array names all of them.",
+    "Redirect URIs of several hosts, of loopback or not of https need a sector_identifier_uri, whose JSON array names "
+    "all of them.",
 )
 NOT_ENCRYPTED = checks.define(
     "register.not_encrypted", _OIDC, "invalid_client_metadata", "This server encrypts no responses to clients."
@@ -250,7 +252,8 @@ def _member(name: str) -> Check:
 
 def _check_redirect_uris(found: dict[str, Any]) -> None:
     uris = found.get("redirect_uris", [])
-    faults = {uri: fault for uri in uris if (fault := redirect_uri_fault(uri, found["application_type"]))}
+    kind, lab = found["application_type"], state().settings.lab
+    faults = {uri: fault for uri in uris if (fault := redirect_uri_fault(uri, kind, lab=lab))}
     _member("redirect_uris")(
         bool(uris) and not faults,
         expected="at least one, each as RFC 8252 wants it",
@@ -262,15 +265,21 @@ def _check_redirect_uris(found: dict[str, Any]) -> None:
 
 
 def _check_scope(found: dict[str, Any], profile: str) -> None:
-    """Only scopes that there are; all of them for who names none (RFC 7591 section 2)."""
+    """Only scopes that there are; all of them for who names none (RFC 7591 section 2).
+
+    APIs know the person by the account's identifier, which a client with pairwise subjects is not to learn.
+    """
     known = {*OPENID_SCOPES, *(scope for resource in state().registry.resources() for scope in resource.scopes)}
+    if found["subject_type"] == "pairwise":
+        known = {*OPENID_SCOPES}
     wanted = found.get("scope", " ".join(sorted(known))).split()
     _member("scope")(
         bool(wanted) and {*wanted} <= known,
         expected=" ".join(sorted(known)),
         actual=" ".join(wanted)[:200],
         detail=f"no resource has the scope {', '.join(sorted({*wanted} - known))}"[:300],
-        told="The member scope is empty, or names a scope that nothing here has; scopes_supported has them all.",
+        told="The member scope is empty, or names a scope that nothing here has; scopes_supported has them all. "
+        "With pairwise subjects it is of OpenID Connect alone.",
     )
     if profile != "openid" and "scope" not in found:
         wanted = [scope for scope in wanted if scope != "offline_access"]
@@ -298,16 +307,29 @@ def _check_consistency(found: dict[str, Any]) -> None:
     CONSISTENT(fitting, expected=f"an algorithm of {method}", actual=algorithm or "none", told=told)
 
 
+def _owned_host(uri: str) -> str | None:
+    """The host of a redirect URI that is somebody's; the lab takes its own addresses for such."""
+    parts = urlsplit(uri)
+    of_the_web = parts.scheme == "https" and not is_loopback(uri)
+    return parts.hostname if of_the_web or (state().settings.lab and parts.scheme in {"http", "https"}) else None
+
+
 def _check_sector(found: dict[str, Any]) -> None:
-    """The hosts that share a subject say so in a document of their own."""
+    """The hosts that share a subject say so in a document of their own.
+
+    Without one the host is the sector, so it must be somebody's: neither loopback, where any program answers, nor in a
+    URI of another scheme, where anybody may write what he likes.
+    """
     uri = found.get("sector_identifier_uri")
     if uri is None:
-        hosts = {urlsplit(each).hostname for each in found["redirect_uris"]}
-        one = found["subject_type"] != "pairwise" or len(hosts) == 1
-        SECTOR(one, expected="one host", actual=len(hosts))
+        hosts = {_owned_host(each) for each in found["redirect_uris"]}
+        good = found["subject_type"] != "pairwise" or (len(hosts) == 1 and None not in hosts)
+        SECTOR(good, expected="one host, of https off loopback", actual=" ".join(sorted(map(str, hosts)))[:200])
         return
     try:
         listed = json.loads(state().fetcher.get(uri, accept="application/json").body)
+    except Busy as error:
+        raise error.refusal() from error
     except (FetchError, ValueError, RecursionError) as error:
         raise SECTOR.refusal(f"sector_identifier_uri: {error}"[:300]) from error
     whole = isinstance(listed, list) and all(each in listed for each in found["redirect_uris"])

@@ -12,11 +12,12 @@ import re
 import socket
 import ssl
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Final
 from urllib.parse import SplitResult, urldefrag, urlsplit
 
@@ -24,6 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from rolecall import clock, events, trace
+from rolecall.errors import OAuthError
 from rolecall.http import Answer
 from rolecall.settings import is_container, is_loopback
 
@@ -44,6 +46,14 @@ DAY: Final = 86400.0
 
 MAX_KEPT: Final = 256
 MAX_AT_ONCE: Final = 16
+"""Fetches under way, among them those that nobody waits for any more."""
+
+MAX_WAITING: Final = 8
+"""Requests of others that wait here, half of what a process serves at once: the other half goes on."""
+
+MAX_OF_HOST: Final = 4
+"""Of each of these, for one host: whoever is slow holds up his own."""
+
 MAX_ADDRESSES: Final = 4
 """Of one name, that are tried."""
 
@@ -66,9 +76,21 @@ _NOT_PUBLIC: Final = tuple(
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 """All else is local or holds an IPv4 address, as that of NAT64 does (64:ff9b::/96)."""
 
+_METADATA: Final = ipaddress.ip_network("fd00:ec2::/32")
+"""Amazon's own, though it looks like anybody's private network."""
+
 
 class FetchError(Exception):
     """Nothing usable came; the text says why, for logs."""
+
+
+class Busy(FetchError):
+    """Nothing was asked: too much is under way. Another time it may come."""
+
+    def refusal(self) -> OAuthError:
+        """For who cannot be answered without it: 503 with `Retry-After`."""
+        told = "Too much is being fetched from clients. Try again in a few seconds."
+        return OAuthError("temporarily_unavailable", told, detail=str(self), status=503, retry_after=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +109,33 @@ class _Kept:
     renewed: bool = False
 
 
+class _Room:
+    """So many at once, and so many of one host; safe for threads."""
+
+    def __init__(self, most: int, most_of_host: int) -> None:
+        self._most, self._most_of_host = most, most_of_host
+        self._hosts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def enter(self, host: str) -> None:
+        """Take a place, which somebody has to `leave`.
+
+        Raises:
+            Busy: there is none.
+        """
+        with self._lock:
+            if self._hosts[host] >= self._most_of_host:
+                raise Busy("too many fetches from this host are under way")
+            if self._hosts.total() >= self._most:
+                raise Busy("too many fetches are under way")
+            self._hosts[host] += 1
+
+    def leave(self, host: str) -> None:
+        """Give the place back."""
+        with self._lock:
+            self._hosts -= Counter([host])
+
+
 class Fetcher:
     """Fetches and keeps what it fetched; one for the life of a process, safe for threads.
 
@@ -103,7 +152,14 @@ class Fetcher:
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._under_way: dict[tuple[str, str], Future[_Kept]] = {}
         self._lock = threading.Lock()
-        self._room = threading.BoundedSemaphore(MAX_AT_ONCE)
+        self._under_way_at = _Room(MAX_AT_ONCE, MAX_OF_HOST)
+        self._waiting_for = _Room(MAX_WAITING, MAX_OF_HOST)
+
+    def has(self, url: str, *, accept: str) -> bool:
+        """Whether `get` asks nobody: what was there, or was not there, is kept."""
+        with self._lock:
+            kept = self._kept.get((urldefrag(url).url, accept))
+        return kept is not None and clock.cache_time() < kept.until
 
     def get(self, url: str, *, accept: str, renew: bool = False) -> Fetched:
         """What is there now, or was there not long ago (RFC 9111 section 4.2).
@@ -114,36 +170,44 @@ class Fetcher:
             renew: what is kept does not do; it is fetched anew, but not again within `FLOOR`.
 
         Raises:
-            FetchError: there is nothing usable, now or within the last seconds.
+            FetchError: there is nothing usable, now or within the last seconds; `Busy` when nobody was asked.
         """
         key = (urldefrag(url).url, accept)
+        host = _host(url)
         with self._lock:
             now = clock.cache_time()
             kept = self._kept.get(key)
             renew = renew and kept is not None and not isinstance(kept.outcome, str)
             if kept is not None and now < (kept.until if not renew else kept.asked_at + FLOOR * kept.renewed):
                 return _usable(kept)
+            self._waiting_for.enter(host)
             others = self._under_way.get(key)
             mine: Future[_Kept] = Future()
             if others is None:
-                if not self._room.acquire(blocking=False):
-                    raise FetchError("too many fetches are under way")
                 self._under_way[key] = mine
-        if others is not None:
-            try:
-                return _usable(others.result(2 * TIMEOUT))
-            except TimeoutError as error:
-                raise FetchError("somebody else's fetch took too long") from error
+        try:
+            return _usable(self._of_others(others) if others is not None else self._own(key, mine, renew))
+        finally:
+            self._waiting_for.leave(host)
+
+    @staticmethod
+    def _of_others(outcome: Future[_Kept]) -> _Kept:
+        try:
+            return outcome.result(TIMEOUT + 1)
+        except TimeoutError as error:
+            raise FetchError("somebody else's fetch took too long") from error
+
+    def _own(self, key: tuple[str, str], outcome: Future[_Kept], renew: bool) -> _Kept:
         try:
             new = self._keep(key, replace(self._fetch(*key), renewed=renew))
-            mine.set_result(new)
+            outcome.set_result(new)
         except BaseException as error:
-            mine.set_exception(error)
+            outcome.set_exception(error)
             raise
         finally:
             with self._lock:
                 del self._under_way[key]
-        return _usable(new)
+        return new
 
     def _keep(self, key: tuple[str, str], new: _Kept) -> _Kept:
         with self._lock:
@@ -164,6 +228,8 @@ class Fetcher:
         try:
             answer = self._within_time(url, headers)
             content = _content(answer)
+        except Busy:
+            raise
         except FetchError as error:
             failure = str(error)
         events.sent({"method": "GET", "url": url, "headers": headers, "body": None, "answer": answer}
@@ -175,7 +241,8 @@ class Fetcher:
     def _within_time(self, url: str, headers: Mapping[str, str]) -> Answer:
         """A thread of its own may be left behind: no resolver, and no server that drips, holds up who is waiting."""
         outcome: Future[Answer] = Future()
-        attempt = _Attempt(self._lab, self._context)
+        attempt, host = _Attempt(self._lab, self._context), _host(url)
+        self._under_way_at.enter(host)
 
         def work() -> None:
             try:
@@ -183,13 +250,13 @@ class Fetcher:
             except Exception as error:
                 outcome.set_exception(error)
             finally:
-                self._room.release()
+                self._under_way_at.leave(host)
 
         try:
             threading.Thread(target=work, name="fetch", daemon=True).start()
         except RuntimeError as error:
-            self._room.release()
-            raise FetchError("no thread to fetch with") from error
+            self._under_way_at.leave(host)
+            raise Busy("no thread to fetch with") from error
         try:
             return outcome.result(TIMEOUT)
         except TimeoutError as error:
@@ -283,15 +350,31 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
+def _is_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether it is of this machine or its network, and not where a cloud tells its secrets.
+
+    Python before 3.13 sees an IPv6 address in one that holds an IPv4 address.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return address.is_private and not address.is_link_local and address not in _METADATA
+
+
 def _addresses(host: str, port: int, lab: bool) -> list[str]:
     """All of the name's, in the resolver's order; one that is not allowed spoils them all."""
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for text in found:
-        address = ipaddress.ip_address(text)
-        local = address.is_loopback or (address.is_private and not address.is_link_local)
-        if not is_public(address) and not (lab and local):
+        if not (is_public(address := ipaddress.ip_address(text)) or (lab and _is_local(address))):
             raise FetchError("an address that is not public")
     return found
+
+
+def _host(url: str) -> str:
+    """Whose place a fetch takes; what is no URL is refused later."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _allowed(url: str, lab: bool) -> SplitResult:
@@ -316,15 +399,28 @@ def _content(answer: Answer) -> Fetched:
 
 
 def _lifetime(headers: Mapping[str, str]) -> float:
-    """Seconds that an answer may be kept, by its Cache-Control (RFC 9111 section 5.2.2)."""
+    """Seconds that an answer may be kept, by its Cache-Control, else by Expires (RFC 9111 sections 5.2.2 and 5.3)."""
     pairs = (part.strip().lower().partition("=") for part in headers.get("cache-control", "").split(","))
     stated = {name: value.strip('" ') for name, _, value in pairs}
     if stated.keys() & {"no-store", "no-cache"}:
         return FLOOR
-    if "max-age" not in stated:
-        return UNSTATED
     age = _number(headers.get("age", "0"))
-    return min(max(_number(stated["max-age"]) - age, FLOOR), DAY)
+    if "max-age" in stated:
+        stays: float = _number(stated["max-age"]) - age
+    elif "expires" in headers:
+        # their clock alone is asked: what matters is how much later than the answer it is
+        stays = _date(headers["expires"]) - _date(headers.get("date", formatdate(clock.now()))) - age
+    else:
+        return UNSTATED
+    return min(max(stays, FLOOR), DAY)
+
+
+def _date(text: str) -> float:
+    """Seconds since the epoch; what is no date is of the past (RFC 9111 section 5.3)."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
 def _number(text: str) -> int:

@@ -115,7 +115,11 @@ def account_of(client: Client, subject: str) -> str | None:
 
 
 def subject_of_hint(client: Client, token: str) -> str | None:
-    """The `sub` of an ID token that we gave this client, be it over or not (section 3.1.2.1); else None."""
+    """The `sub` of an ID token that we gave this client, be it over or not (section 3.1.2.1); else None.
+
+    Signed userinfo is of the same type and for the same client; unlike an ID token it says neither when the person
+    signed in nor until when it holds.
+    """
     if len(token) > MAX_LENGTH:
         return None
     try:
@@ -127,5 +131,6 @@ def subject_of_hint(client: Client, token: str) -> str | None:
     except (JoseError, ValueError, TypeError, KeyError, RecursionError):
         return None
     ours = claims.get("iss") == state().settings.issuer and claims.get("aud") == client.client_id
+    ours = ours and all(isinstance(claims.get(name), int) for name in ("exp", "auth_time"))
     subject = claims.get("sub")
     return subject if ours and isinstance(subject, str) else None

@@ -87,7 +87,7 @@ class Keys:
     Args:
         cipher: opens the private parts.
         jwks_max_age: seconds that a new key is published before it signs.
-        token_lifetime: seconds that a signature must verify after its key stopped signing.
+        token_lifetime: seconds that a token lives which is signed now; one from when they were more lives on.
     """
 
     def __init__(self, database: Database, cipher: MultiFernet, *, jwks_max_age: int, token_lifetime: int) -> None:
@@ -136,16 +136,20 @@ class Keys:
 
     def ensure(self) -> None:
         """Make the first key of each algorithm where there is none; it signs at once, whatever a clock is turned to."""
+        with self._database.read() as session:
+            missing = {*ID_TOKEN_ALGORITHMS} - {*session.scalars(sa.select(SigningKey.algorithm))}
+        made = [self._new(algorithm, signs_from=0.0) for algorithm in sorted(missing)]
         with self._database.transaction() as session:
-            for algorithm in ID_TOKEN_ALGORITHMS:
-                if session.scalar(sa.select(SigningKey.kid).where(SigningKey.algorithm == algorithm).limit(1)) is None:
-                    session.add(self._new(algorithm, signs_from=0.0))
+            meanwhile = {*session.scalars(sa.select(SigningKey.algorithm))}
+            session.add_all(row for row in made if row.algorithm not in meanwhile)
 
     def rotate(self) -> list[str]:
         """Publish a new key an algorithm; it takes over after `jwks_max_age` seconds. Gives the new key ids.
 
         A key that is published and has not begun to sign is left to begin: two rotations at once make one.
         """
+        # made before anybody has to wait for the rows: a key takes its time
+        made = {algorithm: self._new(algorithm, signs_from=0.0) for algorithm in ID_TOKEN_ALGORITHMS}
         begins = clock.now() + self._jwks_max_age
         new = []
         with self._database.transaction() as session:
@@ -162,8 +166,9 @@ class Keys:
                     continue
                 for key in current:
                     key.signs_until = begins
-                    key.verifies_until = begins + self._token_lifetime + LEEWAY
-                row = self._new(algorithm, signs_from=begins)
+                    key.verifies_until = begins + max(key.longest_token, self._token_lifetime) + LEEWAY
+                row = made[algorithm]
+                row.signs_from = begins
                 session.add(row)
                 new.append(row.kid)
         self._loaded = _Loaded(float("-inf"), ())
@@ -251,12 +256,32 @@ class Keys:
             return self._loaded.keys
 
     def _load(self) -> tuple[Key, ...]:
-        with self._database.read() as session:
-            rows = list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
+        rows = self._rows()
+        if any(self._is_outlived(row) for row in rows):
+            self._lengthen()
+            rows = self._rows()
         return tuple(
             Key(row.kid, row.algorithm, self._import(row), row.signs_from, row.signs_until, row.verifies_until)
             for row in rows
         )
+
+    def _rows(self) -> list[SigningKey]:
+        with self._database.read() as session:
+            return list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
+
+    def _is_outlived(self, row: SigningKey) -> bool:
+        """Whether tokens that it may sign from now on live longer than those it has signed so far."""
+        signs = row.signs_until is None or clock.now() < row.signs_until
+        return signs and row.longest_token < self._token_lifetime
+
+    def _lengthen(self) -> None:
+        """Keep for how long the keys in office will have to verify, before the first such token is signed."""
+        with self._database.transaction() as session:
+            for row in session.scalars(sa.select(SigningKey).with_for_update()):
+                if self._is_outlived(row):
+                    row.longest_token = self._token_lifetime
+                    if row.signs_until is not None and row.verifies_until is not None:
+                        row.verifies_until = max(row.verifies_until, row.signs_until + row.longest_token + LEEWAY)
 
     def _import(self, row: SigningKey) -> PrivateKey:
         if row.kid not in self._imported:
@@ -276,4 +301,5 @@ class Keys:
             private_sealed=self._cipher.encrypt(json.dumps(key.as_dict(private=True)).encode()),
             public_jwk=key.as_dict(private=False),
             signs_from=signs_from,
+            longest_token=self._token_lifetime,
         )

@@ -80,7 +80,7 @@ _OPTIONAL: Final = [name for name in _METADATA if name not in _ALWAYS]
 _ASKED: Final[Schema] = {"type": "object", "properties": _METADATA, "required": ["redirect_uris"]}
 
 _TOO_MANY: Final = json_answer(
-    "Too many registrations; Retry-After says how long to wait.",
+    "Too many registrations, or attempts at one; Retry-After says how long to wait.",
     error_body("temporarily_unavailable"),
     "Retry-After",
     status=429,
@@ -99,7 +99,7 @@ def registration_operations() -> Operations:
     )
     told = json_answer("What is registered.", closed(_TOLD, optional=_OPTIONAL))
     challenged = {401: ("WWW-Authenticate",)}
-    not_own = refusals(register.OWN, headers=challenged)
+    not_own = (*refusals(register.OWN, headers=challenged), _TOO_MANY)
     replaced = {
         **_ASKED,
         "properties": {**_METADATA, "client_id": string(), "client_secret": string()},
@@ -125,6 +125,7 @@ def registration_operations() -> Operations:
             (
                 told,
                 *refusals(register.OWN, register.SAME, *_ANY_OF_METADATA, headers=challenged),
+                _TOO_MANY,
                 unavailable("api"),
             ),
             json=replaced,

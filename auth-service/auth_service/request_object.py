@@ -8,8 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flask import request
+
 from auth_service.client_keys import BadJWT
-from auth_service.fetch import FetchError
+from auth_service.fetch import Busy, FetchError
 from auth_service.models.client import Client
 from auth_service.state import state
 from rolecall import checks, clock
@@ -93,7 +95,9 @@ def read(client: Client, parameters: Mapping[str, str]) -> dict[str, str]:
         parameters: the clean ones beside it, with `request` or `request_uri`.
 
     Raises:
-        OAuthError: invalid_request, invalid_request_object or invalid_request_uri.
+        OAuthError: invalid_request, invalid_request_object, invalid_request_uri or temporarily_unavailable.
+        TooMany: too many that have to be fetched come from there.
+        redis.RedisError: nobody knows how many.
     """
     ONE("request" not in parameters or "request_uri" not in parameters, expected="one of them", otherwise="both")
     token = parameters["request"] if "request" in parameters else _fetched(client, parameters["request_uri"])
@@ -102,8 +106,8 @@ def read(client: Client, parameters: Mapping[str, str]) -> dict[str, str]:
     try:
         claims = state().client_keys.verified(client, token, algorithms=algorithms, types=(_TYPE,))
     except BadJWT as error:
-        SIGNATURE.note(False, expected=" or ".join(algorithms), actual=str(error))
-        raise SIGNATURE.refusal(f"request object: {error}") from error
+        expected = " or ".join(algorithms)
+        raise SIGNATURE.refusal(f"request object: {error}", expected=expected, actual=str(error)) from error
     SIGNATURE(True, expected=" or ".join(algorithms), actual="signed by the client")
     _validate(client, claims)
     values = {name: value for name, value in claims.items() if name not in _OF_THE_JWT}
@@ -143,15 +147,20 @@ def _fetched(client: Client, request_uri: str) -> str:
     registered = {request_uri, address} & set(client.request_uris)
     REGISTERED(bool(registered), expected="a registered request_uri", actual=request_uri)
     fetcher = state().fetcher
+    if not fetcher.has(address, accept=_ACCEPT):
+        # anybody may send this, and it makes us ask somebody
+        state().throttles.authorization(request.remote_addr or "")
     try:
         body = fetcher.get(address, accept=_ACCEPT).body
         if fragment and not _is_hash(fragment, body):
             body = fetcher.get(address, accept=_ACCEPT, renew=True).body
         good = not fragment or _is_hash(fragment, body)
         text = body.decode("ascii").strip() if good else ""
+    except Busy as error:
+        raise error.refusal() from error
     except (FetchError, UnicodeDecodeError) as error:
-        FETCHED.note(False, expected="a request object", actual=str(error)[:100])
-        raise FETCHED.refusal(f"request_uri: {error}") from error
+        actual = str(error)[:100]
+        raise FETCHED.refusal(f"request_uri: {error}", expected="a request object", actual=actual) from error
     FETCHED(bool(text), expected="a request object", otherwise="nothing, or not what the fragment is the hash of")
     return text
 

@@ -9,7 +9,7 @@ from cryptography.fernet import MultiFernet
 from limits import RateLimitItem
 
 from auth_service.throttles import limit
-from rolecall.settings import ServiceSettings, fernet_keys, one_of, seconds, setting, settings_class, url, urls
+from rolecall.settings import ServiceSettings, fernet_keys, identifier, one_of, seconds, setting, settings_class, urls
 from rolecall.vocabulary import PROFILES
 
 MAX_LIFETIME = 86400
@@ -24,7 +24,9 @@ class Settings(ServiceSettings):
 
     SERVICE: ClassVar[str] = "auth-service"
 
-    issuer: str = setting("The issuer identifier: the one public address (RFC 8414 section 2).", https=True, parse=url)
+    issuer: str = setting(
+        "The issuer identifier: the one public address (RFC 8414 section 2).", https=True, parse=identifier
+    )
     backchannel_urls: tuple[str, ...] = setting(
         "Other addresses under which containers reach this service; metadata fetched there names back-channel "
         "endpoints under them.",
@@ -72,6 +74,11 @@ class Settings(ServiceSettings):
     client_limit: RateLimitItem = setting(
         "Failed authentications of one client or resource from one address.", default=limit("60/minute"), parse=limit
     )
+    client_address_limit: RateLimitItem = setting(
+        "Failed authentications of clients and resources from one address, whichever they say they are.",
+        default=limit("300/minute"),
+        parse=limit,
+    )
 
     registration: str = setting(
         "Who may register clients (RFC 7591): anybody, who has an initial access token, or nobody.",
@@ -96,7 +103,7 @@ class Settings(ServiceSettings):
         if self.access_token_lifetime > MAX_LIFETIME:
             faults.append(f"ACCESS_TOKEN_LIFETIME is longer than {MAX_LIFETIME} seconds, a day")
         if urlsplit(self.issuer).path:
-            faults.append("ISSUER has a path, and this server can only be at the root of a host")
+            faults.append("ISSUER has a path (a slash at its end is one), and this server can only be at a host's root")
         if self.refresh_idle_lifetime > self.refresh_lifetime:
             faults.append("REFRESH_IDLE_LIFETIME is longer than REFRESH_LIFETIME")
         return faults

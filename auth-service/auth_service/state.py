@@ -84,6 +84,7 @@ def build(settings: Settings) -> State:
                 sign_up=settings.sign_up_limit,
                 authorization=settings.authorization_limit,
                 client=settings.client_limit,
+                client_address=settings.client_address_limit,
                 registration=settings.registration_limit,
             ),
             client,

@@ -44,6 +44,7 @@ class Limits:
         sign_up: new accounts from one address.
         authorization: requests from one address that are kept until a person has decided.
         client: failed authentications of one client from one address.
+        client_address: failed authentications from one address, whichever client it says it is.
         registration: registrations from one address.
     """
 
@@ -52,17 +53,21 @@ class Limits:
     sign_up: RateLimitItem
     authorization: RateLimitItem
     client: RateLimitItem
+    client_address: RateLimitItem
     registration: RateLimitItem
 
 
 class Throttles:
-    """The counters. An attempt is counted before it is looked at, so that parallel ones count as well."""
+    """The counters. A person's attempt is counted before it is looked at, so that parallel ones count as well.
+
+    Of programs only failures are counted: their secrets cannot be guessed, and a good one costs no question to Redis.
+    """
 
     def __init__(self, limits: Limits, client: redis.Redis, prefix: str) -> None:
         storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix=f"{prefix}:throttle")
         self._limiter = FixedWindowRateLimiter(storage)
         self._limits = limits
-        self._blocked: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._blocked: OrderedDict[tuple[str | None, str], float] = OrderedDict()
         self._lock = threading.Lock()
 
     def sign_in(self, username: str, address: str, device: str | None) -> None:
@@ -106,17 +111,21 @@ class Throttles:
         """
         self._count("registration", self._limits.registration, network(address))
 
-    def client(self, client_id: str, address: str) -> None:
-        """Refuse a client that failed too often from there. Costs no question to Redis: this process remembers.
+    def client(self, client_id: str | None, address: str) -> None:
+        """Refuse a client, or an address, that failed too often. Costs no question to Redis: this process remembers.
+
+        Args:
+            client_id: None for somebody who names no client.
 
         Raises:
             TooMany: its credentials are not to be looked at.
         """
-        until = self._blocked.get((client_id, network(address)))
-        if until is not None and until > clock.cache_time():
-            raise TooMany("client", max(1, round(until - clock.cache_time())))
+        place, now = network(address), clock.cache_time()
+        until = max(self._blocked.get((each, place), 0.0) for each in (None, client_id))
+        if until > now:
+            raise TooMany("client", max(1, round(until - now)))
 
-    def client_failed(self, client_id: str, address: str) -> None:
+    def client_failed(self, client_id: str | None, address: str) -> None:
         """Count a failed authentication.
 
         Raises:
@@ -124,8 +133,13 @@ class Throttles:
             redis.RedisError: Redis does not answer.
         """
         place = network(address)
+        self._count_failure(None, place, self._limits.client_address, "client-address", place)
+        if client_id:
+            self._count_failure(client_id, place, self._limits.client, "client", digest(client_id), place)
+
+    def _count_failure(self, client_id: str | None, place: str, limit: RateLimitItem, what: str, *who: str) -> None:
         try:
-            self._count("client", self._limits.client, digest(client_id), place)
+            self._count(what, limit, *who)
         except TooMany as error:
             with self._lock:
                 self._blocked[(client_id, place)] = clock.cache_time() + error.seconds

@@ -122,7 +122,8 @@ def _payload(token: Any, key: Callable[[str], jwt.PyJWK | None], algorithm: str)
     assert header is not None
     own = sorted(_OWN_KEYS & header.keys())
     HEADER(not own, expected="neither key nor extension", actual=", ".join(own) or "neither")
-    TYPE(header.get("typ", "JWT") in {"JWT", "jwt"}, expected="JWT", actual=str(header.get("typ", "JWT"))[:60])
+    kind = header.get("typ", "JWT")
+    TYPE(isinstance(kind, str) and kind in {"JWT", "jwt"}, expected="JWT", actual=str(kind)[:60])
     ALGORITHM(header.get("alg") == algorithm, expected=algorithm, actual=str(header.get("alg"))[:20])
     kid = header.get("kid")
     found = key(kid) if isinstance(kid, str) else None

@@ -75,9 +75,9 @@ def me() -> ResponseReturnValue:
 @explained
 def sign_out() -> ResponseReturnValue:
     """POST /sign-out: Tally forgets who you are; the authorization server does not."""
-    if state().sessions.person():
+    if person := state().sessions.person():
         state().sessions.sign_out()
-        audit.record("signed_out")
+        audit.record("signed_out", subject=person["claims"]["sub"])
     flash(
         "You are signed out of Tally. At the authorization server you are still signed in, so the next sign-in may "
         "ask for nothing. Whether Tally is connected to your invoices has not changed either."

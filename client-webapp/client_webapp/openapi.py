@@ -36,6 +36,7 @@ _ANSWER: Final[Mapping[str, str]] = {
 """What the authorization server sends along."""
 
 _CHECK: Final = string(enum=list(WAYS), description="How the API shall check the token; only in the lab.")
+_PAGE: Final[Schema] = {"type": "integer", "minimum": 1, "default": 1, "description": "Of the invoices."}
 _REFUSED: Final = html(502, "A server answered what it should not have.", checks=(ISSUER,))
 _NOT_CONNECTED: Final = html(403, "The browser has no connection, or lost it.")
 _SESSION: Final[Security] = ({"session": []}, {})
@@ -118,7 +119,7 @@ _OPERATIONS: Final[Operations] = {
     ("invoices", "GET"): Operation(
         "The invoices, as the API answers",
         (html(200, "The page."), _NOT_CONNECTED, html(502, "The API refused."), unavailable("page")),
-        ({"name": "check", "in": "query", "schema": _CHECK},),
+        ({"name": "check", "in": "query", "schema": _CHECK}, {"name": "page", "in": "query", "schema": _PAGE}),
         security=_SESSION,
     ),
     ("refresh", "POST"): _button(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,6 +16,7 @@ from werkzeug.datastructures import MultiDict
 
 from client_webapp.flow import Refused
 from client_webapp.flows import sign_in
+from client_webapp.money import money
 from client_webapp.refusals import explained
 from client_webapp.state import state
 from client_webapp.told import Told, moment, told
@@ -32,12 +34,19 @@ _INVOICE_TEXTS: Final = ("supplier", "description", "number", "currency", "due_o
 
 @dataclass(slots=True)
 class Outcome:
-    """What one question to the API came to: status, invoices, and what the resource server did, if it tells."""
+    """What one question to the API came to: status, a page of invoices, and what the resource server did, if it tells.
+
+    Args:
+        total: invoices on all pages, of which `unpaid` are open.
+    """
 
     way: str
     status: int
     milliseconds: float
     invoices: list[dict[str, Any]]
+    total: int
+    unpaid: int
+    pages: int
     challenge: str
     error: str
     checks: list[Told] = field(default_factory=list)
@@ -86,7 +95,7 @@ def _signed_in(claims: dict[str, Any], userinfo: dict[str, Any]) -> ResponseRetu
         _give_back()
         state().sessions.end()
     state().sessions.sign_in(claims, userinfo)
-    audit.record("signed_in")
+    audit.record("signed_in", subject=claims["sub"])
     return redirect(url_for("me"), 303)
 
 
@@ -110,9 +119,11 @@ def invoices() -> ResponseReturnValue:
     """GET /invoices: ask the API, one way or both, and show what came back."""
     tokens = _tokens()
     way = request.args.get("check", "introspection")
+    asked = request.args.get("page", "1")
+    page_number = int(asked) if re.fullmatch("[1-9][0-9]{0,5}", asked) else 1
     # only the lab's API lets the caller choose how it checks
     chosen = WAYS.get(way, WAYS["introspection"]) if state().settings.lab else ("",)
-    outcomes = [_ask(tokens, each) for each in chosen]
+    outcomes = [_ask(tokens, each, page_number) for each in chosen]
     statuses = {outcome.status for outcome in outcomes}
     status = 200 if 200 in statuses else 503 if 503 in statuses else 502
     now = clock.now()
@@ -121,8 +132,9 @@ def invoices() -> ResponseReturnValue:
         outcomes=outcomes,
         tokens=tokens,
         way=way,
+        page_number=page_number,
         now=now,
-        money=_money,
+        money=money,
         day=_day,
         moment=lambda seconds: moment(seconds, now),
     )
@@ -171,7 +183,7 @@ def disconnect() -> ResponseReturnValue:
     flash(
         "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "
         "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, "
-        "take it back there."
+        "disconnect it there too, under connected apps."
     )
     return redirect(url_for("home"), 303)
 
@@ -202,21 +214,26 @@ def _tokens() -> dict[str, Any]:
     return tokens
 
 
-def _ask(tokens: dict[str, Any], way: str) -> Outcome:
-    answer = state().runner.run("ask", tokens, validator=way).memory
+def _ask(tokens: dict[str, Any], way: str, page_number: int) -> Outcome:
+    answer = state().runner.run("ask", tokens, validator=way, page=page_number).memory
     try:
         report = json.loads(answer["report"] or "{}")
     except ValueError:
         report = {}
     report = report if isinstance(report, dict) else {}
     now = clock.now()
+    body = answer["body"]
+    listed = _invoices(body.get("invoices"))
     return Outcome(
         way=way,
         status=answer["status"],
         milliseconds=answer["milliseconds"],
-        invoices=_invoices(answer["body"].get("invoices")),
+        invoices=listed,
+        total=_count(body.get("total"), len(listed)),
+        unpaid=_count(body.get("open"), sum(row["state"] == "open" for row in listed)),
+        pages=_count(body.get("pages"), 1),
         challenge=answer["challenge"],
-        error=str(answer["body"].get("error_description", "")),
+        error=str(body.get("error_description", "")),
         checks=[told(check, now) for check in _objects(report.get("checks"))],
         calls=_objects(report.get("calls")),
         spent=report.get("milliseconds"),
@@ -245,13 +262,12 @@ def _is_invoice(row: dict[str, Any]) -> bool:
     return True
 
 
+def _count(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
+
+
 def _objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _money(minor: int, currency: str) -> str:
-    """An amount in minor units as people read it."""
-    return f"{minor / 100:,.2f} {currency}"
 
 
 def _day(text: str) -> str:

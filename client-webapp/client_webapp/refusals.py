@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from client_webapp.flow import Refused
 from client_webapp.state import state
+from rolecall import audit
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
 from rolecall.web import PageError, Problem
@@ -19,6 +20,7 @@ from rolecall.web import PageError, Problem
 log = logging.getLogger(__name__)
 
 _AGAIN: Final = ("Start again", "/")
+_FORGED: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
 _REFUSALS: Final = {
     "access_denied": Problem(
         403,
@@ -50,14 +52,14 @@ _REFUSALS: Final = {
     "invalid_grant": Problem(
         400,
         "This code is no longer good",
-        "A code works once, and within a minute. This one came too late, or was used already, or you took back what "
-        "you had allowed. Tally has been given nothing for it.",
+        "A code works once, and within a minute. This one came too late, or was used already, or you "
+        "disconnected Tally. Tally has been given nothing for it.",
         (_AGAIN,),
     ),
     "refused_refresh": Problem(
         400,
-        "The permission is no longer good",
-        "You took it back, or its time is over, or somebody used an old refresh token again, which ends all that was "
+        "The refresh token is no longer good",
+        "You disconnected Tally, or its time is over, or somebody used an old one again, which ends all that was "
         "given (RFC 9700 section 4.14). Tally holds nothing of yours any more. Connect again to go on.",
         (_AGAIN,),
     ),
@@ -66,7 +68,7 @@ _REFUSALS: Final = {
         "Nobody is signed in there who would do",
         "Tally asked silently (prompt=none): the authorization server was to answer without showing you a page. It "
         "could not, because you are not signed in there, or not recently enough. What Tally knew before is as it was.",
-        (("Sign in with a page", "/"),),
+        (_AGAIN,),
         is_error=False,
     ),
     "consent_required": Problem(
@@ -74,7 +76,7 @@ _REFUSALS: Final = {
         "You have not allowed this yet",
         "Tally asked silently (prompt=none), and the authorization server would have had to ask you first whether "
         "Tally may know who you are. What Tally knew before is as it was.",
-        (("Sign in with a page", "/"),),
+        (_AGAIN,),
         is_error=False,
     ),
     "another_subject": Problem(
@@ -102,6 +104,8 @@ def explained(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseR
             return view()
         except Refused as error:
             log.info("flow ended", extra={"error": error.error, "detail": error.detail})
+            if error.error in _FORGED:
+                audit.record("answer_refused", error=error.error)
             raise PageError(_REFUSALS.get(error.error) or _of_id_token(error) or _other_refusal(error)) from error
         except Unreachable as error:
             log.warning("unreachable", extra={"detail": str(error)})

@@ -11,8 +11,8 @@ import jwt
 
 from client_webapp.settings import Settings
 from rolecall import checks, clock
-from rolecall.http import Answer, HttpClient, Unreachable
-from rolecall.vocabulary import ID_TOKEN_ALGORITHMS, METADATA_PATH
+from rolecall.http import Answer, HttpClient, Unreachable, metadata_url
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 MAX_AGE: Final = 300.0
 """Seconds that metadata and keys are kept."""
@@ -85,7 +85,7 @@ class AuthorizationServer:
             return self._keys.get(kid)
 
     def _fetch(self) -> Metadata:
-        url = (self._settings.backchannel_url or self._settings.issuer) + METADATA_PATH
+        url = metadata_url(self._settings.issuer, self._settings.backchannel_url)
         answer = self._http.send("GET", url)
         try:
             document: dict[str, Any] = answer.json()

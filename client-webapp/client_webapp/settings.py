@@ -10,6 +10,7 @@ from rolecall.settings import (
     ServiceSettings,
     certificates,
     fernet_keys,
+    identifier,
     one_of,
     seconds,
     setting,
@@ -26,7 +27,7 @@ class Settings(ServiceSettings):
     SERVICE: ClassVar[str] = "client-webapp"
 
     public_url: str = setting("The address under which browsers reach this service.", https=True, parse=url)
-    issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=url)
+    issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=identifier)
     backchannel_url: str | None = setting(
         "The authorization server's address from here; without it, the issuer.", default=None, https=True, parse=url
     )
@@ -34,7 +35,7 @@ class Settings(ServiceSettings):
     resource_backchannel_url: str | None = setting(
         "The Invoices API's address from here; without it, the public one.", default=None, https=True, parse=url
     )
-    resource_identifier: str = setting("The Invoices API's identifier (RFC 8707).", https=True, parse=url)
+    resource_identifier: str = setting("The Invoices API's identifier (RFC 8707).", https=True, parse=identifier)
     client_id: str = setting("This client's id at the authorization server.")
     client_secret: str = setting("This client's secret there.", secret=True)
     id_token_signed_response_alg: str = setting(

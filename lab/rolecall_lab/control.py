@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from werkzeug.wrappers import Request, Response
 from rolecall import clock
 from rolecall.storage import connect
 from rolecall_lab import clock_push, view
-from rolecall_lab.flows import read_events, read_flows
+from rolecall_lab.flows import read_after, read_flows
 from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder
 from rolecall_lab.redaction import masked
 from rolecall_lab.settings import LabSettings
@@ -122,9 +123,9 @@ class Control:
 
     def _get_events(self, request: Request) -> Response:
         self._recorder.flush()
-        limit = _limit(request)
-        events = read_events(self._client, request.args.get("flow"), limit)
-        return _json({"schema": SCHEMA, "events": masked(events)})
+        limit, after = _limit(request), _after(request)
+        events, last = read_after(self._client, after, request.args.get("flow"), limit)
+        return _json({"schema": SCHEMA, "last": last, "events": masked(events)})
 
     def _delete_events(self, _request: Request) -> Response:
         self._recorder.flush()
@@ -198,6 +199,13 @@ def _limit(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_EVENTS):
         raise Refusal(HTTPStatus.BAD_REQUEST, f"limit must be a number from 1 to {MAX_EVENTS}")
     return int(text)
+
+
+def _after(request: Request) -> str:
+    text = request.args.get("after", "")
+    if text and not re.fullmatch(r"[0-9]{1,15}-[0-9]{1,15}", text):
+        raise Refusal(HTTPStatus.BAD_REQUEST, 'after must be what an earlier answer had as its "last"')
+    return text
 
 
 def _json(value: dict[str, Any], status: HTTPStatus = HTTPStatus.OK, **headers: str) -> Response:

@@ -17,7 +17,7 @@ from rolecall_lab import running
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import PLAIN, Entry
 from rolecall_lab.environment import AUTH, CLIENT
-from rolecall_lab.observer.picture import NAMES, Row, lay_out, title_of
+from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
 from rolecall_lab.observer.texts import text_of
 from rolecall_lab.walker import Page, Walker, connect
 
@@ -70,10 +70,10 @@ def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
 
 
 def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
-    """What was recorded of the newest flow since an event, as soon as nothing more comes."""
+    """What was recorded of the newest flow since an entry, as soon as nothing more comes."""
     until, before, quiet = monotonic() + PATIENCE, -1, 0
     while quiet < 3 and monotonic() < until:
-        events = [event for event in _events(client_url) if event["id"] > since]
+        events = running.ask(f"{client_url}/_lab/events?after={since}")["events"]
         quiet = quiet + 1 if len(events) == before else 0
         before = len(events)
         sleep(0.2)
@@ -93,21 +93,21 @@ def tell(events: list[dict[str, Any]]) -> None:
             title = f"{step or '·'}  {title_of(step)}"
             print(f"\n{_bold(title)}\n{'─' * 78}")
         event = picture.messages[row.number - 1] if row.number else {}
-        print("\n".join(_lines(row, event)))
+        print("\n".join(_lines(row, event, picture)))
 
 
-def _lines(row: Row, event: dict[str, Any]) -> list[str]:
+def _lines(row: Row, event: dict[str, Any], picture: Picture) -> list[str]:
     """A row of the picture as text."""
     if row.kind == "gap":
         return [f"  ··· {row.text}"]
     if row.kind == "change":
-        return [f"        {NAMES[row.end][0]}: {row.text}"]
+        return [f"        {picture.called(row.end)}: {row.text}"]
     if row.kind == "checks":
         return [
             f"        {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}" for check in row.checks
         ]
     dash = "╌╌" if row.front else "──"
-    who = f"{NAMES[row.start][0]} {dash}▶ {NAMES[row.end][0]}"
+    who = f"{picture.called(row.start)} {dash}▶ {picture.called(row.end)}"
     if row.kind == "answer":
         lines = [f"     {_colour(row)}   {who.lower()}{f'   {row.detail}' if row.detail else ''}"]
         location = event["response_headers"].get("location")
@@ -141,12 +141,9 @@ def _take_back(auth_url: str) -> None:
 
 
 def _newest(client_url: str) -> str:
-    return max((event["id"] for event in _events(client_url)), default="")
-
-
-def _events(client_url: str) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = running.ask(f"{client_url}/_lab/events")["events"]
-    return events
+    """The entry that was written last."""
+    last: str = running.ask(f"{client_url}/_lab/events?limit=1")["last"]
+    return last
 
 
 def _bold(text: str) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from auth_service.settings import Settings as AuthSettings
+from rolecall.settings import declared
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDERS: Final = ("shared", "auth-service", "resource-service", "client-webapp", "lab")
 """Where the packages are."""
@@ -15,10 +18,7 @@ FOLDERS: Final = ("shared", "auth-service", "resource-service", "client-webapp",
 LAB_ENV: Final = ROOT / "lab" / "lab.env"
 """The lab's published secrets."""
 
-THROTTLES: Final = (
-    *("SIGN_IN_LIMIT", "SIGN_IN_ADDRESS_LIMIT", "SIGN_UP_LIMIT", "AUTHORIZATION_LIMIT", "CLIENT_LIMIT"),
-    "REGISTRATION_LIMIT",
-)
+THROTTLES: Final = tuple(field.name.upper() for field in declared(AuthSettings) if field.name.endswith("_limit"))
 """Wide in the lab: a class signs in from one address, and tests try what is wrong."""
 
 HOSTS: Final = ("localhost", "localhost-names")

@@ -1,8 +1,9 @@
 """Events sorted into flows as they come, in memory: the newest ones, so many in a flow and so many in all.
 
-What belongs together follows from what a server made and makes once (codes, tokens, pushed requests) and from the
-trace (W3C Trace Context). What a client made, `state` and its challenge, only counts where nothing else tells: a client
-may use it again.
+What belongs together follows from what a server made and makes once (codes, tokens, pushed requests), from the request
+that a service was serving when it sent another, and from the span that both ends of a message know (W3C Trace Context).
+Nothing that a stranger made up joins anything: a trace of its own, a code or a token that no server gave or took. What
+a client made, `state` and its challenge, only counts where nothing else tells: a client may use it again.
 """
 
 from __future__ import annotations
@@ -10,23 +11,32 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final, cast
 
 import redis
 
 from rolecall.clock import monotonic
-from rolecall_lab.recorder import MAX_EVENTS, SCHEMA, STREAM
+from rolecall_lab.recorder import MAX_EVENTS, READ, STREAM
 
 Event = dict[str, Any]
+
+MAX_SIZE: Final = 32 * 1024 * 1024
+"""Characters of all events that are kept in memory, as they were recorded."""
 
 MAX_IN_FLOW: Final = 400
 """Events; of a longer flow the first hundred and the newest are kept."""
 
 KEEP_FIRST: Final = 100
 MAX_LOSSES: Final = 200
+RECENT: Final = 200
+"""Flows in which one looks for what came before the message in which a server made its value: they are written late."""
+
+OPEN: Final = "~"
+"""After all ids: nothing has come since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,7 @@ class Flow:
         events: by their start.
         version: grows with every event.
         omitted: how many are not kept, after the first hundred.
+        losses: those that stand in the file that it is from; None of a flow that was recorded here.
     """
 
     id: str
@@ -62,6 +73,12 @@ class Flow:
     names: set[str] = field(default_factory=set)
     version: int = 0
     omitted: int = 0
+    losses: list[Loss] | None = None
+
+    @property
+    def gap(self) -> tuple[int, str]:
+        """How many events are not kept, and the id of the first one after them."""
+        return self.omitted, self.events[min(KEEP_FIRST, len(self.events) - 1)]["id"] if self.omitted else ""
 
     @property
     def is_shown(self) -> bool:
@@ -83,6 +100,10 @@ class Flow:
             return True
         return not (arrived or any("grant_type" in each["form"] for each in before) or (sent and not _asks(event)))
 
+    def awaits_refusal(self) -> bool:
+        """Whether its server has sent the browser back with an error more often than it has arrived."""
+        return sum(map(_sends_refusal, self.events)) > sum(map(_is_refusal, self.events))
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -100,28 +121,34 @@ class Summary:
 class Flows:
     """All flows that are kept. One thread adds, many read; `wait` gives a flow when it has changed."""
 
-    def __init__(self, most: int = MAX_EVENTS, in_flow: int = MAX_IN_FLOW) -> None:
+    def __init__(self, most: int = MAX_EVENTS, in_flow: int = MAX_IN_FLOW, most_size: int = MAX_SIZE) -> None:
         self._most = most
+        self._most_size = most_size
         self._in_flow = in_flow
         self._changed = threading.Condition()
         self._flows: OrderedDict[str, Flow] = OrderedDict()  # the one that was added to last is the last
         self._of_name: dict[str, str] = {}
         self._dropped: OrderedDict[tuple[str, int], tuple[int, str]] = OrderedDict()
         self._losses: deque[Loss] = deque(maxlen=MAX_LOSSES)
-        self._count = 0
+        self._sizes: dict[str, int] = {}
+        self._count = self._size = 0
         self._newest = ""
         self._away = False
+        self._forgot = False
 
-    def add(self, events: Iterable[Event]) -> list[str]:
+    def add(self, events: Iterable[Event], sizes: Mapping[str, int] | None = None) -> list[str]:
         """Take in what was recorded; what is of another schema, or no event, is left out.
 
         Gives the ids of the events that their flows have no more room for.
+
+        Args:
+            sizes: characters of each as it was recorded, by its id.
         """
         omitted = []
         with self._changed:
             for event in events:
-                if isinstance(event, dict) and event.get("schema") == SCHEMA:
-                    omitted += self._add(event)
+                if isinstance(event, dict) and event.get("schema") in READ:
+                    omitted += self._add(event, (sizes or {}).get(event["id"], 0))
             self._changed.notify_all()
         return omitted
 
@@ -135,9 +162,11 @@ class Flows:
                 self._changed.notify_all()
 
     def forgot(self) -> None:
-        """Redis lost what it held: from here on messages may be missing."""
+        """Redis lost what it held: messages may be missing between what was read last and what comes next."""
         with self._changed:
-            self._losses.append(Loss(self._newest, "~", 0, "observer"))
+            if not self._forgot:
+                self._losses.append(Loss(self._newest, OPEN, 0, "observer"))
+            self._forgot = True
             for flow in self._flows.values():
                 flow.version += 1
             self._changed.notify_all()
@@ -175,7 +204,9 @@ class Flows:
                 self._changed.wait(left)
 
     def losses(self, flow: Flow) -> list[Loss]:
-        """Those that may have hit this flow, by their time."""
+        """Those that may have hit this flow, by their time; of one from a file, what stands there."""
+        if flow.losses is not None:
+            return flow.losses
         if not flow.events:
             return []
         first, last = flow.events[0]["id"], flow.events[-1]["id"]
@@ -205,8 +236,19 @@ class Flows:
         flow = self._flows.get(name) or self._flows.get(self._of_name.get(f"id:{name}", ""))
         return flow and Flow(flow.id, [*flow.events], set(), flow.version, flow.omitted)
 
-    def _add(self, event: Event) -> list[str]:
+    def _add(self, event: Event, size: int) -> list[str]:
         self._note_loss(event)
+        if self._forgot:
+            self._losses = deque(
+                (
+                    replace(loss, until=max(event["id"], loss.since)) if loss.until == OPEN else loss
+                    for loss in self._losses
+                ),
+                MAX_LOSSES,
+            )
+            self._forgot = False
+            for each in self._flows.values():
+                each.version += 1
         names = _all_names(event)
         flow = self._flow_of(event)
         if flow is None:
@@ -219,6 +261,8 @@ class Flows:
         flow.names |= names
         flow.version += 1
         self._count += 1
+        self._sizes[event["id"]] = size
+        self._size += size
         self._of_name.update(dict.fromkeys(names, flow.id))
         self._flows.move_to_end(flow.id)
         return self._bound(flow)
@@ -229,13 +273,18 @@ class Flows:
 
     def _flow_of(self, event: Event) -> Flow | None:
         """The one that an event belongs to; several may turn out to be one."""
-        mine, chosen = self._flows_of(_names(event)), self._flows_of(_chosen(event))
+        mine, chosen = self._flows_of(_sought(event)), self._flows_of(_chosen(event))
+        if new := {f"presented:{handle}" for handle in _made(event) if f"handle:{handle}" not in self._of_name}:
+            late = islice(reversed(self._flows.values()), RECENT)
+            mine += [flow for flow in late if not new.isdisjoint(flow.names) and flow not in mine]
         if mine:
             # what its client recorded before any server did
             begun = [flow for flow in chosen if flow not in mine and flow.has_only_begun(event["id"])]
             return self._joined([*mine, *begun])
         if _asks(event) or _sends(event):
             chosen = [flow for flow in chosen if flow.may_begin_with(event)]
+        if _is_refusal(event) and (waiting := [flow for flow in chosen if flow.awaits_refusal()]):
+            chosen = [min(waiting, key=lambda flow: flow.events[0]["id"])]
         return max(chosen, key=lambda flow: flow.events[0]["id"], default=None)
 
     def _joined(self, flows: list[Flow]) -> Flow:
@@ -258,8 +307,9 @@ class Flows:
             del flow.events[KEEP_FIRST : KEEP_FIRST + more]
             flow.omitted += more
             self._count -= more
+            self._size -= sum(self._sizes.pop(event, 0) for event in omitted)
             self._forget_names(flow)
-        while self._count > self._most and len(self._flows) > 1:
+        while (self._count > self._most or self._size > self._most_size) and len(self._flows) > 1:
             self._drop(self._flows.popitem(last=False)[1])
         return omitted
 
@@ -279,6 +329,7 @@ class Flows:
 
     def _drop(self, flow: Flow) -> None:
         self._count -= len(flow.events)
+        self._size -= sum(self._sizes.pop(event["id"], 0) for event in flow.events)
         for name in flow.names:
             if self._of_name.get(name) == flow.id:
                 del self._of_name[name]
@@ -286,6 +337,8 @@ class Flows:
     def _note_loss(self, event: Event) -> None:
         process = (str(event["role"]), int(event["process"]))
         before, last = self._dropped.get(process, (0, ""))
+        if event["dropped"] < before:
+            return  # it began before what was written before it
         if event["dropped"] > before:
             loss = Loss(last, event["id"], event["dropped"] - before, process[0])
             self._losses.append(loss)
@@ -313,19 +366,49 @@ def _sends(event: Event) -> bool:
     return isinstance(location, dict) and not _REQUEST.isdisjoint(location.get("parameters", {}))
 
 
-def _names(event: Event) -> set[str]:
-    """By what an event is joined to others, whatever else they have."""
-    names = {f"handle:{handle}" for handle in event["handles"] if handle not in event.get("chosen", ())}
-    return names | {f"trace:{event['trace']}"} if event["trace"] else names
+def _sends_refusal(event: Event) -> bool:
+    """Whether a server sends the browser back with an error (RFC 6749 section 4.1.2.1)."""
+    location = event["response_headers"].get("location")
+    sends = event["to"] == "authorization_server" and isinstance(location, dict)
+    return sends and "error" in location.get("parameters", {})
+
+
+def _is_refusal(event: Event) -> bool:
+    """Whether the browser brings it to the client."""
+    return event["to"] == "client" and ("error" in event["query"] or "error" in event["form"])
+
+
+def _made(event: Event) -> set[str]:
+    """The handles of what a server made, or took for its own."""
+    return {*event["handles"]} - {*event.get("chosen", ())} - {*event.get("presented", ())}
 
 
 def _chosen(event: Event) -> set[str]:
     return {f"chosen:{handle}" for handle in event.get("chosen", ())}
 
 
+def _message_names(event: Event) -> tuple[set[str], set[str]]:
+    """What one end of a message is called, and what the other end: only a service of ours says that it sent one."""
+    if not event["trace"] or not event["span"]:
+        return set(), set()
+    names = {f"received:{event['trace']}-{event['span']}"}, {f"sent:{event['trace']}-{event['span']}"}
+    return names if event["direction"] == "received" else names[::-1]
+
+
+def _sought(event: Event) -> set[str]:
+    """By what an event is joined to others, whatever else they have."""
+    handles = {f"handle:{handle}" for handle in event["handles"] if handle not in event.get("chosen", ())}
+    serving = {f"serving:{event['serving']}"} if event.get("serving") else set()
+    return handles | serving | _message_names(event)[1]
+
+
 def _all_names(event: Event) -> set[str]:
     """By what the flow of an event is found."""
-    return _names(event) | _chosen(event) | {f"id:{_id_by(event)}"}
+    names = {f"handle:{handle}" for handle in _made(event)} | {f"id:{_id_by(event)}"}
+    names |= {f"presented:{handle}" for handle in event.get("presented", ())}
+    names |= {f"serving:{event['serving']}"} if event.get("serving") else set()
+    names |= {f"trace:{event['trace']}"} if event["trace"] else set()
+    return names | _chosen(event) | _message_names(event)[0]
 
 
 def _id_by(event: Event) -> str:
@@ -354,10 +437,26 @@ def read_events(client: redis.Redis, flow: str | None = None, limit: int = MAX_E
     Raises:
         redis.RedisError: Redis does not answer.
     """
-    flows = _read(client)
+    return read_after(client, "", flow, limit)[0]
+
+
+def read_after(
+    client: redis.Redis, after: str, flow: str | None = None, limit: int = MAX_EVENTS
+) -> tuple[list[Event], str]:
+    """As `read_events`, of what was written after an entry of the stream alone; and the entry that was written last.
+
+    The flows are those that these events make among themselves.
+
+    Args:
+        after: an entry's id, that an earlier call gave; empty for all that there is.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    flows, last = _read(client, after)
     kept = flows.everything() if flow is None else [flows.get(flow)]
     found = [{**event, "flow": each.id} for each in kept if each is not None for event in paired(each.events)]
-    return sorted(found, key=lambda event: event["id"])[-limit:]
+    return sorted(found, key=lambda event: event["id"])[-limit:], last
 
 
 def read_flows(client: redis.Redis) -> list[Summary]:
@@ -366,14 +465,14 @@ def read_flows(client: redis.Redis) -> list[Summary]:
     Raises:
         redis.RedisError: Redis does not answer.
     """
-    return sorted(_read(client).newest(MAX_EVENTS), key=lambda flow: flow.first, reverse=True)
+    return sorted(_read(client)[0].newest(MAX_EVENTS), key=lambda flow: flow.first, reverse=True)
 
 
-def _read(client: redis.Redis) -> Flows:
-    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(STREAM))
+def _read(client: redis.Redis, after: str = "") -> tuple[Flows, str]:
+    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(STREAM, f"({after}" if after else "-"))
     flows = Flows(in_flow=MAX_EVENTS)
     flows.add(sorted((json.loads(fields[b"event"]) for _, fields in entries), key=lambda event: str(event.get("id"))))
-    return flows
+    return flows, entries[-1][0].decode() if entries else after
 
 
 def paired(events: list[Event]) -> list[Event]:

@@ -39,8 +39,13 @@ _MARKED: Final = re.compile(
     r"(?!postal_code)(.*_)?(code|token|assertion)|(.*_)?token_hint|code_verifier|request_uri|request|interaction",
     re.IGNORECASE,
 )
-_WHOLE: Final = frozenset({"state", "code_challenge"})
+_WHOLE: Final = frozenset({"state", "nonce", "code_challenge", "at_hash", "c_hash", "ath", "jkt", "dpop_jkt"})
 """No secrets, but values to follow: kept whole, with their hash."""
+_HASHES: Final = frozenset({"at_hash", "c_hash", "ath"})
+"""Claims that are the hash of a token or a code beside them (OpenID Connect Core section 3.3.2.11, RFC 9449 section
+4.2)."""
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""Members of a JWK that only its owner may have (RFC 7518 section 6)."""
 _KEPT: Final = frozenset(
     {"code", "code_verifier", "token", "access_token", "refresh_token", "id_token", "id_token_hint", "request"}
     | {"request_uri", "device_code", "user_code", "assertion", "client_assertion", "subject_token", "actor_token"}
@@ -53,8 +58,8 @@ _JOINS: Final = frozenset({"code", "request_uri", "interaction", "access_token",
 _CHOSEN: Final = frozenset({"state", "code_challenge", "code_verifier"})
 """Those that a client made: should it use one again, as many an example does, its flows are still two."""
 
-_PLAIN = {"acr_values", "audience", "client_id", "code_challenge_method", "decision", "display", "dpop_jkt"}
-_PLAIN |= {"error", "error_description", "expires_in", "grant_type", "issuer", "max_age", "nonce", "prompt"}
+_PLAIN = {"acr_values", "audience", "client_id", "code_challenge_method", "decision", "display"}
+_PLAIN |= {"error", "error_description", "expires_in", "grant_type", "issuer", "max_age", "prompt"}
 _PLAIN |= {"response_mode", "response_type", "scope", "token_type", "token_type_hint", "username", "validator"}
 # what is wanted to be told of somebody, and a name like `username`: no secrets, and the point of what is watched
 _PLAIN |= {"again", "claims", "claims_locales", "client_assertion_type", "login_hint", "ui_locales"}
@@ -62,7 +67,10 @@ _URLS: Final = frozenset({"redirect_uri", "post_logout_redirect_uri", "next", "e
 
 _REQUEST_HEADERS = {"accept", "content-length", "content-type", "host", "origin", "rolecall-validator"}
 _REQUEST_HEADERS |= {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "traceparent", "user-agent"}
+_REQUEST_HEADERS |= {"accept-encoding", "accept-language", "connection", "upgrade-insecure-requests"}
 _RESPONSE_HEADERS = {"allow", "cache-control", "content-type", "dpop-nonce", "retry-after", "www-authenticate"}
+_RESPONSE_HEADERS |= {"connection", "content-length", "date", "expires", "referrer-policy", "server", "vary"}
+_RESPONSE_HEADERS |= {"x-content-type-options", "x-frame-options", "x-request-id"}
 
 _OWN: Final = frozenset(
     {"expected", "actual", "parameters", "unverified_header", "unverified_claims", "request_headers"}
@@ -71,6 +79,11 @@ _OWN: Final = frozenset(
 """Names of ours, in which nobody's secret stands."""
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*:)?/")
+
+_THUMBPRINTS: Final[dict[str, tuple[str, ...]]] = {
+    "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n"),
+}  # fmt: skip
+"""What of a JWK is in its thumbprint, in order (RFC 7638 section 3.2, RFC 8037 section 2)."""
 
 LEAST_RANDOM: Final = 22
 _RANDOM: Final = re.compile(r"(?<![A-Za-z0-9_-])(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-]{22,}")
@@ -103,7 +116,9 @@ def _rule(name: str) -> _Rule:
 class Redaction:
     """The redaction of one exchange; it collects `handles`, the keyed hashes by which the exchange is joined to others.
 
-    Of them, `chosen` are hashes of what a client made.
+    Of them, `chosen` are hashes of what a client made. `cut` becomes true when something was too long or too much.
+    Values join where they travel: in a query, a form, an answer's own members and a redirect; in no JWT's claims, which
+    anybody can write, and in no address within another.
 
     Args:
         key: of the hashes; the same in all services, or nothing is joined.
@@ -113,12 +128,15 @@ class Redaction:
     def __init__(self, key: str, own_cookies: Iterable[str] = ()) -> None:
         self.handles: set[str] = set()
         self.chosen: set[str] = set()
+        self.cut = False
         self._key = key.encode()
         self._own_cookies = frozenset(own_cookies)
         self._hashes: dict[str, str] = {}
         self._names: set[str] = set()  # of clients: random, and no secrets
         self._secrets: set[str] = set()
         self._hidden: set[str] = set()
+        self._hashed: list[str] = []  # codes and tokens
+        self._of_hashes: list[dict[str, Any]] = []  # the claims that may be their hashes
 
     def hash(self, text: str) -> str:
         """HMAC-SHA256, 16 hexadecimal digits: tells that two values are equal, and nothing else."""
@@ -134,17 +152,20 @@ class Redaction:
         marked: dict[str, Any] = {"shown": _shown(text), "hash": self.hash(text)}
         if whole and len(text) <= MAX_VALUE:
             marked["value"] = text
+        elif whole:
+            self.cut = True
         header, claims = _unverified_jwt(text)
         if claims is not None:
             self._secrets.add(text.rpartition(".")[2])
             marked |= {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
         return marked
 
-    def parameters(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    def parameters(self, pairs: Sequence[tuple[str, str]], *, joins: bool = True) -> dict[str, Any]:
         """A query or a form; the value of a repeated parameter is a list."""
         result: dict[str, Any] = {}
+        self.cut |= len(pairs) > MAX_ITEMS
         for name, text in pairs[:MAX_ITEMS]:
-            value = self._parameter(name, text)
+            value = self._parameter(name, text, joins)
             shown = name if re.fullmatch(r"[A-Za-z][A-Za-z_.-]{0,39}", name) else "?"
             if shown not in result:
                 result[shown] = value
@@ -158,7 +179,7 @@ class Redaction:
         """Parameters in the form of a query (`application/x-www-form-urlencoded`)."""
         return self.parameters(parse_qsl(text, keep_blank_values=True))
 
-    def url(self, text: str) -> Any:
+    def url(self, text: str, *, joins: bool = False) -> Any:
         """A URL: its text, or `url` and `parameters` (of query and fragment) when it carries some."""
         try:
             parts = urlsplit(text)
@@ -166,64 +187,80 @@ class Redaction:
             return HIDDEN
         base = f"{parts.scheme}:" if parts.scheme else ""
         base += f"//{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
-        base = (base + self.path(parts.path))[:MAX_TEXT]
+        base = self._text(base + self.path(parts.path))
         # a fragment without `=` only names a place on a page
         fragment = parts.fragment if "=" in parts.fragment else ""
         pairs = [*parse_qsl(parts.query, keep_blank_values=True), *parse_qsl(fragment, keep_blank_values=True)]
-        return {"url": base, "parameters": self.parameters(pairs)} if pairs else base
+        return {"url": base, "parameters": self.parameters(pairs, joins=joins)} if pairs else base
 
     def path(self, text: str) -> str:
         """A path; what looks like a secret in it is cut."""
-        return _RANDOM.sub(lambda match: _shown(match[0]), text)[:MAX_TEXT]
+        return self._text(_RANDOM.sub(lambda match: _shown(match[0]), text))
 
     def request_headers(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        """The headers of a request, names in lower case."""
+        """The headers of a request, names in lower case; of one that is not known only that it was there."""
         result: dict[str, Any] = {}
-        for name, text in headers.items():
+        self.cut |= len(headers) > MAX_ITEMS
+        for name, text in [*headers.items()][:MAX_ITEMS]:
             if name in _REQUEST_HEADERS:
-                result[name] = text[:MAX_TEXT]
+                result[name] = self._text(text)
             elif name == "authorization":
                 result[name] = self._authorization(text)
             elif name == "dpop":
-                result[name] = self.mark(text, whole=True)
+                result[name] = self._proof(text)
             elif name == "cookie":
                 result[name] = self._cookies(text.split(";"))
+            else:
+                result[_header(name)] = HIDDEN
         return result
 
-    def response_headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """The headers of a response, names in lower case."""
+    def response_headers(self, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """The headers of a response, names in lower case; of one that is not known only that it was there."""
         result: dict[str, Any] = {}
-        for name, text in headers:
+        self.cut |= len(headers) > MAX_ITEMS
+        for name, text in headers[:MAX_ITEMS]:
             if name == "location":
-                result[name] = self.url(text)
+                result[name] = self.url(text, joins=True)
             elif name == "set-cookie":
                 result.setdefault(name, []).extend(self._cookies([text.partition(";")[0]]))
             elif name in _RESPONSE_HEADERS:
-                result[name] = text[:MAX_TEXT]
+                result[name] = self._text(text)
+            else:
+                result[_header(name)] = HIDDEN
         return result
 
-    def json_body(self, body: bytes) -> Any:
-        """A body of JSON; None when it is none or too long."""
+    def json_body(self, body: bytes, *, joins: bool = False) -> Any:
+        """A body of JSON, whose own members join others when it `joins`; None when it is none or too long."""
         if len(body) > MAX_BODY:
+            self.cut = True
             return None
         try:
-            return self.json(json.loads(body, parse_constant=str))
+            return self.json(json.loads(body, parse_constant=str), joins=joins)
         except (ValueError, RecursionError):
             return None
 
-    def json(self, value: Any, name: str = "", depth: int = 0) -> Any:
+    def json(self, value: Any, name: str = "", depth: int = 0, *, joins: bool = False) -> Any:
         """A value of JSON, judged by its member's name."""
         if isinstance(value, dict | list) and (depth == MAX_DEPTH or _rule(name).never):
+            self.cut |= depth == MAX_DEPTH
             self._hide(*_texts(value))
             return HIDDEN
+        if isinstance(value, dict | list):
+            self.cut |= len(value) > MAX_ITEMS
         if isinstance(value, dict):
-            return {key[:MAX_TEXT]: self.json(each, key, depth + 1) for key, each in [*value.items()][:MAX_ITEMS]}
+            inner = joins and depth == 0
+            return {
+                self._text(key): self.json(each, key, depth + 1, joins=inner)
+                if key not in _PRIVATE or "kty" not in value
+                else self._hidden_part(each)
+                for key, each in [*value.items()][:MAX_ITEMS]
+            }
         if isinstance(value, list):
             return [self.json(each, name, depth + 1) for each in value[:MAX_ITEMS]]
-        if isinstance(value, str | int | float) and (found := self._by_name(name, str(value))) is not None:
+        if isinstance(value, str | int | float) and (found := self._by_name(name, str(value), joins)) is not None:
             return found
         if isinstance(value, str):
-            return self.url(value) if _URL.match(value) else value[:MAX_TEXT]
+            return self.url(value) if _URL.match(value) else self._text(value)
         if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
         return "…"
@@ -244,6 +281,7 @@ class Redaction:
 
     def wipe(self, value: Any) -> Any:
         """The finished value without anything that was found to be secret in the exchange, but for whole marks."""
+        self._pair()
         # the longest first: a part of it that is secret as well would break it up and leave the rest standing
         secrets = sorted((secret for secret in self._secrets if len(secret) >= MIN_SECRET), key=len, reverse=True)
         return self._wiped(value, secrets)
@@ -277,17 +315,42 @@ class Redaction:
         self._secrets.update(texts)
         self._hidden.update(texts)
 
-    def _parameter(self, name: str, text: str) -> Any:
+    def _hidden_part(self, value: Any) -> Any:
+        self._hide(*_texts(value))
+        return HIDDEN
+
+    def _text(self, text: str) -> str:
+        if len(text) <= MAX_TEXT:
+            return text
+        self.cut = True
+        return text[:MAX_TEXT]
+
+    def _pair(self) -> None:
+        """Give the claims that are a hash of a code or a token the hash by which that is followed."""
+        if not self._of_hashes:
+            return
+        known = {text: self.hash(whole) for whole in self._hashed for text in _hashes_of(whole)}
+        for claim in self._of_hashes:
+            claim["hash"] = known.get(claim["value"], claim["hash"])
+
+    def _proof(self, text: str) -> dict[str, Any]:
+        """A DPoP proof (RFC 9449 section 4.2), with the thumbprint of its key: that is what binds a token."""
+        proof = self.mark(text, whole=True)
+        header, _ = _unverified_jwt(text)
+        thumbprint = _thumbprint(header.get("jwk")) if header else None
+        return proof | ({"jkt": {"value": thumbprint, "hash": self.hash(thumbprint)}} if thumbprint else {})
+
+    def _parameter(self, name: str, text: str, joins: bool) -> Any:
         if not text:
             return ""
-        found = self._by_name(name, text)
+        found = self._by_name(name, text, joins)
         if found is not None:
             return found
         if name in _URLS:
             return self.url(text)
-        return text[:MAX_TEXT] if name in _PLAIN else HIDDEN
+        return self._text(text) if name in _PLAIN else HIDDEN
 
-    def _by_name(self, name: str, text: str) -> Any:
+    def _by_name(self, name: str, text: str, joins: bool) -> Any:
         """The value in its recorded form if the name decides it; else None."""
         if name == "client_id":
             self._names.add(text)
@@ -295,10 +358,15 @@ class Redaction:
         if rule.never:
             self._hide(text)
             return HIDDEN
-        if rule.joins:
+        if rule.joins and joins:
             self._join(name, text)
         if rule.followed:
-            return {"value": text[:MAX_TEXT], "hash": self.hash(text)}
+            followed = {"value": self._text(text), "hash": self.hash(text)}
+            if name in _HASHES:
+                self._of_hashes.append(followed)
+            return followed
+        if name in {"code", "access_token"}:
+            self._hashed.append(text)
         return self.mark(text, whole=rule.kept) if rule.marked else None
 
     def _join(self, name: str, text: str) -> None:
@@ -317,6 +385,7 @@ class Redaction:
         if scheme.lower() in {"bearer", "dpop"}:
             self._secrets.add(credentials)
             self._join("access_token", credentials)
+            self._hashed.append(credentials)
             return {"scheme": scheme, "token": self.mark(credentials, whole=True)}
         self._hide(credentials)
         if scheme.lower() == "basic":
@@ -359,6 +428,29 @@ def _shown(text: str) -> str:
     """The first characters, never more than a quarter; of a URN (RFC 9126 section 2.2) those of its last part."""
     end = text.rpartition(":")[2]
     return end[: min(6, len(end) // 4)] + "…"
+
+
+def _header(name: str) -> str:
+    """The name of a header, unless it is none that anybody would give to one."""
+    return name if re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) and not _RANDOM.search(name) else "?"
+
+
+def _hashes_of(text: str) -> Iterator[str]:
+    """What may stand in `at_hash`, `c_hash` (the left half, by algorithm) and `ath` (all of it)."""
+    encoded = text.encode(errors="replace")
+    for algorithm in (hashlib.sha256, hashlib.sha384, hashlib.sha512):
+        digest = algorithm(encoded).digest()
+        for part in (digest, digest[: len(digest) // 2]):
+            yield base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+def _thumbprint(key: Any) -> str | None:
+    """The SHA-256 thumbprint of a JWK (RFC 7638 section 3); None when it is none."""
+    names = _THUMBPRINTS.get(str(key.get("kty")), ()) if isinstance(key, dict) else ()
+    if not names or not all(isinstance(key.get(name), str) for name in names):
+        return None
+    text = json.dumps({name: key[name] for name in names}, separators=(",", ":"))
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 def _texts(value: Any) -> Iterator[str]:

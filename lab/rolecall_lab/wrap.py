@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from functools import partial, wraps
+from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from rolecall_lab import api_docs
 from rolecall_lab.clock_push import Follower
 from rolecall_lab.compare.away import Away
 from rolecall_lab.control import PREFIX, Control
-from rolecall_lab.recorder import Exchange, Recorder, is_json
+from rolecall_lab.recorder import MAX_FORM, Exchange, Recorder, is_json
 from rolecall_lab.redaction import MAX_BODY, Redaction
 from rolecall_lab.settings import LabSettings
 
@@ -33,8 +34,6 @@ VALIDATORS: Final = ("jwt", "introspection")
 
 MAX_CHECKS_HEADER: Final = 6 * 1024
 """Bytes of the header `Rolecall-Checks`."""
-
-MAX_FORM: Final = 64 * 1024
 
 _NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json", api_docs.PATH})
 
@@ -107,7 +106,7 @@ class Lab:
         began = clock.monotonic()
         if self._lab.role == "resource_server" and (asked := environ.get("HTTP_ROLECALL_VALIDATOR")) in VALIDATORS:
             environ["rolecall.validator"] = asked
-        body = environ["wsgi.input"] = _Copying(environ["wsgi.input"], MAX_FORM)
+        body = environ["wsgi.input"] = _Copying(environ["wsgi.input"], MAX_FORM + 1)
         exchange = Exchange(
             "received",
             environ["REQUEST_METHOD"],
@@ -116,8 +115,9 @@ class Lab:
             0.0,
             back_channel=self._is_back_channel(environ),
             own_cookies=(self._flask.config["SESSION_COOKIE_NAME"],),
+            serving=token_hex(8),
         )
-        notebook = events.Notebook(on_sent=self._record_sent)
+        notebook = events.Notebook(on_sent=partial(self._record_sent, exchange.serving))
 
         def start(
             status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -132,7 +132,7 @@ class Lab:
         def finish() -> None:
             exchange.milliseconds = (clock.monotonic() - began) * 1000
             exchange.ended, exchange.offset = clock.now(), clock.offset()
-            exchange.form = body.copy()
+            exchange.request_body = body.copy()
             exchange.notes = [note for note in notebook.notes if note["kind"] != "sent"]
             self.recorder.record(exchange)
 
@@ -140,7 +140,7 @@ class Lab:
             answer = self._app(environ, start)
         return ClosingIterator(_copied(answer, exchange), [getattr(answer, "close", lambda: None), finish])
 
-    def _record_sent(self, message: dict[str, Any]) -> None:
+    def _record_sent(self, serving: str, message: dict[str, Any]) -> None:
         answer = message["answer"]
         self.recorder.record(
             Exchange(
@@ -149,11 +149,13 @@ class Lab:
                 message["url"],
                 dict(message["headers"]),
                 answer.milliseconds if answer else 0.0,
-                form=message["body"] or b"",
+                serving=serving,
+                request_body=(message["body"] or b"")[: MAX_FORM + 1],
                 status=answer.status if answer else None,
                 failure=message["failure"],
                 response_headers=[*answer.headers.items()] if answer else [],
-                body=answer.body if answer else b"",
+                # a byte too many shows that it was too long
+                body=answer.body[: MAX_BODY + 1] if answer else b"",
             )
         )
 
@@ -191,7 +193,11 @@ class Lab:
 
 
 class _Copying(io.RawIOBase):
-    """A request's body that keeps a copy of what the application reads, and reads nothing by itself."""
+    """A request's body that keeps a copy of what the application reads, and reads nothing by itself.
+
+    Args:
+        limit: bytes of the copy.
+    """
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream = stream

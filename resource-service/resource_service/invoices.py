@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
-from flask import current_app, jsonify
+from flask import current_app, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
 from resource_service.models import Invoice, Profile
@@ -17,14 +18,40 @@ from rolecall.sql import Database
 
 SCOPES: Final = ("invoices:read", "invoices:pay", "profile")
 
+LIMIT: Final = 25
+"""Invoices in one answer, unless `limit` asks for another number."""
+
+MAX_LIMIT: Final = 100
+MAX_PAGE: Final = 1_000_000
+
 
 @requires("invoices:read")
 def invoices(token: AccessToken) -> ResponseReturnValue:
-    """GET /invoices: the owner's, the newest first."""
-    query = sa.select(Invoice).where(Invoice.owner_sub == token.subject)
+    """GET /invoices: a page of the owner's, the newest first; how many there are in all, and where the next page is."""
+    limit, page = _asked("limit", LIMIT, MAX_LIMIT), _asked("page", 1, MAX_PAGE)
+    mine = Invoice.owner_sub == token.subject
+    query = sa.select(Invoice).where(mine).order_by(Invoice.issued_on.desc(), Invoice.id)
+    count = sa.func.count()
     with _database().read() as session:
-        rows = session.scalars(query.order_by(Invoice.issued_on.desc(), Invoice.id)).all()
-    return jsonify(invoices=[_json(row) for row in rows])
+        total, unpaid = session.execute(sa.select(count, count.filter(Invoice.state == "open")).where(mine)).one()
+        rows = session.scalars(query.limit(limit).offset((page - 1) * limit)).all()
+    pages = max(1, -(-total // limit))
+    return jsonify(
+        invoices=[_json(row) for row in rows],
+        total=total,
+        open=unpaid,
+        page=page,
+        pages=pages,
+        next=url_for("invoices", limit=limit, page=page + 1) if page < pages else None,
+    )
+
+
+def _asked(name: str, default: int, most: int) -> int:
+    """A parameter of the query that is a number from 1 on."""
+    texts = request.args.getlist(name) or [str(default)]
+    if len(texts) == 1 and re.fullmatch("[1-9][0-9]{0,6}", texts[0]) and int(texts[0]) <= most:
+        return int(texts[0])
+    raise OAuthError("invalid_request", f"{name} must be a whole number from 1 to {most}, once.")
 
 
 @requires("invoices:read")

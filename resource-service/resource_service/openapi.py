@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from resource_service import protect, server, validators
-from resource_service.invoices import SCOPES
+from resource_service.invoices import LIMIT, MAX_LIMIT, MAX_PAGE, SCOPES
 from resource_service.protect import REALM
 from resource_service.routes import ROUTES
 from resource_service.settings import Settings
@@ -65,6 +65,20 @@ _TOKEN: Final[tuple[Check, ...]] = (
 _CHALLENGED: Final = ("WWW-Authenticate",)
 _UNKNOWN: Final = json_answer("There is nothing of this id that is the owner's.", error_body("not_found"), status=404)
 
+
+def _count(description: str) -> Schema:
+    return {"type": "integer", "minimum": 0, "description": description}
+
+
+def _number(name: str, default: int, most: int) -> Schema:
+    """A parameter of the query that is a number from 1 on."""
+    return {
+        "name": name,
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": most, "default": default},
+    }
+
+
 _SCHEMAS: Final[Mapping[str, Schema]] = {
     "Invoice": closed(
         {
@@ -75,6 +89,20 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "due_on": string(format="date"),
             "state": string(enum=["open", "paid"]),
             "paid_at": {"type": ["number", "null"], "description": "Seconds since the epoch."},
+        }
+    ),
+    "Invoices": closed(
+        {
+            "invoices": {"type": "array", "items": ref("Invoice"), "maxItems": MAX_LIMIT},
+            "total": _count("Of the owner's invoices, on all pages."),
+            "open": _count("Of those, how many are to be paid."),
+            "page": {"type": "integer", "minimum": 1, "description": "Which of the pages this is."},
+            "pages": {"type": "integer", "minimum": 1},
+            "next": {
+                "type": ["string", "null"],
+                "format": "uri-reference",
+                "description": "The next page, as long as there is one (RFC 3986 section 4.2).",
+            },
         }
     ),
     "Payment": closed(
@@ -131,10 +159,9 @@ def _operations(settings: Settings) -> Operations:
         ),
         ("invoices", "GET"): _protected(
             "invoices",
-            "The owner's invoices",
-            json_answer(
-                "The newest first.", closed({"invoices": {"type": "array", "items": ref("Invoice")}}), status=200
-            ),
+            "The owner's invoices, a page at a time",
+            json_answer("The newest first.", ref("Invoices")),
+            parameters=(_number("limit", LIMIT, MAX_LIMIT), _number("page", 1, MAX_PAGE)),
         ),
         ("invoice", "GET"): _protected(
             "invoice", "One of the owner's invoices", json_answer("It.", ref("Invoice")), _UNKNOWN
@@ -154,8 +181,8 @@ def _operations(settings: Settings) -> Operations:
     }
 
 
-def _protected(name: str, summary: str, *answers: Answer) -> Operation:
-    return Operation(summary, (*answers, *_TOKEN_REFUSED), security=_security(name))
+def _protected(name: str, summary: str, *answers: Answer, parameters: tuple[Schema, ...] = ()) -> Operation:
+    return Operation(summary, (*answers, *_TOKEN_REFUSED), parameters, security=_security(name))
 
 
 def _token_refused() -> tuple[Answer, ...]:

@@ -14,7 +14,7 @@ from rolecall.vocabulary import RESOURCE_METADATA_PATH
 from rolecall.web import Route
 
 SENTENCES: Final = {
-    "invoices": "All invoices of the token's owner, the newest first.",
+    "invoices": "The invoices of the token's owner, the newest first, 25 at a time: ?page=2&limit=50.",
     "invoice": "One of them.",
     "payment": "Pays it: 201 once, and 409 when it is paid already.",
     "profile": "The owner's name and address.",

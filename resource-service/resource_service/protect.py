@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from resource_service.settings import Settings
 from resource_service.validators import MAX_LENGTH, Validator
-from rolecall import checks
+from rolecall import audit, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
 
@@ -39,6 +39,9 @@ SCOPE = checks.define(
     "token.scope", "RFC 6750 section 3.1", "insufficient_scope", "The token does not allow this.", status=403
 )
 
+_CHALLENGED: Final = (400, 401, 403)
+"""The statuses of RFC 6750 section 3.1."""
+
 View = Callable[..., ResponseReturnValue]
 
 
@@ -56,10 +59,12 @@ def requires(scope: str) -> Callable[[View], View]:
                 g.client_id = access_token.client_id
                 g.flow_id = access_token.authorization_id or None
                 SCOPE(scope in access_token.scope, expected=scope, actual=" ".join(sorted(access_token.scope)))
+                return view(access_token, **arguments)
             except OAuthError as error:
                 error.challenge = _challenge(error, scope)
+                if error.challenge is not None:
+                    audit.record("access_token_refused", error=error.error, client_id=g.get("client_id"))
                 raise
-            return view(access_token, **arguments)
 
         protected.scope = scope  # type: ignore[attr-defined]  # for the first page's table
         return protected
@@ -108,7 +113,7 @@ def _ask_for_token() -> Response:
 
 
 def _challenge(error: OAuthError, scope: str) -> str | None:
-    if error.status >= 500:
+    if error.status not in _CHALLENGED:
         return None
     parameters = {"realm": REALM, "error": error.error, "error_description": error.description}
     if error.error == "insufficient_scope":

@@ -6,14 +6,12 @@ import re
 import threading
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from resource_service.settings import Settings
 from resource_service.validators import away
 from rolecall import checks, clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, HttpClient, Unreachable
-from rolecall.vocabulary import METADATA_PATH
+from rolecall.http import Answer, HttpClient, Unreachable, metadata_url
 
 RETRY_KNOWN: Final = 10.0
 RETRY_UNKNOWN: Final = 1.0
@@ -78,10 +76,7 @@ class AuthorizationServer:
             self._lock.release()
 
     def _fetch(self) -> tuple[Metadata, float]:
-        # the well-known part goes between host and path (RFC 8414 section 3.1)
-        path = urlsplit(self._settings.issuer).path
-        base = (self._settings.backchannel_url or self._settings.issuer).removesuffix(path)
-        url = f"{base}{METADATA_PATH}{path}"
+        url = metadata_url(self._settings.issuer, self._settings.backchannel_url)
         answer = self._http.send("GET", url)
         if answer.status != 200:
             raise Unreachable(url, f"it answered {answer.status}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rolecall.settings import ServiceSettings, certificates, one_of, seconds, setting, settings_class, url
+from rolecall.settings import ServiceSettings, certificates, identifier, one_of, seconds, setting, settings_class, url
 
 VALIDATORS = ("jwt", "introspection")
 """The ways of checking an access token."""
@@ -16,13 +16,13 @@ class Settings(ServiceSettings):
 
     SERVICE: ClassVar[str] = "resource-service"
 
-    issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=url)
+    issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=identifier)
     backchannel_url: str | None = setting(
         "The authorization server's address from here; without it, the issuer.", default=None, https=True, parse=url
     )
     public_url: str = setting("The address under which clients reach this service.", https=True, parse=url)
     resource_identifier: str = setting(
-        "This API's identifier, the `aud` of its tokens: a constant.", https=True, parse=url
+        "This API's identifier, the `aud` of its tokens: a constant.", https=True, parse=identifier
     )
     resource_id: str = setting("This API's name at the introspection endpoint.")
     resource_secret: str = setting("This API's secret there.", secret=True)

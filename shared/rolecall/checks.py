@@ -54,16 +54,19 @@ class Check:
         """
         if otherwise is not None:
             actual = expected if passed else otherwise
-        self.note(passed, expected=expected, actual=actual)
         if not passed:
-            raise self.refusal(detail, told)
+            raise self.refusal(detail, told, expected=expected, actual=actual)
+        self.note(True, expected=expected, actual=actual)
 
     def note(self, passed: bool, *, expected: Any = None, actual: Any = None) -> None:
         """Only let a watcher see the outcome, for checks whose refusal has a form of its own."""
         events.note("check", name=self.name, passed=passed, expected=expected, actual=actual, clause=self.clause)
 
-    def refusal(self, detail: str | None = None, told: str | None = None) -> OAuthError:
-        """The error that this check answers with."""
+    def refusal(
+        self, detail: str | None = None, told: str | None = None, *, expected: Any = None, actual: Any = None
+    ) -> OAuthError:
+        """The error that this check answers with; the outcome is noted."""
+        self.note(False, expected=expected, actual=actual)
         return OAuthError(self.error, told or self.description, detail=detail or self.name, status=self.status)
 
 

@@ -7,14 +7,25 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
 from rolecall import clock, events, trace
+from rolecall.vocabulary import METADATA_PATH
 
 MAX_BODY = 1 << 20
 """Bytes of an answer that are read; more is refused."""
+
+
+def metadata_url(issuer: str, back_channel: str | None = None) -> str:
+    """Where an issuer's metadata stand: the well-known part goes between host and path (RFC 8414 section 3.1).
+
+    Args:
+        back_channel: the issuer's address from here, when it is another.
+    """
+    path = urlsplit(issuer).path
+    return f"{(back_channel or issuer).removesuffix(path)}{METADATA_PATH}{path.rstrip('/')}"
 
 
 class Unreachable(Exception):

@@ -49,6 +49,12 @@ def setting(
     return dataclasses.field(default=default, metadata={"doc": doc, "secret": secret, "https": https, "parse": parse})
 
 
+def identifier(text: str) -> str:
+    """A URL that names somebody and is compared as it stands, a slash at its end included (RFC 8414 section 2)."""
+    url(text)
+    return text
+
+
 def url(text: str) -> str:
     """An absolute http or https URL without query, fragment or trailing slash."""
     parts = urlsplit(text)
@@ -203,8 +209,8 @@ def declared(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]]:
 def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
     """What the README's table says of a setting's form."""
     parse = field.metadata["parse"]
-    if parse in {url, urls, seconds, certificates}:
-        return {url: "URL", urls: "URLs", seconds: "seconds", certificates: "path"}[parse]
+    if parse in {identifier, url, urls, seconds, certificates}:
+        return {identifier: "URL", url: "URL", urls: "URLs", seconds: "seconds", certificates: "path"}[parse]
     if parse is not None and (parse.__doc__ or "").startswith("one of"):
         return str(parse.__doc__)
     hint: object = typing.get_type_hints(cls)[field.name]

@@ -23,7 +23,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from rolecall import clock, logs, metrics, sql, trace
+from rolecall import audit, clock, logs, metrics, sql, trace
 from rolecall.errors import NO_STORE, OAuthError, json_response, unavailable
 from rolecall.settings import ServiceSettings, SettingsError
 
@@ -367,7 +367,7 @@ def _page_error(error: PageError) -> Response:
 
 
 def _csrf_error(error: CSRFError) -> Response:
-    log.info("refused", extra={"error": "csrf", "detail": str(error.description)})
+    audit.record("form_refused", reason=str(error.description))
     return problem_response(
         Problem(
             400,

@@ -12,11 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey
 
+from auth_service import fetch
 from auth_service.client_keys import BadJWT, ClientKeys, public_keys
 from auth_service.fetch import FLOOR, Fetcher
 from auth_support import DATA_KEY, Server
 from rolecall import clock
 from signing import KEYS, Keeper, claims, is_in, is_refused, jwk, jwks, present, segment, sign_parts, signed, signer
+
+
+def test_where_too_much_is_fetched_the_client_may_try_again(
+    server: Server, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not refused as if its keys were wrong, and no failure of its own is counted."""
+    server.add(signer("far", jwks=None, jwks_uri=keeper.url + "/keys"))
+    with monkeypatch.context() as patched:
+        patched.setattr(server.state.fetcher, "_waiting_for", fetch._Room(0, 1))
+        answer = present(server, signed(claims("far")))
+    assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
+    assert answer.headers["Retry-After"]
+    assert is_in(present(server, signed(claims("far"))))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ EVERY: dict[str, Any] = {
     "client_name": "Zähler “x” 🧮",
     "client_uri": HOST,
     "logo_uri": HOST + "logo.png",
-    "scope": "openid offline_access invoices:read",
+    "scope": "openid offline_access",
     "contacts": ["me@rp.test", "Zoë"],
     "tos_uri": HOST + "terms",
     "policy_uri": HOST + "policy",

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from cryptography.fernet import Fernet, MultiFernet
 
 from auth_service.models import new_id
 from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import authenticate
-from auth_support import Server, make_server, make_settings
+from auth_support import Server, another_process, make_server, make_settings
 
 
 @pytest.fixture
@@ -135,11 +136,28 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
         ("data:text/html,x", "native", False),
         ("/cb", "web", False),
         ("https://äpp.example/cb", "web", False),
+        ("https://evil.example;sandbox/cb", "web", False),
+        ("https://evil.example,a.example/cb", "web", False),
+        ("https://*.example/cb", "web", False),
+        ("https://a.example%3bsandbox/cb", "web", False),
+        ("https://[::1;x]/cb", "web", False),
+        ("org.example.app://x;sandbox/cb", "native", False),
+        ("org.example.app://callback", "native", True),
+        ("https://[2001:db8::1]:8443/cb", "web", True),
+        ("http://app.localhost/cb", "web", True),
+        ("http://app.test/cb", "web", False),
+        ("http://a.test/cb", "native", False),
+        ("http://10.0.0.1/cb", "web", False),
+        ("http://localhost.evil.example/cb", "web", False),
     ],
 )
 def test_redirect_uris(uri: str, kind: str, allowed: bool) -> None:
-    """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3."""
-    assert (redirect_uri_fault(uri, kind) is None) == allowed
+    """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3; no mark of a host's gets into another header."""
+    assert (redirect_uri_fault(uri, kind, lab=False) is None) == allowed
+
+
+def test_names_that_nobody_has_are_for_the_lab() -> None:
+    assert redirect_uri_fault("http://app.test/cb", "web", lab=True) is None
 
 
 def test_a_resource(server: Server) -> None:
@@ -172,6 +190,15 @@ def test_check_says_what_is_wrong(server: Server) -> None:
     done = run(server, "check")
     assert done.exit_code == 1
     assert "the database is at revision none and this version needs" in done.output
+
+
+def test_a_lost_data_key_is_one_line_at_the_start(server: Server) -> None:
+    """The images ask `flask check` before they start."""
+    done = run(another_process(server, data_key=MultiFernet([Fernet(Fernet.generate_key())])), "check")
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "cannot start: DATA_KEY does not open what is sealed in the database; set the one that sealed it"
+    ]
 
 
 def test_no_identifier_is_an_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

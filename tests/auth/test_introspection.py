@@ -7,20 +7,24 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from auth_service.models.resource import Resource
 from auth_support import (
     INVOICES,
+    PASSWORDS,
     RESOURCE_SECRET,
     SECRET,
     TALLY,
     Server,
     a_client,
     basic,
+    csrf_token,
     make_server,
     make_settings,
+    query,
 )
 from conftest import RedisServer
 from rolecall import clock
@@ -170,6 +174,41 @@ def test_a_dead_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -
     assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200, "a repetition sets it right"
     assert not server.is_active(tokens["access_token"])
     assert server.app.test_client().get("/readyz").status_code == 200
+
+
+def test_a_full_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -> None:
+    """`noeviction`: what must be kept and cannot be is refused, and nothing is half done."""
+    server = make_server(make_settings(tmp_path, own_redis.url))
+    tokens, code = server.tokens(), server.code()
+    signed_in, stranger = server.browser(), server.browser()
+    signed_in.sign_in()
+    form = {"csrf_token": csrf_token(stranger.client.get("/sign-in")), "username": "bob", "password": PASSWORDS["bob"]}
+    assert server.is_active(tokens["access_token"])
+    store = server.state.store.client
+    store.config_set("maxmemory", 1)
+    try:
+        assert server.is_active(tokens["access_token"]), "what only reads goes on"
+        assert server.refresh(tokens["refresh_token"]).status_code == 200
+        # a replay ends what the code gave, which cannot be kept now
+        assert [server.redeem(code).status_code for _ in range(3)] == [200, 503, 503], "used once all the same"
+        calls: dict[str, Any] = {
+            "sign in": lambda: stranger.client.post("/sign-in", data=form),
+            "count a failure": lambda: server.post("/token", basic("tally", "x" * 43), grant_type="refresh_token"),
+            "revoke": lambda: server.post("/revoke", TALLY, token=tokens["access_token"]),
+        }
+        for name, call in calls.items():
+            answer = call()
+            assert answer.status_code == 503, name
+            assert answer.headers["Retry-After"], name
+        for browser in (signed_in, stranger):
+            told = query(browser.request(scope="invoices:pay").location)
+            assert (told["error"], told["state"]) == ("temporarily_unavailable", "st4te")
+    finally:
+        store.config_set("maxmemory", 0)
+    assert server.redeem(code).json == {**server.redeem("none").json, "error_description": ANY}
+    assert stranger.client.post("/sign-in", data=form).status_code == 303
+    assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200
+    assert not server.is_active(tokens["access_token"])
 
 
 @pytest.mark.skipif("DATABASE_URL" in os.environ, reason="takes the SQLite file away; tests/compose stops PostgreSQL")

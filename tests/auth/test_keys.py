@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from auth_service.keys import Key, Keys, KeysError
 from auth_service.models.key import SigningKey
-from auth_support import ISSUER, Server, make_server, make_settings
+from auth_support import ISSUER, Server, another_process, make_server, make_settings
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
@@ -54,19 +54,43 @@ def test_rotation_publishes_then_signs_then_verifies_then_ends(server: Server) -
     assert len(kids(server)) == 2 * EACH
     assert header(server.tokens()["access_token"])["kid"] == old, "a new key signs before all could fetch it"
     assert "nothing was changed" in server.app.test_cli_runner().invoke(args=["keys", "rotate"]).output
-    clock.set_offset(299)
+    clock.set_offset(270)
     last_token = server.tokens()["access_token"]
     assert header(last_token)["kid"] == old
     clock.set_offset(301)
     new_token = server.tokens()["access_token"]
     assert header(new_token)["kid"] not in before
     assert server.is_active(last_token), "a token of the old key died with its key"
-    clock.set_offset(299 + 295)
+    clock.set_offset(270 + 270)
     assert len(kids(server)) == 2 * EACH
     assert server.is_active(last_token) is True
     clock.set_offset(300 + 300 + 61)
     assert len(kids(server)) == EACH
     assert old not in kids(server)
+
+
+def test_tokens_outlive_a_lifetime_that_was_shortened(tmp_path: Path, redis_url: str) -> None:
+    """Whoever had a token of an hour keeps it, though tokens live for minutes by the time the keys are rotated."""
+    settings = make_settings(tmp_path, redis_url, access_token_lifetime=3600)
+    long = make_server(settings)
+    token = long.tokens()["access_token"]
+    short = another_process(long, access_token_lifetime=300)
+    command(short, "rotate")
+    clock.set_offset(300 + 300 + 61)
+    assert short.is_active(token)
+    assert header(token)["kid"] in kids(short)
+    clock.set_offset(300 + 3600 + 61)
+    assert header(token)["kid"] not in kids(short)
+
+
+def test_a_lifetime_that_is_lengthened_after_a_rotation_counts_as_well(tmp_path: Path, redis_url: str) -> None:
+    short = make_server(make_settings(tmp_path, redis_url))
+    command(short, "rotate")
+    long = another_process(short, access_token_lifetime=3600)
+    token = long.tokens()["access_token"]
+    for offset, known in ((300 + 300 + 61, True), (300 + 3600, True), (300 + 3600 + 61, False)):
+        clock.set_offset(offset)
+        assert (header(token)["kid"] in kids(long)) is known
 
 
 def command(server: Server, *arguments: str) -> str:

@@ -15,12 +15,14 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oidc.discovery import OpenIDProviderMetadata
 
 from auth_service.models.authorization import Authorization
+from auth_service.models.client import Client
 from auth_service.models.session import ACR
+from auth_service.models.subject import sector_of
 from auth_service.models.user import User
 from auth_support import INVOICES, ISSUER, RESOURCE, Server, basic, make_server, make_settings, query
-from openid import ALICE, ASKED, CALLBACK, RP, SECRET, relying_party, tokens, verified, with_claims
+from openid import ALICE, ASKED, CALLBACK, RP, SCOPE, SECRET, relying_party, tokens, verified, with_claims
 from rolecall import clock
-from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS, PROFILES
 from signing import hmac_signed, jwk, segment, sign_parts, signed
 
 PROFILE = {
@@ -268,7 +270,7 @@ def test_a_scope_that_nobody_knows_is_ignored_beside_openid(op: Server) -> None:
 
 
 def test_pairwise_subjects_are_one_a_sector(op: Server) -> None:
-    """OpenID Connect Core section 8: userinfo, ID token and access token say the same."""
+    """OpenID Connect Core section 8: userinfo, ID token and access token, which the client can read, say the same."""
     sector = "https://sector.test/uris.json"
     op.add(
         relying_party(client_id="one", subject_type="pairwise"),
@@ -285,6 +287,49 @@ def test_pairwise_subjects_are_one_a_sector(op: Server) -> None:
     one, two, three, again = subjects
     assert one == again != two == three
     assert op.ids["alice"] not in subjects
+
+
+@pytest.mark.parametrize(
+    ("uris", "sector"),
+    [
+        (["https://a.example/cb"], "a.example"),
+        (["com.example.one:/cb"], "client one"),
+        (["evil.app://victim.example/cb"], "client one"),
+    ],
+)
+def test_what_is_no_host_is_no_sector(uris: list[str], sector: str) -> None:
+    """OpenID Connect Core section 8.1: of clients of earlier releases as well."""
+    assert sector_of(relying_party(client_id="one", redirect_uris=uris)) == sector
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("scope", ["invoices:read", "profile", "openid invoices:read", "-"])
+def test_no_api_tells_a_pairwise_client_who_the_person_is(profile: str, scope: str, op: Server) -> None:
+    """OpenID Connect Core section 8.1: not even one that an earlier release registered for it."""
+    op.add(relying_party(client_id="one", subject_type="pairwise", scope=f"{SCOPE} invoices:read", profile=profile))
+    browser = op.browser()
+    browser.sign_in()
+    answer = browser.authorize(**ASKED | {"client_id": "one", "scope": scope})
+    if (profile, scope) != ("openid", "openid invoices:read"):
+        assert answer["error"] == "invalid_scope"
+        return
+    given = op.redeem(answer["code"], basic("one", SECRET), redirect_uri=CALLBACK).json
+    assert given is not None
+    assert given["scope"] == "openid", "as a scope that nobody knows"
+
+
+def test_a_connection_of_before_tells_a_pairwise_client_nothing_more(op: Server) -> None:
+    """OpenID Connect Core section 8.1: an access token is for the API, and the client can read it."""
+    op.add(relying_party(client_id="one", scope=f"{SCOPE} invoices:read"))
+    asked = {"client_id": "one", "scope": "openid invoices:read offline_access", "prompt": "consent"}
+    given = tokens(op, basic("one", SECRET), **asked)
+    with op.state.database.transaction() as session:
+        session.get_one(Client, "one").subject_type = "pairwise"
+    op.state.registry.forget("one")
+    again = op.refresh(given["refresh_token"], basic("one", SECRET)).json
+    assert again is not None
+    told = jwt.decode(again["access_token"], options={"verify_signature": False})
+    assert told["sub"] == verified(op, again["id_token"], "one")["sub"] != op.ids["alice"]
 
 
 def test_a_person_without_claims_has_a_name_to_be_called_by(op: Server) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from typing import Any
 
 import pytest
 
+from auth_service.models.client import Client
 from auth_support import ISSUER, Browser, Server, authorize_url, csrf_token, query
 from openid import ASKED, CALLBACK, relying_party, tokens, verified, with_claims
 from rolecall import clock
@@ -66,15 +68,38 @@ def test_prompt_none_with_somebody_elses_hint_is_login_required(op: Server, alic
     assert "code" in silent(alice, claims=f'{{"id_token": {{"sub": {{"value": "{mine}"}}}}}}')
 
 
-@pytest.mark.parametrize("what", ["access_token", "nonsense", "of another client", "unsigned"])
+def test_a_sub_that_is_asked_for_is_not_passed_over(op: Server, alice: Browser) -> None:
+    """OpenID Connect Core sections 3.1.2.1 and 5.5.1: of several one will do; a hint of somebody else contradicts."""
+    mine, hint = op.ids["alice"], tokens(op)["id_token"]
+
+    def asked(**sub: Any) -> str:
+        return json.dumps({"id_token": {"sub": sub}})
+
+    assert "code" in silent(alice, claims=asked(values=["usr_nobody", mine]))
+    assert "code" in silent(alice, claims=asked(values=[mine]), id_token_hint=hint)
+    assert silent(alice, claims=asked(values=["usr_nobody", op.ids["bob"]]))["error"] == "login_required"
+    for other in ({"value": op.ids["bob"]}, {"values": [op.ids["bob"], "usr_nobody"]}):
+        answer = silent(alice, claims=asked(**other), id_token_hint=hint)
+        assert answer["error"] == "invalid_request", "alice would be told to who wants bob"
+        assert answer["error_description"].startswith("The id_token_hint is of another person")
+
+
+@pytest.mark.parametrize("what", ["access_token", "nonsense", "of another client", "unsigned", "userinfo"])
 def test_a_hint_that_is_none_is_refused(what: str, op: Server, alice: Browser) -> None:
-    given = tokens(op)
     op.add(relying_party(client_id="another"))
+    with op.state.database.transaction() as session:
+        session.get_one(Client, "rp").userinfo_signed_response_alg = "RS256"
+    op.state.registry.forget("rp")
+    given = tokens(op)
+    bearer = {"Authorization": f"Bearer {given['access_token']}"}
+    userinfo = op.app.test_client().get("/userinfo", headers=bearer)
+    assert userinfo.mimetype == "application/jwt"
     hint = {
         "access_token": given["access_token"],
         "nonsense": "a.b.c",
         "of another client": given["id_token"],
         "unsigned": given["id_token"].rpartition(".")[0] + ".",
+        "userinfo": userinfo.text,
     }[what]
     asked = ASKED | ({"client_id": "another"} if what == "of another client" else {})
     answer = query(alice.request(**asked, id_token_hint=hint).location)

@@ -22,6 +22,7 @@ from auth_support import Server, basic, make_server, make_settings, query
 from openid import CALLBACK, verified
 from rolecall import clock
 from rolecall.storage import digest
+from rolecall.vocabulary import OPENID_SCOPES
 
 DAY = 86400
 MINIMAL: dict[str, Any] = {"redirect_uris": [CALLBACK.replace("http:", "https:")]}
@@ -137,7 +138,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("redirect_uris", [URI + "#x"], "A redirect URI must be a URI of ASCII characters without fragment, quotes and "
      "spaces."),
     ("scope", "unheard-of", "The member scope is empty, or names a scope that nothing here has; scopes_supported has "
-     "them all."),
+     "them all. With pairwise subjects it is of OpenID Connect alone."),
     ("client_name", "", "The member client_name is empty."),
     ("client_name", "x" * 101, "The member client_name is longer than 100 characters."),
     ("client_name", "a\nb", "The member client_name is with control characters in it."),
@@ -204,6 +205,46 @@ def test_both_key_sets_or_several_hosts_without_a_sector_are_refused(server: Ser
     hosts = {"redirect_uris": ["https://a.example/cb", "https://b.example/cb"]}
     assert register(server, **hosts).status_code == 201
     assert register(server, **hosts, subject_type="pairwise").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        ["com.example.one:/cb"],
+        ["com.example.one:/cb", "org.other.two:/cb"],
+        ["evil.app://victim.example/cb"],
+        ["http://127.0.0.1/cb"],
+        ["http://localhost/cb"],
+        ["https://localhost/cb"],
+        [URI, "evil.app://rp.test/cb"],
+    ],
+)
+def test_a_sector_is_a_host_that_is_somebodys(tmp_path: Path, redis_url: str, uris: list[str]) -> None:
+    """OpenID Connect Core section 8.1: whoever may answer anywhere else is no sector, unless a document says so."""
+    server = make_server(make_settings(tmp_path, redis_url, lab=False, issuer="https://op.example"))
+    asked = {"redirect_uris": uris, "application_type": "native", "scope": "openid"}
+    answer = register(server, **asked, subject_type="pairwise")
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_client_metadata")
+    assert register(server, **asked).status_code == 201
+    assert (
+        register(server, MINIMAL | {"subject_type": "pairwise", "redirect_uris": ["https://rp.example/"]}).json[
+            "subject_type"
+        ]
+        == "pairwise"
+    )
+    with_web(server, Web(uris=(json.dumps(uris).encode(), "application/json")))
+    told = registered(server, **asked, subject_type="pairwise", sector_identifier_uri="https://s.example/uris")
+    assert told["redirect_uris"] == uris
+
+
+def test_pairwise_subjects_go_with_what_is_about_the_person_alone(server: Server) -> None:
+    """OpenID Connect Core section 8.1: an API would have to know the account."""
+    assert set(registered(server, subject_type="pairwise")["scope"].split()) == set(OPENID_SCOPES)
+    answer = register(server, subject_type="pairwise", scope="openid invoices:read")
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_client_metadata")
+    client = registered(server, scope="openid invoices:read")
+    changed = manage(server, client, "PUT", subject_type="pairwise", scope="openid invoices:read")
+    assert (changed.status_code, changed.json["error"]) == (400, "invalid_client_metadata")
 
 
 def test_a_sector_names_every_redirect_uri(server: Server) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey
 from werkzeug.test import TestResponse
 
+from auth_service import fetch
 from auth_service.fetch import FLOOR
+from auth_service.throttles import limit
 from auth_support import CALLBACK, CHALLENGE, ISSUER, Server, a_client, authorize_url, make_server, make_settings, query
 from rolecall import clock, events
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
@@ -235,6 +238,31 @@ def test_a_registered_request_uri_is_fetched_and_kept(server: Server, keeper: Ke
     assert by_uri(server, keeper.url + "/request") == "sign-in"
     assert by_uri(server, keeper.url + "/request") == "sign-in"
     assert keeper.asked == ["/request"]
+
+
+def test_what_has_to_be_fetched_is_counted_by_who_asks(tmp_path: Path, redis_url: str, keeper: Keeper) -> None:
+    """RFC 9101 section 10.4.1: anybody may send a request_uri that is registered; what is kept costs nothing."""
+    server = make_server(make_settings(tmp_path, redis_url, authorization_limit=limit("2/minute")))
+    uris = [f"{keeper.url}/{number}" for number in range(3)]
+    server.add(a_client(client_id="signer", jwks=jwks(), request_uris=uris))
+    keeper.body = b"no request object"
+    for uri in (uris[0], uris[0], uris[0], uris[1], uris[1]):
+        assert by_uri(server, uri) == "invalid_request_object"
+    refused = ask(server, request_uri=uris[2], redirect_uri=CALLBACK)
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert by_uri(server, uris[1]) == "invalid_request_object"
+    assert keeper.asked == ["/0", "/1"]
+
+
+def test_where_too_much_is_fetched_the_client_may_try_again(
+    server: Server, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper.body = signed(claims()).encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(server.state.fetcher, "_waiting_for", fetch._Room(0, 1))
+        assert by_uri(server, keeper.url + "/request") == "temporarily_unavailable"
+    assert by_uri(server, keeper.url + "/request") == "sign-in"
 
 
 def test_no_other_is_fetched(server: Server, keeper: Keeper) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -92,6 +93,19 @@ def test_many_rows_go_in_small_steps_while_others_write(server: Server, monkeypa
         refresh = response.json["refresh_token"]
     swept.join(20)
     assert rows(server, Revocation) == 0
+
+
+@pytest.mark.skipif("DATABASE_URL" not in os.environ, reason="SQLite has no locks of rows")
+def test_a_row_that_somebody_holds_is_not_waited_for(server: Server) -> None:
+    def is_old(number: int) -> Revocation:
+        return Revocation(token_id=f"t{number}", authorization_id="a", expires_at=1.0)
+
+    with server.state.database.transaction() as session:
+        session.add_all(map(is_old, range(3)))
+    with server.state.database.transaction() as session:
+        session.get_one(Revocation, "t1", with_for_update=True)
+        assert sweep(server.state)["revocation"] == 2
+    assert sweep(server.state)["revocation"] == 1
 
 
 def test_one_of_many_workers_sweeps_in_an_hour(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from argon2 import extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -21,12 +23,15 @@ from auth_support import (
     TALLY,
     Browser,
     Server,
+    another_process,
     authorize_url,
+    basic,
     csrf_token,
     make_server,
     make_settings,
 )
 from conftest import RedisServer
+from stack import wait_until
 
 
 @pytest.fixture
@@ -140,15 +145,20 @@ def test_parallel_attempts_are_counted_before_they_are_looked_at(
 
 
 def test_accounts_from_one_address(server: Server) -> None:
-    def made(name: str, address: str) -> int:
+    def made(name: str, address: str) -> TestResponse:
         where = {"REMOTE_ADDR": address}
         browser = server.app.test_client()
         form = {"csrf_token": csrf_token(browser.get("/sign-up")), "username": name, "password": "a password of mine"}
-        return browser.post("/sign-up", data=form, environ_base=where).status_code
+        return browser.post("/sign-up", data=form, environ_base=where)
 
-    assert [made(f"person-{number}", "192.0.2.1") for number in range(3)] == [303, 303, 429]
-    assert made("!", "192.0.2.1") == 400, "what is no account is not counted"
-    assert made("person-2", "192.0.2.2") == 303
+    assert [made(f"person-{number}", "192.0.2.1").status_code for number in range(2)] == [303, 303]
+    refused = made("person-2", "192.0.2.1")
+    assert refused.status_code == 429
+    assert "Too many new accounts" in refused.text
+    assert "your name" not in refused.text, "that is said to who cannot sign in"
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert made("!", "192.0.2.1").status_code == 400, "what is no account is not counted"
+    assert made("person-2", "192.0.2.2").status_code == 303
 
 
 def test_requests_that_wait_for_people_are_counted(server: Server) -> None:
@@ -190,6 +200,30 @@ def test_a_client_that_fails_too_often_from_one_address(server: Server, path: st
     assert ask(headers, "192.0.2.2").status_code in {200, 400}, "elsewhere the client works on"
 
 
+def test_an_address_that_tries_many_clients(server: Server) -> None:
+    """RFC 6749 section 2.3.1; registration access tokens and those that name no client count as well."""
+    server = another_process(server, client_address_limit=limit("6/minute"))
+    ask = server.app.test_client().open
+    here = {"REMOTE_ADDR": "192.0.2.1"}
+
+    def token(name: str, address: str = "192.0.2.1") -> int:
+        form = {"grant_type": "refresh_token", "refresh_token": "x"}
+        where = {"REMOTE_ADDR": address}
+        return ask("/token", method="POST", data=form, headers=basic(name, "x" * 43), environ_base=where).status_code
+
+    tries = [token(f"client-{number}") for number in range(3)]
+    tries.append(ask("/token", method="POST", data={"grant_type": "refresh_token"}, environ_base=here).status_code)
+    headers = {"Authorization": "Bearer wrong"}
+    manage: Any = {"path": "/register/tally", "headers": headers, "environ_base": here}
+    tries += [ask(**manage, method=method).status_code for method in ("GET", "DELETE")]
+    assert tries == [401] * 6
+    assert token("client-7") == 429
+    assert ask("/register/tally", headers=headers, environ_base=here).status_code == 429
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
+    assert ask("/token", method="POST", data=form, headers=TALLY, environ_base=here).status_code == 429
+    assert token("client-7", "192.0.2.2") == 401
+
+
 def test_who_authenticates_well_costs_no_question_to_the_counters(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +241,39 @@ def test_a_dead_redis_is_503_and_lets_nobody_guess(tmp_path: Path, own_redis: Re
     assert browser.client.post("/sign-in", data=form).status_code == 503
     wrong = {"Authorization": "Basic dGFsbHk6d3Jvbmc="}
     assert server.post("/token", wrong, grant_type="refresh_token", refresh_token="x").status_code == 503
+
+
+def test_a_name_that_nobody_has_costs_the_same_hash(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the time of an answer would tell which names there are (OWASP ASVS 5.0 6.3.8)."""
+    hashed: list[str] = []
+    genuine = people.is_password
+    monkeypatch.setattr(people, "is_password", lambda *pair: hashed.append(pair[0]) or genuine(*pair))
+    for who in ("alice", "nobody-at-all", "no\x00body"):
+        assert attempt(server.app.test_client(), who, "guess").status_code == 403
+    assert len(hashed) == 3
+    of_today = extract_parameters(people.hash_password("a password of mine"))
+    assert [extract_parameters(each) for each in hashed[1:]] == [of_today, of_today]
+
+
+def test_two_passwords_are_hashed_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 64 MiB: the memory that they take together is bounded."""
+    under_way, most, goes_on = [0], [0], threading.Event()
+
+    class Slow:
+        def hash(self, _: str) -> str:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+            goes_on.wait(10)
+            under_way[0] -= 1
+            return "a hash"
+
+    monkeypatch.setattr(people, "_hasher", Slow())
+    with ThreadPoolExecutor(8) as pool:
+        hashes = [pool.submit(people.hash_password, "x") for _ in range(8)]
+        wait_until(lambda: people._queue._value == 0 and under_way[0] >= 2)
+        goes_on.set()
+        assert [each.result(10) for each in hashes] == ["a hash"] * 8
+    assert most == [2]
 
 
 def test_no_more_than_eight_passwords_wait_to_be_hashed(server: Server) -> None:

@@ -34,7 +34,8 @@ MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k
 """Looked at when they are named: `screenshots.py 4k`."""
 
 _AXE = """
-axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(each =>
+only => axe.run(document, {resultTypes: ['violations'], ...only && {runOnly: [only]}}).then(({violations}) =>
+  violations.map(each =>
   `${each.impact} ${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 120)).slice(0, 3)}`))
 """
 
@@ -49,10 +50,16 @@ def axe() -> str | None:
     return script.read_text(encoding="utf-8") if script.is_file() else None
 
 
-def serious(page: Page, source: str) -> list[str]:
-    """What axe-core finds on the page that keeps people out."""
+def violations(page: Page, source: str, only: str | None = None) -> list[str]:
+    """What axe-core finds on the page; `only` is the one rule to look at."""
     page.evaluate(source)
-    found: list[str] = page.evaluate(_AXE)
+    found: list[str] = page.evaluate(_AXE, only)
+    return found
+
+
+def serious(page: Page, source: str, only: str | None = None) -> list[str]:
+    """What axe-core finds on the page that keeps people out."""
+    found = violations(page, source, only)
     return [each for each in found if each.startswith(("serious", "critical"))]
 
 
@@ -68,32 +75,29 @@ def main(looks: list[str]) -> int:
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
-        for look in looks or LOOKS:
-            width, height, scheme = {**LOOKS, **MORE}[look]
-            context = browser.new_context(
-                viewport={"width": width, "height": height},
-                color_scheme=scheme,  # type: ignore[arg-type]
-                bypass_csp=True,
-            )
-            context.set_default_timeout(10_000)
-            page = context.new_page()
+        chosen = {look: {**LOOKS, **MORE}[look] for look in looks or LOOKS}
+        context = browser.new_context(bypass_csp=True)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
 
-            def shot(name: str, page: Page = page, look: str = look) -> None:
-                page.wait_for_load_state()
+        def shot(name: str) -> None:
+            page.wait_for_load_state()
+            for look, (width, height, scheme) in chosen.items():
+                page.set_viewport_size({"width": width, "height": height})
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
-                clip = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": min(tall, TALLEST)}  # type: ignore[index]
+                clip = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
                 page.screenshot(path=FOLDER / f"{name}-{look}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
                 if overflow > 0:
                     found.setdefault(f"serious overflow by {overflow} px", set()).add(f"{name}-{look}")
                 if source:
-                    page.evaluate(source)
-                    for violation in page.evaluate(_AXE):
+                    for violation in violations(page, source):
                         found.setdefault(violation, set()).add(f"{name}-{look}")
+            print(name, flush=True)
 
-            walk(page, stack, Path(folder), shot)
-            context.close()
-            print(look)
+        walk(page, stack, Path(folder), shot)
+        context.close()
         browser.close()
     for violation, where in sorted(found.items()):
         print(violation, "|", ", ".join(sorted(where)[:6]), f"({len(where)})")

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
-from limits import parse
 from playwright.sync_api import Page
 from ruamel.yaml import YAML
-from werkzeug.serving import WSGIRequestHandler, make_server
 
-import auth_service
 import client_webapp
-from auth_service.settings import Settings as AuthSettings
+from browser.accounts import walk_accounts, walk_asking
+from browser.serving import Shot, serving
 from client.conftest import METADATA, TOKENS, FakeHttp, Tally
 from client.issuer import Issuer
 from client_webapp.settings import Settings as ClientSettings
@@ -27,8 +22,6 @@ from rolecall import clock
 from rolecall.http import Unreachable
 from rolecall_lab.seeds import DEFAULT
 from stack import Stack
-
-Shot = Callable[[str], None]
 
 LONG = "Extraordinarily" + "long" * 20 + "name"
 ARABIC, HEBREW = "مؤسسة النخلة للتجارة والمقاولات", "חשבונית אחת קטנה"
@@ -75,29 +68,14 @@ def seeds(folder: Path) -> Path:
 def invoice(number: int) -> list[Any]:
     supplier = (ARABIC, LONG, "O'Brien & <Sons>", HEBREW)[number % 4]
     state = "open" if number % 3 == 0 else "paid"
-    return [f"INV-{number:04}", supplier, HEBREW if number % 2 else "Tea", 10 ** (number % 9 + 1), "EUR",
+    currency = ("EUR", "JPY", "KWD")[number % 3]
+    return [f"INV-{number:04}", supplier, HEBREW if number % 2 else "Tea", 10 ** (number % 9 + 1), currency,
             "2026-10-01", "2026-11-01", state]  # fmt: skip
 
 
 def listed(number: int) -> dict[str, Any]:
     keys = ("number", "supplier", "description", "amount_minor", "currency", "issued_on", "due_on", "state")
     return {"id": f"inv_{number}", **dict(zip(keys, invoice(number), strict=True))}
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
-
-
-@contextmanager
-def serving(app: Flask) -> Iterator[str]:
-    """Serve an application of this process; gives its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
 
 
 def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
@@ -120,17 +98,6 @@ def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
     runner: Any = app.extensions["client_webapp"].runner
     runner._http = runner._server._http = http
     return app, http
-
-
-def accounts(folder: Path, redis_url: str, **changes: Any) -> Flask:
-    """An authorization server without a database worth the name, for what its pages say when something is wrong."""
-    return auth_service.create_app(
-        AuthSettings(
-            issuer="http://auth.test", redis_url=redis_url, database_url=f"sqlite:///{folder / 'auth.db'}",
-            secret_key="a secret key of the tests, long enough", log_level="CRITICAL",
-            data_key=MultiFernet([Fernet(Fernet.generate_key())]), **changes,
-        )
-    )  # fmt: skip
 
 
 def connected(page: Page, address: str) -> None:
@@ -184,7 +151,7 @@ def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
         shot("client-home-connected")
         for name, answer in {
             "empty": (200, {"invoices": []}, {}),
-            "200-invoices": (200, {"invoices": [listed(number) for number in range(200)]}, {}),
+            "all-200-at-once": (200, {"invoices": [listed(number) for number in range(200)]}, {}),
             "one-long-report": (200, {"invoices": [listed(1)]}, {"rolecall-checks": json.dumps(REPORT)}),
             "refused-403": (403, {"error_description": LONG}, {"www-authenticate": f'Bearer scope="{LONG}"'}),
             "api-503": (503, {"error_description": "The authorization server does not answer."}, {}),
@@ -225,39 +192,6 @@ def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
         shot("client-production")
 
 
-def walk_accounts(page: Page, folder: Path, redis_url: str, shot: Shot) -> None:
-    """The authorization server's pages for when something is wrong."""
-    with serving(accounts(folder, "redis://127.0.0.1:1/0")) as address:
-        page.context.add_cookies([{"name": "rolecall_auth", "value": "x", "url": address}])
-        page.goto(f"{address}/sign-in?interaction={'i' * 43}")
-        shot("auth-503")
-        page.goto(f"{address}/nowhere")
-        shot("auth-404-while-redis-is-away")
-    with serving(accounts(folder, redis_url, sign_in_address_limit=parse("1/hour"))) as address:
-        page.goto(f"{address}/sign-in")
-        for _ in range(2):
-            page.goto(f"{address}/sign-in")
-            page.fill("#username", "somebody")
-            page.fill("#password", "something")
-            page.click("#login-submit")
-        shot("auth-429")
-        page.goto(f"{address}/sign-up")
-        shot("auth-sign-up-closed")
-        page.goto(f"{address}/apps/disconnect")
-        shot("auth-405")
-        page.goto(f"{address}/sign-in")
-        page.context.clear_cookies()
-        page.fill("#username", "somebody")
-        page.fill("#password", "something")
-        page.click("#login-submit")
-        shot("auth-too-old")
-        page.goto(f"{address}/sign-in")
-        page.evaluate("document.querySelector('#username').value = 'x'.repeat(70000)")
-        page.fill("#password", "something")
-        page.click("#login-submit")
-        shot("auth-413")
-
-
 def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
     """Names that are long, that run from right to left, and many invoices, in the real services."""
     page.goto(f"{stack.auth}/sign-in")
@@ -290,6 +224,13 @@ def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
         page.click("#consent-allow")
     page.click("#ask-both")
     shot("client-nour-both")
+    page.click("#ask-jwt")
+    page.click("[rel=next]")
+    shot("client-page-2")
+    page.goto(f"{stack.client}/invoices?page=8")
+    shot("client-last-page")
+    page.goto(f"{stack.client}/invoices?page=9")
+    shot("client-no-such-page")
     page.click("#disconnect")
     shot("client-disconnected")
     page.goto(f"{stack.api}/")
@@ -423,6 +364,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
 def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
     """Every page in every state, once; the browser is signed out before and after."""
     walk_flow(page, stack, shot)
+    walk_asking(page, stack, shot)
     walk_names(page, stack, shot)
     walk_lab(page, stack, shot)
     walk_tally(page, stack.redis_url, shot)

@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 import containers
-from browser.states import connected, listed, seeds, serving, tally, walk
+from browser.screenshots import axe, serious
+from browser.serving import serving
+from browser.states import connected, listed, seeds, tally, walk
 from client.conftest import API
 from stack import Stack, running_stack
 
@@ -50,9 +53,59 @@ def invoices(context: BrowserContext, site: Stack) -> Iterator[Page]:
         yield page
 
 
+TABBED: Final = 40
+"""Places of a page that the focus is taken to."""
+
+FOLLOW: Final = """() => {
+  window.places = [];
+  addEventListener('focusin', ({target}) => {
+    const {top, bottom, left, right} = target.getBoundingClientRect(), look = getComputedStyle(target);
+    const name = `${target.tagName} ${target.id} ${target.textContent.trim().slice(0, 30)}`;
+    const section = target.closest('section, header, footer, main, details');
+    places.push({name, top: top + scrollY, bottom: bottom + scrollY, left, right, section: all.indexOf(section),
+      rtl: look.direction === 'rtl',
+      seen: bottom > 0 && top < innerHeight && right > 0 && left < innerWidth,
+      marked: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2});
+  });
+  const all = [...document.querySelectorAll('section, header, footer, main, details')];
+  const focusable = 'a[href], button, input:not([type=hidden]), select, textarea, summary, iframe, [tabindex="0"]';
+  document.querySelector('.skip')?.focus();
+  return [...document.querySelectorAll(focusable)].filter(each => each.checkVisibility()).length;
+}"""
+"""Notes every place that the focus comes to; gives how many there are to come to."""
+
+
+def focus_faults(page: Page) -> list[str]:
+    """Where the focus is not seen, or goes back up the page, when somebody presses Tab again and again.
+
+    Where columns stand side by side it goes down the one and then the other: it may go up from part to part, not
+    within one. In a single column it never does.
+    """
+    count = page.evaluate(FOLLOW)
+    skips = page.locator(".skip").count()
+    presses = min(count, TABBED) - skips
+    for _ in range(presses):
+        page.keyboard.press("Tab")
+    places = page.evaluate("places")
+    faults = [f"the focus is not seen on {each['name']}" for each in places if not each["seen"]]
+    faults += [f"the focus leaves no mark on {each['name']}" for each in places if not each["marked"]]
+    if len(places) < presses:
+        faults.append(f"the focus came to {len(places)} of {presses} places")
+    single = page.viewport_size is not None and page.viewport_size["width"] < 500
+    for earlier, later in pairwise(places[skips:]):
+        together = earlier["section"] == later["section"]
+        if (single or together) and later["bottom"] <= earlier["top"]:
+            faults.append(f"the focus goes up from {earlier['name']} to {later['name']}")
+    return faults
+
+
 def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_path: Path) -> None:
-    """One h1 and one main, a title of its own, headings in order, nothing cut off at 320 px or at 360 px and 200 %."""
+    """One h1 and one main, a title of its own, headings in order, nothing cut off at 320 px or at 360 px and 200 %.
+
+    The focus goes down the page and is seen; axe-core finds nothing serious, in light and in dark.
+    """
     page = context.new_page()
+    source = axe()
     faults: list[str] = []
     titles: dict[str, str] = {}
 
@@ -76,9 +129,17 @@ def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_pat
             note(page.locator("nav[aria-label=Main]").count() == 1, "navigation")
             note(page.locator("footer").count() == 1, "footer")
         titles[name] = page.title()
+        if source:
+            faults.extend(f"{name}: {each}" for each in serious(page, source))
+            page.emulate_media(color_scheme="dark")
+            faults.extend(f"{name}, dark: {each}" for each in serious(page, source, only="color-contrast"))
+            page.emulate_media(color_scheme="light")
+        faults.extend(f"{name}: {each}" for each in focus_faults(page))
         for width in (3840, 320, 180):
             page.set_viewport_size({"width": width, "height": 640})
             note(page.evaluate(FITS), f"too wide at {width}")
+        page.set_viewport_size({"width": 360, "height": 640})
+        faults.extend(f"{name}, narrow: {each}" for each in focus_faults(page))
         page.emulate_media(forced_colors="active")
         note(page.evaluate(FITS), "too wide with forced colours")
         page.emulate_media(forced_colors="none", media="print")
@@ -88,7 +149,7 @@ def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_pat
 
     walk(page, site, tmp_path, look)
     assert not faults
-    assert len(titles) > 45
+    assert len(titles) > 80
     assert titles["client-code-refused"] != titles["client-refresh-refused"]
     assert titles["client-refused"] != titles["client-invoices"]
 

@@ -124,6 +124,16 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
         shutil.rmtree(started.secrets, ignore_errors=True)
 
 
+def test_nobody_makes_an_account_or_registers_a_client_alone(production: Production) -> None:
+    """What is not set is closed: SIGN_UP, and REGISTRATION without an initial access token."""
+    page = production.walker().open(f"{production.auth}/sign-up")
+    assert page.status == 403
+    assert "Accounts are made by the administrator here" in page.text
+    metadata = json.loads(production.walker().open(f"{production.auth}/.well-known/openid-configuration").text)
+    assert metadata["registration_endpoint"] == f"{production.auth}/register"
+    assert production.walker().open(f"{production.auth}/register/tally").status == 401
+
+
 def test_the_flow_with_tls(production: Production) -> None:
     walker = production.walker()
     page = walker.open(f"{production.client}/")
@@ -155,7 +165,8 @@ def again(production: Production, walker: Walker, page: Page) -> Page:
 def test_addresses_are_https_and_there_is_no_lab(production: Production) -> None:
     status, headers, body = production.call(f"{production.auth}/.well-known/oauth-authorization-server")
     assert status == 200
-    assert "max-age" in headers["Strict-Transport-Security"]
+    for name in ("Strict-Transport-Security", "X-Content-Type-Options", "Content-Security-Policy", "Cache-Control"):
+        assert len(headers.get_all(name, ())) == 1, "the service's own, and nothing of the front's beside it"
     metadata = json.loads(body)
     assert metadata["issuer"] == production.auth
     assert all(value.startswith("https://") for name, value in metadata.items() if name.endswith("_endpoint"))

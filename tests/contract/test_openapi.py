@@ -21,18 +21,18 @@ import client_webapp.openapi
 import resource_service.openapi
 from auth_service import parameters
 from auth_service.grants import GRANTS
-from auth_service.state import State
 from auth_service.throttles import limit
 from auth_support import (
     INVOICES,
+    LIMITS,
     PASSWORDS,
     TALLY,
     Server,
     a_client,
+    another_process,
     authorize_url,
     basic,
     csrf_token,
-    opened,
     query,
 )
 from client.conftest import API, ISSUER, METADATA, TOKENS, Browser, Tally
@@ -197,28 +197,28 @@ def test_every_answer_of_the_authorization_server(server: Server, own_redis: Red
     _programs_ask(server)
     access_token = relying_parties_ask(server)
     managed = clients_register(server)
-    clients_register_in_vain(_again(server, registration="closed"), document.seen, managed)
+    clients_register_in_vain(another_process(server, registration="closed"), document.seen, managed)
     _people_ask(server, document)
     _bodies(server.app, document)
-    with_limits = _again(server, **{name: limit("1/hour") for name in _LIMITS}, client_limit=limit("1/hour"))
+    with_limits = another_process(server, **dict.fromkeys(LIMITS, limit("1/hour")))
     watched(with_limits.app, document.seen)
     _too_often(with_limits)
     assert with_limits.app.test_client().post("/register", json={}).status_code == 400
     assert with_limits.app.test_client().post("/register", json={}).status_code == 429
-    no_sign_up = _again(server, sign_up="closed").app
+    no_sign_up = another_process(server, sign_up="closed").app
     watched(no_sign_up, document.seen)
     page = no_sign_up.test_client()
     assert page.get("/sign-up").status_code == 403
     token = csrf_token(page.get("/sign-in"))
     assert page.post("/sign-up", data={"csrf_token": token}).status_code == 403
-    away = _again(server, redis_url=own_redis.url)
+    away = another_process(server, redis_url=own_redis.url)
     watched(away.app, document.seen)
     _redis_is_stopped(away, own_redis)
     assert away.app.test_client().post("/register", json={}).status_code == 503
     bearer = {"Authorization": f"Bearer {access_token}"}
     assert away.app.test_client().get("/userinfo", headers=bearer).status_code == 503
     assert away.app.test_client().post("/userinfo", headers=bearer).status_code == 503
-    without_sql = _again(server, database_url="sqlite:////nowhere/auth.db")
+    without_sql = another_process(server, database_url="sqlite:////nowhere/auth.db")
     watched(without_sql.app, document.seen)
     _sql_is_away(without_sql)
     registries_are_away(without_sql.app, managed)
@@ -250,6 +250,8 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
         api.call(method, path, good, how="other")
         api.call(method, path, good, **{"Transfer-Encoding": "chunked"}) if method == "POST" else None
         api.call(method, path.replace("i1", "i2"), token(sub="nobody"))
+    assert api.get("/invoices?limit=1&page=2", good).status_code == 200
+    assert api.get("/invoices?limit=0", good).status_code == 400
     other = _api_again(api, resource_identifier="http://api.test/deep/down")
     watched(other, document.seen)
     for path in ("", "/deep/down", "/other"):
@@ -334,8 +336,6 @@ _LAB = {
     "DATA_KEY": Fernet.generate_key().decode(),
     "LAB_KEY": "lab-only-key",
 }
-
-_LIMITS = ("sign_in_limit", "sign_in_address_limit", "sign_up_limit", "authorization_limit", "registration_limit")
 
 
 def _programs_ask(server: Server) -> None:
@@ -423,6 +423,8 @@ def _too_often(server: Server) -> None:
         for _ in range(2):
             answer = server.post(path, headers, token="x", grant_type="refresh_token", refresh_token="x")
         assert answer.status_code == 429
+    for method in ("GET", "PUT", "DELETE"):
+        assert server.app.test_client().open("/register/none", method=method).status_code == 429
     browser = server.browser()
     browser.submit("/sign-in", username="alice", password="wrong")
     assert browser.submit("/sign-in", username="alice", password=PASSWORDS["alice"]).status_code == 429
@@ -492,16 +494,6 @@ def _bodies(app: Flask, document: Document) -> None:
 def _complete(document: Document) -> None:
     never = sorted(document.answers() - document.seen)
     assert not never, "described, and never brought about"
-
-
-def _again(server: Server, **changes: Any) -> Server:
-    """The same server with other settings."""
-    from auth_service import create_app
-
-    app = create_app(dataclasses.replace(server.state.settings, **changes))
-    state: State = app.extensions["auth_service"]
-    opened.append(state)
-    return Server(app, state)
 
 
 def _api_again(api: Api, **changes: Any) -> Flask:

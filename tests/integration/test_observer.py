@@ -152,8 +152,11 @@ def test_after_a_break_the_page_goes_on_where_it_was(stack: Stack) -> None:
     with watch(stack, flow) as stream:
         seen = next_picture(stream)
     walker.open(f"{stack.client}/invoices?check=jwt")
-    with watch(stack, flow, str(seen["version"])) as stream:
-        assert next_picture(stream)["version"] > seen["version"]
+    with watch(stack, flow, seen["event_id"]) as stream:
+        again = next_picture(stream)
+    process, version = seen["event_id"].split("-")
+    assert again["event_id"].startswith(f"{process}-")
+    assert int(again["event_id"].partition("-")[2]) > int(version)
 
 
 @pytest.mark.embedded

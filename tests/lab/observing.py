@@ -30,13 +30,13 @@ def plain(text: str) -> dict[str, Any]:
 
 
 def event(at: float, sender: str, receiver: str, request: str, status: int | None = 200, **more: Any) -> dict[str, Any]:
-    """An exchange that began `at` milliseconds; `handles` and `chosen` are texts, by which it is joined to others."""
+    """An exchange that began `at` milliseconds; `handles`, `chosen`, `presented` are texts that join it to others."""
     method, _, path = request.partition(" ")
-    handles, chosen = more.pop("handles", ()), more.pop("chosen", ())
+    handles, chosen, presented = (more.pop(name, ()) for name in ("handles", "chosen", "presented"))
     front, salt = sender == "browser", f"{at} {request} {handles} {chosen} {more.get('trace')}"
     made: dict[str, Any] = {
         "id": f"{int((BEGAN + at / 1000) * 1e6):016x}{hash_of(salt)[:8]}",
-        "schema": 2,
+        "schema": 3,
         "at": BEGAN + at / 1000,
         "role": receiver,
         "direction": "received",
@@ -48,18 +48,23 @@ def event(at: float, sender: str, receiver: str, request: str, status: int | Non
         "path": path,
         "query": {},
         "form": {},
+        "json": None,
         "request_headers": {},
         "response_headers": {},
         "body": None,
         "checks": [],
         "changes": [],
+        "cut": [],
         "status": status,
         "failure": None,
         "milliseconds": 2.0,
-        "handles": sorted(hash_of(handle) for handle in [*handles, *chosen]),
+        "handles": sorted(hash_of(handle) for handle in [*handles, *chosen, *presented]),
         "chosen": sorted(hash_of(handle) for handle in chosen),
+        "presented": sorted(hash_of(handle) for handle in presented),
         "trace": None,
         "span": None,
+        # one end of a message is enough here, and so its trace also tells what was sent to serve what
+        "serving": more.get("trace"),
         "process": 1,
         "dropped": 0,
     }

@@ -177,14 +177,20 @@ def test_events_and_flows_are_read_and_emptied(app: Flask, store: redis.Redis) -
     browser.get("/x?state=the-second-state")
     browser.get("/x")
     events = browser.get("/_lab/events").json
-    assert (events["schema"], len(events["events"])) == (2, 3)
+    assert (events["schema"], len(events["events"])) == (3, 3)
     second, first = browser.get("/_lab/flows").json["flows"]
     assert (first["client_id"], second["client_id"]) == ("tally", None)
     [event] = browser.get(f"/_lab/events?flow={first['id']}").json["events"]
     assert event["query"]["state"]["value"] == "the-first-state"
     assert len(browser.get("/_lab/events?limit=1").json["events"]) == 1
     assert browser.get("/_lab/events?flow=unknown").json["events"] == []
-    assert browser.delete("/_lab/events").json == {"deleted": 3}
+    assert browser.get(f"/_lab/events?after={events['last']}").json == {**events, "events": []}
+    browser.get("/x?state=the-third-state")
+    later = browser.get(f"/_lab/events?after={events['last']}").json
+    assert [event["query"]["state"]["value"] for event in later["events"]] == ["the-third-state"]
+    assert later["last"] > events["last"]
+    assert browser.get("/_lab/events?after=x").status_code == 400
+    assert browser.delete("/_lab/events").json == {"deleted": 4}
     assert browser.get("/_lab/events").json["events"] == []
     assert store.exists(STREAM) == 0
 

@@ -89,10 +89,11 @@ def test_what_holds_for_a_path_goes_before_what_holds_everywhere(monkeypatch: py
 def test_what_is_not_explained_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """In each of the places where something can be."""
     assert unexplained(plain_flow()) == set()
-    token = {"unverified_claims": {"c": 1}, "unverified_header": {"h": 1}}
+    token = {"unverified_claims": {"c": {"deeper": [{"still": 1}]}}, "unverified_header": {"h": 1}}
     strange = event(
         1, "client", "authorization_server", "POST /token", form={"new": "1"}, query={"odd": "1"},
-        request_headers={"x-new": "1", "authorization": {"token": token}},
+        json={"asked": {"for": 1}, "assertion": {"unverified_claims": {"claimed": 1}, "hash": "0" * 16, "shown": "x"}},
+        request_headers={"x-new": {"hidden": True}, "authorization": {"token": token}},
         response_headers={
             "location": {"url": "/", "parameters": {"back": "1"}}, "www-authenticate": 'Bearer error="challenged"',
         },
@@ -103,7 +104,9 @@ def test_what_is_not_explained_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     )  # fmt: skip
     assert {(place, name) for place, name, _ in unexplained([strange])} == {
         ("parameter", "new"), ("parameter", "odd"), ("parameter", "back"), ("header", "x-new"), ("member", "member"),
-        ("claim", "c"), ("jose", "h"), ("member", "inner"), ("error", "refused"), ("error", "challenged"),
+        ("claim", "c"), ("claim", "deeper"), ("claim", "still"), ("claim", "claimed"), ("jose", "h"),
+        ("member", "asked"), ("member", "for"), ("member", "assertion"),
+        ("member", "inner"), ("error", "refused"), ("error", "challenged"),
         ("status", "299"), ("check", "some.check"), ("change", "thing lost"),
     }  # fmt: skip
     exact, patterns = entries()

@@ -129,7 +129,7 @@ def test_a_recorded_flow_can_be_taken_away(stack: recorded.Stack, store: redis.R
     assert [call[-1].partition("?")[0] for call in calls] == [
         f"http://{each['host']}{each['path']}" for each in messages
     ]
-    again = json_events.load(EXPORTS["json"].make(events, secrets=True))
+    again = json_events.load(EXPORTS["json"].make(events, secrets=True)).events
     assert again == events
     assert [row.text for row in lay_out(again).rows] == [row.text for row in lay_out(events).rows]
 
@@ -360,7 +360,7 @@ def test_har_has_what_readers_of_1_2_need() -> None:
 @pytest.mark.parametrize("secrets", [True, False])
 def test_what_is_loaded_again_gives_the_same_picture(secrets: bool) -> None:
     events = plain_flow()
-    again = json_events.load(EXPORTS["json"].make(events, secrets=secrets))
+    again = json_events.load(EXPORTS["json"].make(events, secrets=secrets)).events
     if secrets:
         assert again == events
     before, after = lay_out(events), lay_out(again)
@@ -378,7 +378,7 @@ def test_what_is_loaded_again_gives_the_same_picture(secrets: bool) -> None:
         ("", "not JSON"),
         ("[]", "no flow"),
         ("[" * 100_000, "not JSON"),
-        ('{"kind": "rolecall-flow", "schema": 1, "events": []}', "version 2"),
+        ('{"kind": "rolecall-flow", "schema": 1, "events": []}', "version 3"),
         ('{"kind": "rolecall-flow", "schema": 2, "events": []}', "between 1 and 2000"),
         ('{"kind": "rolecall-flow", "schema": 2, "events": [NaN]}', "not JSON"),
         ('{"kind": "rolecall-flow", "schema": 2, "events": [7]}', "Event 1 is none"),
@@ -397,7 +397,7 @@ def test_an_event_with_something_else_in_it_is_refused_or_drawn(name: str, value
     text = json.dumps({"kind": "rolecall-flow", "schema": 2, "events": [event]})
     refusal = None
     try:
-        events = json_events.load(text)
+        events = json_events.load(text).events
     except ValueError as error:
         refusal = str(error)
     if refusal is not None:
@@ -418,7 +418,7 @@ class NoKeys(KeySet):
     def __init__(self) -> None:
         pass
 
-    def verdict(self, token: str) -> tuple[bool | None, str]:
+    def verdict(self, *_: Any) -> tuple[bool | None, str]:
         return None, "there are no keys"
 
 
@@ -449,7 +449,7 @@ def test_whatever_a_file_holds_is_refused_or_shown(way: tuple[Any, ...]) -> None
         text = json.dumps({"kind": "rolecall-flow", "schema": 2, "events": events}).replace("Infinity", "1e999")
         loaded, refusal = None, ""
         try:
-            loaded = json_events.load(text)
+            loaded = json_events.load(text).events
         except ValueError as error:
             refusal = str(error)
         if loaded is None:

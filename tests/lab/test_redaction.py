@@ -87,7 +87,7 @@ def test_verifier_and_challenge_are_of_one_flow(settings: Callable[..., LabSetti
     asked = describe(Exchange("received", "GET", url, {}, 1), settings())
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     form = f"code_verifier={SECRETS['verifier']}".encode()
-    redeemed = describe(Exchange("received", "POST", "/token", headers, 1, form=form), settings())
+    redeemed = describe(Exchange("received", "POST", "/token", headers, 1, request_body=form), settings())
     assert asked["handles"] == redeemed["handles"] != []
 
 
@@ -99,7 +99,7 @@ def test_a_password_of_any_length_is_nowhere_else(password: str, settings: Calla
     body = json.dumps({"passwords": {"of": [password, {"x": password}]}, "echo": password}).encode()
     answer = [("Content-Type", "application/json")]
     exchange = Exchange(
-        "received", "POST", "/sign-in", headers, 1, form=form, status=200, response_headers=answer, body=body
+        "received", "POST", "/sign-in", headers, 1, request_body=form, status=200, response_headers=answer, body=body
     )
     event = describe(exchange, settings())
     assert event["form"]["password"] == event["body"]["passwords"] == {"hidden": True}
@@ -137,7 +137,7 @@ def test_a_clients_name_is_no_secret_however_random_it_is(where: str, settings: 
     headers |= {"Authorization": basic(name, "a-secret-of-its-own")} if where == "basic" else {}
     form = f"client_id={name}&token=x".encode() if where == "form" else b"token=x"
     note = {"kind": "check", "name": "c", "passed": True, "expected": "a client", "actual": name, "clause": "RFC 7009"}
-    event = describe(Exchange("received", "POST", "/revoke", headers, 1, form=form, notes=[note]), settings())
+    event = describe(Exchange("received", "POST", "/revoke", headers, 1, request_body=form, notes=[note]), settings())
     assert event["checks"][0]["actual"] == name
     found = event["form"] if where == "form" else event["request_headers"]["authorization"]
     assert found["client_id"] == name

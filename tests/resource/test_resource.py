@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OctKey
 
 from resource_service.validators import local_jwt
-from resource_support import API, EC2, ISSUER, RSA, Api, claims, jwk, token
+from resource_support import API, EC2, ISSUER, RSA, Api, an_api, an_invoice, claims, jwk, token
 from rolecall import clock, events
 
 METADATA = f'resource_metadata="{API}/.well-known/oauth-protected-resource"'
@@ -30,7 +31,40 @@ def test_an_owner_sees_only_their_own(api: Api) -> None:
     assert foreign.json == unknown.json
     assert api.call("POST", "/invoices/i3/payment", token()).status_code == 404
     assert api.get("/invoices/i3", token(sub="bob")).json["state"] == "open"
-    assert api.get(token=token(sub="nobody")).json == {"invoices": []}
+    nothing = {"invoices": [], "total": 0, "open": 0, "page": 1, "pages": 1, "next": None}
+    assert api.get(token=token(sub="nobody")).json == nothing
+
+
+def test_many_invoices_come_a_page_at_a_time(tmp_path: Path) -> None:
+    """Whoever goes on to the next page until there is none has seen each once; the totals are those of all pages."""
+    days = [f"2026-{1 + number // 28:02}-{1 + number % 28:02}" for number in range(200)]
+    many = [an_invoice(f"m{number:03}", issued_on=day) for number, day in enumerate(days)]
+    for row in many[::4]:
+        row.state = "paid"
+    with an_api(tmp_path, *many, an_invoice("foreign", "bob")) as api:
+        seen, sizes, path = [], [], "/invoices?limit=60"
+        while path:
+            answer = api.get(path, token()).json
+            assert (answer["total"], answer["open"], answer["pages"]) == (200, 150, 4)
+            seen += [invoice["id"] for invoice in answer["invoices"]]
+            sizes.append(len(answer["invoices"]))
+            path = answer["next"]
+        assert seen == [f"m{number:03}" for number in reversed(range(200))]
+        assert sizes == [60, 60, 60, 20]
+        assert len(api.get(token=token()).json["invoices"]) == 25
+        beyond = api.get("/invoices?page=9", token()).json
+        assert (beyond["invoices"], beyond["page"], beyond["pages"], beyond["next"]) == ([], 9, 8, None)
+
+
+@pytest.mark.parametrize(
+    "query", ["page=0", "page=-1", "page=x", "page=", "page=1000001", "page=1&page=2", "limit=101", "limit=٣"]
+)
+def test_a_page_that_is_none_is_invalid_request(api: Api, query: str) -> None:
+    """RFC 6750 section 3.1: a parameter's value that is not supported."""
+    response = api.get(f"/invoices?{query}", token())
+    assert response.status_code == 400
+    assert response.json["error"] == "invalid_request"
+    assert 'error="invalid_request"' in response.headers["WWW-Authenticate"]
 
 
 def test_profile(api: Api) -> None:

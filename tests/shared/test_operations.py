@@ -6,11 +6,12 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from auth_support import PASSWORDS, TALLY, Browser, Server, make_server, make_se
 from conftest import free_port
 from rolecall import audit
 from rolecall_lab.environment import inherited
+from stack import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +94,33 @@ def test_the_other_acts(server: Server, caplog: pytest.LogCaptureFixture) -> Non
     } <= {*names}
 
 
+def test_what_is_refused_leaves_its_act_as_well(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """OWASP ASVS 5.0 16.3.2, 16.3.3: failed attempts to get around what protects."""
+    caplog.set_level(logging.INFO)
+    client = server.app.test_client()
+    token = server.tokens()["access_token"]
+    made = client.post("/register", json={"redirect_uris": ["https://rp.example/cb"]}).json
+    path, wrong = f"/register/{made['client_id']}", {"Authorization": "Bearer wrong"}
+    good = {"Authorization": f"Bearer {made['registration_access_token']}"}
+    acts = {
+        "form_refused": lambda: client.post("/sign-in", data={"username": "alice", "password": "x"}),
+        "access_token_refused": lambda: client.get("/userinfo", headers={"Authorization": f"Bearer {token}"}),
+        "registration_refused": lambda: client.get(path, headers=wrong),
+        "client_authentication_failed": lambda: server.post("/revoke", {"Authorization": "Basic x"}, token="x"),
+    }
+    for event, act in acts.items():
+        caplog.clear()
+        assert act().status_code in {400, 401, 403}
+        assert [each["event"] for each in events(caplog)] == [event]
+    caplog.clear()
+    client.post("/register", json={}, headers=wrong)
+    put = {"redirect_uris": ["https://rp.example/other"], "client_id": made["client_id"]}
+    assert client.put(path, json=put, headers=good).status_code == 200
+    client.delete(path, headers=good)
+    names = [each["event"] for each in events(caplog)]
+    assert names == ["registration_refused", "registration_changed", "client_ended"]
+
+
 def _token(browser: Browser, path: str) -> str:
     found = re.search(r'name="csrf_token" value="([^"]+)"', browser.client.get(path).text)
     assert found is not None
@@ -133,7 +162,7 @@ def test_no_secret_is_in_any_line(server: Server, capsys: pytest.CaptureFixture[
 
 def test_every_event_is_described_and_an_unknown_one_is_refused(server: Server) -> None:
     used = set()
-    for folder in ("auth-service", "resource-service", "client-webapp"):
+    for folder in ("auth-service", "resource-service", "client-webapp", "shared"):
         for file in (ROOT / folder).rglob("*.py"):
             used |= set(re.findall(r'audit\.record\(\s*"(\w+)"', file.read_text()))
     in_two_words = {"consent_given", "consent_denied", "client_registered", "resource_registered"}
@@ -161,36 +190,64 @@ def test_requests_refusals_and_acts_are_counted(server: Server) -> None:
     assert count("rolecall_requests_total", route="none", method="other", status="405") >= 2
 
 
-def test_metrics_of_all_workers_have_a_port_of_their_own(tmp_path: Path) -> None:
-    port, metrics = free_port(), free_port()
-    environ = {
-        **inherited(os.environ),
-        "METRICS_PORT": str(metrics),
+@contextmanager
+def gunicorn(folder: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The authorization server as production runs it, without its stores, and its port."""
+    port = free_port()
+    own = {
         "ISSUER": "https://auth.example",
         "SECRET_KEY": "s" * 32,
         "DATA_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
-        "DATABASE_URL": f"sqlite:///{tmp_path}/auth.db",
+        "DATABASE_URL": f"sqlite:///{folder}/auth.db",
         "REDIS_URL": "redis://127.0.0.1:9",
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf", "-b", f"127.0.0.1:{port}"]
     with subprocess.Popen(
-        [*command, "auth_service.wsgi:app()"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as gunicorn:
+        [*command, "auth_service.wsgi:app()"],
+        env={**inherited(os.environ), **own, **environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         try:
-            for _ in range(200):
-                try:
-                    _get(f"http://127.0.0.1:{port}/healthz")
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            for _ in range(20):
-                _get(f"http://127.0.0.1:{port}/sign-in")
-            text = _get(f"http://127.0.0.1:{metrics}/metrics")
-            assert re.search(r'rolecall_requests_total\{[^}]*route="sign-in"[^}]*\} 20\.0', text), text
-            assert "rolecall_requests" not in _get(f"http://127.0.0.1:{port}/metrics")
+            wait_until(lambda: _answers(port), 20)
+            yield process, port
         finally:
-            gunicorn.terminate()
-            gunicorn.wait(20)
+            process.terminate()
+            process.wait(20)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return "ok" in _get(f"http://127.0.0.1:{port}/healthz")
+    except OSError:
+        return False
+
+
+def test_a_request_that_runs_when_the_service_stops_is_finished(tmp_path: Path) -> None:
+    """SIGTERM while a body is on its way: nobody new is let in, and whoever is in gets an answer."""
+    with gunicorn(tmp_path) as (process, port), socket.create_connection(("127.0.0.1", port), 10) as under_way:
+        head = "POST /token HTTP/1.1\r\nHost: auth.example\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        under_way.sendall(f"{head}Content-Length: 22\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert under_way.recv(1000).startswith(b"HTTP/1.1 100 "), "a thread has taken it"
+        process.terminate()
+        wait_until(lambda: not _answers(port))
+        under_way.sendall(b"grant_type=password&x=")
+        answer = b""
+        while chunk := under_way.recv(1000):
+            answer += chunk
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+        assert b"unsupported_grant_type" in answer or b"invalid" in answer
+        assert process.wait(20) == 0
+
+
+def test_metrics_of_all_workers_have_a_port_of_their_own(tmp_path: Path) -> None:
+    metrics = free_port()
+    with gunicorn(tmp_path, METRICS_PORT=str(metrics)) as (_, port):
+        for _ in range(20):
+            _get(f"http://127.0.0.1:{port}/sign-in")
+        text = _get(f"http://127.0.0.1:{metrics}/metrics")
+        assert re.search(r'rolecall_requests_total\{[^}]*route="sign-in"[^}]*\} 20\.0', text), text
+        assert "rolecall_requests" not in _get(f"http://127.0.0.1:{port}/metrics")
 
 
 def _get(url: str) -> str:

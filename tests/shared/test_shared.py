@@ -21,7 +21,7 @@ from client_webapp.settings import Settings as ClientSettings
 from conftest import RedisServer
 from rolecall import checks, clock, events, logs, storage
 from rolecall.errors import OAuthError, challenge
-from rolecall.http import HttpClient, Unreachable
+from rolecall.http import HttpClient, Unreachable, metadata_url
 from rolecall.settings import LAB_MARK, SettingsError
 from rolecall_lab.environment import inherited
 
@@ -59,6 +59,29 @@ PRODUCTION_FAULTS = {
     "idle longer than all": ({"REFRESH_IDLE_LIFETIME": "99999999"}, "longer"),
     "empty secret": ({"SECRET_KEY": " "}, "not set"),
 }
+
+
+def test_a_slash_at_the_end_of_an_issuer_is_part_of_its_name() -> None:
+    """RFC 8414 section 2: issuers are compared as they stand. This server has no path; others' may."""
+    with pytest.raises(SettingsError, match="a slash at its end"):
+        AuthSettings.from_environ({**GOOD, "ISSUER": "https://auth.example.org/"})
+    of_client = {
+        **GOOD,
+        **dict.fromkeys(("PUBLIC_URL", "RESOURCE_URL", "RESOURCE_IDENTIFIER"), "https://somewhere.example"),
+        **{"CLIENT_ID": "tally", "CLIENT_SECRET": "y" * 32, "ISSUER": "https://auth.example.org/tenant/"},
+    }
+    settings = ClientSettings.from_environ(of_client)
+    assert settings.issuer == "https://auth.example.org/tenant/"
+    assert ClientSettings.from_environ({**of_client, "PUBLIC_URL": "https://tally.example/"}).public_url[-1] != "/"
+
+
+def test_where_an_issuers_metadata_stand() -> None:
+    """RFC 8414 section 3.1."""
+    well_known = "/.well-known/oauth-authorization-server"
+    assert metadata_url("https://a.example") == f"https://a.example{well_known}"
+    assert metadata_url("https://a.example/") == f"https://a.example{well_known}"
+    assert metadata_url("https://a.example/one/") == f"https://a.example{well_known}/one"
+    assert metadata_url("https://a.example", "http://auth:8001") == f"http://auth:8001{well_known}"
 
 
 @pytest.mark.parametrize(("changes", "says"), PRODUCTION_FAULTS.values(), ids=PRODUCTION_FAULTS.keys())

@@ -159,13 +159,14 @@ def _proceed(
         SIGNED_IN(not wanted.silent, expected="somebody who is signed in and will do", otherwise="nobody")
         return redirect(url_for("sign-in", interaction=name or _kept(clean)), 303)
     # signed in as somebody else than the client has meant
-    SIGNED_IN(wanted.subject in {None, who.user_id}, expected="the person of the hint", otherwise="somebody else")
+    SIGNED_IN(wanted.means(who), expected="the person of the hint", otherwise="somebody else")
     if interaction is not None and interaction.decision is not None and interaction.decided_by == who.user_id:
         taken = state().interactions.take(name or "")
         if taken is None or _was_disconnected_since(target, who, taken):
             raise PageError(LOST)
         if taken.decision == "deny":
-            return _error_redirect(target, checks.registry["engine.access_denied"].refusal("denied"))
+            denied = checks.registry["engine.access_denied"]
+            return _error_redirect(target, denied.refusal("denied", expected="the owner's consent", actual="denied"))
         return _success(target, grant, who)
     if "consent" not in wanted.prompts and _is_remembered(target, who, resource, grant.request.consent_scope):
         if name is not None:

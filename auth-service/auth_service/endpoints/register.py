@@ -105,6 +105,7 @@ def register() -> ResponseReturnValue:
 def registration(client_id: str) -> ResponseReturnValue:
     """GET, PUT or DELETE /register/<client_id>: read, replace or end a registration (RFC 7592 section 2)."""
     request.get_data()  # a body that is too long is refused before anything else
+    state().throttles.client(None, request.remote_addr or "")
     client, token = _own(client_id)
     if request.method == "DELETE":
         return _end(client)
@@ -140,10 +141,17 @@ def _allowed(good: bool) -> None:
 
 
 def _with_token(check: Check, good: bool, expected: str) -> None:
-    """Refuse with a challenge (RFC 6750 section 3)."""
+    """Refuse with a challenge (RFC 6750 section 3), and count it as a client that cannot prove who it is.
+
+    Raises:
+        OAuthError: it is not good.
+        TooMany: it was one too many.
+    """
     try:
         check(good, expected=expected, otherwise="another, or none")
     except OAuthError as error:
+        audit.record("registration_refused", client_id=(request.view_args or {}).get("client_id", "")[:100])
+        state().throttles.client_failed(None, request.remote_addr or "")
         error.challenge = challenge("Bearer", realm="register", error=error.error)
         raise
 
@@ -237,7 +245,7 @@ def _replaced(client: Client) -> Client:
         session.refresh(row)
         session.expunge(row)
     state().registry.forget(client.client_id)
-    audit.record("client_registered", client_id=client.client_id)
+    audit.record("registration_changed", client_id=client.client_id)
     if row.logo_uri != client.logo_uri:
         logos.fetch(row)
     return row

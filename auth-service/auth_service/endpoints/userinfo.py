@@ -14,7 +14,7 @@ from auth_service.models.client import Client
 from auth_service.models.user import User
 from auth_service.state import state
 from auth_service.tokens import AccessToken
-from rolecall import checks
+from rolecall import audit, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge
 
 ONE_TOKEN = checks.define(
@@ -52,6 +52,7 @@ def userinfo() -> ResponseReturnValue:
         if error.status in {400, 401, 403} and error.challenge is None:
             told = {"error": error.error, "error_description": error.description}
             error.challenge = challenge("Bearer", realm="userinfo", **told)
+            audit.record("access_token_refused", error=error.error, client_id=g.get("client_id"))
         raise
     if client.userinfo_signed_response_alg is None:
         return json_answer(claims)

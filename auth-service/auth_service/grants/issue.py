@@ -75,15 +75,15 @@ def response(
 ) -> dict[str, Any]:
     """The members of a token response, with a new access token of all or less of the authorization's scope.
 
-    The scope is always said. With `openid` there is an ID token (OpenID Connect Core sections 3.1.3.3 and 12.2).
+    The scope is always said. With `openid` there is an ID token (OpenID Connect Core sections 3.1.3.3 and 12.2). A
+    client can read its access tokens, so their `sub` is the one that it knows the person by (section 8.1).
     """
     settings = state().settings
     user, subject = None, None
-    if "openid" in scope.split():
+    if "openid" in scope.split() or client.subject_type == "pairwise":
         user, subject = _person(client, authorization)
-    of_token = subject if authorization.resource == settings.issuer else None
     access_token = tokens.mint(
-        state().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, of_token
+        state().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, subject
     )
     audit.record("tokens_issued", client_id=g.client_id)
     body: dict[str, Any] = {
@@ -94,7 +94,7 @@ def response(
     }
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
-    if user is not None and subject is not None:
+    if user is not None and subject is not None and "openid" in scope.split():
         body["id_token"] = id_tokens.mint(client, authorization, user, subject, access_token, nonce)
     return body
 

@@ -19,6 +19,7 @@ from rolecall.vocabulary import OPENID_SCOPES, PROFILES
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^#]*)?")
 
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
 
 MAX_HOST = 253
 """Characters of a host's name (RFC 1035 section 2.3.4)."""
@@ -92,16 +93,19 @@ class Client(Model, ClientMixin):
         """The scope that a request gets: all that is registered when it names none, else what it names or None.
 
         What is about the person must be named. A scope that nobody knows is left out beside `openid`, as OpenID
-        Connect Core section 3.1.2.1 wants it, for clients of its profile.
+        Connect Core section 3.1.2.1 wants it, for clients of its profile. A client with pairwise subjects gets nothing
+        else: an API knows the person by the account's identifier, which section 8.1 wants to be unknown to the client.
         """
+        named = self.scope.split()
+        if self.subject_type == "pairwise":
+            named = [each for each in named if each in OPENID_SCOPES] if "openid" in (scope or "").split() else []
         if not scope:
-            named = self.scope.split()
             left = [each for each in named if "openid" not in named or each not in OPENID_SCOPES]
             return " ".join(left) or None
         if self.profile == "openid" and "openid" in scope.split():
-            scope = " ".join(each for each in scope.split() if each in self.scope.split())
+            scope = " ".join(each for each in scope.split() if each in named)
             return scope if "openid" in scope.split() else None
-        return scope if set(scope.split()) <= set(self.scope.split()) else None
+        return scope if set(scope.split()) <= set(named) else None
 
     def check_redirect_uri(self, redirect_uri: Any) -> bool:
         """Exact match; for native clients the port of a loopback address may differ (RFC 8252 section 7.3)."""
@@ -136,11 +140,14 @@ class Client(Model, ClientMixin):
         return grant_type in self.grant_types
 
 
-def redirect_uri_fault(uri: str, application_type: str) -> str | None:
+def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | None:
     """Why a redirect URI may not be registered, in words that follow it.
 
     It must be https; or http on loopback; or, for a native client, of a private-use scheme with a dot in it (RFC 6749
     section 3.1.2, RFC 8252 sections 7.1 to 7.3).
+
+    Args:
+        lab: http is also for names under `.test`, which nobody has.
     """
     try:
         parts = urlsplit(uri)
@@ -151,10 +158,12 @@ def redirect_uri_fault(uri: str, application_type: str) -> str | None:
         return "must be a URI of ASCII characters without fragment, quotes and spaces"
     if len(parts.hostname or "") > MAX_HOST:
         return f"must name a host of {MAX_HOST} characters at most"
+    # it goes into a Content-Security-Policy, whose marks are also good in a URI (RFC 3986 section 3.2.2)
+    if not _HOST.fullmatch(parts.netloc) and (parts.netloc or parts.scheme in {"http", "https"}):
+        return "must name a host of letters, digits, dots and hyphens, and no user"
     if parts.scheme in {"http", "https"}:
-        if not parts.hostname or parts.username is not None:
-            return "must name a host, and no user"
-        if parts.scheme == "http" and not is_loopback(uri):
+        is_local = is_loopback(uri) and (lab or not (parts.hostname or "").endswith(".test"))
+        if parts.scheme == "http" and not is_local:
             return "must be https; http is for loopback alone"
     elif application_type != "native" or "." not in parts.scheme:
         return "must be https; a native client's may have a scheme like org.example.app"

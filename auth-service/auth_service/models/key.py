@@ -12,7 +12,10 @@ from rolecall import clock
 
 
 class SigningKey(Model):
-    """A key is published from `created_at`, signs in [signs_from, signs_until), verifies until `verifies_until`."""
+    """A key is published from `created_at`, signs in [signs_from, signs_until), verifies until `verifies_until`.
+
+    `longest_token`: seconds that a token which it signed may live, whatever the setting has been meanwhile.
+    """
 
     __tablename__ = "signing_key"
 
@@ -24,3 +27,4 @@ class SigningKey(Model):
     signs_from: Mapped[float] = mapped_column(sa.Double)
     signs_until: Mapped[float | None] = mapped_column(sa.Double)
     verifies_until: Mapped[float | None] = mapped_column(sa.Double)
+    longest_token: Mapped[int] = mapped_column(sa.Integer)

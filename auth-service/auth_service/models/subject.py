@@ -41,5 +41,10 @@ def subject_for(session: Session, client: Client, user_id: str) -> str:
 
 
 def sector_of(client: Client) -> str:
-    """The host of `sector_identifier_uri`, or of the redirect URIs (OpenID Connect Core section 8.1)."""
-    return urlsplit(client.sector_identifier_uri or client.redirect_uris[0]).hostname or ""
+    """The host of `sector_identifier_uri`, or of the redirect URIs (OpenID Connect Core section 8.1).
+
+    A client that has neither is a sector of its own, whatever stands where a host would.
+    """
+    parts = urlsplit(client.sector_identifier_uri or client.redirect_uris[0])
+    host = parts.hostname if parts.scheme in {"http", "https"} else None
+    return host or f"client {client.client_id}"

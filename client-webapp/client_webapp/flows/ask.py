@@ -12,7 +12,9 @@ def resource_request(context: Context) -> Message:
     headers = {"Authorization": f"Bearer {context.tokens['access_token']}"}
     if validator := context.memory.get("validator"):
         headers["Rolecall-Validator"] = validator
-    return Message("back", "GET", f"{base}/invoices", headers=headers)
+    page = context.memory.get("page", 1)
+    query = f"?page={page}" if page > 1 else ""
+    return Message("back", "GET", f"{base}/invoices{query}", headers=headers)
 
 
 def resource_response(context: Context, answer: Answer) -> None:

@@ -47,6 +47,8 @@ def create_app(lab: LabSettings) -> Flask:
     )
     app.jinja_env.globals.update(
         mark=svg.mark,
+        chip_text=svg.chip_text,
+        facts=svg.facts,
         service_title="Observer",
         service_role="observer",
         service_role_name="lab",

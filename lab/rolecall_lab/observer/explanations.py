@@ -86,6 +86,8 @@ def _of(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     path = event["path"]
     for name in (*event["query"], *event["form"]):
         yield "parameter", name, path
+    for name in _members(event.get("json")):
+        yield "member", name, path
     for name in (*event["request_headers"], *event["response_headers"]):
         yield "header", name, path
     if event["status"] is not None:
@@ -107,11 +109,12 @@ def _of(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "check", check["name"], path
     for change in event["changes"]:
         yield "change", change_name(change), path
-    yield from _of_tokens([event[part] for part in ("query", "form", "request_headers", "response_headers", "body")])
+    carried = ("query", "form", "json", "request_headers", "response_headers", "body")
+    yield from _of_tokens([event.get(part) for part in carried])
 
 
 def _members(value: Any) -> Iterator[str]:
-    """Of an answer, within others too; what the recorder put in the place of a text has none."""
+    """Of JSON, within others too; what the recorder put in the place of a text has none."""
     if isinstance(value, list):
         for each in value:
             yield from _members(each)
@@ -123,9 +126,10 @@ def _members(value: Any) -> Iterator[str]:
 
 def _of_tokens(value: Any) -> Iterator[tuple[str, str, str]]:
     if isinstance(value, dict):
-        for place, member in (("jose", "unverified_header"), ("claim", "unverified_claims")):
-            for name in value.get(member) or ():
-                yield place, name, ""
+        for name in value.get("unverified_header") or ():
+            yield "jose", name, ""
+        for name in _members(value.get("unverified_claims")):
+            yield "claim", name, ""
         for each in value.values():
             yield from _of_tokens(each)
     elif isinstance(value, list):

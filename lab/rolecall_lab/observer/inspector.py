@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from rolecall_lab.observer.explanations import Explanation, change_name, explain
 from rolecall_lab.observer.exports.curl import command
 from rolecall_lab.observer.exports.json_events import LATEST
-from rolecall_lab.observer.picture import NAMES, Picture
-from rolecall_lab.observer.texts import is_text, pairs, phrase, plain, text_of
+from rolecall_lab.observer.picture import Picture
+from rolecall_lab.observer.texts import is_mark, is_text, pairs, phrase, plain, text_of
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
 from rolecall_lab.observer.values import Value, marks
 
@@ -67,6 +68,7 @@ class Inspection:
     checks: list[tuple[dict[str, str], Explanation | None]]
     changes: list[tuple[dict[str, Any], Explanation | None]]
     curl: str
+    cut: list[str]
 
 
 def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
@@ -74,52 +76,70 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
     if not 1 <= number <= len(picture.messages):
         return None
     event = picture.messages[number - 1]
-    lines = [*_lines(event, picture)]
+    followed = {each: value for value in picture.values for each in value.hashes}
+    lines = [*_lines(event, followed)]
     others = [line for line in lines if "header" in line.place and line.name not in _TELLING]
     return Inspection(
         number,
         event,
-        f"{NAMES[event['from']][0]} → {NAMES[event['to']][0]}",
+        f"{picture.called(event['from'])} → {picture.called(event['to'])}",
         [line for line in lines if line not in others],
         others,
         raw(event),
-        [*_tokens(event, keys)],
-        _pkce(event, picture),
+        [*_tokens(event, keys, picture, followed)],
+        _pkce(event, picture, number),
         [(_told(check), explain("check", check["name"])) for check in event["checks"]],
         [(change, explain("change", change_name(change), event["path"])) for change in event["changes"]],
         command(event),
+        [*map(text_of, event.get("cut") or ())],
     )
 
 
 def raw(event: Event) -> str:
-    """The message and its answer as they were sent, but for what is never recorded."""
-    query = "&".join(f"{name}={text}" for name, text in pairs(event["query"]))
+    """The message and its answer put together again, but for what is never recorded."""
+    query = _encoded(event["query"])
     lines = [f"{event['method']} {event['path']}{'?' + query if query else ''} HTTP/1.1", f"Host: {event['host']}"]
     lines += [f"{name}: {text_of(value)}" for name, value in event["request_headers"].items() if name != "host"]
     if event["form"]:
-        lines += ["", "&".join(f"{name}={text}" for name, text in pairs(event["form"]))]
+        lines += ["", _encoded(event["form"])]
+    if event.get("json") is not None:
+        lines += ["", _json(event["json"])]
     lines.append("")
     if event["status"] is None:
         lines.append(f"(no answer: {event['failure']})")
         return "\n".join(lines)
     lines.append(f"HTTP/1.1 {event['status']} {phrase(event['status'])}")
-    lines += [f"{name}: {text_of(value)}" for name, value in event["response_headers"].items()]
+    for name, value in event["response_headers"].items():
+        if isinstance(value, dict) and isinstance(value.get("parameters"), dict):
+            lines.append(f"{name}: {value.get('url', '')}?{_encoded(value['parameters'])}")
+        else:
+            lines.append(f"{name}: {text_of(value)}")
     if event["body"] is not None:
-        lines += ["", json.dumps(plain(event["body"]), indent=2, ensure_ascii=False)[:MAX_RAW]]
+        lines += ["", _json(event["body"])]
     return "\n".join(lines)
 
 
-def _lines(event: Event, picture: Picture) -> Iterator[Line]:
-    followed = {
-        (place.side, place.name): value for value in picture.values for place in value.places.get(event["id"], ())
-    }
+def _encoded(parameters: dict[str, Any]) -> str:
+    """A query or a form in its own encoding (`application/x-www-form-urlencoded`), with what is hidden in sight."""
+    return urlencode(pairs(parameters), safe="()", errors="replace")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), indent=2, ensure_ascii=False)[:MAX_RAW]
+
+
+def _lines(event: Event, followed: Mapping[str, Value]) -> Iterator[Line]:
     path = event["path"]
-    for name, value in event["query"].items():
-        yield Line("query", name, text_of(value), explain("parameter", name, path), followed.get(("request", name)))
-    for name, value in event["form"].items():
-        yield Line("form", name, text_of(value), explain("parameter", name, path), followed.get(("request", name)))
+    for place in ("query", "form"):
+        for name, value in event[place].items():
+            yield Line(place, name, text_of(value), explain("parameter", name, path), _value(value, followed))
     for name, value in event["request_headers"].items():
-        yield Line("header", name, text_of(value), explain("header", name, path), followed.get(("request", name)))
+        yield Line("header", name, text_of(value), explain("header", name, path), _value(value, followed))
+    if isinstance(sent := event.get("json"), dict):
+        for name, value in sent.items():
+            known = explain("member", name, path) or explain("parameter", name, path)
+            yield Line("body", name, text_of(value), known, _value(value, followed))
+            yield from _nested("body", "member", name, value, path, followed)
     if event["status"] is None:
         return
     status = str(event["status"])
@@ -129,15 +149,25 @@ def _lines(event: Event, picture: Picture) -> Iterator[Line]:
         if name == "location" and isinstance(value, dict):
             for inner, each in value.get("parameters", {}).items():
                 found = _of_error(inner, each, path) or explain("parameter", inner, path)
-                yield Line("in location", inner, text_of(each), found, followed.get(("answer", inner)))
+                yield Line("in location", inner, text_of(each), found, _value(each, followed))
     if isinstance(event["body"], dict):
         for name, value in event["body"].items():
             found = _of_error(name, value, path) or explain("member", name, path)
-            yield Line("answer", name, text_of(value), found, followed.get(("answer", name)))
-            yield from _nested("answer", "member", name, value, path)
+            yield Line("answer", name, text_of(value), found, _value(value, followed))
+            yield from _nested("answer", "member", name, value, path, followed)
 
 
-def _nested(place: str, kind: str, name: str, value: Any, path: str) -> Iterator[Line]:
+def _value(value: Any, followed: Mapping[str, Value]) -> Value | None:
+    """The value to follow that something recorded is: by its mark, within an `Authorization` header or a list too."""
+    if is_mark(value):
+        return followed.get(value["hash"])
+    if isinstance(value, dict):
+        return _value(value.get("token"), followed)
+    found = (_value(each, followed) for each in value) if isinstance(value, list) else ()
+    return next((each for each in found if each), None)
+
+
+def _nested(place: str, kind: str, name: str, value: Any, path: str, followed: Mapping[str, Value]) -> Iterator[Line]:
     """The members of objects within an answer or a claim, named by where they stand: `keys[0].kid`."""
     waiting = [(name, value)]
     left = MAX_NESTED
@@ -150,7 +180,7 @@ def _nested(place: str, kind: str, name: str, value: Any, path: str) -> Iterator
                 left -= 1
                 whole = f"{name}.{inner}"
                 known = explain(kind, re.sub(r"\[\d+\]", "", whole), path) or explain(kind, inner, path)
-                yield Line(place, whole, text_of(each), known)
+                yield Line(place, whole, text_of(each), known, _value(each, followed))
                 waiting.append((whole, each))
 
 
@@ -159,7 +189,7 @@ def _of_error(name: str, value: Any, path: str) -> Explanation | None:
     return explain("error", value, path) if name == "error" else None
 
 
-def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
+def _tokens(event: Event, keys: KeySet, picture: Picture, followed: Mapping[str, Value]) -> Iterator[Token]:
     seen = set()
     for place, mark in marks(event):
         claims = mark.get("unverified_claims")
@@ -167,12 +197,14 @@ def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
             continue
         seen.add(mark["hash"])
         whole = mark.get("value", "")
-        signed, verdict = keys.verdict(whole) if whole else (None, "not the whole of it was kept")
+        signed, verdict = (
+            keys.verdict(whole, place.name, _registered(picture)) if whole else (None, "not the whole of it was kept")
+        )
         header = mark.get("unverified_header") or {}
         lines = [Line("jose", name, text_of(each), explain("jose", name)) for name, each in header.items()]
         for name, each in claims.items():
-            lines.append(Line("claim", name, text_of(each), explain("claim", name)))
-            lines += _nested("claim", "claim", name, each, event["path"])
+            lines.append(Line("claim", name, text_of(each), explain("claim", name), _value(each, followed)))
+            lines += _nested("claim", "claim", name, each, event["path"], followed)
         expires = claims.get("exp")
         yield Token(
             place.name,
@@ -185,18 +217,27 @@ def _tokens(event: Event, keys: KeySet) -> Iterator[Token]:
         )
 
 
-def _pkce(event: Event, picture: Picture) -> list[tuple[str, str]]:
-    """The hash, worked out, where a message carries a verifier whose challenge is known."""
+def _registered(picture: Picture) -> list[dict[str, Any]]:
+    """The keys of clients that this flow's messages have: registered, or fetched by the server (RFC 7591 section 2)."""
+    bodies = [(event["from"], event["body"]) for event in picture.messages if isinstance(event["body"], dict)]
+    sets = [body if sender == "authorization_server" else body.get("jwks") for sender, body in bodies]
+    lists = (each.get("keys") for each in sets if isinstance(each, dict))
+    return [key for each in lists if isinstance(each, list) for key in each if isinstance(key, dict)]
+
+
+def _pkce(event: Event, picture: Picture, number: int) -> list[tuple[str, str]]:
+    """The hash, worked out, where a message carries a verifier, against its challenge or the last one before it."""
     verifiers = [mark for place, mark in marks(event) if place.name == "code_verifier" and mark.get("value")]
     if not verifiers:
         return []
     challenges = [
-        mark["value"]
-        for other in picture.messages
+        mark
+        for other in picture.messages[: number - 1]
         for place, mark in marks(other)
-        if place.name == "code_challenge" and mark["hash"] in event["handles"]
+        if place.name == "code_challenge" and mark.get("value")
     ]
-    return pkce(verifiers[0]["value"], challenges[0]) if challenges else []
+    mine = [mark for mark in challenges if mark["hash"] in event["handles"]]
+    return pkce(verifiers[0]["value"], (mine or challenges)[-1]["value"]) if challenges else []
 
 
 def _told(check: dict[str, Any]) -> dict[str, str]:

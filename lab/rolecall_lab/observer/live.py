@@ -8,12 +8,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any, Final
 
 from jinja2 import Environment
 
 from rolecall import clock
-from rolecall_lab.flows import KEEP_FIRST, Flow, Flows
+from rolecall_lab.flows import Flow, Flows
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.svg import View
@@ -42,9 +43,14 @@ MAX_DRAWN: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A flow as it is shown: its picture, and the HTML of the parts of the page that change."""
+    """A flow as it is shown: its picture, and the HTML of the parts of the page that change.
+
+    Args:
+        id: by which a page says what it has already (HTML section 9.2.4).
+    """
 
     flow: Flow
+    id: str
     picture: Picture
     parts: dict[str, str]
 
@@ -58,6 +64,7 @@ class Live:
     tail: Tail
     keys: KeySet
     templates: Environment
+    _process: str = field(default_factory=lambda: token_hex(4))
     _drawn: OrderedDict[tuple[str, View], Drawn] = field(default_factory=OrderedDict)
     _loaded: OrderedDict[str, Flow] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -95,10 +102,10 @@ class Live:
             return found
 
     def _draw(self, flow: Flow, view: View) -> Drawn:
-        omitted = (flow.omitted, flow.events[KEEP_FIRST]["id"] if flow.omitted else "")
-        picture = lay_out(flow.events, self.flows.losses(flow), omitted)
+        picture = lay_out(flow.events, self.flows.losses(flow), flow.gap)
         return Drawn(
             flow,
+            self.id_of(flow),
             picture,
             {
                 "head": svg.head(picture, view),
@@ -111,6 +118,16 @@ class Live:
     def _render(self, template: str, **values: Any) -> str:
         """Without a request: what is drawn is for all who look."""
         return self.templates.get_template(template).render(**values)
+
+    def id_of(self, flow: Flow) -> str:
+        """What a flow's version is called outside: another process counts anew."""
+        return f"{self._process}-{flow.version}"
+
+    def version_of(self, text: str) -> int:
+        """The version that a page has, by what it is called; -1 for one of another process, and for what is none."""
+        process, _, number = text.partition("-")
+        known = process == self._process and number.isascii() and number.isdigit() and len(number) < 12
+        return int(number) if known else -1
 
     def viewers(self) -> int:
         """How many connections are open."""
@@ -143,14 +160,14 @@ class Live:
                 self._viewers -= 1
 
     def event(self, flow: Flow, view: View) -> str:
-        """One server-sent event; its id is the flow's version."""
+        """One server-sent event; its id tells the flow's version."""
         data: dict[str, Any] = {
             **self.draw(flow, view).parts,
             "id": flow.id,
             "away": self.flows.away,
             "now": clock.now() + self.tail.offset,
         }
-        return f"id: {flow.version}\ndata: {json.dumps(data)}\n\n"
+        return f"id: {self.id_of(flow)}\ndata: {json.dumps(data)}\n\n"
 
 
 def _is_gone(connection: socket.socket | None) -> bool:

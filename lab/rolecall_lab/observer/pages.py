@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import socket
 import struct
@@ -17,7 +16,7 @@ from rolecall.web import PageError, Problem
 from rolecall_lab.flows import Flow, client_id, client_name
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.exports import EXPORTS
-from rolecall_lab.observer.exports.json_events import load as events_of
+from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.svg import View
@@ -71,14 +70,13 @@ def message(name: str, number: int) -> ResponseReturnValue:
 
 
 def watch(name: str) -> ResponseReturnValue:
-    """GET /flows/<id>/live: server-sent events; `Last-Event-ID` is the version that the page has already."""
+    """GET /flows/<id>/live: server-sent events; `Last-Event-ID` is what the page has already."""
     live = _live()
     found = _found(live, name)
     if live.viewers() >= MOST_VIEWERS:
         text = "Too many people watch at once; the page itself can be loaded again.\n"
         return Response(text, 503, mimetype="text/plain")
-    last = request.headers.get("Last-Event-ID") or request.args.get("version", "")
-    known = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else -1
+    known = live.version_of(request.headers.get("Last-Event-ID") or request.args.get("version", ""))
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
         # a browser that reads no more must not hold its thread
@@ -98,7 +96,8 @@ def export(name: str, kind: str) -> ResponseReturnValue:
     elif kind in EXPORTS:
         chosen = EXPORTS[kind]
         try:
-            body = chosen.make(list(found.events), secrets=request.args.get("secrets") == "yes")
+            whole = request.args.get("secrets") == "yes"
+            body = chosen.make(found.events, live.flows.losses(found), found.gap, secrets=whole)
         except ValueError as error:
             raise PageError(Problem(400, "This flow cannot be taken away", f"{error}.", _BACK)) from error
         media_type, extension = chosen.media_type, chosen.extension
@@ -118,12 +117,11 @@ def load() -> ResponseReturnValue:
         with closing(upload):
             text = upload.read().decode(errors="replace")
     try:
-        events = events_of(text)
+        found = load_events(text)
     except ValueError as error:
         raise PageError(Problem(400, "This file cannot be shown", f"{error}.".replace("..", "."), _BACK)) from error
-    name = "file-" + hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
-    live.keep(Flow(name, events, version=1))
-    return redirect(url_for("flow", name=name), 303)
+    live.keep(found)
+    return redirect(url_for("flow", name=found.id), 303)
 
 
 def of_trace(trace: str) -> ResponseReturnValue:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final, Literal
 
 from rolecall_lab.flows import Loss, paired
+from rolecall_lab.observer.explanations import explain
 from rolecall_lab.observer.values import Place, Value, values
 
 Event = dict[str, Any]
@@ -32,11 +34,15 @@ NAMES: Final[dict[str, tuple[str, str]]] = {
     "client": ("Client", "client"),
     "authorization_server": ("Authorization server", "server"),
     "resource_server": ("Resource server", "resource"),
-    "other": ("Somebody else", "other"),
+    **{f"other{number}": ("Somebody else", "other") for number in ("", 2, 3, 4, 5)},
+    "others": ("Others", "other"),
     "redis": ("Redis", "store"),
     "sql": ("SQL", "store"),
 }
-"""Lanes from left to right: what they are called, and their tone."""
+"""Lanes from left to right: what they are called, and their tone. Each further party is called by its host."""
+
+_FURTHER: Final = tuple(key for key in NAMES if key.startswith("other") and key != "others")
+"""A lane for each host that is none of the services; should there be more of them, the rest share one."""
 
 _LEADS_TO_TOKEN: Final = frozenset({"/token", "/par", "/device_authorization", "/jwks"})
 """Where a client asks for a token, prepares to, or fetches the keys that it checks one with."""
@@ -85,12 +91,25 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A flow, laid out."""
+    """A flow, laid out; the ends of its messages are its lanes' keys."""
 
     lanes: tuple[Lane, ...]
     rows: tuple[Row, ...]
     values: tuple[Value, ...]
     messages: tuple[Event, ...]
+
+    def called(self, key: str) -> str:
+        """What a lane is called."""
+        return next((lane.title for lane in self.lanes if lane.key == key), NAMES.get(key, NAMES["other"])[0])
+
+    def steps(self) -> list[tuple[int, str, list[list[Row]]]]:
+        """The rows in frames: the step's number and title, and its rows, those of one message that follow each other
+        together."""
+        framed = [(step, [*rows]) for step, rows in groupby(self.rows, lambda row: row.step)]
+        return [
+            (step, title_of(step), [[*mine] for _, mine in groupby(rows, lambda row: row.number)])
+            for step, rows in framed
+        ]
 
 
 def lay_out(events: Sequence[Event], losses: Iterable[Loss] = (), omitted: tuple[int, str] = (0, "")) -> Picture:
@@ -100,6 +119,11 @@ def lay_out(events: Sequence[Event], losses: Iterable[Loss] = (), omitted: tuple
         omitted: how many events were not kept, and the id of the first one after them.
     """
     messages = [event for event in paired([*events]) if not event.get("shadowed")]
+    further = _further(messages)
+    messages = [
+        {**event, "to": further.get(event["host"], "others")} if event["to"] == "other" else event for event in messages
+    ]
+    hosts = {key: host for host, key in further.items() if host}
     found = values(messages)
     gaps = [(loss.until, _told(loss)) for loss in losses]
     if omitted[0]:
@@ -107,8 +131,14 @@ def lay_out(events: Sequence[Event], losses: Iterable[Loss] = (), omitted: tuple
     rows = [*_rows(messages, found, gaps)]
     parties = {end for event in messages for end in (event["from"], event["to"])}
     parties |= {row.end for row in rows if row.kind == "change"}
-    lanes = tuple(Lane(key, *NAMES[key]) for key in NAMES if key in parties)
+    lanes = tuple(Lane(key, hosts.get(key, title), tone) for key, (title, tone) in NAMES.items() if key in parties)
     return Picture(lanes, tuple(rows), tuple(found), tuple(messages))
+
+
+def _further(messages: list[Event]) -> dict[str, str]:
+    """The lanes of the hosts that are none of the services, by host, in the order in which they were asked."""
+    asked = dict.fromkeys(event["host"] for event in messages if event["to"] == "other")
+    return dict(zip(asked, _FURTHER, strict=False))
 
 
 def title_of(step: int) -> str:
@@ -219,13 +249,12 @@ def _notes(event: Event, number: int, step: int) -> Iterator[Row]:
 def _answer(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Iterator[Row]:
     if event["status"] is None:
         return
-    failed = [check for check in event["checks"] if not check["passed"]]
     error = _error(event)
     refused = event["status"] >= 400 or bool(error)
     text = str(event["status"])
     if location := event["response_headers"].get("location"):
         text += f" → {_path(location)}"
-    clause = failed[-1]["clause"] if failed else ""
+    clause = _clause(event, error) if refused else ""
     yield Row(
         "answer",
         step,
@@ -234,7 +263,7 @@ def _answer(event: Event, number: int, step: int, carried: list[tuple[Value, Pla
         f"{text} {error}".strip(),
         number,
         event["id"],
-        detail=" · ".join(part for part in (clause if refused else "", f"{event['milliseconds']:.0f} ms") if part),
+        detail=" · ".join(part for part in (clause, f"{event['milliseconds']:.0f} ms") if part),
         front=event["channel"] == "front",
         refused=refused,
         carried=_unique(carried, "answer"),
@@ -254,6 +283,20 @@ def _error(event: Event) -> str:
     return next((error for error in found if isinstance(error, str)), "")
 
 
+def _clause(event: Event, error: str) -> str:
+    """Where the rule stands by which somebody said no: that of the check that failed, else of the error or status."""
+    failed = [check["clause"] for check in event["checks"] if not check["passed"]]
+    status = event["status"]
+    # a redirect, and the statuses of which RFC 6749 and RFC 6750 say what they mean, are about the error
+    of_error = status in {400, 401, 403} or status < 400
+    known = [
+        *([explain("error", each) for each in (error, event["query"].get("error"))] if of_error else []),
+        explain("status", str(status), event["path"]) if status >= 400 else None,
+    ]
+    otherwise = "RFC 6749 section 4.1.2.1" if status < 400 else f"RFC 9110 section 15.{5 if status < 500 else 6}"
+    return str(next((each for each in (*reversed(failed), *(it.rfc for it in known if it)) if each), otherwise))
+
+
 def _path(location: Any) -> str:
     url = str(location.get("url", "") if isinstance(location, dict) else location)
     _, marker, rest = url.partition("://")
@@ -268,6 +311,8 @@ def _told_of_change(change: dict[str, Any]) -> str:
     seconds = change.get("seconds")
     until = f", {seconds:g} s" if isinstance(seconds, int | float) else ""
     key = re.sub(r"\b([0-9A-Za-z_-]{4})[0-9A-Za-z_-]{2,}…", r"\1…", str(change.get("key", "")))
+    if key.count(":") > 1:  # whose it is, the lane tells
+        key = key.partition(":")[2]
     return f"{key} {change.get('change', '')}{until}".strip()
 
 

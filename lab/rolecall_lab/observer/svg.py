@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from math import cos, pi, sin
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rolecall_lab.observer.picture import NAMES, STORES, Lane, Picture, Row, title_of
+from rolecall_lab.observer.texts import text_of
 from rolecall_lab.observer.values import MOST_NAME, Value
 
 PITCH: Final = 252
@@ -23,6 +24,18 @@ MOST_CHIPS: Final = 12
 
 CHARACTER: Final = 8.4
 """Width of a character of the labels, about."""
+
+SMALL: Final = 6.9
+"""Width of one of the notes."""
+
+MOST_NOTED: Final = 76
+"""Characters of a line of a note."""
+
+MOST_FACT: Final = 28
+"""Characters of what a check expected, and of what there was."""
+
+MOST_TITLE: Final = 21
+"""Characters of a lane's name; somebody else's is a host."""
 
 _STYLE: Final = (Path(__file__).parent / "static" / "picture.css").read_text()
 
@@ -93,7 +106,7 @@ def _width(picture: Picture, view: View) -> int:
 def _lane_box(lane: Lane, x: int) -> str:
     return (
         f'<g class="lane tone-{lane.tone}"><rect class="box" x="{x - 108}" y="8" width="216" height="42" rx="11"/>'
-        f'<text class="name" x="{x}" y="34">{escape(lane.title)}</text></g>'
+        f"{_text('name', x, 34, lane.title, MOST_TITLE, anchor='middle')}</g>"
     )
 
 
@@ -123,6 +136,7 @@ def _rows(picture: Picture, view: View) -> tuple[str, int]:
             step, top, inside = row.step, y, []
             y += TITLE
         drawn, height = _row(row, y, places, view, width)
+        drawn = _linked(row, drawn, view, picture)
         inside.append(drawn)
         y += height
     return "".join(parts), max(y, 40)
@@ -141,24 +155,24 @@ def _row(row: Row, y: int, places: dict[str, int], view: View, width: int) -> tu
     if row.kind == "gap":
         text = _text("gap-text", width / 2, y + 21, row.text, 100, anchor="middle")
         line = f'<path class="gap-line" d="M20 {y + 34}H{width - 20}"/>'
-        return f'<g class="row gap" data-row="gap">{line}{text}</g>', 48
+        return f"{line}{text}", 48
     if row.kind == "change" and (not view.stores or row.end not in places):
-        return _store_note(row, y, places), 30
+        return _store_note(row, y, places[row.start], width), 30
     if row.kind == "checks":
-        drawn, height = _checks(row, y, places[row.start], view)
-    else:
-        drawn, height = _arrow(row, y, places[row.start], places[row.end])
-        left = min(places[row.start], places[row.end]) - 14
-        room = abs(places[row.start] - places[row.end]) + 28
-        drawn = f'<rect class="hit" x="{left}" y="{y}" width="{room}" height="{height}"/>{drawn}'
-    return _linked(row, drawn, view), height
+        return _checks(row, y, places[row.start], view, width)
+    drawn, height = _arrow(row, y, places[row.start], places[row.end])
+    left = min(places[row.start], places[row.end]) - 14
+    room = abs(places[row.start] - places[row.end]) + 28
+    return f'<rect class="hit" x="{left}" y="{y}" width="{room}" height="{height}"/>{drawn}', height
 
 
-def _linked(row: Row, drawn: str, view: View) -> str:
+def _linked(row: Row, drawn: str, view: View, picture: Picture) -> str:
+    if row.kind == "gap":
+        return f'<g class="row gap" data-row="gap">{drawn}</g>'
     group = f'<g class="row {row.kind}{" refused" if row.refused else ""}" data-message="{row.number}">{drawn}</g>'
     if not view.link or row.kind != "request":
         return group
-    label = f"Message {row.number}: {NAMES[row.start][0]} to {NAMES[row.end][0]}, {row.text}"
+    label = f"Message {row.number}: {picture.called(row.start)} to {picture.called(row.end)}, {row.text}"
     return f'<a href="{escape(view.link.format(row.number))}" class="message" aria-label="{escape(label)}">{group}</a>'
 
 
@@ -189,8 +203,11 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[str, int]:
         parts.append(f'<text class="digit" x="{x}" y="{line + 5}">{row.number}</text>')
     # what was answered must be read whole: what else is said of it goes below the line when there is no room beside it
     below = len(row.text) * CHARACTER + len(row.detail) * 7.2 > text_to - text_from
-    shown = int((text_to - text_from - (0 if below else len(row.detail) * 7.2)) / CHARACTER)
-    parts.append(_text("label", text_from, y + 17, row.text, shown))
+    if row.kind == "change":
+        parts.append(_text("stored", text_from, y + 17, _ending(row.text, int((text_to - text_from) / SMALL)), 100))
+    else:
+        shown = int((text_to - text_from - (0 if below else len(row.detail) * 7.2)) / CHARACTER)
+        parts.append(_text("label", text_from, y + 17, row.text, shown))
     if row.detail:
         at = line + 16 if below else y + 17
         parts.append(_text("detail", right - 12, at, _in_short(row.detail), 40, anchor="end"))
@@ -211,9 +228,7 @@ def _chips(carried: Sequence[tuple[Value, str]], x: float, y: int, room: float) 
         if number == MOST_CHIPS:
             parts.append(_text("more", x + used, y + 22 * (lines - 1) + 12, f"and {len(carried) - number} more", 20))
             break
-        text = name[:MOST_NAME] if name not in {"authorization", "token"} else value.label
-        if value.label[-1].isdigit() and not text[-1].isdigit():
-            text += value.label[value.label.rfind(" ") :]
+        text = chip_text(value, name)
         width = 30 + len(text) * 7.4
         if used and used + width > room:
             used, lines = 0.0, lines + 1
@@ -228,22 +243,43 @@ def _chips(carried: Sequence[tuple[Value, str]], x: float, y: int, room: float) 
     return "".join(parts), lines
 
 
-def _checks(row: Row, y: int, x: int, view: View) -> tuple[str, int]:
-    """One line for all that passed, and one for each that did not; or one for each."""
+def chip_text(value: Value, name: str) -> str:
+    """What a value is called where it stands under a name: the name, unless that says nothing."""
+    text = name[:MOST_NAME] if name not in {"authorization", "token"} else value.label
+    if value.label[-1].isdigit() and not text[-1].isdigit():
+        text += value.label[value.label.rfind(" ") :]
+    return text
+
+
+def facts(check: dict[str, Any]) -> str:
+    """What a check expected, and what there was, as far as it was told."""
+    told = ((word, check.get(word)) for word in ("expected", "actual"))
+    return " · ".join(f"{word} {_cut(text_of(fact), MOST_FACT)}" for word, fact in told if fact is not None)
+
+
+def _checks(row: Row, y: int, x: int, view: View, width: int) -> tuple[str, int]:
+    """One line for all that passed, and two for each that did not; or two for each."""
     lines: list[tuple[str, str]] = []
-    if view.checks:
-        lines += [("passed", f"✓ {check['name']}") for check in row.checks if check["passed"]]
-    elif row.text:
+    if row.text and not view.checks:
         lines.append(("passed", f"✓ {row.text}"))
     for check in row.checks:
-        if not check["passed"]:
-            lines += [("failed", f"✕ {check['name']}"), ("clause", _in_short(str(check["clause"])))]
+        if view.checks or not check["passed"]:
+            kind, sign = ("passed", "✓") if check["passed"] else ("failed", "✕")
+            lines += [(kind, f"{sign} {_cut(str(check['name']), 36)} · {_in_short(str(check['clause']))}")]
+            lines += [("clause", text)] if (text := facts(check)) else []
+    room = int(min(MOST_NOTED, max(len(text) for _, text in lines)) * SMALL) + 24
+    left = _left(x, room, width)
     height = 17 * len(lines) + 9
     kind_of_note = "note bad" if row.refused else "note"
-    parts = [f'<rect class="{kind_of_note}" x="{x - 106}" y="{y + 2}" width="212" height="{height}" rx="8"/>']
+    parts = [f'<rect class="{kind_of_note}" x="{left}" y="{y + 2}" width="{room}" height="{height}" rx="8"/>']
     for number, (kind, text) in enumerate(lines):
-        parts.append(_text(kind, x - 96, y + 19 + 17 * number, text, 28))
+        parts.append(_text(kind, left + 10, y + 19 + 17 * number, text, MOST_NOTED))
     return "".join(parts), height + 10
+
+
+def _left(x: int, room: int, width: int) -> int:
+    """Where a note begins that stands around a lane, and within the drawing."""
+    return max(10, min(x - room // 2, width - 10 - room))
 
 
 def _in_short(clause: str) -> str:
@@ -251,11 +287,17 @@ def _in_short(clause: str) -> str:
     return clause.replace("OpenID Connect ", "OIDC ").replace("OAuth 2.0 Form Post Response Mode", "Form Post")
 
 
-def _store_note(row: Row, y: int, places: dict[str, int]) -> str:
-    x = places[row.start]
-    text = _text("stored", x, y + 16, f"{NAMES[row.end][0]}: {row.text}", 33, anchor="middle")
-    back = f'<rect class="store" x="{x - 120}" y="{y + 1}" width="240" height="22" rx="11"/>'
-    return f'<g class="row change" data-message="{row.number}">{back}{text}</g>'
+def _store_note(row: Row, y: int, x: int, width: int) -> str:
+    whole = _ending(f"{NAMES[row.end][0]}: {row.text}", MOST_NOTED)
+    room = int(len(whole) * SMALL) + 24
+    left = _left(x, room, width)
+    text = _text("stored", left + room / 2, y + 16, whole, MOST_NOTED, anchor="middle")
+    return f'<rect class="store" x="{left}" y="{y + 1}" width="{room}" height="22" rx="11"/>{text}'
+
+
+def _ending(text: str, most: int) -> str:
+    """Of a change its end, should there be no room for all of it: what became of it, and for how long."""
+    return text if len(text) <= most else "…" + text[1 - most :]
 
 
 def _tip(x: float, y: int, ahead: int, *, is_open: bool) -> str:
@@ -269,9 +311,13 @@ def _cross(x: float, y: int) -> str:
 
 
 def _text(kind: str, x: float, y: float, text: str, most: int, *, anchor: str = "start") -> str:
-    whole = " ".join(text.split())
-    cut = whole if len(whole) <= most else whole[: max(1, most - 1)] + "…"
+    cut = _cut(text, most)
     return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(_clean(cut))}</text>'
+
+
+def _cut(text: str, most: int) -> str:
+    whole = " ".join(text.split())
+    return whole if len(whole) <= most else whole[: max(1, most - 1)] + "…"
 
 
 def _clean(text: str) -> str:

@@ -20,7 +20,7 @@ from rolecall_lab.recorder import KEEP, MAX_EVENTS, STREAM
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 500
+BATCH: Final = 1000
 BLOCK: Final = 500
 """Milliseconds that Redis waits for something new; less than a client's patience."""
 
@@ -56,20 +56,15 @@ class Tail:
             self._thread.join(2)
 
     def _run(self) -> None:
-        fresh = False
         while not self._ends.is_set():
             try:
-                if not fresh:
-                    self._look_back()
-                    fresh = True
                 self.read(BLOCK)
                 if monotonic() > self._old_at:
                     self._forget_what_is_old()
                 self._flows.is_away(False)
             except (redis.RedisError, OSError) as error:
-                if fresh:
+                if not self._flows.away:
                     log.warning("Redis does not answer", extra={"detail": " ".join(str(error).split())[:300]})
-                fresh = False
                 self._flows.is_away(True)
                 self._ends.wait(PAUSE)
 
@@ -79,12 +74,11 @@ class Tail:
         Raises:
             redis.RedisError: Redis does not answer.
         """
-        found = self._new(self._last, block)
-        if found and block:
+        if block and self._client.xread({STREAM: self._last}, count=1, block=block):
             # services write in their own time: what began first may be written a little later
             self._ends.wait(SETTLE)
-            found += self._new(found[-1][0], None)
-        events = []
+        found = self._new()
+        events, sizes = [], {}
         for name, fields in found:
             self._last = name.decode()
             try:
@@ -92,6 +86,7 @@ class Tail:
                 if fault(event) or not all(isinstance(event.get(each), int) for each in ("process", "dropped")):
                     raise ValueError(self._last)
                 self._entries[event["id"]] = self._last
+                sizes[event["id"]] = len(fields[b"event"])
             except (KeyError, TypeError, ValueError, RecursionError):
                 log.warning("not an event", extra={"detail": self._last})
             else:
@@ -100,16 +95,25 @@ class Tail:
         while len(self._entries) > MAX_EVENTS:
             self._entries.popitem(last=False)
         if events:
-            omitted = [self._entries.pop(event, "") for event in self._flows.add(events)]
-            if entries := [entry for entry in omitted if entry]:
+            omitted = [self._entries.pop(event, "") for event in self._flows.add(events, sizes)]
+            if entries := [entry for entry in omitted if entry not in {"", self._last}]:
                 # a flow that goes on and on must not push the others out
                 self._client.xdel(STREAM, *entries)
-        offset = cast("bytes | None", self._client.hget(CLOCK, "offset"))
-        self.offset = float(offset or 0)
         return len(events)
 
-    def _new(self, since: bytes | str, block: int | None) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        answer = cast("list[Any]", self._client.xread({STREAM: since}, count=BATCH, block=block))
+    def _new(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """What came after what was read last, and whether that still stands before it: all at one moment."""
+        pipeline = self._client.pipeline()
+        pipeline.xrange(STREAM, self._last, self._last)
+        pipeline.xrevrange(STREAM, count=1)
+        pipeline.xread({STREAM: self._last}, count=BATCH)
+        pipeline.hget(CLOCK, "offset")
+        there, newest, answer, offset = cast("tuple[list[Any], list[Any], list[Any], bytes | None]", pipeline.execute())
+        self.offset = float(offset or 0)
+        if self._last != "0" and not there:
+            # emptied, or so much has come that it is thrown away already, and perhaps what came after it as well
+            self._flows.forgot()
+            self._last = newest[0][0].decode() if newest else "0"
         return [entry for _, entries in answer or [] for entry in entries]
 
     def is_well(self) -> bool:
@@ -119,14 +123,9 @@ class Tail:
     def _forget_what_is_old(self) -> None:
         """What is older than a day, by Redis's clock, in the stream and here."""
         seconds, _ = self._client.time()
-        self._client.xtrim(STREAM, minid=(seconds - KEEP) * 1000)
+        oldest = (seconds - KEEP) * 1000
+        self._client.xtrim(STREAM, minid=oldest)
+        if int(self._last.partition("-")[0]) < oldest:
+            self._last = "0"  # nothing of what was read is left, as it should be
         self._flows.forget_before(f"{(seconds - KEEP) * 1_000_000:016x}")
         self._old_at = monotonic() + 60
-
-    def _look_back(self) -> None:
-        """Whether Redis still has the stream that was read."""
-        if self._last == "0":
-            return
-        if not self._client.xrange(STREAM, self._last, self._last, count=1):
-            # emptied, or so much has come that what was read last is thrown away already
-            self._flows.forgot()

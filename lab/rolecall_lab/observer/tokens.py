@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any, Final
 
 import jwt
@@ -20,6 +21,12 @@ AGAIN: Final = 1.0
 KEEP: Final = 10.0
 """Seconds that a key set is believed."""
 
+_WITH_A_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
+"""RFC 7518 section 3.2."""
+
+_OF_CLIENTS: Final = frozenset({"client_assertion", "request", "assertion"})
+"""Parameters whose JWT a client signs (RFC 7523 section 2, RFC 9101 section 4)."""
+
 
 class KeySet:
     """The authorization server's public keys, fetched from its `/jwks` when somebody looks at a token."""
@@ -31,29 +38,39 @@ class KeySet:
         self._keys: dict[str, Any] = {}
         self._until = self._again = 0.0
 
-    def verdict(self, token: str) -> tuple[bool | None, str]:
-        """Whether the signature of a JWT is right (None: it cannot be told), and why (RFC 7515 section 5.2)."""
+    def verdict(self, token: str, name: str = "", registered: Sequence[dict[str, Any]] = ()) -> tuple[bool | None, str]:
+        """Whether the signature of a JWT is right (None: it cannot be told), and why (RFC 7515 section 5.2).
+
+        Args:
+            name: of the parameter or member that it stands in: it tells who has signed.
+            registered: the JWKs of clients that are known.
+        """
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, RecursionError):
             return False, "this is no JWT"
-        if header.get("alg") not in ID_TOKEN_ALGORITHMS:
-            return False, f"the algorithm {header.get('alg')} is none that the server signs with"
+        algorithm = str(header.get("alg"))
+        if algorithm in _WITH_A_SECRET:
+            return None, f"{algorithm} is made with a secret; only the two who share it can tell"
+        if algorithm not in ID_TOKEN_ALGORITHMS:
+            return False, f"the algorithm {algorithm[:20]} is none that anybody here signs with"
         kid = str(header.get("kid"))
+        if name in _OF_CLIENTS:
+            return _of_client(token, header, registered)
         try:
             key = self._key(kid)
         except (Unreachable, ValueError) as error:
             return None, f"the keys cannot be had: {error}"
         if key is None:
-            return False, f"no published key is called {kid[:12]}"
+            return None, f"it is not a signature of this server's, which publishes no key {kid[:12]}"
         try:
             known = jwt.PyJWK.from_dict(key)
-            if known.algorithm_name != header["alg"]:
+            if known.algorithm_name != algorithm:
                 return False, f"the published key {kid[:12]} is one for {known.algorithm_name}"
-            jwt.api_jws.decode(token, known, algorithms=[header["alg"]])
+            jwt.api_jws.decode(token, known, algorithms=[algorithm])
         except jwt.PyJWTError:
             return False, f"it does not fit the published key {kid[:12]}"
-        return True, f"made with {header['alg']} and the published key {kid[:12]}"
+        return True, f"made with {algorithm} and the published key {kid[:12]}"
 
     def _key(self, kid: str) -> dict[str, Any] | None:
         with self._lock:
@@ -67,17 +84,34 @@ class KeySet:
             return self._keys.get(kid)
 
 
+def _of_client(token: str, header: dict[str, Any], registered: Sequence[dict[str, Any]]) -> tuple[bool | None, str]:
+    """Judged by the keys of clients, of which several may have the same name."""
+    algorithm, kid = header["alg"], header.get("kid")
+    mine = [key for key in registered if kid is None or key.get("kid") == kid]
+    called = "key" if kid is None else f"key {str(kid)[:12]}"
+    for key in mine:
+        try:
+            jwt.api_jws.decode(token, jwt.PyJWK.from_dict(key, algorithm), algorithms=[algorithm])
+        except (jwt.PyJWTError, ValueError, TypeError):
+            continue
+        return True, f"made with {algorithm} and the client's {called}, as this flow has it"
+    if mine:
+        return False, f"it does not fit the client's {called}, as this flow has it"
+    return None, f"it is not a signature of this server's; the client's {called} is in no message of this flow"
+
+
 def pkce(verifier: str, challenge: str) -> list[tuple[str, str]]:
     """The steps from a verifier to its challenge (RFC 7636 section 4.6): what was done, and what came out."""
     digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
     encoded = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    same = "the same: who redeems the code is who asked for it" if encoded == challenge else "another one"
+    same = "the same: who redeems the code is who asked for it"
+    differs = "they differ: this is not the verifier of who asked for the code"
     return [
         ("code_verifier, as it came with the code", verifier),
         ("SHA-256 of its bytes", digest.hex()),
         ("in base64url without padding", encoded),
         ("code_challenge, as it came with the authorization request", challenge),
-        ("compared", same),
+        ("compared", same if encoded == challenge else differs),
     ]
 
 

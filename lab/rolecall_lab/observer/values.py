@@ -32,8 +32,15 @@ MOST_NAME: Final = 26
 COLOURS: Final = 8
 """How many the style sheet has (`v0` to `v7`); after that they come again."""
 
-KINDS: Final[dict[str, str]] = {"code_challenge": "pkce", "code_verifier": "pkce", "id_token_hint": "id_token"}
-"""Parameters that are called otherwise than what they carry."""
+KINDS: Final[dict[str, str]] = {
+    "code_challenge": "pkce", "code_verifier": "pkce", "id_token_hint": "id_token",
+    "at_hash": "access_token", "ath": "access_token", "c_hash": "code", "dpop_jkt": "jkt",
+}  # fmt: skip
+"""What is called otherwise than what it carries, or is the hash of."""
+
+_LABELS: Final = {"pkce": "PKCE", "jkt": "proof key"}
+
+_HASHES: Final = frozenset({"at_hash", "c_hash", "ath"})
 
 _OPEN: Final = frozenset({"token", "subject_token", "actor_token", "authorization", "assertion"})
 """Names under which any token may travel: what it is, another message says."""
@@ -86,6 +93,7 @@ class Value:
     shown: dict[str, str] = field(default_factory=dict)
     seen_by: dict[str, set[str]] = field(default_factory=dict)
     places: dict[str, list[Place]] = field(default_factory=dict)
+    hashes: set[str] = field(default_factory=set)
 
     @property
     def shape(self) -> str:
@@ -111,13 +119,19 @@ def values(events: list[Event]) -> list[Value]:
     """All of a flow's values in the order in which they appeared."""
     names = token_names(events)
     challenges = {mark["hash"] for event in events for place, mark in marks(event) if place.name == "code_challenge"}
+    # the recorder gives a hash the handle of what it is of, where it saw both (OpenID Connect Core section 3.1.3.6)
+    whole = {mark["hash"] for event in events for place, mark in marks(event) if place.name not in _HASHES}
+    hashes = [mark for event in events for place, mark in marks(event) if place.name in _HASHES]
+    hashed = {mark.get("value"): mark["hash"] for mark in hashes if mark["hash"] in whole}
     found: dict[str, Value] = {}
     for event in events:
         for place, mark in marks(event):
+            if place.name == "dpop":
+                continue  # each is used once: its key is followed
             name = place.name if place.name not in _OPEN else names.get(mark["hash"], place.name)
             name = "".join(each for each in name if each.isprintable())[:MOST_NAME]
             kind = KINDS.get(name, name)
-            key = mark["hash"]
+            key = hashed.get(mark.get("value"), mark["hash"]) if place.name in _HASHES else mark["hash"]
             if name == "code_verifier":
                 # the recorder gives a verifier its challenge's handle (RFC 7636 section 4.6)
                 key = next((each for each in event["handles"] if each in challenges), key)
@@ -127,6 +141,7 @@ def values(events: list[Event]) -> list[Value]:
                     continue
                 value = found[key] = Value(len(found), kind, kind)
             value.shown.setdefault(name, mark.get("shown") or f"{mark['value'][:6]}…")
+            value.hashes.add(mark["hash"])
             value.places.setdefault(event["id"], []).append(Place(place.side, place.name))
             # what nobody answered may have reached nobody
             lanes = (event["from"],) if event["status"] is None else (event["from"], event["to"])
@@ -138,7 +153,7 @@ def values(events: list[Event]) -> list[Value]:
         by_kind.setdefault(value.kind, []).append(value)
     for kind, same in by_kind.items():
         for number, value in enumerate(same, 1):
-            value.label = {"pkce": "PKCE"}.get(kind, kind) + (f" {number}" if len(same) > 1 else "")
+            value.label = _LABELS.get(kind, kind) + (f" {number}" if len(same) > 1 else "")
     return result
 
 
@@ -146,6 +161,7 @@ def marks(event: Event) -> Iterator[tuple[Place, dict[str, Any]]]:
     """What a message carries that can be followed, inside JWTs as well."""
     yield from _marks(event["query"], "request")
     yield from _marks(event["form"], "request")
+    yield from _marks(event.get("json"), "request")
     yield from _marks(event["request_headers"], "request")
     yield from _marks(event["response_headers"].get("location"), "answer")
     yield from _marks(event["body"], "answer")
@@ -156,7 +172,11 @@ def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict
         if is_mark(value):
             if name and ("shown" in value or len(value["value"]) >= MIN_SECRET):
                 yield Place(side, name), value
-            yield from _marks(value.get("unverified_claims"), side, name)
+            for place, mark in _marks(value.get("unverified_claims"), side, name):
+                # a proof's nonce is the server's, and not that of an ID token (RFC 9449 section 8)
+                if (name, place.name) != ("dpop", "nonce"):
+                    yield place, mark
+            yield from _marks(value.get("jkt"), side, "jkt")
             return
         for key, each in value.items():
             # an Authorization header has its token as a member

@@ -182,7 +182,7 @@ class LocalJwt:
         try:
             claims = jwt.decode(token, key, algorithms=[algorithm], options=_SIGNATURE_ONLY)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            SIGNATURE.note(False, expected=f"by key {str(kid)[:8]}", actual="wrong")
-            raise SIGNATURE.refusal(type(error).__name__) from error
+            expected = f"by key {str(kid)[:8]}"
+            raise SIGNATURE.refusal(type(error).__name__, expected=expected, actual="wrong") from error
         SIGNATURE.note(True, expected=f"{algorithm} by key {str(kid)[:8]}", actual="right")
         return read_claims(claims, issuer=self._issuer, audience=self._audience, leeway=self._leeway), key

@@ -44,6 +44,8 @@ def _of_authorization() -> tuple[sa.Column[Any], ...]:
 
 def upgrade() -> None:
     """Add it; clients and people that are there keep what they have."""
+    # a day is the most that a token may live: nobody knows any more what was set when these keys signed
+    op.add_column("signing_key", sa.Column("longest_token", sa.Integer, nullable=False, server_default="86400"))
     for column in _of_client():
         op.add_column("client", column)
     for column in _of_authorization():
@@ -79,6 +81,8 @@ def downgrade() -> None:
     op.drop_table("initial_access_token")
     op.drop_table("client_logo")
     op.drop_table("pairwise_subject")
+    with op.batch_alter_table("signing_key") as table:
+        table.drop_column("longest_token")
     with op.batch_alter_table("user_account") as table:
         table.drop_column("claims")
     with op.batch_alter_table("authorization_grant") as table:

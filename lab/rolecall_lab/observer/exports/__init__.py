@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rolecall_lab import redaction
+from rolecall_lab.flows import Loss
 from rolecall_lab.observer.exports import curl, har, json_events, mermaid
 
 MOST_SECRETS: Final = 2000
 
-_SAID: Final = ("host", "path", "query", "form", "request_headers", "response_headers", "body", "failure", "changes")
+_SAID: Final = (
+    "host", "path", "query", "form", "json", "request_headers", "response_headers", "body", "failure", "changes",
+)  # fmt: skip
 """The members of an event that hold what others said; the rest are our own words."""
 
 
@@ -21,17 +24,25 @@ class Export:
     """A form of a flow's events.
 
     Args:
-        write: gives the file's text for events, of which it takes every mark as it is.
+        write: gives the file's text for events, of which it takes every mark as it is, and for what is missing of
+            them: the losses, and how many were not kept, with the id of the first event after them.
     """
 
     title: str
     media_type: str
     extension: str
-    write: Callable[[list[dict[str, Any]]], str]
+    write: Callable[[list[dict[str, Any]], list[Loss], tuple[int, str]], str]
 
-    def make(self, events: list[dict[str, Any]], *, secrets: bool) -> str:
+    def make(
+        self,
+        events: list[dict[str, Any]],
+        losses: Iterable[Loss] = (),
+        omitted: tuple[int, str] = (0, ""),
+        *,
+        secrets: bool,
+    ) -> str:
         """The file; without `secrets` no code and no token is in it whole."""
-        return self.write(events if secrets else masked(events))
+        return self.write(events if secrets else masked(events), [*losses], omitted)
 
 
 def masked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

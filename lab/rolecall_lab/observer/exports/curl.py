@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from secrets import token_hex
@@ -10,22 +11,32 @@ from typing import Any, Final
 from urllib.parse import quote as percent_encoded
 from urllib.parse import quote_plus, urlencode
 
+from rolecall_lab.flows import Loss
 from rolecall_lab.observer.picture import NAMES, lay_out, title_of
-from rolecall_lab.observer.texts import is_mark, pairs, text_of
+from rolecall_lab.observer.texts import is_mark, is_text, pairs, text_of
 from rolecall_lab.observer.values import MAY_SEE, marks, token_names
+from rolecall_lab.redaction import HIDDEN
 
 _LEFT_OUT: Final = frozenset({"host", "content-length", "cookie", "authorization", "traceparent", "origin"})
 _HIDDEN: Final = "(hidden)"
 
 
-def write(events: list[dict[str, Any]]) -> str:
+def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
     """A shell script: what is secret stands once at its top, to be filled in where it was masked or never recorded."""
-    picture = lay_out(events)
+    picture = lay_out(events, losses, omitted)
     steps = {row.number: row.step for row in picture.rows if row.kind == "request"}
+    # a gap stands before the next request
+    gaps: dict[int, list[str]] = {}
+    number = len(picture.messages) + 1
+    for row in reversed(picture.rows):
+        number = row.number if row.kind == "request" else number
+        if row.kind == "gap":
+            gaps.setdefault(number, []).insert(0, f"# {_comment(row.text)}")
     variables = _Variables(picture.messages)
     commands = []
     for number, event in enumerate(picture.messages, 1):
-        commands += ["", _told(number, steps[number], event), variables.used(event)]
+        commands += [*_apart(gaps.get(number)), "", _told(number, steps[number], event), variables.used(event)]
+    commands += _apart(gaps.get(len(picture.messages) + 1))
     return "\n".join(
         [
             "#!/bin/sh",
@@ -40,13 +51,18 @@ def write(events: list[dict[str, Any]]) -> str:
     )
 
 
+def _apart(lines: list[str] | None) -> list[str]:
+    return ["", *lines] if lines else []
+
+
 def _told(number: int, step: int, event: dict[str, Any]) -> str:
     """The line before a command: who asks whom, in which step, and what the receiver's checks are for."""
     answer = "no answer" if event["status"] is None else f"answered {event['status']}"
     clauses = [*dict.fromkeys(check["clause"] for check in event["checks"])]
     checked = f"; checked there: {_comment(', '.join(clauses))}" if clauses else ""
     ends = f"{NAMES[event['from']][0]} to {NAMES[event['to']][0]}"
-    return f"# {number}  {ends}: {answer} ({f'step {step}: ' if step else ''}{title_of(step)}){checked}"
+    cut = f"; too long, and in part left out: {_comment(', '.join(event['cut']))}" if event.get("cut") else ""
+    return f"# {number}  {ends}: {answer} ({f'step {step}: ' if step else ''}{title_of(step)}){checked}{cut}"
 
 
 class _Variables:
@@ -56,7 +72,7 @@ class _Variables:
         known = token_names([*messages])
         self._names: dict[str, str] = {}
         self._marks: dict[str, dict[str, Any]] = {}
-        self._encoded: set[str] = set()
+        self._encoded: set[tuple[str, str]] = set()
         taken: dict[str, int] = {}
         for message in messages:
             for place, mark in marks(message):
@@ -83,20 +99,26 @@ class _Variables:
                 lines.append(f': "${{{name}:?set it first: {_comment(mark["shown"])} is only its beginning}}"')
                 continue
             lines.append(f"{name}={_quoted(mark['value'])}")
-            if key in self._encoded:
-                lines.append(f"ENCODED_{name}={_quoted(_encoded(mark))}")
+            lines += [
+                f"{form}_{name}={_quoted(encoded(mark))}"
+                for form, (_, encoded) in _FORMS.items()
+                if (form, key) in self._encoded
+            ]
         return lines
 
     def used(self, event: dict[str, Any]) -> str:
         """The command of a request with variables for what is secret."""
-        text = command(self._stood(event, ".") | {"query": self._stood(event["query"], "-")})
+        there = {"query": self._stood(event["query"], "-"), "json": self._stood(event.get("json"), "_")}
+        text = command(self._stood(event, ".") | there)
         for key, stand in self._stands.items():
             name = self._names[key]
             text = text.replace(f"{stand}.", f"""'"${name}"'""")
-            if f"{stand}-" in text and _encoded(self._marks[key]) != self._marks[key].get("value", ""):
-                self._encoded.add(key)
-                name = f"ENCODED_{name}"
-            text = text.replace(f"{stand}-", f"""'"${name}"'""")
+            for form, (end, encoded) in _FORMS.items():
+                if f"{stand}{end}" not in text:
+                    continue
+                differs = encoded(self._marks[key]) != self._marks[key].get("value", "")
+                self._encoded |= {(form, key)} if differs else set()
+                text = text.replace(f"{stand}{end}", f"""'"${f"{form}_{name}" if differs else name}"'""")
         return text
 
     def _stood(self, value: Any, end: str) -> Any:
@@ -118,6 +140,15 @@ def _encoded(mark: dict[str, Any]) -> str:
     return quote_plus(mark.get("value", ""), errors="replace")
 
 
+def _escaped(mark: dict[str, Any]) -> str:
+    """As it stands within a text of JSON."""
+    return json.dumps(mark.get("value", ""), ensure_ascii=False)[1:-1]
+
+
+_FORMS: Final = {"ENCODED": ("-", _encoded), "JSON": ("_", _escaped)}
+"""Where a value is written otherwise than it is: what its variable begins with, and the end of its stand-in."""
+
+
 def command(event: dict[str, Any]) -> str:
     """One request as a command for a POSIX shell; marks are written as they are."""
     return " \\\n  ".join(_parts(event))
@@ -137,17 +168,19 @@ def _parts(event: dict[str, Any]) -> Iterator[str]:
     method = re.sub(r"[^A-Za-z]", "", event["method"]) or "GET"
     if method == "HEAD":
         yield "--head"  # with -X it would wait for the body
-    elif method != ("POST" if event["form"] else "GET"):
+    elif method != ("POST" if event["form"] or event.get("json") is not None else "GET"):
         yield f"-X {method}"
     if "[" in event["host"]:
         yield "-g"  # or curl takes what is in brackets for several addresses
     for name, value in event["request_headers"].items():
-        if name not in _LEFT_OUT and not (name == "content-type" and event["form"]):
+        if name not in _LEFT_OUT and value != HIDDEN and not (name == "content-type" and event["form"]):
             yield f"-H {_quoted(f'{name}: {text_of(value)}')}"
     if (authorization := event["request_headers"].get("authorization")) is not None:
         yield from _authorization(event, authorization)
     for name, value in pairs(event["form"]):
         yield f"--data-urlencode {_hidden(name, value)}"
+    if event.get("json") is not None:
+        yield f"--data-binary {_json(event['json'])}"
     yield _quoted(url(event))
 
 
@@ -159,6 +192,24 @@ def _authorization(event: dict[str, Any], authorization: Any) -> Iterator[str]:
         yield f'-u {_quoted(user)}:"${secret}"'
     elif isinstance(authorization, dict) and "token" in authorization:
         yield f"-H {_quoted('authorization: ' + text_of(authorization))}"
+
+
+def media_type(event: dict[str, Any]) -> str:
+    """Of a request with JSON."""
+    return text_of(event["request_headers"].get("content-type", "application/json"))
+
+
+def as_sent(value: Any) -> Any:
+    """JSON as it was sent, but for what was never recorded."""
+    if isinstance(value, dict):
+        return text_of(value) if is_text(value) else {name: as_sent(each) for name, each in value.items()}
+    return [as_sent(each) for each in value] if isinstance(value, list) else value
+
+
+def _json(value: Any) -> str:
+    """A body as a word of the shell; a variable stands for each text in it that was never recorded."""
+    variable = "'\"$HIDDEN\"'"
+    return _quoted(json.dumps(as_sent(value), ensure_ascii=False)).replace(f'"{_HIDDEN}"', f'"{variable}"')
 
 
 def _comment(text: str) -> str:

@@ -8,15 +8,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from rolecall.openapi import VERSION
-from rolecall_lab.flows import paired
-from rolecall_lab.observer.exports.curl import url
+from rolecall_lab.flows import Loss, paired
+from rolecall_lab.observer.exports.curl import as_sent, media_type, url
+from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.texts import pairs, phrase, plain, text_of
 
 
-def write(events: list[dict[str, Any]]) -> str:
-    """The file; members that begin with `_` are ours."""
+def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
+    """The file; members that begin with `_` are ours. What is missing is said in the log's comment."""
     entries = [_entry(event) for event in paired(events) if not event.get("shadowed")]
-    log = {"version": "1.2", "creator": {"name": "Rolecall", "version": VERSION}, "entries": entries}
+    log: dict[str, Any] = {"version": "1.2", "creator": {"name": "Rolecall", "version": VERSION}, "entries": entries}
+    gaps = [row.text for row in lay_out(events, losses, omitted).rows if row.kind == "gap"]
+    if gaps:
+        log["comment"] = "; ".join(gaps)
     return json.dumps({"log": log}, indent=1) + "\n"
 
 
@@ -43,6 +47,14 @@ def _entry(event: dict[str, Any]) -> dict[str, Any]:
         "_trace": event["trace"],
         "_checks": plain(event["checks"]),
     }
+    if cut := event.get("cut"):
+        entry["comment"] = f"Too long, and in part left out: {', '.join(cut)}"
+    if (sent := event.get("json")) is not None:
+        entry["request"]["postData"] = {
+            "mimeType": media_type(event),
+            "params": [],
+            "text": json.dumps(as_sent(sent)),
+        }
     if event["form"]:
         form = pairs(event["form"])
         entry["request"]["postData"] = {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import asdict
 from typing import Any, Final
 
+from rolecall_lab.flows import MAX_LOSSES, Flow, Loss
 from rolecall_lab.observer.picture import NAMES
 from rolecall_lab.observer.texts import clean, is_mark
-from rolecall_lab.recorder import SCHEMA
+from rolecall_lab.recorder import READ, SCHEMA
 
 KIND: Final = "rolecall-flow"
 MAX_EVENTS: Final = 2000
@@ -28,13 +31,14 @@ _LISTS: Final = ("checks", "changes", "handles")
 _NUMBERS: Final = ("at", "milliseconds")
 
 
-def write(events: list[dict[str, Any]]) -> str:
+def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
     """The file."""
-    return json.dumps({"kind": KIND, "schema": SCHEMA, "events": events}, indent=1) + "\n"
+    missing = {"losses": [asdict(loss) for loss in losses], "omitted": omitted[0]}
+    return json.dumps({"kind": KIND, "schema": SCHEMA, **missing, "events": events}, indent=1) + "\n"
 
 
-def load(text: str) -> list[dict[str, Any]]:
-    """The events of such a file, in their order.
+def load(text: str) -> Flow:
+    """The flow of such a file: its events in their order, and what it says that is missing.
 
     Raises:
         ValueError: it is none; the text says why, in a sentence.
@@ -47,7 +51,7 @@ def load(text: str) -> list[dict[str, Any]]:
         raise ValueError("The file is not JSON") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise ValueError("The file is no flow that was taken away from an observer")
-    if found.get("schema") != SCHEMA:
+    if found.get("schema") not in READ:
         raise ValueError(f"The events are of another version; this observer reads version {SCHEMA}")
     events = found.get("events")
     if not isinstance(events, list) or not 1 <= len(events) <= MAX_EVENTS:
@@ -55,7 +59,24 @@ def load(text: str) -> list[dict[str, Any]]:
     for number, event in enumerate(events, 1):
         if wrong := fault(event):
             raise ValueError(f"Event {number} {wrong}")
-    return sorted(events, key=lambda event: str(event["id"]))
+    losses, omitted = found.get("losses", []), found.get("omitted", 0)
+    if not isinstance(losses, list) or len(losses) > MAX_LOSSES or not all(map(_is_loss, losses)):
+        raise ValueError("The file has losses that are none")
+    if isinstance(omitted, bool) or not isinstance(omitted, int) or not 0 <= omitted < LARGEST:
+        raise ValueError("The file does not say how many events were left out of it")
+    name = "file-" + hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+    events.sort(key=lambda event: str(event["id"]))
+    return Flow(name, events, version=1, omitted=omitted, losses=[Loss(**loss) for loss in losses])
+
+
+def _is_loss(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"since", "until", "number", "role"}
+        and all(isinstance(value[name], str) for name in ("since", "until", "role"))
+        and isinstance(value["number"], int)
+        and 0 <= value["number"] < LARGEST
+    )
 
 
 def fault(event: Any) -> str:
@@ -98,7 +119,13 @@ def _fault_inside(event: dict[str, Any]) -> str:
     for name in ("trace", "span", "failure"):
         if not isinstance(event.setdefault(name, None), str | None):
             return f"has a {name} that is none"
-    event.setdefault("body", None)
+    for name in ("body", "json"):
+        event.setdefault(name, None)
+    for name in ("cut", "presented"):
+        if not isinstance(event.setdefault(name, []), list) or not all(isinstance(each, str) for each in event[name]):
+            return f"has {name} that is no list of names"
+    if not isinstance(event.setdefault("serving", None), str | None):
+        return "has a serving that is none"
     if not isinstance(event["request_headers"].get("authorization", {}), dict):
         return "has an authorization that is none"
     location = event["response_headers"].get("location", "")

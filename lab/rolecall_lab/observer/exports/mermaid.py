@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from rolecall_lab.flows import Loss
 from rolecall_lab.observer.picture import NAMES, STORES, Row, lay_out, title_of
 
 _SHORT: Final = {
@@ -12,13 +13,13 @@ _SHORT: Final = {
     "client": "C",
     "authorization_server": "AS",
     "resource_server": "RS",
-    "other": "O",
+    **{f"other{number}": f"O{number}" for number in ("", 2, 3, 4, 5, "s")},
 }
 
 
-def write(events: list[dict[str, Any]]) -> str:
+def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
     """Text for any tool that draws Mermaid; what is sent through the browser is dashed."""
-    picture = lay_out(events)
+    picture = lay_out(events, losses, omitted)
     lines = ["sequenceDiagram", "  autonumber"]
     lines += [
         f"  participant {_SHORT[lane.key]} as {_text(lane.title)}" for lane in picture.lanes if lane.key not in STORES

@@ -28,6 +28,8 @@ function show(data) {
   for (const part of parts) document.getElementById(`part-${part}`).innerHTML = data[part];
   [...flow.querySelectorAll("#part-body .row")].slice(before).forEach((row) => row.classList.add("new"));
   ahead = data.now - Date.now() / 1000;
+  const messages = flow.querySelectorAll("#part-list a.message").length;
+  document.querySelector(".flow-top h1").lastChild.textContent = `: ${messages} message${messages === 1 ? "" : "s"}`;
   mark();
 }
 
@@ -77,7 +79,7 @@ document.addEventListener("click", (event) => {
     choose(link);
     return;
   }
-  if (event.target.closest("button.value, .seen tr")) follow(event.target, true);
+  if (event.target.closest(".value, .seen tr")) follow(event.target, true);
 });
 document.addEventListener("pointerover", (event) => follow(event.target, false));
 document.addEventListener("focusin", (event) => {

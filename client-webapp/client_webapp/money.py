@@ -1,0 +1,20 @@
+"""Amounts as people read them: a currency's minor unit is a hundredth of it, but not everywhere (ISO 4217)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+DECIMALS: Final = (
+    dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND"), 0)
+    | dict.fromkeys(("VUV", "XAF", "XOF", "XPF"), 0)
+    | dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
+    | dict.fromkeys(("CLF", "UYW"), 4)
+)
+"""Digits of the minor unit, of each currency that has not two (ISO 4217 list one)."""
+
+
+def money(minor: int, currency: str) -> str:
+    """An amount in minor units, with thousands set apart: `1,234.56 GBP`, `3,600 JPY`."""
+    digits = DECIMALS.get(currency, 2)
+    return f"{Decimal(minor).scaleb(-digits):,.{digits}f} {currency}"
