@@ -101,9 +101,9 @@ class Load:
 
     def __enter__(self) -> Load:
         self._tell_the_time()
-        if self.figures.lost:
-            for person in self.people:
-                person.begin()
+        # keys are what they are now: the clock may have been turned back
+        for person in self.people if self.figures.lost else [self.keys]:
+            person.begin()
         self.figures = Figures()
         self._stop.clear()
         self._threads = [threading.Thread(target=self._work, args=(person,)) for person in self.people]

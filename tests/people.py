@@ -263,6 +263,7 @@ class KeyWatcher(Person):
     def begin(self) -> None:
         super().begin()
         self.published: frozenset[str] = frozenset()
+        self.signed: set[str] = set()
         self._missing: dict[str, float] = {}
         self._needed: dict[str, float] = {}
         self._fetched = -math.inf
@@ -292,6 +293,7 @@ class KeyWatcher(Person):
         with self._watch:
             if self._missing.get(kid, math.inf) > told["iat"] - self._max_age:
                 self.load.strange(f"key {kid} signs before every cache of the key set has it")
+            self.signed.add(kid)
             self._needed[kid] = max(self._needed.get(kid, 0.0), told["exp"])
 
 
