@@ -367,7 +367,7 @@ def test_containers_that_are_replaced_one_by_one_refuse_nobody(containers: Stack
         load.wait_for_everybody()
         for name in found:
             docker("restart", name)
-            wait_until(lambda name=name: healthy(name), 40)
+            wait_until(lambda name=name: healthy(name), 90)
         load.wait_for_everybody()
     load.look_back()
     nobody_was_refused(load)
