@@ -9,6 +9,8 @@ from typing import Any
 from rolecall_lab.walker import Page, Walker, connect
 from stack import Stack
 
+NATIVE_REDIRECT_URI = "http://127.0.0.1:9/callback"
+
 
 def statuses(page: Page) -> list[str]:
     """The API's answers on the page with the invoices: one for each way of checking; of another page, what it is."""
@@ -31,22 +33,27 @@ def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
 def code_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> str:
     """Go through the flow by hand as `tally-desktop`, which knows nothing of the lab; gives the code."""
     walker = Walker()
-    query = {
-        "response_type": "code",
-        "client_id": "tally-desktop",
-        "redirect_uri": "http://127.0.0.1:9/callback",
-        "scope": "invoices:read",
-        "state": "a-state-of-curl-1234",
-        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-        "code_challenge_method": "S256",
-    }
-    page = walker.follow(walker.open(f"{stack.auth}/authorize?{urllib.parse.urlencode(query)}"))
+    page = walker.follow(walker.open(native_request(stack)))
     page = walker.follow(walker.submit(page, username=who, password=password))
     page = walker.submit(page, decision="allow")
     assert page.location is not None
     page = walker.open(page.location)
     assert page.location is not None
     return urllib.parse.parse_qs(urllib.parse.urlsplit(page.location).query)["code"][0]
+
+
+def native_request(stack: Stack) -> str:
+    """Where `tally-desktop` sends a browser."""
+    query = {
+        "response_type": "code",
+        "client_id": "tally-desktop",
+        "redirect_uri": NATIVE_REDIRECT_URI,
+        "scope": "invoices:read",
+        "state": "a-state-of-curl-1234",
+        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "code_challenge_method": "S256",
+    }
+    return f"{stack.auth}/authorize?{urllib.parse.urlencode(query)}"
 
 
 def tokens_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> dict[str, Any]:
@@ -66,12 +73,16 @@ def redeem_of_a_native_client(stack: Stack, code: str) -> int:
         return 0
 
 
-def _redemption(code: str) -> bytes:
-    form = {
+def native_redemption(code: str) -> dict[str, str]:
+    """The form with which it presents a code."""
+    return {
         "grant_type": "authorization_code",
         "client_id": "tally-desktop",
         "code": code,
-        "redirect_uri": "http://127.0.0.1:9/callback",
+        "redirect_uri": NATIVE_REDIRECT_URI,
         "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
     }
-    return urllib.parse.urlencode(form).encode()
+
+
+def _redemption(code: str) -> bytes:
+    return urllib.parse.urlencode(native_redemption(code)).encode()

@@ -308,8 +308,11 @@ def test_a_second_migrate_at_once_stops_with_one_clear_line() -> None:
     assert start_once("migrate", code=0) == []
 
 
-def psql(statement: str) -> str:
-    return docker("compose", "exec", "-T", "postgres", "psql", "-tAqU", "postgres", "-c", statement).strip()
+PSQL = ("compose", "exec", "-T", "postgres", "psql", "-tAqU", "postgres", "-c")
+
+
+def psql(statement: str, database: str = "postgres") -> str:
+    return docker(*PSQL, statement, database).strip()
 
 
 def start_once(service: str, code: int | None = None) -> list[str]:

@@ -8,25 +8,34 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from compose.test_faults import healthy, psql, redis_cli
-from containers import docker, names
+from compose.test_faults import PSQL, healthy, psql, redis_cli
+from containers import ROOT, docker, names
+from containers import stack as in_containers
 from load import Load
+from people import six
 from rolecall import clock
 from rolecall_lab import containers as in_docker
 from stack import Stack, wait_until
 
 pytestmark = pytest.mark.compose
 
-DURING = 3.0
+DURING = 2.5
 """Seconds that a fault lasts."""
+
+DATABASES = ("auth", "resource")
+"""Of PostgreSQL, each with a role of its own of the same name."""
+
+HANG_UP = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename IN ('auth', 'resource')"
 
 KILL_WORKERS = """
 import os, pathlib
@@ -68,13 +77,25 @@ def paused(service: str) -> Iterator[None]:
 
 
 @contextmanager
-def slow(service: str) -> Iterator[None]:
-    """It answers, but often late."""
-    for _ in range(3):
-        with paused(service):
-            time.sleep(0.3)
-        time.sleep(0.3)
-    yield
+def standing_still(service: str, process: str) -> Iterator[None]:
+    """It answers, each time late: it does nothing for four fifths of the time, 0.2 s at a stretch."""
+    which = f"$(pidof {process})"
+    times = " ".join(map(str, range(int(DURING / 0.25))))
+    loop = f"for _ in {times}; do kill -s STOP {which}; sleep 0.2; kill -s CONT {which}; sleep 0.05; done"
+    user = process.removesuffix("-server")
+    with throughout("compose", "exec", "-T", "--user", user, service, "sh", "-c", loop):
+        yield
+
+
+@contextmanager
+def throughout(*arguments: str) -> Iterator[None]:
+    """While a docker command runs, to its end."""
+    with subprocess.Popen(
+        ["docker", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as running:
+        yield
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, said
 
 
 @contextmanager
@@ -106,35 +127,53 @@ def redis_emptied() -> Iterator[None]:
 
 @contextmanager
 def postgres_read_only() -> Iterator[None]:
-    """As when its disk is full, or as a replica is that was not yet promoted."""
-    for database in ("auth", "resource"):
-        psql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
-    hang_up()
+    """Every write fails, as when its disk is full, or as on a replica that was not yet promoted."""
+    for database in DATABASES:
+        psql(f"ALTER DATABASE {database} SET default_transaction_read_only = on; {HANG_UP}")
     try:
         yield
     finally:
-        for database in ("auth", "resource"):
-            psql(f"ALTER DATABASE {database} RESET default_transaction_read_only")
-        hang_up()
-
-
-def hang_up() -> None:
-    psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ('auth', 'resource')")
+        for database in DATABASES:
+            psql(f"ALTER DATABASE {database} RESET default_transaction_read_only; {HANG_UP}")
 
 
 @contextmanager
-def postgres_hangs_up() -> Iterator[None]:
-    """All its connections are cut."""
-    hang_up()
-    yield
+def postgres_refusing() -> Iterator[None]:
+    """It answers every query with an error: the services' own roles may no longer use their tables."""
+    for database in DATABASES:
+        psql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {database}", database)
+    try:
+        yield
+    finally:
+        for database in DATABASES:
+            psql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {database}", database)
+
+
+@contextmanager
+def postgres_emptied() -> Iterator[None]:
+    """There is no table any more, until what was in it is brought back."""
+    for database in DATABASES:
+        psql("ALTER SCHEMA public RENAME TO saved; CREATE SCHEMA public AUTHORIZATION pg_database_owner", database)
+    try:
+        yield
+    finally:
+        for database in DATABASES:
+            psql("DROP SCHEMA public; ALTER SCHEMA saved RENAME TO public", database)
+
+
+@contextmanager
+def postgres_hanging_up() -> Iterator[None]:
+    """All its connections are cut, again and again."""
+    step = f"PERFORM pg_stat_clear_snapshot(); PERFORM ({HANG_UP}); PERFORM pg_sleep(0.1)"
+    with throughout(*PSQL, f"DO $$ BEGIN FOR _ IN 1..{int(DURING / 0.1)} LOOP {step}; END LOOP; END $$"):
+        yield
 
 
 @contextmanager
 def cut_off(service: str, network: str = "services") -> Iterator[None]:
     """A service is taken out of a network: that in which the services talk, or the one of a store."""
     found = names(service)
-    [config] = json.loads(docker("inspect", found[0]))
-    full_name = next(name for name in config["NetworkSettings"]["Networks"] if name.endswith(f"_{network}"))
+    full_name = next(name for name in networks(found[0]) if name.endswith(f"_{network}"))
     for name in found:
         docker("network", "disconnect", full_name, name)
     try:
@@ -144,114 +183,226 @@ def cut_off(service: str, network: str = "services") -> Iterator[None]:
             docker("network", "connect", "--alias", service, full_name, name)
 
 
+def networks(name: str) -> dict[str, str]:
+    """The networks that a container is in, and its address in each."""
+    [config] = json.loads(docker("inspect", name))
+    return {network: told["IPAddress"] for network, told in config["NetworkSettings"]["Networks"].items()}
+
+
+ROUTE = """
+import socket, struct, sys
+verb, *addresses = sys.argv[1:]
+kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+for address in addresses:
+    to = struct.pack("HH4s", 8, 1, socket.inet_aton(address))
+    route = struct.pack("8BI", socket.AF_INET, 32, 0, 0, 254, 4, 0, 6, 0)
+    kernel.send(struct.pack("IHHII", 36, {"add": 24, "delete": 25}[verb], 0x405, 1, 0) + route + to)
+    [error] = struct.unpack_from("i", kernel.recv(4096), 16)
+    if error:
+        raise OSError(-error, address)
+"""
+"""Adds or takes away routes into a black hole, as `ip route add blackhole` does: no image here has that."""
+
+
 @contextmanager
-def clock_ahead() -> Iterator[None]:
-    """The API's containers are made anew with a clock that is two minutes ahead, and afterwards with a right one."""
+def cut_between(asking: str, asked: str) -> Iterator[None]:
+    """What one service answers to another is lost on the way, and nobody is told: all others still reach both."""
+    addresses = [address for name in names(asking) for address in networks(name).values()]
+    inside = [
+        ("run", "--rm", "--user", "0", "--cap-add", "NET_ADMIN", "--network", f"container:{name}")
+        for name in names(asked)
+    ]
+    for each in inside:
+        docker(*each, "rolecall-lab", "python", "-c", ROUTE, "add", *addresses)
     try:
-        os.environ["RESOURCE_CLOCK_SKEW"] = "120"
-        docker("compose", "up", "--detach", "--no-deps", "--wait", "resource-service")
         yield
     finally:
-        del os.environ["RESOURCE_CLOCK_SKEW"]
-        docker("compose", "up", "--detach", "--no-deps", "--wait", "resource-service")
+        for each in inside:
+            docker(*each, "rolecall-lab", "python", "-c", ROUTE, "delete", *addresses)
+
+
+@contextmanager
+def clock_off(url: str, seconds: int) -> Iterator[None]:
+    """One service's clock jumps, and back: the lab's clock is turned, and the other services do not hear of it.
+
+    Args:
+        url: of the service; `auth`, `api` or `client` of a stack.
+    """
+    stack = in_containers()
+    here = getattr(stack, url)
+    for user in {"auth": "auth", "api": "resource", "client": "client"}.items():
+        if user[0] != url:
+            redis_cli("ACL", "SETUSER", user[1], "resetchannels")
+    try:
+        turn(here, seconds)
+        yield
+        turn(here, -seconds)
+    finally:
+        redis_cli("ACL", "LOAD")
+        wait_until(lambda: turn(here, 0) == stack.workers)
+
+
+def turn(url: str, seconds: int) -> int:
+    """Turn the lab's clock further; gives how many processes have heard of it."""
+    status, answer = in_containers().call("PUT", f"{url}/_lab/clock", json.dumps({"advance": seconds}).encode())
+    assert status == 200, answer
+    return int(answer["workers"])
 
 
 REDIS = r"Redis does not answer: "
 SQL = r"the database does not answer: "
 AWAY = r"\S* did not answer"
+FUTURE = r"invalid_token.*token\.iat"
 
-FAULTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
-    "every worker killed": (
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done, and what must come of it.
+
+    Args:
+        told: what the log must say; None where nobody may be refused, so that there is nothing to tell.
+        refuse: who refuses, of the server, the API and Tally; nobody else does.
+        also: see `Load.under`, as is `forgets`.
+        lasts: seconds; longer than the usual where somebody waits longer before giving up.
+    """
+
+    bring_about: Callable[[], AbstractContextManager[None]]
+    told: str | None
+    refuse: Collection[str] = ("server", "API", "Tally")
+    also: Collection[tuple[str, int]] = ()
+    forgets: bool = False
+    lasts: float = DURING
+
+
+CUT = (("server", 0), ("API", 0), ("Tally", 0))
+"""Connections that end in the middle of an answer: whoever was sending it is dead, or out of reach."""
+
+NOT_YET_GOOD = (("API", 401), ("Tally", 502))
+"""The status with which the API refuses a token from the future, and with which Tally shows that."""
+
+FAULTS: dict[str, Fault] = {
+    "every worker killed": Fault(
         lambda: workers_killed("auth-service", "resource-service", "client-webapp"),
         r"Worker \(pid:\d+\) was sent SIGKILL",
+        also=CUT,
     ),
-    "Redis stopped": (lambda: stopped("redis"), REDIS),
-    "Redis hangs": (lambda: paused("redis"), REDIS + ".*Timeout"),
-    "Redis slow": (lambda: slow("redis"), ""),
-    "Redis full": (redis_full, ""),
-    "Redis answers errors": (redis_refusing, REDIS + ".*permission"),
-    "Redis emptied": (redis_emptied, "revocations rebuilt"),
-    "PostgreSQL stopped": (lambda: stopped("postgres"), SQL),
-    "PostgreSQL hangs": (lambda: paused("postgres"), ""),
-    "PostgreSQL slow": (lambda: slow("postgres"), ""),
-    "PostgreSQL read-only": (postgres_read_only, SQL + ".*read-only"),
-    "PostgreSQL hangs up": (postgres_hangs_up, ""),
-    "authorization server cut off": (
-        lambda: cut_off("auth-service"),
-        "auth-service" + AWAY,
+    "Redis stopped": Fault(lambda: stopped("redis"), REDIS),
+    "Redis hangs": Fault(lambda: paused("redis"), REDIS + ".*Timeout"),
+    "Redis slow": Fault(lambda: standing_still("redis", "redis-server"), None),
+    "Redis full": Fault(redis_full, REDIS + ".*maxmemory"),
+    "Redis answers errors": Fault(redis_refusing, REDIS + ".*permission"),
+    "Redis emptied": Fault(redis_emptied, "revocations rebuilt", forgets=True),
+    "PostgreSQL stopped": Fault(lambda: stopped("postgres"), SQL),
+    "PostgreSQL hangs": Fault(lambda: paused("postgres"), SQL, lasts=5.0),
+    "PostgreSQL slow": Fault(lambda: standing_still("postgres", "postgres"), None),
+    "PostgreSQL full": Fault(postgres_read_only, SQL + ".*read-only"),
+    "PostgreSQL answers errors": Fault(postgres_refusing, SQL + ".*permission denied"),
+    "PostgreSQL emptied": Fault(postgres_emptied, SQL + ".*does not exist"),
+    "PostgreSQL hangs up": Fault(postgres_hanging_up, SQL),
+    "authorization server cut off": Fault(lambda: cut_off("auth-service"), "auth-service" + AWAY, also=CUT),
+    "resource server cut off": Fault(lambda: cut_off("resource-service"), "resource-service" + AWAY, also=CUT),
+    "authorization server cut off from Redis": Fault(lambda: cut_off("auth-service", "redis"), REDIS),
+    "authorization server cut off from PostgreSQL": Fault(lambda: cut_off("auth-service", "auth-sql"), SQL),
+    "API cut off from Redis": Fault(
+        lambda: cut_off("resource-service", "redis"), "the lab's clock is not followed", ("API", "Tally")
     ),
-    "resource server cut off": (
-        lambda: cut_off("resource-service"),
-        "resource-service" + AWAY,
+    "API cut off from PostgreSQL": Fault(lambda: cut_off("resource-service", "resource-sql"), SQL, ("API", "Tally")),
+    "Tally cut off from the authorization server": Fault(
+        lambda: cut_between("client-webapp", "auth-service"), r"unreachable.*it took too long", ("Tally",), lasts=6.5
     ),
-    "authorization server cut off from Redis": (lambda: cut_off("auth-service", "redis"), REDIS),
-    "authorization server cut off from PostgreSQL": (lambda: cut_off("auth-service", "auth-sql"), SQL),
-    "API cut off from Redis": (lambda: cut_off("resource-service", "redis"), ""),
-    "API's clock two minutes ahead": (clock_ahead, ""),
-    "API cut off from PostgreSQL": (lambda: cut_off("resource-service", "resource-sql"), SQL),
+    "API cut off from the authorization server": Fault(
+        lambda: cut_between("resource-service", "auth-service"), "introspection: ", ("API", "Tally")
+    ),
+    "authorization server's clock two minutes ahead": Fault(
+        lambda: clock_off("auth", 120), FUTURE, ("API", "Tally"), NOT_YET_GOOD
+    ),
+    "authorization server's clock two minutes behind": Fault(lambda: clock_off("auth", -120), None),
+    "API's clock two minutes ahead": Fault(lambda: clock_off("api", 120), None),
+    "API's clock two minutes behind": Fault(lambda: clock_off("api", -120), FUTURE, ("API", "Tally"), NOT_YET_GOOD),
+    "Tally's clock two minutes ahead": Fault(lambda: clock_off("client", 120), None),
+    "Tally's clock two minutes behind": Fault(
+        lambda: clock_off("client", -120), "issued in the future", ("Tally",), [("Tally", 502)]
+    ),
 }
-"""What is done, and what the log must say of it; empty where it need not say anything: requests are late, or pass."""
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_lost(containers: Stack, fault: str) -> None:
-    bring_about, told = FAULTS[fault]
-    began = f"{clock.now():.3f}"
-    with Load(containers) as load:
-        load.wait_for(30)
-        with bring_about():
-            time.sleep(DURING)
-        recovered = load.wait_for(30)
+@pytest.fixture(scope="module")
+def load(containers: Stack) -> Load:
+    """People who keep what they hold through all that happens here."""
+    return Load(containers, six)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_nothing_is_lost(load: Load, name: str) -> None:
+    fault = FAULTS[name]
+    began = f"{clock.now() - clock.offset():.3f}"
+    with load.under(also=fault.also, forgets=fault.forgets):
+        load.wait_for_everybody()
+        with fault.bring_about():
+            time.sleep(fault.lasts)
+        recovered = load.wait_for_everybody()
     wait_until(lambda: all(each.is_well for each in in_docker.everything()), 40)
-    load.all_go_on()
+    load.look_back()
     figures = load.figures
     assert not figures.lost
     assert not figures.unexpected
-    assert re.search(told, docker("compose", "logs", "--no-log-prefix", "--since", began)), "the log does not tell it"
+    refused = {party: number for party, number in figures.refused.items() if number}
+    assert refused.keys() <= ({*fault.refuse} if fault.told else set())
+    if fault.told:
+        logged = docker("compose", "logs", "--no-log-prefix", "--since", began)
+        assert re.search(fault.told, logged), "the log does not tell it"
     if target := os.environ.get("FIGURES"):
-        row = f"| {fault} | {figures.sent} | {figures.refused} | {len(figures.lost)} | {figures.slowest:.1f} s | {recovered:.1f} s |\n"  # noqa: E501
+        who = ", ".join(f"{party} {refused[party]}" for party in ("server", "API", "Tally") if party in refused)
+        row = f"| {name} | {figures.sent} | {who or 0} | {len(figures.lost)} | {figures.slowest:.1f} s | {recovered:.1f} s |\n"  # noqa: E501
         with Path(target).open("a") as file:
             file.write(row)
 
 
-def test_containers_that_are_replaced_one_by_one_refuse_nobody(containers: Stack) -> None:
+def test_containers_that_are_replaced_one_by_one_refuse_nobody(containers: Stack, load: Load) -> None:
     """A graceful stop finishes what runs; the front sends what comes to the others."""
     found = names("auth-service")
     if len(found) < 2:
         pytest.skip("needs several containers of the authorization server")
-    with Load(containers) as load:
-        load.wait_for(30)
+    with load.under():
+        load.wait_for_everybody()
         for name in found:
             docker("restart", name)
-            wait_until(lambda name=name: healthy(name), 40)
-        load.wait_for(30)
+            wait_until(lambda name=name: healthy(name), 90)
+        load.wait_for_everybody()
+    load.look_back()
+    nobody_was_refused(load)
+
+
+def nobody_was_refused(load: Load) -> None:
     assert not load.figures.lost
     assert not load.figures.unexpected
-    assert load.figures.refused == 0
-    load.all_go_on()
+    assert not +load.figures.refused
 
 
-def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack) -> None:
-    """RFC 9068 section 4; published, then signing, then verifying, while people work."""
+def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack, load: Load) -> None:
+    """RFC 9068 section 4; published, then signing, then verifying, then gone, while people work."""
     from compose.test_replicas import may_rotate, rotated
 
     try:
-        may_rotate(containers)  # before anybody holds a token
-        with Load(containers) as load:
-            load.wait_for(30)
-            rotated(containers)
-            load.wait_for(30)
-            for _ in range(6):
+        may_rotate(containers)
+        with load.under():
+            load.wait_for_everybody()
+            new = rotated(containers)
+            load.wait_for_everybody()
+            before = load.keys.published - new
+            for _ in range(12):
                 # never further than a token lives: those that people hold stay good
-                with load.still():
-                    containers.call("PUT", f"{containers.auth}/_lab/clock", b'{"advance": 61}')
-                load.wait_for_new_tokens()
-        load.all_go_on()
+                load.turn_the_clock(61)
+                load.wait_for_everybody()
+                if not before & load.keys.published:
+                    break
+            assert not before & load.keys.published
+            assert before & load.keys.signed, "no old key has signed"
+            assert new & load.keys.signed, "no new key signs"
+        load.look_back()
     finally:
         containers.call("DELETE", f"{containers.auth}/_lab/clock", None)
-    assert not load.figures.lost
-    assert not load.figures.unexpected
-    assert load.figures.refused == 0
+    nobody_was_refused(load)
 
 
 def test_a_code_is_used_once_though_workers_die(containers: Stack) -> None:
