@@ -23,6 +23,7 @@ from fuzz.corpus import EVIL, INJECTED, MARK, Request, twist
 from fuzz.visitor import Party, Visitor, register
 from resource_service.routes import ROUTES as API_ROUTES
 from rolecall.web import Route
+from rolecall_lab.environment import THROTTLES
 from stack import Stack
 
 THREADS: Final = 8
@@ -53,17 +54,7 @@ VISIT: Final = 100
 AGAIN: Final = 0.01
 """The share of requests that may be asked again because they were late or refused as too many, on a busy machine."""
 
-WIDE: Final = {
-    f"AUTH_SERVICE_{name}": "100000000/minute"
-    for name in (
-        "SIGN_IN_LIMIT",
-        "SIGN_IN_ADDRESS_LIMIT",
-        "SIGN_UP_LIMIT",
-        "AUTHORIZATION_LIMIT",
-        "CLIENT_LIMIT",
-        "REGISTRATION_LIMIT",
-    )
-}
+WIDE: Final = {f"AUTH_SERVICE_{name}": "100000000/minute" for name in THROTTLES}
 """Settings for the stack: what is refused by a throttle is looked at by nobody."""
 
 _MORE: Final = (
