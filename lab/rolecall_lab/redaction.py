@@ -55,7 +55,7 @@ _MARK: Final = frozenset({"shown", "hash", "value"})
 
 _JOINS: Final = frozenset({"code", "request_uri", "interaction", "access_token", "refresh_token", "token"})
 """The parameters by which exchanges belong to one flow: a server made them, and makes none twice."""
-_CHOSEN: Final = frozenset({"state", "code_challenge", "code_verifier"})
+_CHOSEN: Final = frozenset({"state", "code_challenge", "code_verifier", "request"})
 """Those that a client made: should it use one again, as many an example does, its flows are still two."""
 
 _PLAIN = {"acr_values", "audience", "client_id", "code_challenge_method", "decision", "display"}
