@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secrets of the containers, once, in the folder that is given; nothing is overwritten.
+# Makes the secrets of the containers, once, in the folder that is given; no secret is overwritten.
 # `secrets.sh secrets` is for compose.production.yml; `secrets.sh .rolecall/compose lab` is what `make up` runs.
 set -eu
 folder=$1
@@ -47,12 +47,11 @@ if [ "$lab" = lab ]; then
   # it reads what the three recorded, and throws away what is old
   once redis_observer "$(random)"
   once observer_redis_url "redis://observer:$(cat redis_observer)@redis/0"
-  acl="${acl}user observer on #$(hash redis_observer) ~lab:* resetchannels -@all +@connection +time +hget +xread +xrange +xlen +xtrim +xdel
+  acl="${acl}user observer on #$(hash redis_observer) ~lab:* resetchannels -@all +@connection +multi +exec +time +hget +xread +xlen +xrange +xrevrange +xtrim +xdel
 "
-  # made before there was an observer
-  grep -q "^user observer .*+hget" users.acl 2>/dev/null || rm -f users.acl
 fi
-once users.acl "$acl"
+# made of the secrets alone, so that a version that allows something else is heard; a Redis that runs reads it at its next start
+printf '%s' "$acl" >users.acl
 # containers read the files as other users; on this machine the folder keeps everybody else out
 chmod 644 ./*
 chmod 700 .

@@ -78,7 +78,7 @@ def add_commands(app: Flask, state: State) -> None:
         if new:
             audit.record("keys_rotated", kids=new)
         for kid in new:
-            click.echo(f"Published {kid}; it signs in {state.settings.jwks_max_age} seconds.")
+            click.echo(f"Published {kid}; it signs in {state.keys.published_before} seconds.")
 
     @keys.command("retire", context_settings={"ignore_unknown_options": True})  # a kid may begin with a hyphen
     @click.argument("kid")

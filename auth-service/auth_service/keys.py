@@ -86,7 +86,7 @@ class Keys:
 
     Args:
         cipher: opens the private parts.
-        jwks_max_age: seconds that a new key is published before it signs.
+        jwks_max_age: seconds for which others may keep the key set.
         token_lifetime: seconds that a token lives which is signed now; one from when they were more lives on.
     """
 
@@ -98,6 +98,12 @@ class Keys:
         self._loaded = _Loaded(float("-inf"), ())
         self._lock = threading.Lock()
         self._imported: dict[str, PrivateKey] = {}
+
+    @property
+    def published_before(self) -> int:
+        """Seconds that a key is published before it signs: the last key set without it is given when every process has
+        read it, and may be kept for its max-age."""
+        return self._jwks_max_age + int(RELOAD_AFTER)
 
     def signing(self, algorithm: str) -> Key:
         """The one active key of the algorithm.
@@ -144,13 +150,13 @@ class Keys:
             session.add_all(row for row in made if row.algorithm not in meanwhile)
 
     def rotate(self) -> list[str]:
-        """Publish a new key an algorithm; it takes over after `jwks_max_age` seconds. Gives the new key ids.
+        """Publish a new key an algorithm; it takes over when everybody has had time to fetch it. Gives the key ids.
 
         A key that is published and has not begun to sign is left to begin: two rotations at once make one.
         """
         # made before anybody has to wait for the rows: a key takes its time
         made = {algorithm: self._new(algorithm, signs_from=0.0) for algorithm in ID_TOKEN_ALGORITHMS}
-        begins = clock.now() + self._jwks_max_age
+        begins = clock.now() + self.published_before
         new = []
         with self._database.transaction() as session:
             for algorithm in ID_TOKEN_ALGORITHMS:

@@ -49,7 +49,7 @@ class Settings(ServiceSettings):
         "How long a person may take over an authorization request.", default=900, parse=seconds
     )
     jwks_max_age: int = setting(
-        "How long others may keep the key set; a new key is published that long before it signs.",
+        "How long others may keep the key set; a new key is published that long, and a second more, before it signs.",
         default=300,
         parse=seconds,
     )

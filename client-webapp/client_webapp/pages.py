@@ -138,7 +138,7 @@ def invoices() -> ResponseReturnValue:
         day=_day,
         moment=lambda seconds: moment(seconds, now),
     )
-    return page, status
+    return page, status, {"Retry-After": "2"} if status == 503 else {}
 
 
 @explained

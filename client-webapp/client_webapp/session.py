@@ -40,7 +40,9 @@ class Sessions:
             redis.RedisError: Redis does not answer, or another request takes too long.
         """
         name = f"{self._store.key('session', cookie.get('session', ''))}:lock"
-        with self._store.client.lock(name, timeout=20, blocking_timeout=5):
+        # longer than any request takes; shorter than the grace of the old refresh token (RFC 9700 section 4.14.2), so
+        # that a lock which Redis could not take back, when it failed meanwhile, costs no connection
+        with self._store.client.lock(name, timeout=7, blocking_timeout=5):
             yield
 
     def was_connected(self) -> bool:

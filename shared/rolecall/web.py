@@ -407,12 +407,17 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def _store_error(error: Exception) -> ResponseReturnValue:
+    return _oauth_error(store_away(error))
+
+
+def store_away(error: Exception) -> OAuthError:
+    """What to answer when Redis or the database fails; the log gets one line that says which, and why."""
     if isinstance(error, sa.exc.SQLAlchemyError):
         fault = sql.unanswered(error)
     else:
         fault = f"Redis does not answer: {' '.join(str(error).split())[:300]}"
     log.error("store does not answer", extra={"detail": fault})
-    return _oauth_error(unavailable(type(error).__name__))
+    return unavailable(type(error).__name__)
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:

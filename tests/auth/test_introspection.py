@@ -176,7 +176,9 @@ def test_a_dead_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -
     assert server.app.test_client().get("/readyz").status_code == 200
 
 
-def test_a_full_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -> None:
+def test_a_full_redis_is_503_and_heals(
+    tmp_path: Path, own_redis: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`noeviction`: what must be kept and cannot be is refused, and nothing is half done."""
     server = make_server(make_settings(tmp_path, own_redis.url))
     tokens, code = server.tokens(), server.code()
@@ -201,8 +203,11 @@ def test_a_full_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -
             assert answer.status_code == 503, name
             assert answer.headers["Retry-After"], name
         for browser in (signed_in, stranger):
+            capsys.readouterr()
             told = query(browser.request(scope="invoices:pay").location)
             assert (told["error"], told["state"]) == ("temporarily_unavailable", "st4te")
+            [line] = [line for line in capsys.readouterr().out.splitlines() if "store does not answer" in line]
+            assert "maxmemory" in line, "an operator reads why"
     finally:
         store.config_set("maxmemory", 0)
     assert server.redeem(code).json == {**server.redeem("none").json, "error_description": ANY}

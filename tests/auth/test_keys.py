@@ -57,14 +57,14 @@ def test_rotation_publishes_then_signs_then_verifies_then_ends(server: Server) -
     clock.set_offset(270)
     last_token = server.tokens()["access_token"]
     assert header(last_token)["kid"] == old
-    clock.set_offset(301)
+    clock.set_offset(302)
     new_token = server.tokens()["access_token"]
     assert header(new_token)["kid"] not in before
     assert server.is_active(last_token), "a token of the old key died with its key"
     clock.set_offset(270 + 270)
     assert len(kids(server)) == 2 * EACH
     assert server.is_active(last_token) is True
-    clock.set_offset(300 + 300 + 61)
+    clock.set_offset(301 + 300 + 61)
     assert len(kids(server)) == EACH
     assert old not in kids(server)
 
@@ -76,10 +76,10 @@ def test_tokens_outlive_a_lifetime_that_was_shortened(tmp_path: Path, redis_url:
     token = long.tokens()["access_token"]
     short = another_process(long, access_token_lifetime=300)
     command(short, "rotate")
-    clock.set_offset(300 + 300 + 61)
+    clock.set_offset(301 + 300 + 61)
     assert short.is_active(token)
     assert header(token)["kid"] in kids(short)
-    clock.set_offset(300 + 3600 + 61)
+    clock.set_offset(301 + 3600 + 61)
     assert header(token)["kid"] not in kids(short)
 
 
@@ -88,7 +88,7 @@ def test_a_lifetime_that_is_lengthened_after_a_rotation_counts_as_well(tmp_path:
     command(short, "rotate")
     long = another_process(short, access_token_lifetime=3600)
     token = long.tokens()["access_token"]
-    for offset, known in ((300 + 300 + 61, True), (300 + 3600, True), (300 + 3600 + 61, False)):
+    for offset, known in ((301 + 300 + 61, True), (300 + 3600, True), (301 + 3600 + 61, False)):
         clock.set_offset(offset)
         assert (header(token)["kid"] in kids(long)) is known
 
@@ -107,10 +107,10 @@ def test_the_list_of_keys_tells_their_states(server: Server) -> None:
     assert sorted(conditions(server).values()) == ["signing"] * EACH
     command(server, "rotate")
     assert sorted(conditions(server).values()) == ["published"] * EACH + ["signing"] * EACH
-    clock.set_offset(301)
+    clock.set_offset(302)
     assert sorted(conditions(server).values()) == ["signing"] * EACH + ["verifying"] * EACH
     assert re.search(r"verifying  for 3\d\d s more", command(server, "list"))
-    clock.set_offset(662)
+    clock.set_offset(663)
     assert sorted(conditions(server).values()) == ["retired"] * EACH + ["signing"] * EACH
 
 

@@ -51,7 +51,7 @@ def test_keys_rotate_in_all_replicas_and_no_token_is_refused(containers: Stack) 
         for _ in range(3):
             page = press(walker, page, containers, "/refresh")
             assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"]
-        containers.call("PUT", f"{containers.auth}/_lab/clock", b'{"advance": 301}')
+        containers.call("PUT", f"{containers.auth}/_lab/clock", b'{"advance": 302}')
         for _ in range(8):
             page = press(walker, page, containers, "/refresh")
             assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"]

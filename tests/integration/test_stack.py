@@ -226,13 +226,13 @@ def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFa
         said = lab_command(stack, "flask_command", "auth-service", "keys", "rotate")
         assert said.stdout.count("Published") == len(ID_TOKEN_ALGORITHMS)
         wait_until(lambda: len(stack.get(f"{stack.auth}/jwks")[1]["keys"]) == 2 * len(ID_TOKEN_ALGORITHMS))
-        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 301}')
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 302}')
         listed = lab_command(stack, "flask_command", "auth-service", "keys", "list").stdout
         states = (listed.count("  signing"), listed.count("  verifying"))
         assert states == (len(ID_TOKEN_ALGORITHMS),) * 2, "commands are on the lab's clock too"
         stack.call("DELETE", f"{stack.auth}/_lab/clock", None)
         walker, page = connected(stack)
-        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 301}')
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 302}')
         for _ in range(6):
             page = press(walker, page, stack, "/refresh")
             assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]

@@ -22,8 +22,8 @@ from auth_service.models.interaction import LOST, Interaction
 from auth_service.models.session import SignIn
 from auth_service.state import state
 from rolecall import checks, sql
-from rolecall.errors import OAuthError, unavailable
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of
+from rolecall.errors import OAuthError
+from rolecall.web import PageError, Problem, allow_form_targets, origin_of, store_away
 
 CLIENT = checks.define(
     "authorize.client_id", "RFC 6749 section 4.1.2.1", "invalid_request", "The client_id is missing or unknown."
@@ -103,7 +103,7 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
     except OAuthError as error:
         return _error_redirect(target, error)
     except (redis.RedisError, *sql.UNAVAILABLE) as error:
-        return _error_redirect(target, unavailable(type(error).__name__))
+        return _error_redirect(target, store_away(error))
 
 
 def _requested(source: MultiDict[str, str]) -> MultiDict[str, str]:

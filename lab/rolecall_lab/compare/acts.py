@@ -95,7 +95,7 @@ class Acts:
         if not new:
             return "A new key is published already and has not begun to sign; nothing was changed."
         audit.record("keys_rotated", kids=new)
-        return f"{len(new)} new keys are published; they sign in {self._state.settings.jwks_max_age} seconds."
+        return f"{len(new)} new keys are published; they sign in {self._state.keys.published_before} seconds."
 
     def _retire(self, token: str) -> str:
         """As `flask keys retire`, for the key that signed the token."""
