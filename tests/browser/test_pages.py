@@ -71,7 +71,8 @@ FOLLOW: Final = """() => {
   };
   addEventListener('focusin', follow);
   const all = [...document.querySelectorAll(parts)];
-  const focusable = 'a[href], button, input:not([type=hidden]), select, textarea, summary, iframe, [tabindex="0"]';
+  const focusable = ':is(button, input, select, textarea):enabled:not([type=hidden]), '
+    + 'a[href], summary, iframe, [tabindex="0"]';
   document.body.tabIndex = -1;
   (document.querySelector('.skip') ?? document.body).focus();
   return [...document.querySelectorAll(focusable)].filter(each => each.checkVisibility()).length;
