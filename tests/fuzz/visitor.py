@@ -36,6 +36,7 @@ _ENDS: Final = {"sign-out", "disconnect", "revoke"}
 
 _SELDOM: Final = (
     "resource", "response_mode", "nonce", "prompt", "max_age", "id_token_hint", "login_hint", "acr_values", "claims",
+    "display", "ui_locales", "claims_locales",
 )  # fmt: skip
 """What an authorization request has only sometimes, so that much else is not refused because of it."""
 
@@ -147,6 +148,9 @@ class Visitor:
             "max_age": "3600",
             "id_token_hint": tokens["id_token"],
             "login_hint": "alice",
+            "display": "popup",
+            "ui_locales": "de en",
+            "claims_locales": "ar",
             "acr_values": "urn:mace:incommon:iap:silver phr",
             "claims": '{"userinfo":{"name":null},"id_token":{"email":{"essential":true},"acr":{"values":["0"]}}}',
             "request": visitor.request_object(),

@@ -167,7 +167,9 @@ def test_a_page_shows_the_source_and_how_it_differs(site: Stack, entry: Entry) -
         assert "Differences from" not in page.text
         return
     plain = file_of(entry.plain)
-    assert ("How a plain sign-in differs from the plain code flow" in page.text) == (plain == "sign_in.py")
+    further = f"/flows/{plain.removesuffix('.py')}#differences"
+    assert (further in page.text) == (plain != "authorization_code.py")
+    assert further == "/flows/authorization_code#differences" or Walker().open(f"{site.client}{further}").status == 200
     differences = _block(page.text, f"Differences from {plain}").splitlines()
     if entry.module is entry.plain:
         again = AGAIN[entry.name.removeprefix("sign_in_")]

@@ -27,4 +27,4 @@ class SigningKey(Model):
     signs_from: Mapped[float] = mapped_column(sa.Double)
     signs_until: Mapped[float | None] = mapped_column(sa.Double)
     verifies_until: Mapped[float | None] = mapped_column(sa.Double)
-    longest_token: Mapped[int] = mapped_column(sa.Integer)
+    longest_token: Mapped[int] = mapped_column(sa.Integer, server_default="86400")
