@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 from playwright.sync_api import Page
@@ -317,6 +320,20 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     page.click("#logout-confirm")
 
 
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A service that is there, and answers nobody."""
+    service = psutil.Process(pid)
+    processes = [service, *service.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
 def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     """What only the lab has: the catalogue, the comparison, and the observer's pictures."""
     page.goto(f"{stack.auth}/sign-out")
@@ -333,9 +350,18 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     page.fill("#username", "alice")
     page.fill("#password", "wonderland-lab")
     page.click("#login-submit")
-    if page.locator("#consent-allow").count():
+    pictures = {}
+    if page.locator("#consent-deny").count():
+        page.click("#consent-deny")
+        pictures["denied"] = page.locator("details.beside a").get_attribute("href")
+        page.goto(f"{stack.client}/")
+        page.click("#connect")
         page.click("#consent-allow")
-    picture = page.locator("details.beside a").get_attribute("href")
+    pictures["plain"] = page.locator("details.beside a").get_attribute("href")
+    if "resource-service" in stack.pids:
+        with suspended(stack.pids["resource-service"]):
+            page.goto(f"{stack.client}/invoices")
+            pictures["unanswered"] = page.locator("details.beside a").get_attribute("href")
     page.goto(f"{stack.client}/flows")
     shot("catalogue")
     page.goto(f"{stack.client}/flows/wrong_verifier")
@@ -343,18 +369,18 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
     shot("catalogue-refused")
-    refused = page.get_by_role("link", name="See it as a picture").get_attribute("href")
+    pictures["refused"] = page.get_by_role("link", name="See it as a picture").get_attribute("href")
     page.goto(f"{stack.client}/flows/replayed_code")
     page.locator("form[action$='/start'] button").first.click()
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
-    replayed = page.get_by_role("link", name="See it as a picture").get_attribute("href")
+    pictures["replayed"] = page.get_by_role("link", name="See it as a picture").get_attribute("href")
     page.goto(f"{stack.client}/compare")
     page.get_by_role("button", name="Send it both ways").click()
     page.get_by_role("button", name="Revoke the token").click()
     page.wait_for_load_state()
     shot("compare-revoked")
-    for name, address in (("plain", picture), ("refused", refused), ("replayed", replayed)):
+    for name, address in pictures.items():
         assert address is not None
         page.goto(address)
         shot(f"observer-{name}")

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
-import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 import containers
 from browser.screenshots import axe, serious
+from browser.states import suspended
 from hostile import ATTRIBUTE, CALLBACK, IMAGE, SCRIPT, authorization_request, register, use
 from observed import newest_flow
 from pages import connected, press
@@ -210,11 +210,7 @@ def test_the_two_checks_side_by_side(page: Page, site: Stack) -> None:
 @pytest.mark.embedded
 def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, site: Stack) -> None:
     connect(page, site)
-    api = psutil.Process(site.pids["resource-service"])
-    processes = [api, *api.children()]
-    for process in processes:
-        process.suspend()
-    try:
+    with suspended(site.pids["resource-service"]):
         page.goto(f"{site.client}/invoices", timeout=30_000)
         expect(page.locator("main")).to_contain_text("does not answer")
         page.goto(f"{site.observer}/")
@@ -223,9 +219,6 @@ def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, 
         expect(unanswered.first).to_be_attached()
         expect(page.locator("#part-body")).to_contain_text("no answer")
         looks_well(page)
-    finally:
-        for process in processes:
-            process.resume()
 
 
 RAN = "window.taken || document.querySelector('[onerror], [onfocus], script:not([src])') !== null"

@@ -21,7 +21,7 @@ from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.recorder import STREAM
 from rolecall_lab.settings import LabSettings
 
-MISSING = "Redis was emptied here: messages may be missing"
+MISSING = "Redis was emptied here, or had no room: messages may be missing"
 
 
 @pytest.fixture

@@ -318,7 +318,7 @@ def _told_of_change(change: dict[str, Any]) -> str:
 
 def _told(loss: Loss) -> str:
     if loss.role == "observer":
-        return "Redis was emptied here: messages may be missing"
+        return "Redis was emptied here, or had no room: messages may be missing"
     what = "message" if loss.number == 1 else "messages"
     return f"{loss.number} {what} of the {NAMES.get(loss.role, NAMES['other'])[0].lower()} could not be recorded"
 
