@@ -21,6 +21,7 @@ from conftest import free_port
 from observed import picture_of
 from pages import connected, press, statuses, tokens_of_a_native_client
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_lab import recorder
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker
 from stack import Stack, lab_command, running_stack, wait_until
@@ -141,7 +142,7 @@ def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
     recorded = events()
     names = {check["name"] for event in recorded for check in event["checks"]}
     assert {"token.code_verifier", "token.code_once", "token.active", "client.iss"} <= names
-    assert all(event["schema"] == 2 for event in recorded)
+    assert all(event["schema"] == recorder.SCHEMA for event in recorded)
     text = json.dumps(recorded)
     assert "wonderland-lab" not in text
     assert "lab-only" not in text
