@@ -142,7 +142,7 @@ class NoKeys(KeySet):
     def __init__(self) -> None:
         pass
 
-    def verdict(self, token: str) -> tuple[bool | None, str]:
+    def verdict(self, *_: Any) -> tuple[bool | None, str]:
         return None, "there are no keys"
 
 

@@ -28,6 +28,9 @@ CHARACTER: Final = 8.4
 SMALL: Final = 6.9
 """Width of one of the notes."""
 
+BOLD: Final = 1.12
+"""How much wider bold ones are."""
+
 MOST_NOTED: Final = 76
 """Characters of a line of a note."""
 
@@ -267,7 +270,7 @@ def _checks(row: Row, y: int, x: int, view: View, width: int) -> tuple[str, int]
             kind, sign = ("passed", "✓") if check["passed"] else ("failed", "✕")
             lines += [(kind, f"{sign} {_cut(str(check['name']), 36)} · {_in_short(str(check['clause']))}")]
             lines += [("clause", text)] if (text := facts(check)) else []
-    room = int(min(MOST_NOTED, max(len(text) for _, text in lines)) * SMALL) + 24
+    room = int(max(min(MOST_NOTED, len(text)) * (BOLD if kind == "failed" else 1) for kind, text in lines) * SMALL) + 24
     left = _left(x, room, width)
     height = 17 * len(lines) + 9
     kind_of_note = "note bad" if row.refused else "note"
