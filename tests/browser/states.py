@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 from ruamel.yaml import YAML
 
 import client_webapp
@@ -350,18 +350,27 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     page.fill("#username", "alice")
     page.fill("#password", "wonderland-lab")
     page.click("#login-submit")
-    pictures = {}
+
+    def picture(name: str, link: Locator) -> None:
+        address = link.get_attribute("href")
+        assert address is not None
+        page.goto(address)
+        shot(f"observer-{name}")
+        page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
+        shot(f"observer-{name}-everything")
+
+    beside, as_a_picture = page.locator("details.beside a"), page.get_by_role("link", name="See it as a picture")
     if page.locator("#consent-deny").count():
         page.click("#consent-deny")
-        pictures["denied"] = page.locator("details.beside a").get_attribute("href")
+        picture("denied", beside)
         page.goto(f"{stack.client}/")
         page.click("#connect")
         page.click("#consent-allow")
-    pictures["plain"] = page.locator("details.beside a").get_attribute("href")
+    picture("plain", beside)
     if "resource-service" in stack.pids:
         with suspended(stack.pids["resource-service"]):
             page.goto(f"{stack.client}/invoices")
-            pictures["unanswered"] = page.locator("details.beside a").get_attribute("href")
+            picture("unanswered", beside)
     page.goto(f"{stack.client}/flows")
     shot("catalogue")
     page.goto(f"{stack.client}/flows/wrong_verifier")
@@ -369,23 +378,17 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
     shot("catalogue-refused")
-    pictures["refused"] = page.get_by_role("link", name="See it as a picture").get_attribute("href")
+    picture("refused", as_a_picture)
     page.goto(f"{stack.client}/flows/replayed_code")
     page.locator("form[action$='/start'] button").first.click()
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
-    pictures["replayed"] = page.get_by_role("link", name="See it as a picture").get_attribute("href")
+    picture("replayed", as_a_picture)
     page.goto(f"{stack.client}/compare")
     page.get_by_role("button", name="Send it both ways").click()
     page.get_by_role("button", name="Revoke the token").click()
     page.wait_for_load_state()
     shot("compare-revoked")
-    for name, address in pictures.items():
-        assert address is not None
-        page.goto(address)
-        shot(f"observer-{name}")
-        page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
-        shot(f"observer-{name}-everything")
     page.goto(f"{stack.auth}/apps")  # whoever walks once more is asked again
     while page.locator("#disconnect-tally").count():
         page.locator("#disconnect-tally").first.click()
