@@ -57,6 +57,11 @@ AGAIN: Final = 0.01
 WIDE: Final = {f"AUTH_SERVICE_{name}": "100000000/minute" for name in THROTTLES}
 """Settings for the stack: what is refused by a throttle is looked at by nobody."""
 
+_LINK_ELSEWHERE: Final = re.compile(
+    rb"\s(?:href|action|src)=\"?(?://|https?://(?!127\.0\.0\.1|(?:[a-z]+\.)?localhost[:/]))"
+)
+"""Beside a path, links lead to this machine, by the names that it has for itself."""
+
 _MORE: Final = (
     "/healthz",
     "/readyz",
@@ -382,7 +387,7 @@ class Attack:
         for name, value in answer.headers:
             if name == "location" and not self._may_lead_to(value):
                 wrong.append(f"it leads to {value[:100]}")
-        if re.search(rb"\s(?:href|action|src)=\"?(?://|https?://(?!127\.0\.0\.1|localhost))", answer.body):
+        if _LINK_ELSEWHERE.search(answer.body):
             wrong.append("a link leads elsewhere")
         if "host" in request.twists and len(request.twists) == 1 and EVIL.encode() in answer.body:
             wrong.append("a forged host is believed")
