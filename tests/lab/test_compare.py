@@ -208,7 +208,7 @@ def test_a_disabled_client_gets_nothing_until_it_is_enabled(own: Stack) -> None:
     assert own.get(f"{own.auth}/_lab/acts")[1]["disabled"] == ["tally"]
     other = Walker()
     with pytest.raises(RuntimeError, match="answered 400"):
-        wait_until(lambda: connect(other, own.client, *ALICE) is None, 5)
+        wait_until(lambda: connect(other, own.client, *ALICE) is None, 30)
     page = press(walker, own, "/back", what="")
     assert "enabled again" in page.text
     assert "is disabled there" not in page.text
