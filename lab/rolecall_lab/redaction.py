@@ -190,7 +190,7 @@ class Redaction:
         base = self._text(base + self.path(parts.path))
         # a fragment without `=` only names a place on a page
         fragment = parts.fragment if "=" in parts.fragment else ""
-        pairs = [*parse_qsl(parts.query, keep_blank_values=True), *parse_qsl(fragment, keep_blank_values=True)]
+        pairs = [pair for part in (parts.query, fragment) if part for pair in parse_qsl(part, keep_blank_values=True)]
         return {"url": base, "parameters": self.parameters(pairs, joins=joins)} if pairs else base
 
     def path(self, text: str) -> str:
@@ -241,29 +241,30 @@ class Redaction:
 
     def json(self, value: Any, name: str = "", depth: int = 0, *, joins: bool = False) -> Any:
         """A value of JSON, judged by its member's name."""
-        if isinstance(value, dict | list) and (depth == MAX_DEPTH or _rule(name).never):
-            self.cut |= depth == MAX_DEPTH
-            self._hide(*_texts(value))
-            return HIDDEN
-        if isinstance(value, dict | list):
+        kind = type(value)
+        if kind is dict or kind is list:
+            if depth == MAX_DEPTH or _rule(name).never:
+                self.cut |= depth == MAX_DEPTH
+                return self._hidden_part(value)
             self.cut |= len(value) > MAX_ITEMS
-        if isinstance(value, dict):
+            if kind is list:
+                return [self.json(each, name, depth + 1) for each in value[:MAX_ITEMS]]
             inner = joins and depth == 0
+            private = _PRIVATE if "kty" in value else frozenset()
             return {
-                self._text(key): self.json(each, key, depth + 1, joins=inner)
-                if key not in _PRIVATE or "kty" not in value
-                else self._hidden_part(each)
+                self._text(key): self._hidden_part(each)
+                if key in private
+                else self.json(each, key, depth + 1, joins=inner)
                 for key, each in [*value.items()][:MAX_ITEMS]
             }
-        if isinstance(value, list):
-            return [self.json(each, name, depth + 1) for each in value[:MAX_ITEMS]]
-        if isinstance(value, str | int | float) and (found := self._by_name(name, str(value), joins)) is not None:
+        if value is None:
+            return None
+        found = self._by_name(name, value if kind is str else str(value), joins)
+        if found is not None:
             return found
-        if isinstance(value, str):
+        if kind is str:
             return self.url(value) if _URL.match(value) else self._text(value)
-        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-            return value
-        return "…"
+        return value if kind is not float or math.isfinite(value) else "…"
 
     def fact(self, value: Any) -> Any:
         """A value that a check or a change of state told: a `Secret` is marked, and what looks like one as well."""
@@ -282,6 +283,8 @@ class Redaction:
     def wipe(self, value: Any) -> Any:
         """The finished value without anything that was found to be secret in the exchange, but for whole marks."""
         self._pair()
+        if not self._secrets and "eyJ" not in json.dumps(value):
+            return value  # most are such, and walking through all of it is half of what it would cost
         # the longest first: a part of it that is secret as well would break it up and leave the rest standing
         secrets = sorted((secret for secret in self._secrets if len(secret) >= MIN_SECRET), key=len, reverse=True)
         return self._wiped(value, secrets)
