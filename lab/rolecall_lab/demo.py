@@ -17,8 +17,10 @@ from rolecall_lab import running
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import PLAIN, Entry
 from rolecall_lab.environment import AUTH, CLIENT
+from rolecall_lab.flows import Flow, Flows
 from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
 from rolecall_lab.observer.texts import text_of
+from rolecall_lab.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
 WHO: Final = ("alice", "wonderland-lab")
@@ -84,8 +86,12 @@ def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
 
 
 def tell(events: list[dict[str, Any]]) -> None:
-    """Print events, step by step."""
-    picture = lay_out(events)
+    """Print events, step by step, and where some are missing between them."""
+    flows = Flows(in_flow=MAX_EVENTS)
+    flows.add(events)
+    # what a process lost before the first of these has no place among them
+    losses = [loss for loss in flows.losses(Flow("", events)) if loss.since]
+    picture = lay_out(events, losses)
     step: int | None = None
     for row in picture.rows:
         if row.step != step:

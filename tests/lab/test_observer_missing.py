@@ -13,6 +13,7 @@ from flask import Flask
 
 from lab.observing import event, hash_of, mark, plain, plain_flow
 from lab.test_observer import load, parts, record, shown
+from rolecall_lab import demo
 from rolecall_lab.flows import Flows
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import svg
@@ -119,6 +120,17 @@ def test_a_file_tells_its_own_gaps_and_none_of_this_observers(app: Flask, live: 
         each["dropped"] = 0
     here = load(browser, json.dumps(whole).encode()).headers["Location"]
     assert lost not in browser.get(here).text, "this observer's loss, at the same time, is none of the file's"
+
+
+def test_the_terminal_tells_what_is_missing_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    """But not what a process had lost before the flow began."""
+    events = plain_flow()
+    for number, each in enumerate(events):
+        each |= {"role": "client", "process": 7, "dropped": 8 if number > 3 else 5}
+    demo.tell(events)
+    said = capsys.readouterr().out
+    assert re.findall("··· (.*)", said) == ["3 messages of the client could not be recorded"]
+    assert said.index("···") < said.index("GET /invoices")
 
 
 def test_a_page_that_another_process_drew_is_drawn_anew(app: Flask, live: Live, store: redis.Redis) -> None:
