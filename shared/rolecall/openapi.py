@@ -247,7 +247,7 @@ def _operation(route: Route, method: str, operation: Operation) -> dict[str, Any
         "parameters": [*_path_parameters(route), *operation.parameters],
         "responses": {
             str(answer.status): _response(answer)
-            for answer in (*operation.answers, *_answers_to_bodies(route.kind, method, operation))
+            for answer in (*operation.answers, *_answers_to_bodies(route.kind, method))
         },
         "x-clause": route.clause,
         **operation.extensions,
@@ -275,15 +275,15 @@ def _path_parameters(route: Route) -> list[Schema]:
     ]
 
 
-def _answers_to_bodies(kind: Kind, method: str, operation: Operation) -> list[Answer]:
+def _answers_to_bodies(kind: Kind, method: str) -> list[Answer]:
     """Those to bodies that no view sees (RFC 9110 sections 15.5.12 and 15.5.14)."""
     if method == "GET":
         return []
     content = {HTML: string()} if kind == "page" else {JSON: error_body("invalid_request")}
-    answers = [Answer(411, "The body came with Transfer-Encoding instead of Content-Length.", content)]
-    if operation.form is not None or operation.json is not None:
-        answers.append(Answer(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content))
-    return answers
+    return [
+        Answer(411, "The body came with Transfer-Encoding instead of Content-Length.", content),
+        Answer(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content),
+    ]
 
 
 def _response(answer: Answer) -> dict[str, Any]:

@@ -278,6 +278,15 @@ def test_head_changes_nothing(server: Server, path: str) -> None:
     assert urlsplit(client.get("/apps").location).path == "/sign-in"
 
 
+@pytest.mark.parametrize("path", ["/sign-in", "/apps", "/jwks", "/nowhere", "/healthz"])
+def test_a_body_that_is_too_long_is_refused_whatever_would_be_done_with_it(server: Server, path: str) -> None:
+    """RFC 9110 section 15.5.14: who is signed in already would only be sent on by /sign-in."""
+    browser = server.browser()
+    browser.sign_in()
+    for method in ("GET", "POST", "PUT"):
+        assert browser.client.open(path, method=method, data=b"&" * 70_000).status_code == 413
+
+
 def test_a_body_without_a_length_is_refused(server: Server) -> None:
     """RFC 9110 section 15.5.12: it would be cut at our limit, and what stands behind the cut would not be seen."""
     headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-www-form-urlencoded", **TALLY}

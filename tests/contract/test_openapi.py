@@ -234,6 +234,7 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
     tag = api.app.test_client().get("/openapi.json").headers["ETag"]
     api.app.test_client().get("/openapi.json", headers={"If-None-Match": tag})
     protected = [("GET", "/invoices"), ("GET", "/invoices/i1"), ("POST", "/invoices/i1/payment"), ("GET", "/profile")]
+    assert api.app.test_client().post("/invoices/i1/payment", data=b"x" * 70_000).status_code == 413
     for method, path in protected:
         for bearer in (
             None,

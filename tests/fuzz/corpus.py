@@ -150,8 +150,12 @@ def _ten_thousand(random: Random, request: Request) -> None:
 
 def _megabyte(random: Random, request: Request) -> None:
     unit = random.choice((b"x", b"%00", b"\xff", b"&", b"%cc%81"))
-    request.pairs.append((_name(random, request), unit * (MEGABYTE // len(unit))))
-    if request.method == b"POST":
+    large = unit * (MEGABYTE // len(unit))
+    if request.body is None:
+        request.pairs.append((_name(random, request), large))
+    else:
+        request.body += large
+    if request.body is not None or request.method == b"POST":
         request.ends, request.only = True, frozenset(range(400, 500))
     else:
         _too_long(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import socket
 import threading
@@ -22,6 +24,7 @@ from client_webapp.routes import ROUTES as CLIENT_ROUTES
 from fuzz.corpus import EVIL, INJECTED, MARK, Request, twist
 from fuzz.visitor import Party, Visitor, register
 from resource_service.routes import ROUTES as API_ROUTES
+from rolecall import clock
 from rolecall.web import Route
 from rolecall_lab.environment import THROTTLES
 from stack import Stack
@@ -246,6 +249,7 @@ class Attack:
         self._origins = {_origin(url) for url in self._urls.values()} | {"http://127.0.0.1:9", "http://localhost:9000"}
         self._kinds: dict[tuple[str, str], list[list[str]]] = {}
         self._parties: dict[str, Party] = {}
+        self._began = clock.now()
         self.report = Report()
 
     def run(self) -> Report:
@@ -373,7 +377,7 @@ class Attack:
         wrong = []
         if request.only and answer.status not in request.only:
             wrong.append(f"status {answer.status} for what is too large")
-        if answer.status >= 500 and not _may_be(service, request, answer):
+        if answer.status >= 500 and not _may_be(service, request, answer, self._began):
             wrong.append(f"status {answer.status}")
         top = "\n".join(f"{name}: {value}" for name, value in answer.headers)
         # what a client calls itself it is told again, as JSON
@@ -463,13 +467,19 @@ class Attack:
                 self._found(Finding(self._requests, name, f"not ready afterwards: {body}", [], b"", b""))
 
 
-def _may_be(service: str, request: Request, answer: Answer) -> bool:
-    """The answers above 500 that are right."""
+def _may_be(service: str, request: Request, answer: Answer, began: float) -> bool:
+    """The answers above 500 that are right.
+
+    Args:
+        began: seconds; when the attack did, for which Redis was started.
+    """
     if answer.status == 501:
         return b"ransfer-" in (request.framing or b"")  # RFC 9112 section 6.1
     if answer.status == 505:
         return request.version == b"HTTP/2.0"  # nginx; RFC 9110 section 15.6.6
     if answer.status == 503:
+        if b"may have forgotten what was used before" in answer.body:
+            return not _is_made_since(began, request)
         return b"Very many people sign in" in answer.body
     # what another service refused, Tally reports as such
     return (
@@ -477,6 +487,16 @@ def _may_be(service: str, request: Request, answer: Answer) -> bool:
         and answer.status == 502
         and (any(each in answer.body for each in _REPORTED) or request.method == b"HEAD")
     )
+
+
+def _is_made_since(began: float, request: Request) -> bool:
+    """Whether the assertion by which a client authenticates says that it was made after this time."""
+    assertion = dict(request.pairs).get(b"client_assertion", b"").split(b".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(assertion[1] + b"=="))
+        return any(float(claims[name]) >= began for name in ("iat", "nbf") if name in claims)
+    except (ValueError, TypeError, LookupError):
+        return False
 
 
 _LOST: Final = (OSError, RuntimeError, AssertionError, LookupError)
