@@ -157,6 +157,9 @@ def csrf_token(page: TestResponse) -> str:
 LIMITS = tuple(field.name for field in declared(Settings) if field.name.endswith("_limit"))
 """The settings of how often one may try."""
 
+WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000/minute"))
+"""Throttles that stop nobody."""
+
 
 def authorize_url(**changes: str) -> str:
     """A good request, changed; a value of "-" leaves the parameter out."""

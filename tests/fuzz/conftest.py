@@ -18,8 +18,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 import witness
 from auth.conftest import closed, server
 from auth_service.models import user
-from auth_service.throttles import limit
-from auth_support import CALLBACK, LIMITS, Server, a_client, make_server, make_settings
+from auth_support import CALLBACK, WIDE, Server, a_client, make_server, make_settings
 from client.conftest import tally
 from fuzz.effort import tried
 from fuzz.forms import NATIVE
@@ -51,8 +50,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
 @pytest.fixture
 def open_server(tmp_path: Path, redis_url: str) -> Server:
     """One that throttles nobody; besides the confidential client a native one, a relying party and one that signs."""
-    wide = dict.fromkeys(LIMITS, limit("1000000/minute"))
-    server = make_server(make_settings(tmp_path, redis_url, **wide))
+    server = make_server(make_settings(tmp_path, redis_url, **WIDE))
     native = {"token_endpoint_auth_method": "none", "secret_hash": None, "redirect_uris": [NATIVE]}
     server.add(
         a_client(client_id="native", application_type="native", **native),

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auth_support import Server, authorize_url, basic, make_server, make_settings
+from auth_support import WIDE, Server, authorize_url, basic, make_server, make_settings
 from fuzz.corpus import EVIL, FORWARDED
 from fuzz.effort import examples
 from fuzz.forms import look_at
@@ -23,7 +23,7 @@ FRONT = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "http", "X-Forw
 
 def test_a_sender_is_no_proxy(tmp_path: Path, redis_url: str) -> None:
     """Whatever comes from further away stands before what the front wrote, or in headers that it does not write."""
-    server = make_server(make_settings(tmp_path, redis_url, trusted_proxies=1))
+    server = make_server(make_settings(tmp_path, redis_url, trusted_proxies=1, **WIDE))
     plain = {path: ask(server, path, {}).text for path in (METADATA_PATH, "/sign-in")}
     assert EVIL not in "".join(plain.values())
 
