@@ -133,7 +133,7 @@ def test_one_press_shows_both_ways_side_by_side(own: Stack) -> None:
     assert received > 100
     assert "<dd>none</dd>" in jwt
     assert "0 sent, 0 received" in jwt
-    assert "token.active</code> · expected <code>active: true</code>, actual <code>active: True" in introspection
+    assert "token.active</code> · expected <code>active: true</code>, actual <code>active: true" in introspection
     assert "token.exp" in jwt
     for column in (introspection, jwt):
         assert re.search(r"[\d.]+ ms<span class=\"soft\">, [\d.]+ ms of it in the API", column)

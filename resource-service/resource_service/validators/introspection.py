@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 from typing import Final
 from urllib.parse import quote_plus
@@ -49,7 +50,8 @@ class Introspection:
             body = answer.json()
         except (Unreachable, ValueError) as error:
             raise away(f"introspection: {error}") from error
-        ACTIVE(body.get("active") is True, expected="active: true", actual=f"active: {body.get('active')}"[:60])
+        active = body.get("active")
+        ACTIVE(active is True, expected="active: true", actual=f"active: {json.dumps(active)}"[:60])
         return read_claims(
             body,
             issuer=self._settings.issuer,
