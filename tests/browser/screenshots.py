@@ -89,7 +89,9 @@ def main(looks: list[str]) -> int:
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
                 clip = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
-                page.screenshot(path=FOLDER / f"{name}-{look}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+                file = FOLDER / f"{name}-{look}.png"
+                # what has just come is drawn as it will stand
+                page.screenshot(path=file, full_page=True, clip=clip, animations="disabled")  # type: ignore[arg-type]
                 if overflow > 0:
                     found.setdefault(f"serious overflow by {overflow} px", set()).add(f"{name}-{look}")
                 if source:
