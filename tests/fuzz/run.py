@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-SHARE: Final = 10
+SHARE: Final = 25
 """Each of the other tests sends about one request for so many of the corpus."""
 
 
