@@ -83,6 +83,36 @@ def test_what_ended_while_redis_failed_is_not_active_afterwards(
     assert not server.is_active(tokens["access_token"])
 
 
+@pytest.mark.parametrize("how", ENDINGS)
+def test_what_ended_while_redis_was_emptied_is_not_active_afterwards(
+    server: Server, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """RFC 7009 section 2: also when somebody's question had the set rebuilt from SQL just before SQL knew."""
+    browser = server.browser()
+    browser.sign_in()
+    code = browser.authorize()["code"]
+    tokens = {**server.redeem(code).json, "code": code}
+    revocations, steps = server.state.revocations, []
+    genuine = revocations._add
+
+    def add(members: dict[str, set[str]]) -> None:
+        genuine(members)
+        steps.append("added")
+
+    monkeypatch.setattr(revocations, "_add", add)
+
+    @sa.event.listens_for(server.state.database.engine, "commit")
+    def empty(_connection: sa.Connection) -> None:
+        if steps == ["added"]:
+            steps.append("emptied")
+            server.state.store.client.flushdb()
+            assert not revocations.is_revoked("somebody", "else's")
+
+    assert ENDINGS[how](server, browser, tokens).status_code < 500
+    assert steps[:2] == ["added", "emptied"]
+    assert not server.is_active(tokens["access_token"])
+
+
 def test_a_set_that_is_lost_while_it_is_rebuilt_is_rebuilt_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,9 +133,9 @@ class Revocations:
             self._incomplete = False
         for _ in range(2):
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.get(self._marker)
             pipeline.smismember(self._key(authorization_id), [token_id, _WHOLE])
-            marker, members = pipeline.execute()
+            pipeline.get(self._marker)  # last: what is emptied in between shows
+            members, marker = pipeline.execute()
             if marker is not None and marker == self.run_id:
                 return any(members)
             self._rebuild()
@@ -153,18 +153,24 @@ class Revocations:
     def _added(self, members: dict[str, set[str]]) -> Iterator[None]:
         """Redis first, then the block, which writes SQL: nothing that SQL has as revoked is active in between.
 
-        When Redis fails, SQL is written all the same, the set is rebuilt before it is believed again, and the failure
-        goes to the caller, who answers 503.
+        And Redis again: it may have been emptied meanwhile, and the set rebuilt from SQL as it was before. When Redis
+        fails, SQL is written all the same, the set is rebuilt before it is believed again, and the failure goes to the
+        caller, who answers 503.
         """
-        failure = None
+        failure = self._try_to_add(members)
+        yield
+        if failure is None:
+            failure = self._try_to_add(members)
+        if failure is not None:
+            raise failure
+
+    def _try_to_add(self, members: dict[str, set[str]]) -> redis.RedisError | None:
         try:
             self._add(members)
         except redis.RedisError as error:
             self._incomplete = True
-            failure = error
-        yield
-        if failure is not None:
-            raise failure
+            return error
+        return None
 
     def _add(self, members: dict[str, set[str]]) -> None:
         if not members:
