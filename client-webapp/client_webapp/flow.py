@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from urllib.parse import quote_plus, urlencode
 
 import jwt
@@ -119,12 +119,17 @@ def keep_tokens(context: Context, answer: Answer) -> None:
         raise Refused("server_error", "the token response holds no bearer token")
     context.tokens |= {
         "access_token": access_token,
-        "expires_at": clock.now() + expires_in if isinstance(expires_in, int | float) else None,
+        "expires_at": clock.now() + expires_in if _is_lifetime(expires_in) else None,
         "scope": body.get("scope", context.tokens.get("scope")),
         "received_at": clock.now(),
     }
     if isinstance(body.get("refresh_token"), str):
         context.tokens["refresh_token"] = body["refresh_token"]
+
+
+def _is_lifetime(value: Any) -> TypeGuard[float]:
+    """Whether it is a number of seconds that can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
 def json_object(answer: Answer) -> dict[str, Any]:

@@ -84,7 +84,10 @@ def told(check: Mapping[str, Any], now: float) -> Told:
 
 def moment(seconds: float, now: float) -> str:
     """A time (seconds since the epoch) as the clock shows it, in UTC, and how far it is from `now`."""
-    at, today = datetime.fromtimestamp(seconds, UTC), datetime.fromtimestamp(now, UTC).date()
+    try:
+        at, today = datetime.fromtimestamp(seconds, UTC), datetime.fromtimestamp(now, UTC).date()
+    except (ValueError, OverflowError):  # another party may say anything
+        return "at a time that no calendar has"
     clock_time = at.strftime("%H:%M:%S UTC")
     return f"{clock_time if at.date() == today else at.strftime('%-d %b %Y, ') + clock_time}, {distance(seconds - now)}"
 

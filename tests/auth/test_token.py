@@ -88,6 +88,16 @@ def test_bad_parameters_change_nothing(server: Server, changes: dict[str, str], 
     assert server.redeem(code).status_code == 200, "the code was lost"
 
 
+def test_an_address_that_only_the_token_request_names_is_the_registered_one(server: Server) -> None:
+    """RFC 6749 section 4.1.3: the authorization request may leave it out where one is registered."""
+    browser = server.browser()
+    browser.sign_in()
+    code = browser.authorize(redirect_uri="-")["code"]
+    refused = server.redeem(code, TALLY, redirect_uri=CALLBACK + "x")
+    assert (refused.status_code, refused.json["error"]) == (400, "invalid_grant")
+    assert server.redeem(code, TALLY, redirect_uri=CALLBACK).status_code == 200, "the code was lost"
+
+
 @pytest.mark.parametrize("name", ["grant_type", "code", "redirect_uri", "code_verifier", "client_id"])
 def test_repeated_parameters_are_refused(server: Server, name: str) -> None:
     """RFC 6749 section 3.2."""

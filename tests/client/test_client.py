@@ -234,6 +234,19 @@ def test_refresh_puts_new_tokens_in_the_place_of_the_old(tally: Tally) -> None:
     assert tally.http.to(TOKEN)[-1][3]["refresh_token"] == "new-refresh"
 
 
+@pytest.mark.parametrize("lifetime", [253_402_300_000, 1e11, float("inf"), float("nan"), -5, True, "300", None, [1]])
+def test_a_lifetime_that_is_none_is_not_told(tally: Tally, lifetime: Any) -> None:
+    """RFC 6749 section 5.1: expires_in is a number of seconds; a time that no calendar has ends in no 500."""
+    browser = tally.browser()
+    browser.connect()
+    tally.http.answers[TOKEN] = (200, {**TOKENS, "expires_in": lifetime}, {})
+    assert browser.press("/refresh", "/invoices").status_code == 303
+    page = browser.client.get("/invoices")
+    assert page.status_code == 200
+    assert "expires at" not in page.text
+    assert "since" not in page.text.partition("<dt>Access token</dt>")[2].partition("</dd>")[0]
+
+
 def test_a_refused_refresh_ends_the_connection(tally: Tally) -> None:
     browser = tally.browser()
     browser.connect()

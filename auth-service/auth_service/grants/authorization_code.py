@@ -46,6 +46,12 @@ ALIVE = checks.define(
     "invalid_grant",
     "The code is unknown, expired or for another client.",
 )
+REDIRECT_URI = checks.define(
+    "token.redirect_uri",
+    "RFC 6749 section 4.1.3",
+    "invalid_grant",
+    "The redirect_uri is not the one that the code was sent to.",
+)
 VERIFIER_SENT = checks.define(
     "token.code_verifier_sent", "RFC 7636 section 4.5", "invalid_request", "The code_verifier is missing."
 )
@@ -138,6 +144,10 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         code, found = self.request.form["code"], self.request.authorization_code
         wanted = self.request.form.get("resource", found.resource)
         g.flow_id = found.authorization_id
+        if found.redirect_uri is None and "redirect_uri" in self.request.form:
+            # Authlib compares with what the authorization request named; this one left it to the registration
+            default, named = self.request.client.get_default_redirect_uri(), self.request.form["redirect_uri"]
+            REDIRECT_URI(named == default, expected=default, actual=named)
         RESOURCE(wanted == found.resource, expected=found.resource, actual=wanted)
         if not state().codes.take(code, found):
             state().revocations.end("code replayed", Authorization.id == found.authorization_id)
