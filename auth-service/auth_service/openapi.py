@@ -114,6 +114,7 @@ _AT_AUTHORIZE: Final = (
 _AT_TOKEN: Final = (
     *_engine("invalid_request", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
     authorization_code.ALIVE,
+    authorization_code.REDIRECT_URI,
     authorization_code.RESOURCE,
     authorization_code.VERIFIER_SENT,
     authorization_code.NO_STRAY_VERIFIER,
