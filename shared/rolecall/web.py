@@ -302,7 +302,7 @@ def _begin() -> None:
         # a body whose length is not said in advance would be cut at our limit instead of refused (RFC 9110 15.5.12)
         abort(411)
     # here and for all, also where no view would read the body (RFC 9110 section 15.5.14)
-    if (request.content_length or 0) > (request.max_content_length or 0):
+    if (request.content_length or 0) > MAX_REQUEST_BODY:
         abort(413)
 
 

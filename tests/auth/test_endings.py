@@ -45,6 +45,14 @@ def test_a_request_from_another_site_waits_for_whoever_opens_it_first(server: Se
     assert second.client.get(location).status_code == 400
 
 
+def connected(server: Server) -> tuple[Browser, dict[str, Any]]:
+    """A person's browser, and what an app was given there, with the code that it was given for."""
+    browser = server.browser()
+    browser.sign_in()
+    code = browser.authorize()["code"]
+    return browser, {**server.redeem(code).json, "code": code}
+
+
 def failing_once(monkeypatch: pytest.MonkeyPatch, revocations: Any) -> None:
     genuine, failures = revocations._add, [redis.TimeoutError("cut")]
 
@@ -73,10 +81,7 @@ def test_what_ended_while_redis_failed_is_not_active_afterwards(
     server: Server, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """RFC 7009 section 2: SQL knows, and the set in Redis is not believed before it was rebuilt."""
-    browser = server.browser()
-    browser.sign_in()
-    code = browser.authorize()["code"]
-    tokens = {**server.redeem(code).json, "code": code}
+    browser, tokens = connected(server)
     assert server.is_active(tokens["access_token"])
     failing_once(monkeypatch, server.state.revocations)
     assert ENDINGS[how](server, browser, tokens).status_code == 503
@@ -88,10 +93,7 @@ def test_what_ended_while_redis_was_emptied_is_not_active_afterwards(
     server: Server, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """RFC 7009 section 2: also when somebody's question had the set rebuilt from SQL just before SQL knew."""
-    browser = server.browser()
-    browser.sign_in()
-    code = browser.authorize()["code"]
-    tokens = {**server.redeem(code).json, "code": code}
+    browser, tokens = connected(server)
     revocations, steps = server.state.revocations, []
     genuine = revocations._add
 
