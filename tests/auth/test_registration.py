@@ -32,6 +32,11 @@ KEYS = {"keys": [ECKey.generate_key("P-256", {"kid": "one"}).as_dict(private=Fal
 PIXEL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1" + bytes(40)
 
 
+def _test_id(value: Any) -> str | None:
+    """Return a short id that is the same in every process; pytest numbers what is not a string."""
+    return value[:30] if isinstance(value, str) else None
+
+
 def register(server: Server, document: Any = None, token: str | None = None, **members: Any) -> Any:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     body = MINIMAL | members if document is None else document
@@ -161,13 +166,13 @@ RULES: list[tuple[str, Any, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value", "rule"), RULES, ids=lambda each: str(each)[:30])
+@pytest.mark.parametrize(("name", "value", "rule"), RULES, ids=_test_id)
 def test_the_answer_names_the_rule_and_nothing_that_was_sent(server: Server, name: str, value: Any, rule: str) -> None:
     """RFC 7591 section 3.2.2: `error_description` is for the developer."""
     assert register(server, MINIMAL | {name: value}).json["error_description"] == rule
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda each: str(each)[:30])
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=_test_id)
 def test_a_wrong_member_is_refused_with_the_right_error(server: Server, name: str, value: Any) -> None:
     """RFC 7591 section 3.2.2. Members that contradict each other: RFC 7591 section 2.1."""
     answer = register(server, MINIMAL | {name: value})
