@@ -35,7 +35,7 @@ down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans
 
 test-compose: .venv/dev.stamp ## the tests of the containers that `make up` started
-	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose tests/integration tests/browser tests/test_whole_run.py $(ARGS)
+	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose tests/integration tests/browser $(ARGS)
 
 test-interop: .venv/dev.stamp ## drive the running services with clients that others wrote (needs npm)
 	@$(PY) -m pytest tests/interop -m interop $(ARGS)
@@ -57,13 +57,13 @@ audit: .venv/dev.stamp ## ask whether a pinned package has a known advisory
 	@$(PY) .ci/advisories.py
 
 fuzz: .venv/dev.stamp ## hostile requests at a stack of its own, then properties, models and descriptions at length (REQUESTS=100000)
-	@$(PY) tests/fuzz/run.py --requests $(or $(REQUESTS),100000)
+	@$(PY) tests/support/fuzz/run.py --requests $(or $(REQUESTS),100000)
 
 bench: .venv/dev.stamp ## measure
 	@$(PY) benchmarks/bench.py $(ARGS)
 
 screenshots: .venv/dev.stamp ## take a picture of every page
-	@$(PY) tests/browser/screenshots.py
+	@$(PY) tests/support/browser/screenshots.py
 
 docs: .venv/lab.stamp ## write the parts of the README that are made from the code
 	@$(PY) -m rolecall_lab.docs

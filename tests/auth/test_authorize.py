@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auth_support import CALLBACK, CHALLENGE, ISSUER, Server, a_client, authorize_url, query
+from support.auth_server import CALLBACK, CHALLENGE, ISSUER, Server, a_client, authorize_url, query
 
 NEVER_REDIRECTED = {
     "no client": {"client_id": "-"},
@@ -197,7 +197,7 @@ def test_pkce_is_optional_only_for_confidential_clients_of_the_profile_openid(se
     without = {"code_challenge": "-", "code_challenge_method": "-"}
     refused = browser.request(client_id="oidc-public", **without)
     assert query(refused.location)["error"] == "invalid_request"
-    from auth_support import SECRET, basic
+    from support.auth_server import SECRET, basic
 
     headers = basic("oidc", SECRET)
     answer = browser.authorize(client_id="oidc", **without)

@@ -20,7 +20,9 @@ from auth_service.client_assertion import LEEWAY, MAX_AHEAD
 from auth_service.keys import Keys
 from auth_service.models.client import Client
 from auth_service.throttles import limit
-from auth_support import (
+from rolecall import clock, events
+from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from support.auth_server import (
     DATA_KEY,
     INVOICES,
     ISSUER,
@@ -32,9 +34,7 @@ from auth_support import (
     make_settings,
     opened,
 )
-from rolecall import clock, events
-from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
-from signing import (
+from support.signing import (
     KEYS,
     claims,
     hmac_signed,

@@ -15,9 +15,22 @@ from joserfc.jwk import ECKey, OKPKey
 from auth_service import fetch
 from auth_service.client_keys import BadJWT, ClientKeys, public_keys
 from auth_service.fetch import FLOOR, Fetcher
-from auth_support import DATA_KEY, Server
 from rolecall import clock
-from signing import KEYS, Keeper, claims, is_in, is_refused, jwk, jwks, present, segment, sign_parts, signed, signer
+from support.auth_server import DATA_KEY, Server
+from support.signing import (
+    KEYS,
+    Keeper,
+    claims,
+    is_in,
+    is_refused,
+    jwk,
+    jwks,
+    present,
+    segment,
+    sign_parts,
+    signed,
+    signer,
+)
 
 
 def test_where_too_much_is_fetched_the_client_may_try_again(

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from auth.test_registration import KEYS, MINIMAL, URI, Web, manage, register, registered, with_web
 from auth_service.client_metadata import MEMBERS
-from auth_support import Server
-from openid import CALLBACK
+from support.auth_server import Server
+from support.openid import CALLBACK
+from support.registration import KEYS, MINIMAL, URI, Web, manage, register, registered, with_web
 
 HOST = "https://rp.test/"
 

@@ -16,8 +16,8 @@ from auth_service.models import new_id
 from auth_service.models.client import Client, redirect_uri_fault
 from auth_service.models.resource import Resource
 from auth_service.models.user import authenticate
-from auth_support import Server, another_process, make_server, make_settings
-from openid import ALICE, relying_party, tokens
+from support.auth_server import Server, another_process, make_server, make_settings
+from support.openid import ALICE, relying_party, tokens
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from auth_service.models.authorization import Authorization
 from auth_service.models.consent import Consent
 from auth_service.models.key import SigningKey
 from auth_service.models.user import User
-from auth_support import CALLBACK, INVOICES, TALLY, Browser, Server, a_client, authorize_url, csrf_token, query
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from support.auth_server import CALLBACK, INVOICES, TALLY, Browser, Server, a_client, authorize_url, csrf_token, query
 
 
 def test_a_form_of_another_site_signs_nobody_out(server: Server) -> None:

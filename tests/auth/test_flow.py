@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auth_support import ISSUER, RESOURCE, Server, claims
+from support.auth_server import ISSUER, RESOURCE, Server, claims
 
 
 def test_code_flow_gives_tokens_for_the_resource(server: Server) -> None:

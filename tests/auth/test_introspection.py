@@ -12,7 +12,9 @@ from unittest.mock import ANY
 import pytest
 
 from auth_service.models.resource import Resource
-from auth_support import (
+from rolecall import clock
+from rolecall.storage import digest
+from support.auth_server import (
     INVOICES,
     PASSWORDS,
     RESOURCE_SECRET,
@@ -26,9 +28,7 @@ from auth_support import (
     make_settings,
     query,
 )
-from conftest import RedisServer
-from rolecall import clock
-from rolecall.storage import digest
+from support.servers import RedisServer
 
 
 def test_only_authenticated_resources_are_answered(server: Server) -> None:

@@ -14,9 +14,9 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from auth_service.keys import Key, Keys, KeysError
 from auth_service.models.key import SigningKey
-from auth_support import ISSUER, Server, another_process, make_server, make_settings
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from support.auth_server import ISSUER, Server, another_process, make_server, make_settings
 
 EACH = len(ID_TOKEN_ALGORITHMS)
 

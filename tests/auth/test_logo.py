@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth.test_registration import PIXEL, Web, manage, registered, with_web
 from auth_service.fetch import Fetched
 from auth_service.logos import MAX_SIDE, raster
-from auth_support import Server
+from support.auth_server import Server
+from support.registration import PIXEL, Web, manage, registered, with_web
 
 LOGO = "https://rp.test/logo.png"
 

@@ -19,10 +19,10 @@ from auth_service.models.client import Client
 from auth_service.models.session import ACR
 from auth_service.models.subject import sector_of
 from auth_service.models.user import User
-from auth_support import ISSUER, RESOURCE, Server, basic, make_server, make_settings
-from openid import ALICE, ASKED, CALLBACK, RP, SCOPE, SECRET, relying_party, tokens, verified, with_claims
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS, PROFILES
+from support.auth_server import ISSUER, RESOURCE, Server, basic, make_server, make_settings
+from support.openid import ALICE, ASKED, CALLBACK, RP, SCOPE, SECRET, relying_party, tokens, verified, with_claims
 
 PROFILE = {
     "name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile", "picture",

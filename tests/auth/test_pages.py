@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from auth_service.models.authorization import Authorization
-from auth_support import Server, a_client, authorize_url, csrf_token, make_server, make_settings, query
 from rolecall import clock
+from support.auth_server import Server, a_client, authorize_url, csrf_token, make_server, make_settings, query
 
 
 def test_every_form_that_changes_something_needs_its_token(server: Server) -> None:

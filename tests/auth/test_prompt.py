@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from auth_service.models.client import Client
-from auth_support import ISSUER, Browser, Server, authorize_url, csrf_token, query
-from openid import ASKED, CALLBACK, relying_party, tokens, verified, with_claims
 from rolecall import clock
+from support.auth_server import ISSUER, Browser, Server, authorize_url, csrf_token, query
+from support.openid import ASKED, CALLBACK, relying_party, tokens, verified, with_claims
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def asked_again(browser: Browser, who: str = "alice", **changes: str) -> str:
 
 
 def auth_time(op: Server, code: str) -> int:
-    from openid import RP
+    from support.openid import RP
 
     given = op.redeem(code, RP, redirect_uri=CALLBACK).json
     assert given is not None

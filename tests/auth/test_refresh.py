@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from auth.test_token import in_parallel
 from auth_service.models.client import Client
-from auth_support import SECRET, Server, a_client, basic, claims
 from rolecall import clock
+from support.auth_server import SECRET, Server, a_client, basic, claims
+from support.parallel import in_parallel
 
 
 def test_rotation_gives_new_tokens_of_the_same_authorization(server: Server) -> None:

@@ -11,72 +11,26 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import RSAKey
 
 from auth_service.client_metadata import MEMBERS
-from auth_service.fetch import Fetched, FetchError
 from auth_service.models.client import Client
 from auth_service.models.logo import Logo
 from auth_service.models.revocation import Revocations
 from auth_service.sweep import sweep
-from auth_support import Server, basic, make_server, make_settings, query
-from openid import CALLBACK, verified
 from rolecall import clock
 from rolecall.storage import digest
 from rolecall.vocabulary import OPENID_SCOPES
+from support.auth_server import Server, basic, make_server, make_settings, query
+from support.openid import verified
+from support.registration import KEYS, MINIMAL, PIXEL, URI, Web, manage, register, registered, with_web
 
 DAY = 86400
-MINIMAL: dict[str, Any] = {"redirect_uris": [CALLBACK.replace("http:", "https:")]}
-URI = MINIMAL["redirect_uris"][0]
-KEYS = {"keys": [ECKey.generate_key("P-256", {"kid": "one"}).as_dict(private=False)]}
-PIXEL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1" + bytes(40)
 
 
 def _test_id(value: Any) -> str | None:
     """Return a short id that is the same in every process; pytest numbers what is not a string."""
     return value[:30] if isinstance(value, str) else None
-
-
-def register(server: Server, document: Any = None, token: str | None = None, **members: Any) -> Any:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    body = MINIMAL | members if document is None else document
-    return server.app.test_client().post("/register", json=body, headers=headers)
-
-
-def registered(server: Server, **members: Any) -> dict[str, Any]:
-    answer = register(server, **members)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json)
-
-
-def manage(
-    server: Server, client: dict[str, Any], method: str = "GET", token: str | None = None, **members: Any
-) -> Any:
-    path = client["registration_client_uri"].removeprefix(server.state.settings.issuer)
-    headers = {"Authorization": f"Bearer {token or client['registration_access_token']}"}
-    body = {"json": {"client_id": client["client_id"], **MINIMAL, **members}} if method == "PUT" else {}
-    return server.app.test_client().open(path, method=method, headers=headers, **body)
-
-
-class Web:
-    """Stands for what can be fetched."""
-
-    def __init__(self, **pages: tuple[bytes, str]) -> None:
-        self.pages = pages
-        self.asked: list[str] = []
-
-    def get(self, url: str, *, accept: str, renew: bool = False) -> Fetched:
-        assert accept
-        self.asked.append(url)
-        for name, (body, content_type) in self.pages.items():
-            if name in url:
-                return Fetched(body, content_type)
-        raise FetchError("nobody listens there")
-
-
-def with_web(server: Server, web: Web) -> Web:
-    object.__setattr__(server.state, "fetcher", web)
-    return web
 
 
 def test_a_registered_client_signs_people_in(server: Server) -> None:

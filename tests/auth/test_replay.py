@@ -12,9 +12,9 @@ from werkzeug.test import TestResponse
 from auth_service import create_app
 from auth_service.client_assertion import LEEWAY, MAX_AHEAD
 from auth_service.throttles import limit
-from auth_support import Server, make_server, make_settings, opened
 from rolecall import clock
-from signing import claims, is_in, is_refused, now, present, signed, signer
+from support.auth_server import Server, make_server, make_settings, opened
+from support.signing import claims, is_in, is_refused, now, present, signed, signer
 
 
 @pytest.fixture

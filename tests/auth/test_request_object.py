@@ -15,10 +15,20 @@ from werkzeug.test import TestResponse
 from auth_service import fetch
 from auth_service.fetch import FLOOR
 from auth_service.throttles import limit
-from auth_support import CALLBACK, CHALLENGE, ISSUER, Server, a_client, authorize_url, make_server, make_settings, query
 from rolecall import clock, events
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from signing import KEYS, Keeper, changed, hmac_signed, jwk, jwks, now, segment, signed
+from support.auth_server import (
+    CALLBACK,
+    CHALLENGE,
+    ISSUER,
+    Server,
+    a_client,
+    authorize_url,
+    make_server,
+    make_settings,
+    query,
+)
+from support.signing import KEYS, Keeper, changed, hmac_signed, jwk, jwks, now, segment, signed
 
 OTHER = "http://tally.test/other"
 
@@ -82,7 +92,7 @@ def test_the_request_is_in_the_object(server: Server, algorithm: str) -> None:
 
 
 def test_the_code_is_redeemed_as_the_object_says(server: Server) -> None:
-    from auth_support import SECRET, basic
+    from support.auth_server import SECRET, basic
 
     told = answer(server, request=signed(claims(redirect_uri=OTHER)))
     given = server.redeem(told["code"], basic("signer", SECRET), redirect_uri=OTHER)

@@ -14,9 +14,9 @@ from auth_service.models.key import SigningKey
 from auth_service.models.revocation import Revocation
 from auth_service.models.token import RefreshToken
 from auth_service.sweep import sweep, sweep_in_turn
-from auth_support import TALLY, Server
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from support.auth_server import TALLY, Server
 
 DAY = 86400
 

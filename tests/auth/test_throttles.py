@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from auth_service.models import user as people
 from auth_service.throttles import limit, network
-from auth_support import (
+from support.auth_server import (
     INVOICES,
     PASSWORDS,
     TALLY,
@@ -30,8 +30,8 @@ from auth_support import (
     make_server,
     make_settings,
 )
-from conftest import RedisServer
-from stack import wait_until
+from support.servers import RedisServer
+from support.stack import wait_until
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from auth_support import CALLBACK, ISSUER, SECRET, TALLY, VERIFIER, Server, a_client, basic, claims
 from rolecall import clock
+from support.auth_server import CALLBACK, ISSUER, SECRET, TALLY, VERIFIER, Server, a_client, basic, claims
+from support.parallel import in_parallel
 
 BAD_CREDENTIALS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "none": ({}, {}),
@@ -209,15 +208,3 @@ def test_the_token_is_an_rfc_9068_access_token(server: Server) -> None:
     assert token.keys() >= {"iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope", "auth_time"}
     assert token["iss"] == ISSUER
     assert token["scope"] == tokens["scope"] == "invoices:read profile"
-
-
-def in_parallel(count: int, call: Any) -> list[Any]:
-    """All at once: everybody waits for the last to be ready."""
-    barrier = threading.Barrier(count)
-
-    def one(_: int) -> Any:
-        barrier.wait()
-        return call()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-import containers
 from rolecall_lab.walker import Walker
-from stack import Stack, running_stack
+from support import containers
+from support.stack import Stack, running_stack
 
 pytestmark = pytest.mark.browser
 

@@ -10,14 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-import containers
-from browser.screenshots import axe, serious
-from browser.states import suspended
-from hostile import ATTRIBUTE, CALLBACK, IMAGE, SCRIPT, authorization_request, register, use
-from observed import newest_flow
-from pages import connected, press
 from rolecall_lab.walker import Walker
-from stack import Stack, running_stack, wait_until
+from support import containers
+from support.browser.screenshots import axe, serious
+from support.browser.states import suspended
+from support.hostile_client import ATTRIBUTE, CALLBACK, IMAGE, SCRIPT, authorization_request, register, use
+from support.observer_pages import newest_flow
+from support.stack import Stack, running_stack, wait_until
+from support.tally_pages import connected, press
 
 pytestmark = pytest.mark.browser
 

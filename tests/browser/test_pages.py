@@ -11,13 +11,13 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
 
-import containers
-from browser.accounts import CALLBACK, asks, registered
-from browser.screenshots import axe, serious
-from browser.serving import serving
-from browser.states import connected, listed, seeds, tally, walk
-from client.conftest import API
-from stack import Stack, running_stack
+from support import containers
+from support.browser.accounts import CALLBACK, asks, registered
+from support.browser.screenshots import axe, serious
+from support.browser.serving import serving
+from support.browser.states import connected, listed, seeds, tally, walk
+from support.stack import Stack, running_stack
+from support.tally import API
 
 pytestmark = [
     pytest.mark.browser,

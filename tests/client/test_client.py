@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from client.conftest import API, ISSUER, METADATA, TOKENS, Browser, Tally
 from client_webapp.server import MAX_AGE, RETRY_AFTER, AuthorizationServer
 from rolecall import clock
 from rolecall.http import Unreachable
 from rolecall.vocabulary import METADATA_PATH
+from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
 
 TOKEN = METADATA["token_endpoint"]
 METADATA_URL = ISSUER + METADATA_PATH

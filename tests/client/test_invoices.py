@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from client.conftest import API, INVOICE, Browser, Tally
 from client_webapp.money import money
+from support.tally import API, INVOICE, Browser, Tally
 
 
 def api_page(number: int, pages: int = 8, **changes: Any) -> tuple[int, dict[str, Any], dict[str, str]]:

@@ -12,12 +12,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from client.conftest import API, ISSUER, METADATA, TOKENS, Tally
-from client.issuer import SUB, USERINFO, Issuer, at_hash, encoded, part, private_key, public_jwk
 from client_webapp import id_token
 from rolecall import clock, events
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
+from support.openid_provider import SUB, USERINFO, Issuer, at_hash, encoded, part, private_key, public_jwk
+from support.tally import API, ISSUER, METADATA, TOKENS, Tally
 
 TOKEN, JWKS, PROFILE = METADATA["token_endpoint"], METADATA["jwks_uri"], METADATA["userinfo_endpoint"]
 

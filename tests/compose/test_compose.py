@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from containers import docker, names, production_image, python_in
-from pages import statuses
 from rolecall_lab.walker import Walker, connect
-from stack import Stack
+from support.containers import docker, names, production_image, python_in
+from support.stack import Stack
+from support.tally_pages import statuses
 
 pytestmark = pytest.mark.compose
 

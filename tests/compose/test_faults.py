@@ -15,13 +15,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from containers import ROOT, asked_for, docker, names, production_image, settle
-from pages import press, statuses, tokens_of_a_native_client
 from rolecall import clock
 from rolecall_lab import containers as in_docker
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
-from stack import Stack, wait_until
+from support.containers import ROOT, asked_for, docker, names, production_image, settle
+from support.stack import Stack, wait_until
+from support.tally_pages import press, statuses, tokens_of_a_native_client
 
 pytestmark = pytest.mark.compose
 

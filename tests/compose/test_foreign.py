@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from containers import ROOT, docker, names
-from interop.browsing import conversation
-from observed import flow_ids, newest_flow
-from stack import Stack, wait_until
+from support.browsing import conversation
+from support.containers import ROOT, docker, names
+from support.observer_pages import flow_ids, newest_flow
+from support.stack import Stack, wait_until
 
 pytestmark = pytest.mark.compose
 

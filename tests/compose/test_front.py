@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from authority import certify
-from containers import ROOT, docker
-from stack import wait_until
+from support.authority import certify
+from support.containers import ROOT, docker
+from support.stack import wait_until
 
 pytestmark = pytest.mark.compose
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz.hostile import Attack
 from rolecall.web import MAX_REQUEST_BODY
-from stack import Stack
+from support.fuzz.attack import Attack
+from support.stack import Stack
 
 pytestmark = pytest.mark.compose
 

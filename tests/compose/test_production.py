@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from authority import certify
-from conftest import free_port
-from containers import ROOT
-from pages import press, statuses
 from rolecall_lab.walker import Page, Walker
-from stack import Stack
+from support.authority import certify
+from support.containers import ROOT
+from support.servers import free_port
+from support.stack import Stack
+from support.tally_pages import press, statuses
 
 pytestmark = pytest.mark.compose
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 
 from compose.test_faults import PSQL, healthy, psql, redis_cli
-from containers import ROOT, docker, names
-from containers import stack as in_containers
-from load import Load
-from people import six
 from rolecall import clock
 from rolecall_lab import containers as in_docker
-from stack import Stack, wait_until
+from support.containers import ROOT, docker, names
+from support.containers import stack as in_containers
+from support.load import Load
+from support.people import six
+from support.stack import Stack, wait_until
 
 pytestmark = pytest.mark.compose
 
@@ -408,7 +408,7 @@ def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack, load:
 
 def test_a_code_is_used_once_though_workers_die(containers: Stack) -> None:
     """RFC 6749 section 4.1.2: while workers are killed, of many presentations at most one gives tokens."""
-    from pages import code_of_a_native_client, redeem_of_a_native_client
+    from support.tally_pages import code_of_a_native_client, redeem_of_a_native_client
 
     code = code_of_a_native_client(containers)
     with ThreadPoolExecutor(8) as pool:

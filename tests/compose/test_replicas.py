@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from containers import ROOT, docker, names
-from pages import press, statuses
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
-from stack import Stack, wait_until
+from support.containers import ROOT, docker, names
+from support.stack import Stack, wait_until
+from support.tally_pages import press, statuses
 
 pytestmark = pytest.mark.compose
 

@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from auth.conftest import closed, server
-from client.conftest import tally
 from resource_service.models import Profile
-from resource_support import Api, an_api, an_invoice
-
-__all__ = ["closed", "server", "tally"]
+from support.invoices_api import Api, an_api, an_invoice
 
 
 @pytest.fixture

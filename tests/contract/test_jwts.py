@@ -12,9 +12,9 @@ import pytest
 from joserfc.jwk import ECKey
 from werkzeug.test import TestResponse
 
-from auth_support import CALLBACK, CHALLENGE, ISSUER, Server, query
-from openid import ASKED, RP, relying_party, tokens, with_claims
-from signing import (
+from support.auth_server import CALLBACK, CHALLENGE, ISSUER, Server, query
+from support.openid import ASKED, RP, relying_party, tokens, with_claims
+from support.signing import (
     KEYS,
     Key,
     claims,

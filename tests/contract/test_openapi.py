@@ -22,7 +22,12 @@ import resource_service.openapi
 from auth_service import parameters
 from auth_service.grants import GRANTS
 from auth_service.throttles import limit
-from auth_support import (
+from rolecall import checks, openapi
+from rolecall.openapi import Operations, path_template
+from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
+from rolecall.web import Route
+from rolecall_lab import wsgi
+from support.auth_server import (
     INVOICES,
     LIMITS,
     PASSWORDS,
@@ -35,17 +40,12 @@ from auth_support import (
     csrf_token,
     query,
 )
-from client.conftest import API, ISSUER, METADATA, TOKENS, Browser, Tally
-from client.issuer import Issuer
-from conftest import RedisServer
-from contract.described import Document, watched
-from contract.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
-from resource_support import Api, FakeServer, token
-from rolecall import checks, openapi
-from rolecall.openapi import Operations, path_template
-from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
-from rolecall.web import Route
-from rolecall_lab import wsgi
+from support.described import Document, watched
+from support.invoices_api import Api, FakeServer, token
+from support.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
+from support.openid_provider import Issuer
+from support.servers import RedisServer
+from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
 
 ROOT = Path(__file__).parents[2]
 SUMS_UP = {"parameters", "token.cache"}
@@ -369,7 +369,7 @@ def _programs_ask(server: Server) -> None:
     server.post("/revoke", TALLY, token=given["access_token"])
     server.post("/revoke", TALLY, token=given["refresh_token"])
     server.add(a_client(client_id="other"))
-    from auth_support import SECRET
+    from support.auth_server import SECRET
 
     assert server.post("/revoke", basic("other", SECRET), token=server.tokens()["access_token"]).status_code == 400
 

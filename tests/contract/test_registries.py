@@ -12,11 +12,11 @@ from auth_service import parameters
 from auth_service.client_metadata import MEMBERS, Member
 from auth_service.grants import GRANTS
 from auth_service.routes import ROUTES as AUTH_ROUTES
-from auth_support import Server
 from client_webapp.flows import FLOWS
 from client_webapp.routes import ROUTES as CLIENT_ROUTES
 from rolecall import checks
 from rolecall.vocabulary import PROFILES
+from support.auth_server import Server
 
 ROOT = Path(__file__).parents[2]
 CLAUSE = re.compile(r"RFC \d{4,5}|OpenID Connect (Core|Discovery|Registration) section|OAuth 2.0 |none: ")
@@ -50,7 +50,7 @@ def test_every_grant_is_in_the_metadata_and_reachable(server: Server) -> None:
     assert document is not None
     assert document["grant_types_supported"] == [grant.grant_type for grant in GRANTS]
     for grant in GRANTS:
-        from auth_support import TALLY
+        from support.auth_server import TALLY
 
         answer = server.post("/token", TALLY, grant_type=grant.grant_type)
         assert answer.json["error"] != "unsupported_grant_type"
@@ -79,7 +79,7 @@ def test_every_parameter_refuses_what_its_grammar_does(
     """
     if len(value) <= parameter.max_length and parameter.grammar.fullmatch(value):
         pytest.skip("its grammar has this")
-    from auth_support import INVOICES, TALLY, authorize_url
+    from support.auth_server import INVOICES, TALLY, authorize_url
 
     client = server.app.test_client()
     for endpoint in parameter.endpoints:
@@ -118,7 +118,7 @@ WRONG_TYPES: dict[str, list[Any]] = {
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
 def test_every_member_refuses_every_wrong_json_type(server: Server, member: Member) -> None:
     """RFC 7591 section 3.2.2: with the right error, at registration and when it is replaced (RFC 7592 section 2.2)."""
-    from auth.test_registration import manage, register, registered
+    from support.registration import manage, register, registered
 
     client = registered(server)
     error = "invalid_redirect_uri" if member.name == "redirect_uris" else "invalid_client_metadata"

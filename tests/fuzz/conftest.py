@@ -15,18 +15,14 @@ import requests
 import werkzeug.test
 from hypothesis.configuration import set_hypothesis_home_dir
 
-import witness
-from auth.conftest import closed, server
 from auth_service.models import user
-from auth_support import CALLBACK, WIDE, Server, a_client, make_server, make_settings
-from client.conftest import tally
-from fuzz.effort import tried
-from fuzz.forms import NATIVE
-from openid import relying_party
-from resource_support import Api, an_api
-from signing import signer
-
-__all__ = ["closed", "server", "tally"]
+from support import witness
+from support.auth_server import CALLBACK, WIDE, Server, a_client, make_server, make_settings
+from support.fuzz.effort import tried
+from support.fuzz.forms import NATIVE
+from support.invoices_api import Api, an_api
+from support.openid import relying_party
+from support.signing import signer
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "rolecall-hypothesis")
 hypothesis.settings.register_profile(

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auth_support import WIDE, Server, authorize_url, basic, make_server, make_settings
-from fuzz.corpus import EVIL, FORWARDED
-from fuzz.effort import examples
-from fuzz.forms import look_at
 from rolecall.vocabulary import METADATA_PATH
+from support.auth_server import WIDE, Server, authorize_url, basic, make_server, make_settings
+from support.fuzz.corpus import EVIL, FORWARDED
+from support.fuzz.effort import examples
+from support.fuzz.forms import look_at
 
 FORGED = [(name, value) for name, value in FORWARDED if b"_" not in name]
 """Those with an underscore gunicorn drops."""

@@ -10,9 +10,9 @@ from random import Random
 import pytest
 
 from auth_service.parameters import BY_ENDPOINT
-from fuzz.hostile import ROUTES, WIDE, Attack
-from fuzz.visitor import Visitor, register
-from stack import Stack, running_stack
+from support.fuzz.attack import ROUTES, WIDE, Attack
+from support.fuzz.visitor import Visitor, register
+from support.stack import Stack, running_stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 

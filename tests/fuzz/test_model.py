@@ -24,7 +24,8 @@ from auth_service.models.authorization import Authorization
 from auth_service.models.code import TOMBSTONE_LIFETIME
 from auth_service.models.consent import Consent
 from auth_service.models.token import RefreshToken
-from auth_support import (
+from rolecall import clock
+from support.auth_server import (
     CALLBACK,
     PASSWORDS,
     RESOURCE,
@@ -38,9 +39,8 @@ from auth_support import (
     csrf_token,
     query,
 )
-from fuzz.effort import examples
-from fuzz.machine import Machine, Where, run
-from rolecall import clock
+from support.fuzz.effort import examples
+from support.fuzz.machine import Machine, Where, run
 
 STEPS = 40
 

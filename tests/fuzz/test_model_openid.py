@@ -25,7 +25,9 @@ from werkzeug.test import TestResponse
 from auth_service.id_tokens import at_hash
 from auth_service.models.user import User
 from auth_service.scopes import CLAIMS
-from auth_support import (
+from rolecall import clock
+from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from support.auth_server import (
     ISSUER,
     PASSWORDS,
     VERIFIER,
@@ -34,13 +36,11 @@ from auth_support import (
     csrf_token,
     query,
 )
-from fuzz.effort import examples
-from fuzz.machine import Machine, Where, run
-from openid import ALICE, CALLBACK, RP, SCOPE, relying_party, verified
-from rolecall import clock
-from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
-from signing import claims as assertion_claims
-from signing import jwks, signed
+from support.fuzz.effort import examples
+from support.fuzz.machine import Machine, Where, run
+from support.openid import ALICE, CALLBACK, RP, SCOPE, relying_party, verified
+from support.signing import claims as assertion_claims
+from support.signing import jwks, signed
 
 STEPS = 30
 PEOPLE = sorted(PASSWORDS)

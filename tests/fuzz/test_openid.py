@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from auth_support import CALLBACK, CHALLENGE, ISSUER, Server, authorize_url, query
-from auth_support import claims as claims_of
-from fuzz import jwts
-from fuzz.corpus import hostile_token
-from fuzz.effort import examples
-from fuzz.forms import body_of, forms, in_address, look_at, parsed
-from openid import ASKED, tokens
-from openid import CALLBACK as RP_CALLBACK
 from rolecall_lab.walker import Page
-from signing import claims as assertion_claims
-from signing import is_in, is_refused, jwk, now, present
+from support.auth_server import CALLBACK, CHALLENGE, ISSUER, Server, authorize_url, query
+from support.auth_server import claims as claims_of
+from support.fuzz import jwts
+from support.fuzz.corpus import hostile_token
+from support.fuzz.effort import examples
+from support.fuzz.forms import body_of, forms, in_address, look_at, parsed
+from support.openid import ASKED, tokens
+from support.openid import CALLBACK as RP_CALLBACK
+from support.signing import claims as assertion_claims
+from support.signing import is_in, is_refused, jwk, now, present
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 

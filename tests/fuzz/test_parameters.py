@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auth_service.models import Model, user
-from auth_support import (
+from support.auth_server import (
     CALLBACK,
     INVOICES,
     ISSUER,
@@ -28,9 +28,9 @@ from auth_support import (
     csrf_token,
     query,
 )
-from client.conftest import API, INVOICE, METADATA, TOKENS, Tally
-from fuzz.effort import examples
-from fuzz.forms import ANYTHING, NATIVE, any_text, body_of, forms, in_address, look_at, parsed, values
+from support.fuzz.effort import examples
+from support.fuzz.forms import ANYTHING, NATIVE, any_text, body_of, forms, in_address, look_at, parsed, values
+from support.tally import API, INVOICE, METADATA, TOKENS, Tally
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
@@ -310,7 +310,7 @@ def test_api_and_what_introspection_may_answer(api: Any) -> None:
         whole=ANYTHING,
     )
     def check(changes: dict[str, Any], whole: Any) -> None:
-        from resource_support import claims
+        from support.invoices_api import claims
 
         for answer in ({**claims(), "active": True, **changes}, whole):
             api.server.introspection = answer

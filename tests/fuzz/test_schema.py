@@ -17,12 +17,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from auth_support import INVOICES, TALLY, Server
-from fuzz import metadata
-from fuzz.effort import examples
-from fuzz.visitor import Visitor, register
-from openid import relying_party, tokens
-from stack import Stack
+from support.auth_server import INVOICES, TALLY, Server
+from support.fuzz import metadata
+from support.fuzz.effort import examples
+from support.fuzz.visitor import Visitor, register
+from support.openid import relying_party, tokens
+from support.stack import Stack
 
 CHECKS = [
     not_a_server_error,

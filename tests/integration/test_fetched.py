@@ -7,9 +7,9 @@ import urllib.request
 
 import pytest
 
-from pages import press
 from rolecall_lab.walker import LocalNames, Page, Walker
-from stack import Stack, wait_until
+from support.stack import Stack, wait_until
+from support.tally_pages import press
 
 pytestmark = pytest.mark.integration
 

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from observed import flow_ids, messages, newest_flow, next_picture, picture_of, watch
-from pages import connected, press, statuses, tokens_of_a_native_client
 from rolecall_lab.observer.live import MOST_VIEWERS
 from rolecall_lab.walker import Walker
-from stack import Stack, running_stack, wait_until
+from support.observer_pages import flow_ids, messages, newest_flow, next_picture, picture_of, watch
+from support.stack import Stack, running_stack, wait_until
+from support.tally_pages import connected, press, statuses, tokens_of_a_native_client
 
 pytestmark = pytest.mark.integration
 

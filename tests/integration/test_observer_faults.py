@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import RedisServer
-from hostile import ATTRIBUTE, IMAGE, SCRIPT, authorization_request, register, use
-from observed import flow_ids, flow_page, messages, newest_flow, next_picture, picture_of, watch
-from pages import connected, tokens_of_a_native_client
 from rolecall_lab.walker import Walker, connect
-from stack import Stack, running_stack, wait_until
+from support.hostile_client import ATTRIBUTE, IMAGE, SCRIPT, authorization_request, register, use
+from support.observer_pages import flow_ids, flow_page, messages, newest_flow, next_picture, picture_of, watch
+from support.servers import RedisServer
+from support.stack import Stack, running_stack, wait_until
+from support.tally_pages import connected, tokens_of_a_native_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conftest import free_port
-from observed import picture_of
-from pages import connected, press, statuses, tokens_of_a_native_client
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_lab import recorder
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker
-from stack import Stack, lab_command, running_stack, wait_until
+from support.observer_pages import picture_of
+from support.servers import free_port
+from support.stack import Stack, lab_command, running_stack, wait_until
+from support.tally_pages import connected, press, statuses, tokens_of_a_native_client
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stack import Stack
+from support.stack import Stack
 
 NODE = Path(__file__).parent / "node"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from interop.browsing import conversation
 from rolecall_lab import seeds
 from rolecall_lab.environment import LAB_ENV, read_env
-from stack import Stack
+from support.browsing import conversation
+from support.stack import Stack
 
 pytestmark = [pytest.mark.interop, pytest.mark.integration]
 

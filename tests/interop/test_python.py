@@ -26,9 +26,9 @@ from oauthlib.oauth2 import InvalidGrantError, MismatchingStateError
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
-from interop.browsing import answer_to
 from rolecall_lab.environment import LAB_ENV, read_env
-from stack import Stack
+from support.browsing import answer_to
+from support.stack import Stack
 
 pytestmark = [pytest.mark.interop, pytest.mark.integration]
 

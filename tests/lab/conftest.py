@@ -12,10 +12,10 @@ import redis
 from flask import Flask
 from werkzeug.serving import make_server
 
-from lab.stack import KEY, Stack, flask_app
 from rolecall_lab import clock_push
 from rolecall_lab.settings import LabSettings, Role
 from rolecall_lab.wrap import Lab, wrap
+from support.small_services import KEY, Stack, flask_app
 
 
 @pytest.fixture(autouse=True)

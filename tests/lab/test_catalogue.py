@@ -8,17 +8,15 @@ from html import unescape
 
 import pytest
 
-from client.conftest import Tally, tally
 from client_webapp.flows import FLOWS
 from client_webapp.flows.sign_in import AGAIN
-from pages import statuses
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
 from rolecall_lab.catalogue.flows import ANSWERED, OF_CLIENTS, REFUSED
 from rolecall_lab.walker import Page, Walker, connect
-from stack import Stack, running_stack, wait_until
-
-__all__ = ["tally"]
+from support.stack import Stack, running_stack, wait_until
+from support.tally import Tally
+from support.tally_pages import statuses
 
 OF_LAB = [*REFUSED, *ANSWERED, *OF_CLIENTS]
 WORKS = [entry for entry in ENTRIES.values() if entry.start is not None]

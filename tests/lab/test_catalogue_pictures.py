@@ -9,7 +9,6 @@ from contextlib import closing
 
 import pytest
 
-from pages import connected
 from rolecall.http import HttpClient
 from rolecall.storage import connect
 from rolecall_lab.catalogue.entries import ENTRIES
@@ -22,7 +21,8 @@ from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tokens import KeySet
 from rolecall_lab.walker import Walker
-from stack import Stack, lab_command, running_stack, wait_until
+from support.stack import Stack, lab_command, running_stack, wait_until
+from support.tally_pages import connected
 
 CLAUSE = re.compile(r"(RFC \d{4}|OpenID Connect \w+) sections? [\d.]+")
 

@@ -16,13 +16,13 @@ from werkzeug.test import Client
 
 import client_webapp
 from client_webapp.settings import Settings
-from pages import tokens_of_a_native_client
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_lab.compare import away, board
 from rolecall_lab.compare.asking import Asked
 from rolecall_lab.walker import Page, Walker, connect
-from stack import Stack, running_stack, wait_until
+from support.stack import Stack, running_stack, wait_until
+from support.tally_pages import tokens_of_a_native_client
 
 ALICE = ("alice", "wonderland-lab")
 

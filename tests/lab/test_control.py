@@ -15,13 +15,13 @@ import redis
 import requests
 from flask import Flask, jsonify
 
-from conftest import free_port
-from lab.stack import KEY, flask_app
 from rolecall import clock
 from rolecall.web import Route
 from rolecall_lab import clock_push
 from rolecall_lab.recorder import STREAM
 from rolecall_lab.wrap import Lab
+from support.servers import free_port
+from support.small_services import KEY, flask_app
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from conftest import free_port
 from rolecall_lab import doctor
+from support.servers import free_port
 
 ROLES = {"CLIENT_PORT": "client", "AUTH_PORT": "authorization_server", "RESOURCE_PORT": "resource_server"}
 

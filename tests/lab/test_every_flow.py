@@ -13,14 +13,14 @@ import client_webapp.openapi  # noqa: F401
 import resource_service.openapi  # noqa: F401
 from auth_service.client_metadata import MEMBERS
 from auth_service.parameters import BY_ENDPOINT
-from pages import connected, press
 from rolecall.storage import connect
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.flows import read_events
 from rolecall_lab.observer import explanations
 from rolecall_lab.observer.explanations import explain, unexplained
 from rolecall_lab.walker import Walker
-from stack import Stack, running_stack, wait_until
+from support.stack import Stack, running_stack, wait_until
+from support.tally_pages import connected, press
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 

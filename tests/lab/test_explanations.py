@@ -13,13 +13,13 @@ import auth_service.openapi  # noqa: F401  registers the checks
 import client_webapp.openapi  # noqa: F401
 import resource_service.openapi  # noqa: F401
 from auth_service.parameters import BY_ENDPOINT
-from lab.observing import check, event, mark, plain_flow
 from rolecall import checks
 from rolecall_lab.observer import explanations
 from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, link, unexplained
 from rolecall_lab.observer.inspector import MAX_NESTED, inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet
+from support.recorded_events import check, event, mark, plain_flow
 
 
 def test_every_entry_is_whole() -> None:

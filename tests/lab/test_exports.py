@@ -17,14 +17,14 @@ import redis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lab import stack as recorded
-from lab.observing import check, hash_of, mark, plain, plain_flow
 from rolecall_lab.flows import read_events
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events, masked
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet
+from support import small_services as recorded
+from support.recorded_events import check, hash_of, mark, plain, plain_flow
 
 SECRETS = ("code-a-01234", "verifier-a-0123", "access-a-0123", "refresh-a-012")
 HOSTILE = [

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from lab.observing import event, mark, plain_flow
 from lab.test_exports import with_fakes
 from rolecall_lab.flows import Loss
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events
 from rolecall_lab.observer.picture import lay_out
+from support.recorded_events import event, mark, plain_flow
 
 METADATA = {
     "client_name": "It's \"Tally\" $(touch never)",

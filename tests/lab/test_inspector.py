@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm
 
-from lab.observing import BEGAN, event, mark, plain, plain_flow
 from rolecall.http import Answer, Unreachable
 from rolecall_lab.observer.inspector import Inspection, inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
+from support.recorded_events import BEGAN, event, mark, plain, plain_flow
 
 
 class Keys:

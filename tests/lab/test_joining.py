@@ -12,12 +12,12 @@ import pytest
 import redis
 import requests
 
-from lab.observing import event, mark, plain
-from lab.stack import KEY, Stack
 from rolecall_lab.flows import Flows, read_flows
 from rolecall_lab.recorder import Exchange, describe
 from rolecall_lab.redaction import Redaction
 from rolecall_lab.settings import LabSettings
+from support.recorded_events import event, mark, plain
+from support.small_services import KEY, Stack
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = [("Content-Type", "application/json")]

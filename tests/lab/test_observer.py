@@ -14,7 +14,6 @@ import pytest
 import redis
 from flask import Flask
 
-from lab.observing import BEGAN, check, event, hash_of, mark, plain, plain_flow
 from rolecall_lab.flows import MAX_IN_FLOW, Flows, read_events
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import live as living
@@ -23,6 +22,7 @@ from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.recorder import STREAM
 from rolecall_lab.settings import LabSettings
+from support.recorded_events import BEGAN, check, event, hash_of, mark, plain, plain_flow
 
 SCRIPT = "<script>alert(1)</script>"
 

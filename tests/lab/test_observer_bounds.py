@@ -11,11 +11,11 @@ import psutil
 import pytest
 import redis
 
-from lab.observing import plain_flow
 from lab.test_picture import constant_flow
 from rolecall_lab.flows import Flows
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.recorder import MAX_EVENTS, STREAM
+from support.recorded_events import plain_flow
 
 FLOWS = 10_000
 FULL = 2_500

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from lab.observing import check, event, hash_of, mark, plain, plain_flow
 from rolecall_lab.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.picture import Picture, lay_out, title_of
 from rolecall_lab.observer.svg import View
+from support.recorded_events import check, event, hash_of, mark, plain, plain_flow
 
 HOSTILE = "<script>alert(1)</script>\"'&\r\n\x00\ud800]]>"
 

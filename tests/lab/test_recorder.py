@@ -13,7 +13,6 @@ import redis
 import requests
 from flask import jsonify, request
 
-from lab.stack import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, Stack, basic, flask_app, s256, toy
 from rolecall import checks, clock, events
 from rolecall.http import HttpClient
 from rolecall.web import Route
@@ -23,6 +22,7 @@ from rolecall_lab.recorder import STREAM, Exchange, describe
 from rolecall_lab.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from rolecall_lab.wrap import MAX_CHECKS_HEADER, Lab
+from support.small_services import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, Stack, basic, flask_app, s256, toy
 
 LONG = checks.define("test.long", "RFC 6749 section 4.1", "invalid_request", "Long.")
 

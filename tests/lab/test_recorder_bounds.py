@@ -10,12 +10,12 @@ import pytest
 import redis
 from flask import jsonify, request
 
-from lab.stack import flask_app, toy
 from rolecall.web import Route
 from rolecall_lab import recorder
 from rolecall_lab.flows import read_events
 from rolecall_lab.recorder import STREAM, Exchange
 from rolecall_lab.wrap import Lab
+from support.small_services import flask_app, toy
 
 
 def raw(store: redis.Redis) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from lab.stack import KEY, SECRETS, STATE, b64, basic, s256
 from rolecall_lab import redaction
 from rolecall_lab.recorder import Exchange, describe
 from rolecall_lab.redaction import Redaction
 from rolecall_lab.settings import LabSettings
+from support.small_services import KEY, SECRETS, STATE, b64, basic, s256
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = [("Content-Type", "application/json")]

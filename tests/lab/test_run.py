@@ -26,7 +26,7 @@ from rolecall_lab import environment, processes, redis_server, run
 from rolecall_lab.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
 from rolecall_lab.processes import Fault, last_words
 from rolecall_lab.settings import LabSettings
-from stack import wait_until
+from support.stack import wait_until
 
 PORTS = {CLIENT: 8000, AUTH: 8001, RESOURCE: 8002}
 

@@ -12,12 +12,12 @@ from auth_service.models.client import Client
 from auth_service.models.resource import Resource
 from auth_service.models.user import User, authenticate
 from auth_service.state import MIGRATIONS as AUTH_MIGRATIONS
-from auth_support import DATA_KEY
-from databases import empty_database
 from resource_service import MIGRATIONS as RESOURCE_MIGRATIONS
 from resource_service.models import Invoice
 from rolecall.sql import Database
 from rolecall_lab import seeds
+from support.auth_server import DATA_KEY
+from support.databases import empty_database
 
 ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_SECRET": "c" * 32}
 

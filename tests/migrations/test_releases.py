@@ -17,9 +17,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from auth_service.models.token import RefreshToken
-from auth_support import authorize_url, basic, claims
-from databases import fresh_database
-from migrations.frozen import (
+from rolecall import clock
+from rolecall.sql import Database, MigrationError
+from rolecall.storage import digest
+from support.auth_server import authorize_url, basic, claims
+from support.databases import fresh_database
+from support.migrations.frozen import (
     METADATA,
     MIGRATIONS,
     SERVICES,
@@ -33,10 +36,7 @@ from migrations.frozen import (
     rows,
     start,
 )
-from migrations.story import BOTH, apps, tell
-from rolecall import clock
-from rolecall.sql import Database, MigrationError
-from rolecall.storage import digest
+from support.migrations.story import BOTH, apps, tell
 
 RELEASES: Final = releases()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resource_service.models import Profile
-from resource_support import Api, an_api, an_invoice
+from support.invoices_api import Api, an_api, an_invoice
 
 
 @pytest.fixture

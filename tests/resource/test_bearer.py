@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from databases import empty_database
 from resource_service import create_app
 from resource_service.settings import Settings
 from resource_service.validators import local_jwt
-from resource_support import EC2, Api, FakeServer, claims, jwk, token
 from rolecall import clock, events
 from rolecall.http import Answer, Unreachable
 from rolecall.settings import SettingsError
-from stack import wait_until
+from support.databases import empty_database
+from support.invoices_api import EC2, Api, FakeServer, claims, jwk, token
+from support.stack import wait_until
 
 ENVIRON = {
     "ISSUER": "https://auth.example",

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OctKey
 
 from resource_service.validators import local_jwt
-from resource_support import API, EC2, ISSUER, RSA, Api, an_api, an_invoice, claims, jwk, token
 from rolecall import clock, events
+from support.invoices_api import API, EC2, ISSUER, RSA, Api, an_api, an_invoice, claims, jwk, token
 
 METADATA = f'resource_metadata="{API}/.well-known/oauth-protected-resource"'
 

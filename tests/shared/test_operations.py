@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from auth_support import PASSWORDS, TALLY, Browser, Server, make_server, make_settings
-from conftest import free_port
 from rolecall import audit
 from rolecall_lab.environment import inherited
-from stack import wait_until
+from support.auth_server import PASSWORDS, TALLY, Browser, Server, make_server, make_settings
+from support.servers import free_port
+from support.stack import wait_until
 
 ROOT = Path(__file__).parents[2]
 

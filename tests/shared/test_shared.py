@@ -18,12 +18,12 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from auth_service.settings import Settings as AuthSettings
 from client_webapp.settings import Settings as ClientSettings
-from conftest import RedisServer
 from rolecall import checks, clock, events, logs, storage
 from rolecall.errors import OAuthError, challenge
 from rolecall.http import HttpClient, Unreachable, metadata_url
 from rolecall.settings import LAB_MARK, SettingsError
 from rolecall_lab.environment import inherited
+from support.servers import RedisServer
 
 GOOD = {
     "ISSUER": "https://auth.example.org",

@@ -1,0 +1,50 @@
+"""The search for leaked secrets finds them, and fails the run in which they are."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from support import witness
+
+pytest_plugins = ["pytester"]
+
+
+def test_a_secret_in_a_log_line_is_found() -> None:
+    secret, password = "n0tASecretOfAnyTestButOfThisOneAlone_4321-x", "an Iron-Clad pass phrase"
+    before = {*witness.seen}
+    witness.take_text(f"POST /token?code={secret}&x=1")
+    witness.take_text(f'{{"password": "{password}"}}')
+    try:
+        for line in (f"a line with {secret}.", f"a line with {password}", "one of ours: " + secret[::-1]):
+            [(_, found)] = witness.leaks(iter([line, "a clean line"]))
+            assert found == line
+    finally:
+        witness.seen.clear()
+        witness.seen.update(before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_logs_a_secret_fails(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Also when one process of pytest-xdist knows the secret, and a service that another one started logs it."""
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    pytester.makepyfile(
+        """
+        from support import witness
+
+        def test_sends() -> None:
+            witness.take_text("POST /token?code=n0tASecretOfAnyTestButOfThisOneAlone")
+
+        def test_starts_a_service(tmp_path) -> None:
+            (tmp_path / "logs").mkdir()
+            (tmp_path / "logs" / "auth-service.log").write_text("got n0tASecretOfAnyTestButOfThisOneAlone")
+            witness.folders.append(tmp_path)
+        """
+    )
+    run = pytester.runpytest_subprocess("-p", "support.leaks", f"-n{workers}")
+    run.assert_outcomes(passed=2)
+    run.stdout.fnmatch_lines(["*1 log lines contain a secret*"])
+    assert run.ret == pytest.ExitCode.TESTS_FAILED

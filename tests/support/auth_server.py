@@ -1,0 +1,250 @@
+"""An authorization server in this process, with people, clients and resources of its own, and a browser for it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import redis
+from argon2 import PasswordHasher
+from cryptography.fernet import Fernet, MultiFernet
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from auth_service import create_app
+from auth_service.models.client import Client
+from auth_service.models.resource import Resource
+from auth_service.models.user import User
+from auth_service.settings import Settings
+from auth_service.state import State
+from auth_service.throttles import limit
+from rolecall.settings import declared
+from rolecall.storage import digest
+from support.databases import fresh_database
+
+ISSUER = "http://auth.test"
+RESOURCE = "http://api.test"
+CALLBACK = "http://tally.test/callback"
+VERIFIER = "v" * 43
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+SECRET = "tally-secret-of-the-tests-0123456789"
+RESOURCE_SECRET = "invoices-secret-of-the-tests-0123456789"
+PASSWORDS = {"alice": "wonderland-lab", "bob": "builder-lab"}
+
+# verified as it was made, so a cheap hash makes sign-in cheap
+_HASHES = {name: PasswordHasher(1, 64, 1).hash(password) for name, password in PASSWORDS.items()}
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+TALLY = basic("tally", SECRET)
+INVOICES = basic("invoices-api", RESOURCE_SECRET)
+
+
+def a_client(**changes: Any) -> Client:
+    values: dict[str, Any] = {
+        "client_id": "tally",
+        "client_name": "Tally",
+        "token_endpoint_auth_method": "client_secret_basic",
+        "secret_hash": digest(SECRET),
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "scope": "invoices:read invoices:pay profile",
+        **changes,
+    }
+    return Client(**values)
+
+
+@dataclass
+class Server:
+    """The application, what it is made of, and the short ways of the tests."""
+
+    app: Flask
+    state: State
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def browser(self) -> Browser:
+        return Browser(self.app.test_client())
+
+    def post(self, path: str, headers: dict[str, str] | None = None, **form: str) -> TestResponse:
+        return self.app.test_client().post(path, data=form, headers=headers or {})
+
+    def add(self, *rows: Any) -> None:
+        with self.state.database.transaction() as session:
+            session.add_all(rows)
+        self.state.registry._resources = (float("-inf"), ())
+
+    def remember_since(self, since: int, run_id: str = "") -> None:
+        """Say that this Redis, or another one, has forgotten no assertion since then: a fresh one cannot know."""
+        client = self.state.store.client
+        client.set(self.state.replays.marker, f"{run_id or client.info('server')['run_id']} {since}")
+
+    def code(self, *, who: str = "alice", **changes: str) -> str:
+        """A fresh code, by way of sign-in and consent."""
+        browser = self.browser()
+        browser.sign_in(who)
+        answer = browser.authorize(**changes)
+        return answer["code"]
+
+    def redeem(self, code: str, /, headers: dict[str, str] | None = None, **changes: str) -> TestResponse:
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+        form |= changes
+        form = {name: value for name, value in form.items() if value != "-"}
+        return self.post("/token", TALLY if headers is None else headers, **form)
+
+    def refresh(self, token: str, headers: dict[str, str] | None = None, **form: str) -> TestResponse:
+        return self.post("/token", headers or TALLY, grant_type="refresh_token", refresh_token=token, **form)
+
+    def tokens(self, **changes: str) -> dict[str, Any]:
+        response = self.redeem(self.code(**changes))
+        assert response.status_code == 200, response.text
+        return dict(response.json or {})
+
+    def introspect(self, token: str) -> dict[str, Any]:
+        response = self.post("/introspect", INVOICES, token=token)
+        assert response.status_code == 200, response.text
+        return dict(response.json or {})
+
+    def is_active(self, token: str) -> bool:
+        return bool(self.introspect(token)["active"])
+
+
+class Browser:
+    """Follows what a person's browser would: cookies, forms with their hidden fields, redirects one by one."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def sign_in(self, who: str = "alice", path: str = "/sign-in") -> TestResponse:
+        return self.submit(path, username=who, password=PASSWORDS[who])
+
+    def submit(self, path: str, **fields: str) -> TestResponse:
+        """Open the page and send its form."""
+        page = self.client.get(path)
+        return self.client.post(path, data={"csrf_token": csrf_token(page), **fields})
+
+    def request(self, **changes: str) -> TestResponse:
+        return self.client.get(authorize_url(**changes))
+
+    def authorize(self, decision: str = "allow", **changes: str) -> dict[str, str]:
+        """Ask, decide if asked, and give the parameters that go to the client."""
+        response = self.request(**changes)
+        if "/consent" in response.location:
+            response = self.submit(response.location, decision=decision)
+            response = self.client.get(response.location)
+        assert response.status_code == 303, response.text
+        return query(response.location)
+
+
+def csrf_token(page: TestResponse) -> str:
+    match = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+    assert match, page.text
+    return match[1]
+
+
+LIMITS = tuple(field.name for field in declared(Settings) if field.name.endswith("_limit"))
+"""The settings of how often one may try."""
+
+WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000/minute"))
+"""Throttles that stop nobody."""
+
+
+def authorize_url(**changes: str) -> str:
+    """A good request, changed; a value of "-" leaves the parameter out."""
+    parameters = {
+        "response_type": "code",
+        "client_id": "tally",
+        "redirect_uri": CALLBACK,
+        "scope": "invoices:read",
+        "state": "st4te",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+        **changes,
+    }
+    return "/authorize?" + urlencode({name: value for name, value in parameters.items() if value != "-"})
+
+
+def query(location: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(location).query, keep_blank_values=True).items()}
+
+
+def claims(token: str) -> dict[str, Any]:
+    return dict(json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==")))
+
+
+def make_settings(folder: Path, redis_url: str, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "issuer": ISSUER,
+        "database_url": "" if "database_url" in changes else fresh_database("auth", folder, _prepare),
+        "redis_url": redis_url,
+        "secret_key": "a secret key of the tests, long enough",
+        "data_key": DATA_KEY,
+        "log_level": "WARNING",
+        "sign_up": "open",
+        "registration": "open",
+        "registration_profile": "openid",
+        "registration_limit": limit("10000/minute"),
+        "lab": True,
+        **changes,
+    }
+    return Settings(**values)
+
+
+DATA_KEY = MultiFernet([Fernet(Fernet.generate_key())])
+
+
+def _prepare(url: str) -> None:
+    """Migrated, with keys: an RSA key takes its time."""
+    app = create_app(make_settings(Path("/unused"), "redis://unused", database_url=url))
+    state: State = app.extensions["auth_service"]
+    state.database.upgrade()
+    state.keys.ensure()
+    state.database.engine.dispose()
+
+
+opened: list[State] = []
+"""What the tests opened and have to close."""
+
+
+def another_process(server: Server, **changes: Any) -> Server:
+    """The same stores, with other settings."""
+    return Server(*_started(dataclasses.replace(server.state.settings, **changes)), server.ids)
+
+
+def _started(settings: Settings) -> tuple[Flask, State]:
+    app = create_app(settings)
+    state: State = app.extensions["auth_service"]
+    opened.append(state)
+    return app, state
+
+
+def make_server(settings: Settings) -> Server:
+    server = Server(*_started(settings))
+    people = [User(username=name, password_hash=_HASHES[name]) for name in PASSWORDS]
+    server.add(
+        *people,
+        a_client(),
+        Resource(
+            identifier=RESOURCE,
+            resource_id="invoices-api",
+            name="Invoices",
+            secret_hash=digest(RESOURCE_SECRET),
+            scopes={"invoices:read": "read your invoices", "invoices:pay": "pay them", "profile": "see your name"},
+        ),
+    )
+    server.ids = {person.username: person.id for person in people}
+    with suppress(redis.ConnectionError):  # some have none
+        server.remember_since(0)
+    return server

@@ -1,0 +1,112 @@
+"""Takes a picture of every page in every state, wide and narrow, light and dark: `make screenshots`.
+
+With npm it also lets axe-core look at each of them, and says what it finds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+sys.path[:0] = [str(Path(__file__).parents[2])]
+
+from support.browser.states import seeds, walk
+from support.chromium import ARGUMENTS, chromium_path
+from support.stack import running_stack
+
+FOLDER = Path(__file__).parents[3] / "test-results" / "screenshots"
+AXE_FOLDER = Path.home() / ".cache" / "rolecall" / "axe"
+AXE_VERSION = "4.10.3"
+TALLEST = 6000
+"""Pixels of a page that a picture shows at most."""
+LOOKS = {
+    "wide-light": (1280, 800, "light"),
+    "wide-dark": (1280, 800, "dark"),
+    "narrow-light": (360, 740, "light"),
+    "narrow-dark": (360, 740, "dark"),
+}
+MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k": (3840, 2160, "light")}
+"""Looked at when they are named: `screenshots.py 4k`."""
+
+_AXE = """
+only => axe.run(document, {resultTypes: ['violations'], ...only && {runOnly: [only]}}).then(({violations}) =>
+  violations.map(each =>
+  `${each.impact} ${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 120)).slice(0, 3)}`))
+"""
+
+
+def axe() -> str | None:
+    """axe-core's source, from a cache that npm fills; None without npm or a registry."""
+    script = AXE_FOLDER / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.is_file() and (npm := shutil.which("npm")):
+        AXE_FOLDER.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--silent", "--prefix", str(AXE_FOLDER), f"axe-core@{AXE_VERSION}"]
+        subprocess.run(command, check=False, timeout=120)
+    return script.read_text(encoding="utf-8") if script.is_file() else None
+
+
+def violations(page: Page, source: str, only: str | None = None) -> list[str]:
+    """What axe-core finds on the page; `only` is the one rule to look at."""
+    page.evaluate(source)
+    found: list[str] = page.evaluate(_AXE, only)
+    return found
+
+
+def serious(page: Page, source: str, only: str | None = None) -> list[str]:
+    """What axe-core finds on the page that keeps people out."""
+    found = violations(page, source, only)
+    return [each for each in found if each.startswith(("serious", "critical"))]
+
+
+def main(looks: list[str]) -> int:
+    """Start the stack, take the pictures; gives 1 when axe-core finds something serious."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    source = axe()
+    print("axe-core looks as well" if source else "there is no npm that gives axe-core: pictures only")
+    found: dict[str, set[str]] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_stack(Path(folder) / "stack", SEEDS_FILE=str(seeds(Path(folder)))) as stack,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
+        chosen = {look: {**LOOKS, **MORE}[look] for look in looks or LOOKS}
+        context = browser.new_context(bypass_csp=True)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+
+        def shot(name: str) -> None:
+            page.wait_for_load_state()
+            for look, (width, height, scheme) in chosen.items():
+                page.set_viewport_size({"width": width, "height": height})
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.evaluate("scrollTo(0, 0)")
+                overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+                tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
+                clip = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
+                file = FOLDER / f"{name}-{look}.png"
+                # what has just come is drawn as it will stand
+                page.screenshot(path=file, full_page=True, clip=clip, animations="disabled")  # type: ignore[arg-type]
+                if overflow > 0:
+                    found.setdefault(f"serious overflow by {overflow} px", set()).add(f"{name}-{look}")
+                if source:
+                    for violation in violations(page, source):
+                        found.setdefault(violation, set()).add(f"{name}-{look}")
+            print(name, flush=True)
+
+        walk(page, stack, Path(folder), shot)
+        context.close()
+        browser.close()
+    for violation, where in sorted(found.items()):
+        print(violation, "|", ", ".join(sorted(where)[:6]), f"({len(where)})")
+    print(FOLDER)
+    return int(any(violation.startswith(("serious", "critical")) for violation in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

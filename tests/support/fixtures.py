@@ -1,0 +1,102 @@
+"""Fixtures for tests of every kind, loaded as a plugin by `tests/conftest.py`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from playwright.sync_api import Browser, sync_playwright
+
+from support import containers as in_docker
+from support import witness
+from support.auth_server import Server, make_server, make_settings, opened
+from support.chromium import ARGUMENTS, chromium_path
+from support.servers import RedisServer
+from support.stack import Stack, running_stack
+from support.tally import Tally, make_tally
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """One Redis for all tests of this process; tests that stop it start their own (`own_redis`)."""
+    with tempfile.TemporaryDirectory(prefix="rolecall-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> Iterator[str]:
+    """An empty Redis."""
+    client = redis.Redis.from_url(shared_redis.url)
+    client.flushall()
+    yield shared_redis.url
+    client.close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis that the test may stop."""
+    with tempfile.TemporaryDirectory(prefix="rolecall-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _servers_closed() -> Iterator[None]:
+    """Close the connections of every authorization server that a test made."""
+    yield
+    while opened:
+        state = opened.pop()
+        state.database.engine.dispose()
+        state.store.client.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path, redis_url: str) -> Server:
+    """An authorization server in this process, with people, clients, and resources of its own."""
+    return make_server(make_settings(tmp_path, redis_url))
+
+
+@pytest.fixture
+def tally(redis_url: str) -> Tally:
+    """Tally in this process, with scripted responses of the other two services."""
+    return make_tally(redis_url)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole lab, started once for all tests that share it; in `make test-compose` it is the containers."""
+    if in_docker.asked_for():
+        yield in_docker.stack()
+        return
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def containers() -> in_docker.Containers:
+    """The containers that `make up` started, as a program outside reaches them."""
+    return in_docker.stack()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Headless Chromium; tests that need it skip without one, or fail if ROLECALL_REQUIRE_BROWSER is set."""
+    path = chromium_path()
+    if path is None:
+        if os.environ.get("ROLECALL_REQUIRE_BROWSER"):
+            pytest.fail("there is no Chromium on PATH, and ROLECALL_REQUIRE_BROWSER requires one")
+        pytest.skip("there is no Chromium on PATH; Debian has it in the package `chromium`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        witness.watch_browser(browser)
+        yield browser
+        browser.close()

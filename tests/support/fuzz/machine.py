@@ -1,0 +1,62 @@
+"""What both models stand on: a server of their own each run, and a clock that stands still but for what turns it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import redis
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from auth_service.throttles import limit
+from rolecall import clock
+from support.auth_server import LIMITS, Server, make_server, make_settings, opened
+
+
+@dataclass
+class Where:
+    """What a run needs from pytest."""
+
+    folder: Path
+    redis_url: str
+    runs: int = field(default=0)
+
+
+class Machine(RuleBasedStateMachine):
+    """Every rule does one thing at the server, says what the answer must be, and changes the model accordingly."""
+
+    where: Where
+    server: Server
+
+    def begin(self) -> None:
+        """An empty server on an empty Redis, with wide throttles."""
+        clock.set_offset(0)
+        redis.Redis.from_url(self.where.redis_url).flushall()
+        self.where.runs += 1
+        folder = self.where.folder / str(self.where.runs)
+        folder.mkdir()
+        wide = dict.fromkeys(LIMITS, limit("1000000/minute"))
+        self.server = make_server(make_settings(folder, self.where.redis_url, **wide))
+        self.settings = self.server.state.settings
+
+    def teardown(self) -> None:
+        """Hypothesis calls it after each run."""
+        if hasattr(self, "server"):
+            self.server.state.database.engine.dispose()
+            self.server.state.store.client.close()
+            opened.remove(self.server.state)
+        clock.set_offset(0)
+
+
+def run(model: type[Machine], where: Where, monkeypatch: pytest.MonkeyPatch, *, times: int, steps: int) -> None:
+    """Run a model so many times, of so many steps each."""
+    began = int(clock.now())
+    monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: began, monotonic=time.monotonic))
+    machine = type("Machine", (model,), {"where": where})
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine, settings=settings(max_examples=times, stateful_step_count=steps)
+    )

@@ -1,0 +1,95 @@
+"""`make fuzz`: the hostile corpus against a stack of its own, then every property, model and description at length.
+
+Exit code 1 when anything was found.
+
+python tests/support/fuzz/run.py --requests 100000
+python tests/support/fuzz/run.py --seed SEED --only NUMBER   sends one of the corpus again
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.fuzz.attack import Report
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+
+SHARE: Final = 25
+"""Each of the other tests sends about one request for so many of the corpus."""
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description="Throw hostile requests at the three services.")
+    options.add_argument("--requests", type=int, default=100_000)
+    options.add_argument("--seed", default=secrets.token_hex(4))
+    options.add_argument("--only", type=int, action="append", default=[])
+    asked = options.parse_args()
+    for folder in ("tests", "lab", "client-webapp", "resource-service", "auth-service", "shared"):
+        sys.path.insert(0, str(ROOT / folder))
+    began = time.monotonic()
+    say(f"seed {asked.seed}")
+    report = corpus(asked.requests, asked.seed, asked.only)
+    total, wrong = sum(report.tried.values()), bool(report.findings)
+    say(f"{total} requests of the corpus in {time.monotonic() - began:.0f} s, {len(report.findings)} findings")
+    if not asked.only:
+        tried, failed = properties(asked.requests // SHARE, asked.seed)
+        total, wrong = total + tried, wrong or failed
+    say(f"{total} requests in {time.monotonic() - began:.0f} s, {'findings above' if wrong else 'nothing found'} "
+        f"(seed {asked.seed})")  # fmt: skip
+    return 1 if wrong else 0
+
+
+def corpus(requests: int, seed: str, only: Sequence[int]) -> Report:
+    """The corpus against a stack of its own, and what it came to in a few lines."""
+    from support.fuzz.attack import WIDE, Attack
+    from support.stack import running_stack
+
+    with tempfile.TemporaryDirectory(prefix="rolecall-fuzz-") as folder, running_stack(Path(folder), **WIDE) as stack:
+        report = Attack(stack, max(only) + 1 if only else requests, seed, say, only).run()
+    for name in sorted(report.tried):
+        slowest, at = report.slowest[name]
+        weights = " ".join(f"{weight / 2**20:.0f}" for weight in report.memory[name])
+        say(
+            f"{name:17} {report.tried[name]:7} requests; slowest {slowest:.2f} s (#{at}); "
+            f"a worker's memory over time, in MB: {weights}"
+        )
+    say("answers: " + ", ".join(f"{what} {times}" for what, times in sorted(report.statuses.items())))
+    say(f"asked again: {', '.join(f'{why} {times}' for why, times in report.again.items()) or 'none'}")
+    for when, stored in zip(("before", "afterwards"), report.redis, strict=True):
+        say(f"Redis {when}: {stored.used / 2**20:.0f} MB, {stored.keys} keys, {len(stored.lasting)} that never expire")
+    return report
+
+
+def properties(requests_each: int, seed: str) -> tuple[int, bool]:
+    """The tests of this folder with so many requests each; how many they sent, and whether one failed."""
+    from support.fuzz.effort import tried
+
+    os.chdir(ROOT)
+    os.environ["FUZZ_REQUESTS"] = str(requests_each)
+    of_corpus = "--ignore=tests/fuzz/test_hostile.py"
+    failed = pytest.main(
+        ["tests/fuzz", of_corpus, f"--hypothesis-seed={seed}", "--show-capture=no", "--tb=short", "-v"]
+    )
+    for name, times in tried.items():
+        say(f"{times:7} requests  {name}")
+    return sum(tried.values()), failed != 0
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

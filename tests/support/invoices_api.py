@@ -1,0 +1,150 @@
+"""An authorization server that is scripted but signs with real keys, for the tests of the Invoices API."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from joserfc import jws
+from joserfc.jwk import ECKey, RSAKey
+from werkzeug.test import TestResponse
+
+from resource_service import MIGRATIONS, create_app
+from resource_service.models import Invoice, Profile
+from resource_service.settings import Settings
+from rolecall import clock
+from rolecall.http import Answer, Unreachable
+from rolecall.sql import Database
+from support.databases import fresh_database
+
+ISSUER = "http://auth.test"
+API = "http://api.test"
+EC, EC2, RSA = ECKey.generate_key("P-256"), ECKey.generate_key("P-256"), RSAKey.generate_key(2048)
+
+
+def jwk(key: Any, kid: str, alg: str) -> dict[str, Any]:
+    return {**key.as_dict(private=False), "kid": kid, "alg": alg, "use": "sig"}
+
+
+@dataclass
+class FakeServer:
+    """Stands where the service's HTTP client stands."""
+
+    keys: list[dict[str, Any]] = field(default_factory=lambda: [jwk(EC, "ec", "ES256"), jwk(RSA, "rsa", "RS256")])
+    issuer: str = ISSUER
+    introspection: Any = None
+    status: int = 200
+    is_away: bool = False
+    asked: list[str] = field(default_factory=list)
+    sent: list[tuple[str, dict[str, str], dict[str, str]]] = field(default_factory=list)
+    gate: threading.Event | None = None
+
+    def send(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
+    ) -> Answer:
+        self.asked.append(url)
+        self.sent.append((url, dict(headers or {}), dict(form or {})))
+        if self.gate is not None:
+            self.gate.wait(5)
+        if self.is_away:
+            raise Unreachable(url, "nobody listens there")
+        body: Any
+        if "/.well-known/" in url:
+            body = {
+                "issuer": self.issuer,
+                "jwks_uri": f"{ISSUER}/jwks",
+                "introspection_endpoint": f"{ISSUER}/introspect",
+            }
+        elif url.endswith("/jwks"):
+            body = {"keys": self.keys}
+        else:
+            body = self.introspection
+        status = self.status if url.endswith("/introspect") else 200
+        return Answer(status, {"cache-control": "public, max-age=300"}, json.dumps(body).encode(), 1.0)
+
+    def count(self, path: str) -> int:
+        return sum(url.endswith(path) for url in self.asked)
+
+
+@dataclass
+class Api:
+    app: Flask
+    server: FakeServer
+
+    def get(
+        self, path: str = "/invoices", token: str | None = None, *, how: str = "jwt", **headers: str
+    ) -> TestResponse:
+        return self.call("GET", path, token, how=how, **headers)
+
+    def call(self, method: str, path: str, token: str | None, *, how: str = "jwt", **headers: str) -> TestResponse:
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return self.app.test_client().open(
+            path, method=method, headers=headers, environ_overrides={"rolecall.validator": how}
+        )
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    now = int(clock.now())
+    values = {
+        "iss": ISSUER,
+        "aud": API,
+        "sub": "alice",
+        "client_id": "tally",
+        "scope": "invoices:read invoices:pay profile",
+        "iat": now,
+        "exp": now + 300,
+        "jti": "j1",
+        **changes,
+    }
+    return {name: value for name, value in values.items() if value != "-"}
+
+
+def token(key: Any = EC, header: dict[str, Any] | None = None, payload: bytes | None = None, **changes: Any) -> str:
+    """A good token, changed; a claim or header of "-" is left out."""
+    defaults = {"alg": "ES256", "typ": "at+jwt", "kid": "ec"}
+    if key is RSA:
+        defaults |= {"alg": "RS256", "kid": "rsa"}
+    protected = {name: value for name, value in (defaults | (header or {})).items() if value != "-"}
+    content = payload if payload is not None else json.dumps(claims(**changes)).encode()
+    registry = jws.JWSRegistry(algorithms=["ES256", "RS256", "HS256", "none"], strict_check_header=False)
+    return jws.serialize_compact(protected, content, key, registry=registry)
+
+
+@contextmanager
+def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
+    """The Invoices API on a database of its own, with these people and invoices."""
+    server = FakeServer()
+    settings = Settings(
+        issuer=ISSUER,
+        public_url=API,
+        resource_identifier=API,
+        resource_id="invoices-api",
+        resource_secret="a resource secret",
+        database_url=fresh_database("api", folder, _prepare),
+        secret_key="a secret key of the tests, long enough",
+        lab=True,
+    )
+    app = create_app(settings, http=server)  # type: ignore[arg-type]
+    database: Database = app.extensions["resource_database"]
+    with database.transaction() as session:
+        session.add_all(rows)
+    yield Api(app, server)
+    database.engine.dispose()
+
+
+def an_invoice(invoice_id: str, owner: str = "alice", issued_on: str = "2026-11-01") -> Invoice:
+    values = {"supplier": "S", "description": "D", "currency": "GBP", "issued_on": issued_on, "due_on": "2026-12-01"}
+    return Invoice(id=invoice_id, owner_sub=owner, number=invoice_id.upper(), amount_minor=100, state="open", **values)
+
+
+def _prepare(url: str) -> None:
+    database = Database(url, MIGRATIONS)
+    database.upgrade()
+    database.engine.dispose()

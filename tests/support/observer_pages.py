@@ -1,0 +1,78 @@
+"""What tests read from the observer's pages and streams."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from rolecall_lab.walker import Walker
+from support.stack import Stack, wait_until
+
+
+def flow_ids(stack: Stack) -> list[str]:
+    """Of the flows that the observer lists, the newest first."""
+    return re.findall(r'href="/flows/([0-9a-f]+)"', Walker().open(f"{stack.observer}/").text)
+
+
+def flow_page(stack: Stack, flow: str) -> str:
+    """A flow's page with every check in its picture."""
+    return Walker().open(f"{stack.observer}/flows/{flow}?checks=yes").text
+
+
+def newest_flow(stack: Stack, *words: str) -> str:
+    """The id of the newest flow on whose page all of these words stand; empty when there is none yet."""
+    pages = ((flow, flow_page(stack, flow)) for flow in flow_ids(stack)[:20])
+    return next((flow for flow, page in pages if all(word in page for word in words)), "")
+
+
+def messages(picture: str, path: str) -> list[str]:
+    """The numbers of the messages to a path, as the picture's arrows have them."""
+    return re.findall(rf'aria-label="Message (\d+): [^"]*{re.escape(path)}"', picture)
+
+
+def picture_of(stack: Stack, page_text: str, *messages: str) -> tuple[str, str]:
+    """The id and the page of the flow that one of Tally's pages leads to, once these messages are in it."""
+    found = re.search(rf'href="({re.escape(stack.observer)}/of/[0-9a-f]+)"', page_text)
+    assert found is not None
+    walker = Walker()
+    pages = []
+
+    def has_them() -> bool:
+        # what several processes have recorded comes one after the other
+        pages.append(walker.follow(walker.open(found[1])))
+        assert pages[-1].status == 200
+        return all(message in pages[-1].text for message in messages)
+
+    wait_until(has_them)
+    return pages[-1].url.rpartition("/")[2], pages[-1].text
+
+
+@contextmanager
+def watch(stack: Stack, flow: str, last: str = "") -> Iterator[http.client.HTTPResponse]:
+    """An open stream of a flow's pictures."""
+    host = urlsplit(stack.observer)
+    connection = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=20)
+    connection.request("GET", f"/flows/{flow}/live", headers={"Host": host.netloc, "Last-Event-ID": last})
+    answer = connection.getresponse()
+    try:
+        yield answer
+    finally:
+        answer.close()
+        connection.close()
+
+
+def next_picture(answer: http.client.HTTPResponse) -> dict[str, Any]:
+    """Wait for the next picture of a stream."""
+    assert answer.status == 200, answer.read()
+    identity = ""
+    while line := answer.readline():
+        if line.startswith(b"id: "):
+            identity = line[4:].decode().strip()
+        elif line.startswith(b"data: "):
+            return {"event_id": identity, **json.loads(line[6:])}
+    raise AssertionError("the stream ended")

@@ -1,0 +1,83 @@
+"""Brings about what OpenID Connect's endpoints answer, for the test that holds every answer against the description."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from support.auth_server import Server, basic
+from support.described import watched
+from support.openid import ASKED, CALLBACK, RP, SECRET, relying_party, tokens, with_claims
+
+ALGORITHM = "ES256"
+
+
+def relying_parties_ask(server: Server) -> str:
+    """Gives an access token for userinfo."""
+    with_claims(server)
+    server.add(relying_party(), relying_party(client_id="signed", userinfo_signed_response_alg=ALGORITHM))
+    client = server.app.test_client()
+    assert client.get("/.well-known/openid-configuration").status_code == 200
+    given = tokens(server, scope="openid profile email address phone offline_access", prompt="consent")
+    server.refresh(given["refresh_token"], RP)
+    signed = server.redeem(
+        server.code(**ASKED | {"client_id": "signed"}), basic("signed", SECRET), redirect_uri=CALLBACK
+    )
+    of_api = tokens(server, scope="invoices:read")["access_token"]
+    assert signed.json is not None
+    for token, status in (
+        (given["access_token"], 200),
+        (signed.json["access_token"], 200),
+        ("none", 401),
+        (of_api, 403),
+    ):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.get("/userinfo", headers=headers).status_code == status
+        assert client.post("/userinfo", headers=headers).status_code == status
+    assert client.get("/userinfo").status_code == client.post("/userinfo").status_code == 401
+    assert client.get("/userinfo", headers={"Authorization": "Basic x"}).status_code == 400
+    assert client.post("/userinfo", data={"access_token": ["a", "b"]}).status_code == 400
+    browser = server.browser()
+    assert browser.request(**ASKED, response_mode="form_post", prompt="none").status_code == 200
+    assert browser.client.post("/authorize", data={"client_id": "rp", "response_mode": "form_post"}).status_code == 200
+    return str(given["access_token"])
+
+
+METADATA = {"redirect_uris": ["https://rp.example/callback"], "client_name": "An app", "jwks": {"keys": []}}
+
+
+def clients_register(server: Server) -> dict[str, str]:
+    """Gives how a registration is managed: its path, and the header with its token."""
+    from support.registration import PIXEL, Web, with_web
+
+    client, before = server.app.test_client(), server.state.fetcher
+    with_web(server, Web(logo=(PIXEL, "image/png")))
+    asked = {"redirect_uris": METADATA["redirect_uris"], "logo_uri": "https://rp.example/logo.png"}
+    made = client.post("/register", json=asked).json
+    object.__setattr__(server.state, "fetcher", before)
+    assert made is not None
+    assert client.post("/register", json=METADATA).status_code == 400
+    assert client.post("/register", json=asked, headers={"Authorization": "Bearer x"}).status_code == 401
+    path, headers = f"/register/{made['client_id']}", {"Authorization": f"Bearer {made['registration_access_token']}"}
+    assert client.get(f"/logos/{made['client_id']}").status_code == 200
+    assert client.get("/logos/none").status_code == 404
+    for method in ("GET", "PUT", "DELETE"):
+        assert client.open(path, method=method).status_code == 401
+    assert client.get(path, headers=headers).status_code == 200
+    assert client.put(path, headers=headers, json=asked).status_code == 400
+    assert client.put(path, headers=headers, json={**asked, "client_id": made["client_id"]}).status_code == 200
+    assert client.delete(path, headers=headers).status_code == 204
+    return {"path": path, **headers}
+
+
+def clients_register_in_vain(server: Server, seen: set[tuple[str, int]], _managed: dict[str, str]) -> None:
+    """Where it is closed."""
+    watched(server.app, seen)
+    assert server.app.test_client().post("/register", json={}).status_code == 403
+
+
+def registries_are_away(app: Flask, managed: dict[str, str]) -> None:
+    """The database does not answer."""
+    client, headers = app.test_client(), {"Authorization": managed["Authorization"]}
+    for method in ("GET", "PUT", "DELETE"):
+        assert client.open(managed["path"], method=method, headers=headers).status_code == 503
+    assert client.get("/logos/none").status_code == 503

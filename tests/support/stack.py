@@ -1,0 +1,141 @@
+"""The three services as `make run` starts them, on free ports and in a folder of the test run's own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rolecall_lab.environment import inherited
+from rolecall_lab.walker import LocalNames
+from support import witness
+from support.databases import of_stack
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Addresses and process ids of what runs.
+
+    Args:
+        workers: how many processes serve, in all three services together.
+        environ: the variables that commands for this stack need.
+    """
+
+    folder: Path
+    client: str
+    auth: str
+    api: str
+    redis_url: str
+    pids: dict[str, int]
+    workers: int = 6
+    environ: Mapping[str, str] = field(default_factory=dict)
+    observer: str = ""
+
+    def log(self, service: str) -> str:
+        """What a service has logged."""
+        return (self.folder / "logs" / f"{service}.log").read_text()
+
+    def get(self, url: str, **headers: str) -> tuple[int, dict[str, Any]]:
+        return self.call("GET", url, None, **headers)
+
+    def call(self, method: str, url: str, body: bytes | None, **headers: str) -> tuple[int, dict[str, Any]]:
+        """One request; gives the status and the JSON object of the answer. Whatever cuts it off is an OSError."""
+        request = urllib.request.Request(
+            url, body, {name.replace("_", "-"): value for name, value in headers.items()}, method=method
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())
+        try:
+            try:
+                with opener.open(request, timeout=10) as answer:
+                    return answer.status, json.loads(answer.read() or b"{}")
+            except urllib.error.HTTPError as error:
+                with error:
+                    text = error.read()
+                    return error.code, json.loads(text) if text.startswith(b"{") else {}
+        except http.client.HTTPException as error:
+            raise ConnectionResetError(str(error)) from error
+
+    def events(self) -> list[dict[str, Any]]:
+        _, answer = self.get(f"{self.client}/_lab/events")
+        events: list[dict[str, Any]] = answer["events"]
+        return events
+
+
+def lab_command(stack: Stack, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the lab's commands against a stack, such as `demo`."""
+    return subprocess.run(
+        [sys.executable, "-m", f"rolecall_lab.{module}", *arguments],
+        env={**inherited(os.environ), **stack.environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
+    """Start it, wait until it is ready, stop it; on failure say what it printed."""
+    witness.folders.append(folder)
+    own = {"ROLECALL_DIR": str(folder), **of_stack()}
+    started = subprocess.Popen(
+        [sys.executable, "-m", "rolecall_lab.run"],
+        env={
+            **inherited(os.environ),
+            **own,
+            **dict.fromkeys(("CLIENT_PORT", "AUTH_PORT", "RESOURCE_PORT", "OBSERVER_PORT"), "0"),
+            "REDIS_URL": "",
+            **environ,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert started.stdout is not None
+    said = []
+    try:
+        for line in started.stdout:
+            said.append(line)
+            if line.startswith("Open"):
+                break
+        else:
+            raise RuntimeError("the stack did not start: " + "".join(said))
+        notice = json.loads((folder / "running.json").read_text())
+        services = notice["services"]
+        yield Stack(
+            folder,
+            services["client-webapp"]["url"],
+            services["auth-service"]["url"],
+            services["resource-service"]["url"],
+            notice["redis_url"],
+            {name: service["pid"] for name, service in services.items()},
+            environ=own,
+            observer=services["lab-observer"]["url"],
+        )
+    finally:
+        started.send_signal(signal.SIGTERM)
+        try:
+            started.wait(20)
+        except subprocess.TimeoutExpired:
+            started.kill()
+        started.stdout.close()
+
+
+def wait_until(true: Any, seconds: float = 10.0) -> None:
+    """Poll until `true()` holds."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise AssertionError("it did not come true in time")
+        time.sleep(0.02)

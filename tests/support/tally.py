@@ -1,0 +1,143 @@
+"""Tally in this process, with a real Redis and scripted responses of the two servers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from cryptography.fernet import Fernet, MultiFernet
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from client_webapp import create_app
+from client_webapp.settings import Settings
+from client_webapp.state import State
+from rolecall.http import Answer, Unreachable
+
+ISSUER = "http://auth.test"
+API = "http://api.test"
+METADATA = {
+    "issuer": ISSUER,
+    "authorization_endpoint": f"{ISSUER}/authorize",
+    "token_endpoint": f"{ISSUER}/token",
+    "revocation_endpoint": f"{ISSUER}/revoke",
+    "userinfo_endpoint": f"{ISSUER}/userinfo",
+    "jwks_uri": f"{ISSUER}/jwks",
+}
+TOKENS = {
+    "access_token": "access-token-secret-value",
+    "refresh_token": "refresh-token-secret-value",
+    "token_type": "Bearer",
+    "expires_in": 300,
+    "scope": "invoices:read",
+}
+INVOICE = {
+    "id": "inv_1",
+    "number": "INV-1",
+    "supplier": "Tea House <b>",
+    "description": "Tea",
+    "amount_minor": 123456,
+    "currency": "GBP",
+    "issued_on": "2026-11-02",
+    "due_on": "2026-12-02",
+    "state": "open",
+}
+
+
+@dataclass
+class FakeHttp:
+    """Answers by URL, and remembers what was asked; an exception instead of an answer is raised."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    sent: list[tuple[str, str, dict[str, str], dict[str, str]]] = field(default_factory=list)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        self.sent.append((method, url, dict(headers or {}), dict(form or {})))
+        answer = self.answers.get(url)
+        if answer is None:
+            raise Unreachable(url, "nobody listens there")
+        if isinstance(answer, Exception):
+            raise answer
+        status, content, extra = answer
+        return Answer(status, extra, json.dumps(content).encode() if content != "" else b"", 1.5)
+
+    def to(self, url: str) -> list[tuple[str, str, dict[str, str], dict[str, str]]]:
+        return [each for each in self.sent if each[1] == url]
+
+
+@dataclass
+class Tally:
+    app: Flask
+    state: State
+    http: FakeHttp
+
+    def browser(self) -> Browser:
+        return Browser(self.app.test_client())
+
+
+class Browser:
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def press(self, path: str, page: str = "/", **fields: str) -> TestResponse:
+        match = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get(page).text)
+        assert match
+        return self.client.post(path, data={"csrf_token": match[1], **fields})
+
+    def begin(self, path: str = "/connect", page: str = "/", **fields: str) -> dict[str, str]:
+        """Press a button; gives the parameters of the authorization request."""
+        response = self.press(path, page, **fields)
+        assert response.status_code == 303, response.text
+        assert response.location.startswith(METADATA["authorization_endpoint"] + "?")
+        return {name: values[0] for name, values in parse_qs(urlsplit(response.location).query).items()}
+
+    def come_back(self, **parameters: str) -> TestResponse:
+        return self.client.get("/callback", query_string=parameters)
+
+    def connect(self) -> None:
+        response = self.come_back(code="c0de", state=self.begin()["state"], iss=ISSUER)
+        assert response.status_code == 303, response.text
+        assert response.location == "/invoices"
+
+
+def make_tally(redis_url: str) -> Tally:
+    app = create_app(
+        Settings(
+            public_url="http://tally.test",
+            issuer=ISSUER,
+            resource_url=API,
+            resource_identifier=API,
+            client_id="tally",
+            client_secret="client-secret-value",
+            redis_url=redis_url,
+            secret_key="a secret key of the tests, long enough",
+            data_key=MultiFernet([Fernet(Fernet.generate_key())]),
+            log_level="INFO",
+            lab=True,
+        )
+    )
+    state: State = app.extensions["client_webapp"]
+    http = FakeHttp(
+        {
+            f"{ISSUER}/.well-known/oauth-authorization-server": (200, METADATA, {}),
+            METADATA["token_endpoint"]: (200, TOKENS, {}),
+            METADATA["revocation_endpoint"]: (200, "", {}),
+            f"{API}/invoices": (200, {"invoices": [INVOICE]}, {}),
+        }
+    )
+    state.runner._http = http
+    state.runner._server._http = http
+    return Tally(app, state, http)
