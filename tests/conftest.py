@@ -11,8 +11,13 @@ import pytest
 
 from rolecall import clock
 from support import containers
+from support.fuzz import effort
 
 pytest_plugins = ["pytester", "support.fixtures", "support.leaks"]
+
+
+def pytest_configure() -> None:
+    effort.load_profile()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -28,9 +33,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker(mark):
             item.add_marker(pytest.mark.skip(reason=reason))
-        if "stack" in getattr(item, "fixturenames", ()):
-            # they share one lab, so one process runs them all
-            item.add_marker(pytest.mark.xdist_group("stack"))
+        if group := shared_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def shared_fixture(item: pytest.Item) -> str | None:
+    """Name the group of tests that one process of pytest-xdist has to run, because they share what is costly to make.
+
+    Each process has a `stack` of its own, so tests that use that one may run anywhere.
+    """
+    fixtures = getattr(item, "_fixtureinfo", None)
+    if fixtures is None or item.get_closest_marker("xdist_group"):
+        return None
+    for name in ("quiet_stack", "wide_stack"):
+        if name in fixtures.names_closure:
+            return name
+    scopes = {made.scope for makers in fixtures.name2fixturedefs.values() for made in makers}
+    return item.nodeid.partition("::")[0] if scopes & {"module", "package"} else None
 
 
 @pytest.hookimpl(wrapper=True)

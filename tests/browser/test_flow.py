@@ -18,18 +18,24 @@ from support.stack import Stack, running_stack
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module", params=["localhost", "localhost-names"])
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="session")
+def stack_of_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The lab on three separate sites, `app.localhost` and so on."""
+    with running_stack(tmp_path_factory.mktemp("names"), HOSTS="localhost-names") as running:
+        assert running.client.startswith("http://app.localhost:")
+        yield running
+
+
+@pytest.fixture(params=["localhost", pytest.param("localhost-names", marks=pytest.mark.xdist_group("names"))])
+def site(request: pytest.FixtureRequest) -> Stack:
+    names = request.param == "localhost-names"
     if containers.asked_for():
         running = containers.stack()
-        if running.client.startswith("http://app.localhost:") != (request.param == "localhost-names"):
+        if running.client.startswith("http://app.localhost:") != names:
             pytest.skip("the containers have the other names")
-        yield running
-        return
-    with running_stack(tmp_path_factory.mktemp("site"), HOSTS=request.param) as running:
-        names = request.param == "localhost-names"
-        assert running.client.startswith("http://app.localhost:" if names else "http://localhost:")
-        yield running
+        return running
+    started: Stack = request.getfixturevalue("stack_of_names" if names else "stack")
+    return started
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
@@ -11,12 +10,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from rolecall_lab.walker import Walker
-from support import containers
-from support.browser.screenshots import axe, serious
-from support.browser.states import suspended
+from support.browser.axe import serious
 from support.hostile_client import ATTRIBUTE, CALLBACK, IMAGE, SCRIPT, authorization_request, register, use
 from support.observer_pages import newest_flow
-from support.stack import Stack, running_stack, wait_until
+from support.stack import Stack, suspended, wait_until
 from support.tally_pages import connected, press
 
 pytestmark = pytest.mark.browser
@@ -29,22 +26,13 @@ LOOKS = {
 }
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    if containers.asked_for():
-        yield containers.stack()
-        return
-    with running_stack(tmp_path_factory.mktemp("observed")) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
-def _nobody_is_connected(site: Stack) -> None:
+def _nobody_is_connected(stack: Stack) -> None:
     walker = Walker()
     page = walker.follow(
-        walker.submit(walker.open(f"{site.auth}/sign-in"), username="alice", password="wonderland-lab")
+        walker.submit(walker.open(f"{stack.auth}/sign-in"), username="alice", password="wonderland-lab")
     )
-    walker.submit(page, f"{site.auth}/apps/disconnect", client_id="tally")
+    walker.submit(page, f"{stack.auth}/apps/disconnect", client_id="tally")
 
 
 @pytest.fixture(params=LOOKS)
@@ -65,19 +53,9 @@ def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:
 
 
 def looks_well(page: Page) -> None:
-    """No sideways scrolling of the page, and nothing serious for axe-core where it can be had."""
+    """No sideways scrolling of the page, and nothing serious for axe-core."""
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    if source := axe():
-        assert not serious(page, source)
-
-
-def test_axe_looks_at_these_pages() -> None:
-    """Loud where it does not: without it the pages are only half looked at."""
-    if axe() is None:
-        missing = "no npm that gives axe-core: nothing looks for what keeps people out of these pages"
-        if os.environ.get("ROLECALL_REQUIRE_BROWSER"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+    assert not serious(page)
 
 
 def is_phone(page: Page) -> bool:
@@ -92,8 +70,8 @@ def choose(page: Page, words: str) -> None:
         page.locator(f'#part-body a.message[aria-label*="{words}"]').first.click()
 
 
-def connect(page: Page, site: Stack, decision: str = "allow") -> None:
-    page.goto(site.client)
+def connect(page: Page, stack: Stack, decision: str = "allow") -> None:
+    page.goto(stack.client)
     page.locator("form[action='/connect'] button").first.click()
     page.fill("input[name=username]", "alice")
     page.fill("input[name=password]", "wonderland-lab")
@@ -109,8 +87,8 @@ def open_picture(page: Page) -> None:
     expect(page.locator("#live")).to_have_text("Live")
 
 
-def test_the_plain_flow_is_told_message_by_message(page: Page, site: Stack) -> None:
-    connect(page, site)
+def test_the_plain_flow_is_told_message_by_message(page: Page, stack: Stack) -> None:
+    connect(page, stack)
     page.locator("details.beside summary").click()
     inside = page.frame_locator("details.beside iframe")
     expect(inside.locator("#live")).to_have_text("Live")
@@ -137,10 +115,10 @@ def test_the_plain_flow_is_told_message_by_message(page: Page, site: Stack) -> N
     assert page.locator("#part-body .chip.lit").count() >= 2
 
 
-def test_without_script_the_page_is_all_there(chromium: Browser, site: Stack) -> None:
+def test_without_script_the_page_is_all_there(chromium: Browser, stack: Stack) -> None:
     """The picture is the server's, a message is a link, and nothing says that it is live."""
-    _, invoices = connected(site)
-    address = re.search(rf"{re.escape(site.observer)}/of/[0-9a-f]+", invoices.text)
+    _, invoices = connected(stack)
+    address = re.search(rf"{re.escape(stack.observer)}/of/[0-9a-f]+", invoices.text)
     assert address is not None
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -152,22 +130,22 @@ def test_without_script_the_page_is_all_there(chromium: Browser, site: Stack) ->
     context.close()
 
 
-def test_the_picture_grows_while_people_look(page: Page, site: Stack) -> None:
-    walker, invoices = connected(site)
-    address = re.search(rf"{re.escape(site.observer)}/of/[0-9a-f]+", invoices.text)
+def test_the_picture_grows_while_people_look(page: Page, stack: Stack) -> None:
+    walker, invoices = connected(stack)
+    address = re.search(rf"{re.escape(stack.observer)}/of/[0-9a-f]+", invoices.text)
     assert address is not None
     page.goto(address[0])
     expect(page.locator("#live")).to_have_text("Live")
     choose(page, "POST /token")
     expect(page.locator("#inspector")).to_contain_text("grant_type")
     count = page.locator("ol.messages li").count()
-    press(walker, invoices, site, "/refresh")
+    press(walker, invoices, stack, "/refresh")
     expect(page.locator("ol.messages li").nth(count + 1)).to_be_attached()
     assert page.locator("#part-body [data-message].chosen").count() >= 2, "what was chosen stays chosen"
 
 
-def test_a_denial_ends_at_the_lane_that_said_no(page: Page, site: Stack) -> None:
-    connect(page, site, "deny")
+def test_a_denial_ends_at_the_lane_that_said_no(page: Page, stack: Stack) -> None:
+    connect(page, stack, "deny")
     expect(page.locator("main")).to_contain_text("You did not allow it")
     open_picture(page)
     expect(page.locator("#part-body .answer.refused").first).to_be_attached()
@@ -175,8 +153,8 @@ def test_a_denial_ends_at_the_lane_that_said_no(page: Page, site: Stack) -> None
     looks_well(page)
 
 
-def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, site: Stack) -> None:
-    page.goto(f"{site.client}/flows/replayed_code")
+def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, stack: Stack) -> None:
+    page.goto(f"{stack.client}/flows/replayed_code")
     looks_well(page)
     page.locator("form[action$='/flows/replayed_code/start'] button").first.click()
     page.fill("input[name=username]", "alice")
@@ -194,9 +172,9 @@ def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, site: S
     looks_well(page)
 
 
-def test_the_two_checks_side_by_side(page: Page, site: Stack) -> None:
-    connect(page, site)
-    page.goto(f"{site.client}/compare")
+def test_the_two_checks_side_by_side(page: Page, stack: Stack) -> None:
+    connect(page, stack)
+    page.goto(f"{stack.client}/compare")
     page.get_by_role("button", name="Send it both ways").click()
     expect(page.locator("main")).to_contain_text("Introspection")
     looks_well(page)
@@ -208,12 +186,12 @@ def test_the_two_checks_side_by_side(page: Page, site: Stack) -> None:
 
 
 @pytest.mark.embedded
-def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, site: Stack) -> None:
-    connect(page, site)
-    with suspended(site.pids["resource-service"]):
-        page.goto(f"{site.client}/invoices", timeout=30_000)
+def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, stack: Stack) -> None:
+    connect(page, stack)
+    with suspended(stack.pids["resource-service"]):
+        page.goto(f"{stack.client}/invoices", timeout=30_000)
         expect(page.locator("main")).to_contain_text("does not answer")
-        page.goto(f"{site.observer}/")
+        page.goto(f"{stack.observer}/")
         page.locator("main table a").first.click()
         unanswered = page.locator("#part-body .request.refused")
         expect(unanswered.first).to_be_attached()
@@ -226,7 +204,7 @@ RAN = "window.taken || document.querySelector('[onerror], [onfocus], script:not(
 
 
 @pytest.mark.parametrize("markup", [SCRIPT, IMAGE, ATTRIBUTE])
-def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, site: Stack, markup: str) -> None:
+def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, stack: Stack, markup: str) -> None:
     """A client's name, a state and a header, drawn by the server and put in while people look.
 
     Without the Content-Security-Policy, which would stop what nothing else did.
@@ -240,27 +218,27 @@ def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, site: Stack, 
     trial.wait_for_function("window.taken === 1")  # it does run where it is not text
     dialogs.clear()
 
-    client_id, state, agent = register(site, markup), f"a state {markup}", f"agent {markup}"
+    client_id, state, agent = register(stack, markup), f"a state {markup}", f"agent {markup}"
     person, viewer = context.new_page(), context.new_page()
-    person.goto(authorization_request(site, client_id, state))
+    person.goto(authorization_request(stack, client_id, state))
     person.fill("input[name=username]", "bob")
     person.fill("input[name=password]", "builder-lab")
     person.click("#login-submit")
     expect(person.locator("main")).to_contain_text(markup)
-    wait_until(lambda: newest_flow(site, client_id[:5], "GET /consent"))
-    viewer.goto(f"{site.observer}/flows/{newest_flow(site, client_id[:5], 'GET /consent')}")
+    wait_until(lambda: newest_flow(stack, client_id[:5], "GET /consent"))
+    viewer.goto(f"{stack.observer}/flows/{newest_flow(stack, client_id[:5], 'GET /consent')}")
     expect(viewer.locator("#live")).to_have_text("Live")
     assert not person.evaluate(RAN)
     with person.expect_request(f"{CALLBACK}**") as back:  # where nobody answers
         person.click("#consent-allow")
-    use(site, client_id, parse_qs(urlsplit(back.value.url).query)["code"][0], agent)
+    use(stack, client_id, parse_qs(urlsplit(back.value.url).query)["code"][0], agent)
     for words, shown in (("POST /token", agent), ("GET /authorize", state)):
         choose(viewer, words)
         expect(viewer.locator("#inspector")).to_contain_text(shown)
         for each in viewer.locator("#inspector a, #inspector button, #inspector summary").all()[:20]:
             each.focus()
     assert not viewer.evaluate(RAN)
-    person.goto(f"{site.observer}/")
+    person.goto(f"{stack.observer}/")
     assert not person.evaluate(RAN)
     context.close()
     assert not dialogs

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, 
 
 from support import containers
 from support.browser.accounts import CALLBACK, asks, registered
-from support.browser.screenshots import axe, serious
+from support.browser.axe import serious
 from support.browser.serving import serving
 from support.browser.states import connected, listed, seeds, tally, walk
 from support.stack import Stack, running_stack
@@ -104,13 +104,14 @@ def focus_faults(page: Page) -> list[str]:
     return faults
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_path: Path) -> None:
     """One h1 and one main, a title of its own, headings in order, nothing cut off at 320 px or at 360 px and 200 %.
 
     The focus goes down the page and is seen; axe-core finds nothing serious, in light and in dark.
     """
     page = context.new_page()
-    source = axe()
     faults: list[str] = []
     titles: dict[str, str] = {}
 
@@ -134,11 +135,10 @@ def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_pat
             note(page.locator("nav[aria-label=Main]").count() == 1, "navigation")
             note(page.locator("footer").count() == 1, "footer")
         titles[name] = page.title()
-        if source:
-            faults.extend(f"{name}: {each}" for each in serious(page, source))
-            page.emulate_media(color_scheme="dark")
-            faults.extend(f"{name}, dark: {each}" for each in serious(page, source, only="color-contrast"))
-            page.emulate_media(color_scheme="light")
+        faults.extend(f"{name}: {each}" for each in serious(page))
+        page.emulate_media(color_scheme="dark")
+        faults.extend(f"{name}, dark: {each}" for each in serious(page, only="color-contrast"))
+        page.emulate_media(color_scheme="light")
         faults.extend(f"{name}: {each}" for each in focus_faults(page))
         for width in (3840, 320, 180):
             page.set_viewport_size({"width": width, "height": 640})

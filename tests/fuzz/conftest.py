@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import argon2
-import hypothesis
 import pytest
 import requests
 import werkzeug.test
-from hypothesis.configuration import set_hypothesis_home_dir
 
 from auth_service.models import user
 from support import witness
@@ -23,17 +19,6 @@ from support.fuzz.forms import NATIVE
 from support.invoices_api import Api, an_api
 from support.openid import relying_party
 from support.signing import signer
-
-set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "rolecall-hypothesis")
-hypothesis.settings.register_profile(
-    "rolecall",
-    database=None,
-    deadline=None,
-    derandomize="FUZZ_REQUESTS" not in os.environ,
-    suppress_health_check=list(hypothesis.HealthCheck),
-    print_blob=True,
-)
-hypothesis.settings.load_profile("rolecall")
 
 
 @pytest.fixture

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
 
 from auth_service.parameters import BY_ENDPOINT
-from support.fuzz.attack import ROUTES, WIDE, Attack
+from support.fuzz.attack import ROUTES, Attack
 from support.fuzz.visitor import Visitor, register
-from support.stack import Stack, running_stack
+from support.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 
 
-@pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    with running_stack(tmp_path, **WIDE) as running:
-        yield running
-
-
-def test_each_parameter_is_sent_where_it_belongs(own_stack: Stack) -> None:
+def test_each_parameter_is_sent_where_it_belongs(wide_stack: Stack) -> None:
     """Else nobody would notice what the guard makes of it (RFC 6749 sections 3.1 and 3.2)."""
-    visitor = Visitor.arrive(own_stack, register(own_stack))
+    visitor = Visitor.arrive(wide_stack, register(wide_stack))
     missing = {(endpoint, parameter.name) for endpoint, them in BY_ENDPOINT.items() for parameter in them}
     assert {name for _, name in missing} <= visitor.known.keys()
     routes = [route for route in ROUTES["auth-service"] if route.name in BY_ENDPOINT]
@@ -40,8 +32,8 @@ def test_each_parameter_is_sent_where_it_belongs(own_stack: Stack) -> None:
     assert not missing
 
 
-def test_hostile_requests_find_nothing(own_stack: Stack) -> None:
+def test_hostile_requests_find_nothing(wide_stack: Stack) -> None:
     """No 5xx, nothing late, nothing reflected, no host believed (RFC 9110, RFC 9112, RFC 6749 section 10)."""
-    report = Attack(own_stack, 200, "the same each time", lambda _: None).run()
+    report = Attack(wide_stack, 200, "the same each time", lambda _: None).run()
     assert not report.findings, "\n".join(map(str, report.findings))
     assert sum(report.tried.values()) == 200

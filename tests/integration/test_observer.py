@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
 from collections import Counter
 from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 from rolecall_lab.observer.live import MOST_VIEWERS
 from rolecall_lab.walker import Walker
 from support.observer_pages import flow_ids, messages, newest_flow, next_picture, picture_of, watch
-from support.stack import Stack, running_stack, wait_until
+from support.stack import Stack, wait_until
 from support.tally_pages import connected, press, statuses, tokens_of_a_native_client
 
 pytestmark = pytest.mark.integration
@@ -157,39 +154,3 @@ def test_after_a_break_the_page_goes_on_where_it_was(stack: Stack) -> None:
     process, version = seen["event_id"].split("-")
     assert again["event_id"].startswith(f"{process}-")
     assert int(again["event_id"].partition("-")[2]) > int(version)
-
-
-@pytest.mark.embedded
-def test_the_observer_is_dead_and_nobody_notices(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with running_stack(tmp_path_factory.mktemp("blind")) as stack:
-        observer = psutil.Process(stack.pids["lab-observer"])
-        for process in (observer, *observer.children()):
-            os.kill(process.pid, signal.SIGKILL)
-        observer.wait(10)
-        for _ in range(3):
-            walker, _ = connected(stack)
-            assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
-        assert all(stack.get(f"{url}/readyz")[0] == 200 for url in (stack.client, stack.auth, stack.api))
-
-
-@pytest.mark.embedded
-def test_redis_restarts_in_the_middle_and_the_picture_goes_on(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What the services could not write is a gap; who looks on is told meanwhile."""
-    with running_stack(tmp_path_factory.mktemp("restarted")) as stack:
-        _, page = connected(stack)
-        flow, _ = picture_of(stack, page.text)
-        launcher = psutil.Process(stack.pids["auth-service"]).parent()
-        assert launcher is not None
-        [server] = [child for child in launcher.children() if "redis" in child.name() or "valkey" in child.name()]
-        with watch(stack, flow) as stream:
-            next_picture(stream)
-            server.suspend()
-            try:
-                while not next_picture(stream)["away"]:
-                    pass
-            finally:
-                server.resume()
-            while next_picture(stream)["away"]:
-                pass
-        _, again = connected(stack)
-        picture_of(stack, again.text, "POST /token")

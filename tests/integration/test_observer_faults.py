@@ -9,15 +9,13 @@ import re
 import shlex
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from rolecall_lab.walker import Walker, connect
 from support.hostile_client import ATTRIBUTE, IMAGE, SCRIPT, authorization_request, register, use
 from support.observer_pages import flow_ids, flow_page, messages, newest_flow, next_picture, picture_of, watch
-from support.servers import RedisServer
-from support.stack import Stack, running_stack, wait_until
+from support.stack import Stack, wait_until
 from support.tally_pages import connected, tokens_of_a_native_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
@@ -174,39 +172,3 @@ def test_a_hundred_real_flows_at_once_do_not_mix(stack: Stack) -> None:
         assert len(mine) == 1, "a code of somebody else's"
         codes |= mine
     assert len(codes) == 100, "two flows have one code"
-
-
-@pytest.mark.embedded
-def test_redis_restarts_empty_and_the_picture_says_that_messages_are_missing(
-    tmp_path: Path, own_redis: RedisServer
-) -> None:
-    """What came while it was away is a gap in the flow, and the flow goes on."""
-    with running_stack(tmp_path, REDIS_URL=own_redis.url) as stack:
-        tokens = tokens_of_a_native_client(stack)
-        bearer = {"Authorization": f"Bearer {tokens['access_token']}", "Rolecall_Validator": "jwt"}
-
-        def asked() -> int:
-            return stack.get(f"{stack.api}/invoices", **bearer)[0]
-
-        assert asked() == 200
-        wait_until(lambda: newest_flow(stack, "tally-desktop", "GET /invoices"))
-        flow = newest_flow(stack, "tally-desktop", "GET /invoices")
-        before = messages(flow_page(stack, flow), "GET /invoices")
-        assert EMPTIED not in flow_page(stack, flow)
-        own_redis.stop()
-        # so many that the first are given up before it is there again
-        assert {asked() for _ in range(20)} <= {200, 503}
-        wait_until(lambda: "Redis does not answer" in flow_page(stack, flow))
-        own_redis.start()
-        wait_until(lambda: asked() == 200, 20)
-
-        def told() -> bool:
-            """By the next message of the same process, of which there are several."""
-            return asked() == 200 and LOST.search(flow_page(stack, flow)) is not None
-
-        wait_until(told, 20)
-        page = flow_page(stack, flow)
-        assert EMPTIED in page
-        assert len(messages(page, "GET /invoices")) > len(before), "it does not go on"
-        assert "POST /token" in page, "what was seen before is gone"
-        assert "Redis does not answer" not in page

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -17,13 +16,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_lab import recorder
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker
 from support.observer_pages import picture_of
 from support.servers import free_port
-from support.stack import Stack, lab_command, running_stack, wait_until
+from support.stack import Stack, lab_command, wait_until
 from support.tally_pages import connected, press, statuses, tokens_of_a_native_client
 
 pytestmark = pytest.mark.integration
@@ -220,46 +218,6 @@ def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
 
 
 @pytest.mark.embedded
-def test_keys_are_rotated_in_the_running_lab(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Published first; it signs when the key set's max-age is over, in every worker, and is refused by none."""
-    with running_stack(tmp_path_factory.mktemp("rotated")) as stack:
-        before = {key["kid"] for key in stack.get(f"{stack.auth}/jwks")[1]["keys"]}
-        said = lab_command(stack, "flask_command", "auth-service", "keys", "rotate")
-        assert said.stdout.count("Published") == len(ID_TOKEN_ALGORITHMS)
-        wait_until(lambda: len(stack.get(f"{stack.auth}/jwks")[1]["keys"]) == 2 * len(ID_TOKEN_ALGORITHMS))
-        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 302}')
-        listed = lab_command(stack, "flask_command", "auth-service", "keys", "list").stdout
-        states = (listed.count("  signing"), listed.count("  verifying"))
-        assert states == (len(ID_TOKEN_ALGORITHMS),) * 2, "commands are on the lab's clock too"
-        stack.call("DELETE", f"{stack.auth}/_lab/clock", None)
-        walker, page = connected(stack)
-        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 302}')
-        for _ in range(6):
-            page = press(walker, page, stack, "/refresh")
-            assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
-        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 700}')
-        assert before.isdisjoint(key["kid"] for key in stack.get(f"{stack.auth}/jwks")[1]["keys"])
-
-
-@pytest.mark.embedded
-@pytest.mark.parametrize(("skew", "accepted"), [("120", True), ("-120", False)])
-def test_a_clock_that_is_off_by_two_minutes_is_found_by_the_doctor(
-    tmp_path_factory: pytest.TempPathFactory, skew: str, accepted: bool
-) -> None:
-    """RFC 9068 section 4: where the clock is ahead fresh tokens pass; behind, they are not yet good."""
-    with running_stack(tmp_path_factory.mktemp("skewed"), RESOURCE_SERVICE_LAB_CLOCK_SKEW=skew) as stack:
-        tokens = tokens_of_a_native_client(stack)
-        for how in ("jwt", "introspection"):
-            headers = {"Authorization": f"Bearer {tokens['access_token']}", "Rolecall-Validator": how}
-            status, answer = stack.get(f"{stack.api}/invoices", **headers)
-            assert status == (200 if accepted else 401), (how, answer)
-        done = lab_command(stack, "doctor")
-        assert done.returncode == 1
-        where = "ahead of" if accepted else "behind"
-        assert re.search(rf"the clock of resource-service \(.*\) is 1[12]\d s {where} this machine's", done.stdout)
-
-
-@pytest.mark.embedded
 def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.demo"],
@@ -271,52 +229,6 @@ def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
     assert said.returncode == 1
     assert said.stderr.startswith("rolecall: the lab does not run; start it with `make run` in another terminal")
     assert said.stderr.count("\n") == 1
-
-
-@pytest.mark.embedded
-def test_a_killed_worker_is_replaced_and_the_person_goes_on(tmp_path_factory: pytest.TempPathFactory) -> None:
-    import psutil
-
-    with running_stack(tmp_path_factory.mktemp("killed")) as stack:
-        walker, _ = connected(stack)
-        for name in ("client-webapp", "auth-service", "resource-service"):
-            for worker in psutil.Process(stack.pids[name]).children():
-                os.kill(worker.pid, signal.SIGKILL)
-        wait_until(lambda: all(ready(stack, url) for url in (stack.client, stack.auth, stack.api)))
-        assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
-
-
-@pytest.mark.embedded
-def test_a_stopped_authorization_server_is_explained_and_signed_tokens_go_on(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    with running_stack(tmp_path_factory.mktemp("stopped")) as stack:
-        walker, page = connected(stack)
-        walker.open(f"{stack.client}/invoices?check=jwt")
-        walker.open(f"{stack.client}/invoices?check=jwt")
-        os.kill(stack.pids["auth-service"], signal.SIGSTOP)
-        import psutil
-
-        workers = psutil.Process(stack.pids["auth-service"]).children()
-        for worker in workers:
-            worker.suspend()
-        try:
-            assert statuses(walker.open(f"{stack.client}/invoices?check=introspection")) == ["503"]
-            refused = press(walker, page, stack, "/refresh")
-            assert refused.status == 503
-            assert "authorization server does not answer" in refused.text
-        finally:
-            for worker in workers:
-                worker.resume()
-            os.kill(stack.pids["auth-service"], signal.SIGCONT)
-        assert statuses(walker.open(f"{stack.client}/invoices?check=introspection")) == ["200"]
-
-
-def ready(stack: Stack, url: str) -> bool:
-    try:
-        return stack.get(f"{url}/readyz")[0] == 200
-    except OSError:
-        return False
 
 
 @pytest.mark.embedded

@@ -13,7 +13,7 @@ from rolecall_lab.environment import LAB_ENV, read_env
 from support.browsing import conversation
 from support.stack import Stack
 
-pytestmark = [pytest.mark.interop, pytest.mark.integration]
+pytestmark = [pytest.mark.npm, pytest.mark.integration]
 
 
 def met(node: Path, script: str, **about: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from rolecall_lab.environment import LAB_ENV, read_env
 from support.browsing import answer_to
 from support.stack import Stack
 
-pytestmark = [pytest.mark.interop, pytest.mark.integration]
+pytestmark = pytest.mark.integration
 
 CALLBACK = "http://127.0.0.1:9/callback"
 

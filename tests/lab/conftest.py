@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 from rolecall_lab import clock_push
 from rolecall_lab.settings import LabSettings, Role
 from rolecall_lab.wrap import Lab, wrap
-from support.small_services import KEY, Stack, flask_app
+from support.small_services import KEY, SmallServices, flask_app
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ def in_lab(settings: Callable[..., LabSettings]) -> Iterator[Callable[..., Lab]]
 
 
 @pytest.fixture
-def stack(in_lab: Callable[..., Lab]) -> Iterator[Stack]:
-    stack = Stack()
+def small_services(in_lab: Callable[..., Lab]) -> Iterator[SmallServices]:
+    stack = SmallServices()
     names = {"client": "client_url", "authorization_server": "auth_url", "resource_server": "resource_url"}
     for role in names:
         with socket.create_server(("127.0.0.1", 0)) as free:

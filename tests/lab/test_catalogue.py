@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
 import pytest
@@ -14,7 +13,7 @@ from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
 from rolecall_lab.catalogue.flows import ANSWERED, OF_CLIENTS, REFUSED
 from rolecall_lab.walker import Page, Walker, connect
-from support.stack import Stack, running_stack, wait_until
+from support.stack import Stack, wait_until
 from support.tally import Tally
 from support.tally_pages import statuses
 
@@ -41,26 +40,19 @@ NEW_EACH_TIME = {entry.name for entry in OF_LAB if entry.expected[:2] == ("201",
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The real services; in this folder `stack` is three small ones."""
-    with running_stack(tmp_path_factory.mktemp("catalogue")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def alice(site: Stack) -> Walker:
+def alice(quiet_stack: Stack) -> Walker:
     """Signed in at the server, and connected; she has allowed Tally to know who she is as well."""
     walker = Walker()
-    connect(walker, site.client, "alice", "wonderland-lab")
-    page = start(walker, site, "sign_in")
-    assert walker.follow(walker.submit(page, decision="allow")).url == f"{site.client}/me"
+    connect(walker, quiet_stack.client, "alice", "wonderland-lab")
+    page = start(walker, quiet_stack, "sign_in")
+    assert walker.follow(walker.submit(page, decision="allow")).url == f"{quiet_stack.client}/me"
     return walker
 
 
-def start(walker: Walker, site: Stack, name: str) -> Page:
+def start(walker: Walker, quiet_stack: Stack, name: str) -> Page:
     """Press a flow's button, and go where it leads."""
-    page = walker.open(f"{site.client}/flows/{name}")
-    return walker.follow(walker.submit(page, f"{site.client}/flows/{name}/start"))
+    page = walker.open(f"{quiet_stack.client}/flows/{name}")
+    return walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/{name}/start"))
 
 
 def signed_in(walker: Walker, page: Page) -> Page:
@@ -82,16 +74,16 @@ def words(entry: Entry) -> list[str]:
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
-def test_run_for_real_it_ends_as_it_has_to(site: Stack, alice: Walker, entry: Entry) -> None:
+def test_run_for_real_it_ends_as_it_has_to(quiet_stack: Stack, alice: Walker, entry: Entry) -> None:
     """The clause is the entry's own: `RFC ...` stands beside each. Alice has allowed it once already."""
     walker = Walker()
     if entry.needs == "connection":
-        connect(walker, site.client, "alice", "wonderland-lab")
+        connect(walker, quiet_stack.client, "alice", "wonderland-lab")
     elif entry.needs == "sign-in":
-        assert signed_in(walker, start(walker, site, "sign_in")).url == f"{site.client}/me"
+        assert signed_in(walker, start(walker, quiet_stack, "sign_in")).url == f"{quiet_stack.client}/me"
     else:
-        walker.submit(walker.open(f"{site.auth}/sign-in"), username="alice", password="wonderland-lab")
-    ended = start(walker, site, entry.name)
+        walker.submit(walker.open(f"{quiet_stack.auth}/sign-in"), username="alice", password="wonderland-lab")
+    ended = start(walker, quiet_stack, entry.name)
     assert ('id="login-submit"' in ended.text) == (entry.name in ASKED_WHO)
     if entry.name == "sign_in_choose":
         assert "Go on as <bdi>alice</bdi>" in ended.text
@@ -100,51 +92,53 @@ def test_run_for_real_it_ends_as_it_has_to(site: Stack, alice: Walker, entry: En
     if entry.name in NEW_EACH_TIME:
         ended = walker.follow(walker.submit(ended, decision="allow"))
     if entry.start is not None:
-        assert ended.url == site.client + ENDS[entry.name]
+        assert ended.url == quiet_stack.client + ENDS[entry.name]
         assert ended.status == 200
     elif NO_ANSWER in entry.expected:
-        assert ended.url.startswith(f"{site.auth}/authorize?")
+        assert ended.url.startswith(f"{quiet_stack.auth}/authorize?")
         assert ended.status == 400
         assert "not registered" in ended.text
     else:
-        assert ended.url.startswith(f"{site.client}/flows/{entry.name}")
+        assert ended.url.startswith(f"{quiet_stack.client}/flows/{entry.name}")
         assert ended.status == 200
-    page = walker.open(f"{site.client}/flows/{entry.name}")
+    page = walker.open(f"{quiet_stack.client}/flows/{entry.name}")
     assert came(page) == [("yes", each) for each in words(entry)]
     assert '<span class="tag yes">as expected</span>' in page.text
-    listed = _row(walker.open(f"{site.client}/flows").text, entry.title)
+    listed = _row(walker.open(f"{quiet_stack.client}/flows").text, entry.title)
     assert '<span class="tag yes">as expected</span>' in listed
 
 
 @pytest.mark.parametrize("entry", OF_LAB, ids=lambda entry: entry.name)
-def test_a_flow_of_the_lab_leaves_the_connection_as_it_is(site: Stack, alice: Walker, entry: Entry) -> None:
+def test_a_flow_of_the_lab_leaves_the_connection_as_it_is(quiet_stack: Stack, alice: Walker, entry: Entry) -> None:
     def held() -> list[str]:
-        page = alice.open(f"{site.client}/invoices?check=both")
+        page = alice.open(f"{quiet_stack.client}/invoices?check=both")
         assert statuses(page) == ["200", "200"]
         return re.findall(r"<dt>(?:Access|Refresh) token</dt><dd><code>(.*?)</code>", page.text)
 
     before = held()
-    start(alice, site, entry.name)
+    start(alice, quiet_stack, entry.name)
     assert held() == before
 
 
-def test_what_a_flow_was_given_for_itself_it_gives_back(site: Stack, alice: Walker) -> None:
+def test_what_a_flow_was_given_for_itself_it_gives_back(quiet_stack: Stack, alice: Walker) -> None:
     """RFC 7009 section 2.1: nobody holds it afterwards, so nobody shall be able to."""
-    page = start(alice, site, "token_in_query")
+    page = start(alice, quiet_stack, "token_in_query")
     assert "/revoke" not in page.text, "that is no part of the flow"
 
     def given_back() -> bool:
-        received = [event for event in site.events() if event["direction"] == "received"]
+        received = [event for event in quiet_stack.events() if event["direction"] == "received"]
         asked = [event for event in received if event["path"] == "/invoices" and "access_token" in event["query"]]
         revoked = {event["flow"]: event["status"] for event in received if event["path"] == "/revoke"}
         return bool(asked) and revoked.get(asked[-1]["flow"]) == 200
 
     wait_until(given_back)
-    assert "not run yet" in _row(alice.open(f"{site.client}/flows").text, "Disconnect"), "it tidied up, nobody ran it"
+    assert "not run yet" in _row(alice.open(f"{quiet_stack.client}/flows").text, "Disconnect"), (
+        "it tidied up, nobody ran it"
+    )
 
 
-def test_every_flow_is_listed_with_its_clause(site: Stack) -> None:
-    page = Walker().open(f"{site.client}/flows")
+def test_every_flow_is_listed_with_its_clause(quiet_stack: Stack) -> None:
+    page = Walker().open(f"{quiet_stack.client}/flows")
     assert page.status == 200
     for entry in ENTRIES.values():
         row = _row(page.text, entry.title)
@@ -156,8 +150,8 @@ def test_every_flow_is_listed_with_its_clause(site: Stack) -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
-def test_a_page_shows_the_source_and_how_it_differs(site: Stack, entry: Entry) -> None:
-    page = Walker().open(f"{site.client}/flows/{entry.name}")
+def test_a_page_shows_the_source_and_how_it_differs(quiet_stack: Stack, entry: Entry) -> None:
+    page = Walker().open(f"{quiet_stack.client}/flows/{entry.name}")
     source = _block(page.text, f"Source of {entry.file}")
     assert [line[5:] for line in source.splitlines()] == entry.source()
     assert [int(line[:3]) for line in source.splitlines()] == [*range(1, len(entry.source()) + 1)]
@@ -167,7 +161,10 @@ def test_a_page_shows_the_source_and_how_it_differs(site: Stack, entry: Entry) -
     plain = file_of(entry.plain)
     further = f"/flows/{plain.removesuffix('.py')}#differences"
     assert (further in page.text) == (plain != "authorization_code.py")
-    assert further == "/flows/authorization_code#differences" or Walker().open(f"{site.client}{further}").status == 200
+    assert (
+        further == "/flows/authorization_code#differences"
+        or Walker().open(f"{quiet_stack.client}{further}").status == 200
+    )
     differences = _block(page.text, f"Differences from {plain}").splitlines()
     if entry.module is entry.plain:
         again = AGAIN[entry.name.removeprefix("sign_in_")]
@@ -211,26 +208,26 @@ def test_the_flows_of_the_lab_have_the_clients_form() -> None:
             assert 2 <= step.diagram <= 4
 
 
-def test_a_flow_that_the_browser_left_is_not_over(site: Stack) -> None:
+def test_a_flow_that_the_browser_left_is_not_over(quiet_stack: Stack) -> None:
     walker = Walker()
-    page = walker.open(f"{site.client}/flows/wrong_verifier")
-    asked = walker.follow(walker.submit(page, f"{site.client}/flows/wrong_verifier/start"))
+    page = walker.open(f"{quiet_stack.client}/flows/wrong_verifier")
+    asked = walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/wrong_verifier/start"))
     assert "login-submit" in asked.text
-    page = walker.open(f"{site.client}/flows/wrong_verifier")
+    page = walker.open(f"{quiet_stack.client}/flows/wrong_verifier")
     assert came(page) == [("open", "no answer")]
     assert "not over yet" in page.text
     page = walker.follow(walker.submit(asked, username="bob", password="builder-lab"))
     page = walker.follow(walker.submit(page, decision="deny"))
-    assert page.url == f"{site.client}/flows/wrong_verifier#came"
+    assert page.url == f"{quiet_stack.client}/flows/wrong_verifier#came"
     assert came(page) == [("no", "access_denied")]
     assert "not as expected" in page.text
 
 
-def test_an_answer_for_another_browser_is_refused(site: Stack, alice: Walker) -> None:
+def test_an_answer_for_another_browser_is_refused(quiet_stack: Stack, alice: Walker) -> None:
     """RFC 6749 section 10.12."""
-    page = alice.open(f"{site.client}/flows/replayed_code")
-    page = alice.submit(page, f"{site.client}/flows/replayed_code/start")
-    while page.location is not None and not page.location.startswith(f"{site.client}/callback"):
+    page = alice.open(f"{quiet_stack.client}/flows/replayed_code")
+    page = alice.submit(page, f"{quiet_stack.client}/flows/replayed_code/start")
+    while page.location is not None and not page.location.startswith(f"{quiet_stack.client}/callback"):
         page = alice.open(page.location)
     assert page.location is not None
     page_of_another = Walker().open(page.location)
@@ -241,49 +238,49 @@ def test_an_answer_for_another_browser_is_refused(site: Stack, alice: Walker) ->
     assert alice.open(page.location).status == 303, "neither has used it up"
 
 
-def test_a_flow_that_needs_a_connection_says_so(site: Stack) -> None:
+def test_a_flow_that_needs_a_connection_says_so(quiet_stack: Stack) -> None:
     walker = Walker()
     for entry in WORKS:
-        page = walker.open(f"{site.client}/flows/{entry.name}")
+        page = walker.open(f"{quiet_stack.client}/flows/{entry.name}")
         assert ("there are none" in page.text) == (entry.needs == "connection")
         assert ("there is nobody" in page.text) == (entry.needs == "sign-in")
         assert ('id="start"' in page.text) != bool(entry.needs)
-    page = walker.open(f"{site.client}/flows/implicit")
+    page = walker.open(f"{quiet_stack.client}/flows/implicit")
     for entry in WORKS:
-        ended = walker.follow(walker.submit(page, f"{site.client}/flows/{entry.name}/start"))
+        ended = walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/{entry.name}/start"))
         assert ended.status in {200, 403}
         assert ended.text.count("<h1") == 1
 
 
 @pytest.mark.parametrize("name", ["implicit", "refresh_token", "disconnect"])
-def test_a_start_from_elsewhere_does_nothing(site: Stack, alice: Walker, name: str) -> None:
-    refused = alice.open(f"{site.client}/flows/{name}/start", {"csrf_token": "of another site"})
+def test_a_start_from_elsewhere_does_nothing(quiet_stack: Stack, alice: Walker, name: str) -> None:
+    refused = alice.open(f"{quiet_stack.client}/flows/{name}/start", {"csrf_token": "of another quiet_stack"})
     assert refused.status == 400
     assert "too old" in refused.text
-    assert alice.open(f"{site.client}/invoices").status == 200
+    assert alice.open(f"{quiet_stack.client}/invoices").status == 200
 
 
-def test_there_is_no_other_flow(site: Stack, alice: Walker) -> None:
+def test_there_is_no_other_flow(quiet_stack: Stack, alice: Walker) -> None:
     for name in ("nothing", "ask", "__init__", "..%2Fentry", "x" * 3000):
-        page = alice.open(f"{site.client}/flows/{name}")
+        page = alice.open(f"{quiet_stack.client}/flows/{name}")
         assert page.status == 404
         assert "There is no such page" in page.text
-    page = alice.open(f"{site.client}/flows")
-    assert alice.submit(page, f"{site.client}/flows/nothing/start").status == 404
-    assert alice.open(f"{site.client}/flows/implicit/start").status == 405
+    page = alice.open(f"{quiet_stack.client}/flows")
+    assert alice.submit(page, f"{quiet_stack.client}/flows/nothing/start").status == 404
+    assert alice.open(f"{quiet_stack.client}/flows/implicit/start").status == 405
 
 
-def test_no_page_and_no_log_holds_a_token(site: Stack, alice: Walker) -> None:
+def test_no_page_and_no_log_holds_a_token(quiet_stack: Stack, alice: Walker) -> None:
     for entry in OF_LAB:
-        page = start(alice, site, entry.name)
+        page = start(alice, quiet_stack, entry.name)
         assert not re.search(r"eyJ[\w-]+\.", page.text), entry.name
     for service in ("client-webapp", "auth-service", "resource-service"):
-        assert not re.search(r"eyJ[\w-]+\.|access_token=", site.log(service))
+        assert not re.search(r"eyJ[\w-]+\.|access_token=", quiet_stack.log(service))
 
 
-def test_the_clients_pages_lead_there_in_the_lab_alone(site: Stack, tally: Tally) -> None:
+def test_the_clients_pages_lead_there_in_the_lab_alone(quiet_stack: Stack, tally: Tally) -> None:
     """The product's client has neither the pages nor the flows."""
-    assert '<a href="/flows">Flows</a>' in Walker().open(f"{site.client}/").text
+    assert '<a href="/flows">Flows</a>' in Walker().open(f"{quiet_stack.client}/").text
     own = tally.app.test_client()
     assert "/flows" not in own.get("/").text
     for path in ("/flows", "/flows/implicit"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -21,45 +20,39 @@ from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tokens import KeySet
 from rolecall_lab.walker import Walker
-from support.stack import Stack, lab_command, running_stack, wait_until
+from support.stack import Stack, lab_command, wait_until
 from support.tally_pages import connected
 
 CLAUSE = re.compile(r"(RFC \d{4}|OpenID Connect \w+) sections? [\d.]+")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("pictures")) as running:
-        yield running
+def alice(quiet_stack: Stack) -> Walker:
+    return connected(quiet_stack)[0]
 
 
-@pytest.fixture(scope="module")
-def alice(site: Stack) -> Walker:
-    return connected(site)[0]
-
-
-def run(walker: Walker, site: Stack, name: str) -> None:
+def run(walker: Walker, quiet_stack: Stack, name: str) -> None:
     """Press the button, and allow what is asked."""
-    page = walker.open(f"{site.client}/flows/{name}")
-    page = walker.follow(walker.submit(page, f"{site.client}/flows/{name}/start"))
+    page = walker.open(f"{quiet_stack.client}/flows/{name}")
+    page = walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/{name}/start"))
     if 'id="consent-allow"' in page.text:
         walker.follow(walker.submit(page, decision="allow"))
 
 
-def picture(site: Stack, name: str) -> Picture:
+def picture(quiet_stack: Stack, name: str) -> Picture:
     """What is recorded so far of the newest run."""
-    with closing(connect(site.redis_url)) as client:
+    with closing(connect(quiet_stack.redis_url)) as client:
         events = read_events(client)
     begun = [event["flow"] for event in events if event["path"] == f"/flows/{name}/start"]
     return lay_out([event for event in events if begun and event["flow"] == begun[-1]])
 
 
 @pytest.mark.parametrize("entry", REFUSED, ids=lambda entry: entry.name)
-def test_whoever_refuses_names_the_clause(site: Stack, alice: Walker, entry: Entry) -> None:
+def test_whoever_refuses_names_the_clause(quiet_stack: Stack, alice: Walker, entry: Entry) -> None:
     """Each red mark has one, and stands on the lane that said no."""
-    run(alice, site, entry.name)
-    wait_until(lambda: any(row.refused for row in picture(site, entry.name).rows))
-    refused = [row for row in picture(site, entry.name).rows if row.refused]
+    run(alice, quiet_stack, entry.name)
+    wait_until(lambda: any(row.refused for row in picture(quiet_stack, entry.name).rows))
+    refused = [row for row in picture(quiet_stack, entry.name).rows if row.refused]
     for row in refused:
         if row.kind == "checks":
             assert all(CLAUSE.match(check["clause"]) for check in row.checks if not check["passed"])
@@ -69,47 +62,49 @@ def test_whoever_refuses_names_the_clause(site: Stack, alice: Walker, entry: Ent
     assert refused[0].start in lanes
 
 
-def test_a_consent_that_is_denied_is_refused_by_a_check(site: Stack) -> None:
+def test_a_consent_that_is_denied_is_refused_by_a_check(quiet_stack: Stack) -> None:
     """RFC 6749 section 4.1.2.1."""
     bob = Walker()
-    page = bob.follow(bob.submit(bob.open(site.client), f"{site.client}/connect"))
+    page = bob.follow(bob.submit(bob.open(quiet_stack.client), f"{quiet_stack.client}/connect"))
     page = bob.follow(bob.submit(page, username="bob", password="builder-lab"))
     bob.follow(bob.submit(page, decision="deny"))
 
     def failed() -> list[str]:
-        checks = (check for event in site.events() for check in event["checks"])
+        checks = (check for event in quiet_stack.events() for check in event["checks"])
         return [check["name"] for check in checks if not check["passed"] and check["actual"] == "denied"]
 
     wait_until(failed)
     assert failed() == ["engine.access_denied"]
 
 
-def test_what_a_client_signed_is_right(site: Stack, alice: Walker) -> None:
+def test_what_a_client_signed_is_right(quiet_stack: Stack, alice: Walker) -> None:
     """RFC 7523 section 3, RFC 9101 section 6.2: by the key that it registered in the same flow."""
-    run(alice, site, "signed_client")
-    keys = KeySet(site.auth, HttpClient())
+    run(alice, quiet_stack, "signed_client")
+    keys = KeySet(quiet_stack.auth, HttpClient())
 
-    wait_until(lambda: any(event["path"] == "/userinfo" for event in picture(site, "signed_client").messages), 30)
-    whole = picture(site, "signed_client")
+    wait_until(
+        lambda: any(event["path"] == "/userinfo" for event in picture(quiet_stack, "signed_client").messages), 30
+    )
+    whole = picture(quiet_stack, "signed_client")
     inspected = (inspect(whole, number, keys) for number in range(1, len(whole.messages) + 1))
     judged = {(token.name, token.signed) for each in inspected if each for token in each.tokens}
     assert judged >= {(name, True) for name in ("request", "client_assertion", "id_token", "access_token")}
     assert {signed for _, signed in judged} == {True}
 
 
-def test_a_change_is_told_to_its_end(site: Stack, alice: Walker) -> None:
+def test_a_change_is_told_to_its_end(quiet_stack: Stack, alice: Walker) -> None:
     """What became of it, and for how long: in the note, and on the arrow to its store."""
     for name in ("replayed_code", "refresh_token", "published_keys", "form_post"):
-        run(alice, site, name)
-    wait_until(lambda: "presented again" in str(picture(site, "replayed_code").messages))
+        run(alice, quiet_stack, name)
+    wait_until(lambda: "presented again" in str(picture(quiet_stack, "replayed_code").messages))
     changes = {
-        (str(each["key"]).split(":")[-2], each["change"]) for event in site.events() for each in event["changes"]
+        (str(each["key"]).split(":")[-2], each["change"]) for event in quiet_stack.events() for each in event["changes"]
     }
     assert changes >= {
         ("code", "set"), ("code", "taken"), ("code", "presented again"), ("interaction", "set"),
         ("refresh_token", "rotated"), ("authorization", "tokens given"), ("published", "set"),
     }  # fmt: skip
-    for event in site.events():
+    for event in quiet_stack.events():
         ends = [
             f"{each['change']}, {each['seconds']:g} s" if each.get("seconds") else each["change"]
             for each in event["changes"]
@@ -122,14 +117,14 @@ def test_a_change_is_told_to_its_end(site: Stack, alice: Walker) -> None:
                 assert not text.startswith("…"), "and it is told which one"
 
 
-def test_the_terminal_shows_a_refused_flow_as_well(site: Stack) -> None:
+def test_the_terminal_shows_a_refused_flow_as_well(quiet_stack: Stack) -> None:
     """`make demo FLOW=wrong_verifier`."""
-    other = dataclasses.replace(site, environ={**site.environ, "FLOW": "wrong_verifier"})
+    other = dataclasses.replace(quiet_stack, environ={**quiet_stack.environ, "FLOW": "wrong_verifier"})
     said = lab_command(other, "demo")
     assert said.returncode == 0, said.stderr
     assert re.search(r"^ +✕ token\.code_verifier +RFC 7636 section 4\.6$", said.stdout, re.MULTILINE)
     assert re.search(r"400 invalid_grant .*RFC 7636 section 4\.6", said.stdout)
     assert said.stdout.rstrip().endswith(ENTRIES["wrong_verifier"].line)
-    unknown = lab_command(dataclasses.replace(site, environ={**site.environ, "FLOW": "nothing"}), "demo")
+    unknown = lab_command(dataclasses.replace(quiet_stack, environ={**quiet_stack.environ, "FLOW": "nothing"}), "demo")
     assert unknown.returncode == 1
     assert "there is no flow nothing" in unknown.stderr

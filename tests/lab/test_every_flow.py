@@ -19,7 +19,7 @@ from rolecall_lab.flows import read_events
 from rolecall_lab.observer import explanations
 from rolecall_lab.observer.explanations import explain, unexplained
 from rolecall_lab.walker import Walker
-from support.stack import Stack, running_stack, wait_until
+from support.stack import Stack, wait_until
 from support.tally_pages import connected, press
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
@@ -28,43 +28,43 @@ Event = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("explained")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def events(site: Stack) -> list[Event]:
+def events(quiet_stack: Stack) -> list[Event]:
     """All of the catalogue, what people press, a denied consent, and requests of each kind that are refused."""
-    walker, page = connected(site)
-    walker.open(f"{site.client}/invoices?check=both")
-    page = press(walker, page, site, "/refresh")
-    page = press(walker, page, site, "/revoke")
-    walker.open(f"{site.client}/invoices?check=both")
-    press(walker, walker.open(f"{site.client}/invoices"), site, "/disconnect")
+    walker, page = connected(quiet_stack)
+    walker.open(f"{quiet_stack.client}/invoices?check=both")
+    page = press(walker, page, quiet_stack, "/refresh")
+    page = press(walker, page, quiet_stack, "/revoke")
+    walker.open(f"{quiet_stack.client}/invoices?check=both")
+    press(walker, walker.open(f"{quiet_stack.client}/invoices"), quiet_stack, "/disconnect")
     for entry in ENTRIES.values():
         person = Walker()
         for name in ("sign_in", entry.name) if entry.needs == "sign-in" else (entry.name,):
-            shown = person.submit(person.open(f"{site.client}/flows/{name}"), f"{site.client}/flows/{name}/start")
+            shown = person.submit(
+                person.open(f"{quiet_stack.client}/flows/{name}"), f"{quiet_stack.client}/flows/{name}/start"
+            )
             shown = person.follow(shown)
             if 'id="login-submit"' in shown.text:
                 shown = person.follow(person.submit(shown, username="alice", password="wonderland-lab"))
             if 'id="consent-allow"' in shown.text:
                 shown = person.follow(person.submit(shown, decision="allow"))
-        if shown.url == f"{site.client}/me":
-            person.open(f"{site.client}/sign-out", {"csrf_token": shown.hidden()["csrf_token"]})
+        if shown.url == f"{quiet_stack.client}/me":
+            person.open(f"{quiet_stack.client}/sign-out", {"csrf_token": shown.hidden()["csrf_token"]})
     bob = Walker()
-    asked = press(bob, bob.open(site.client), site, "/connect")
+    asked = press(bob, bob.open(quiet_stack.client), quiet_stack, "/connect")
     asked = bob.follow(bob.submit(asked, username="bob", password="builder-lab"))
     bob.follow(bob.submit(asked, decision="deny"))
-    site.get(f"{site.auth}/.well-known/oauth-authorization-server")
-    site.get(f"{site.auth}/jwks")
-    site.get(f"{site.api}/.well-known/oauth-protected-resource")
-    site.get(f"{site.api}/invoices")
-    site.call("POST", f"{site.auth}/token", b"grant_type=refresh_token&client_id=tally-desktop&refresh_token=none")
-    site.call("POST", f"{site.auth}/token", b"grant_type=refresh_token&client_id=nobody&refresh_token=none")
-    site.call("PUT", f"{site.auth}/token", b"")
-    client = connect(site.redis_url)
+    quiet_stack.get(f"{quiet_stack.auth}/.well-known/oauth-authorization-server")
+    quiet_stack.get(f"{quiet_stack.auth}/jwks")
+    quiet_stack.get(f"{quiet_stack.api}/.well-known/oauth-protected-resource")
+    quiet_stack.get(f"{quiet_stack.api}/invoices")
+    quiet_stack.call(
+        "POST", f"{quiet_stack.auth}/token", b"grant_type=refresh_token&client_id=tally-desktop&refresh_token=none"
+    )
+    quiet_stack.call(
+        "POST", f"{quiet_stack.auth}/token", b"grant_type=refresh_token&client_id=nobody&refresh_token=none"
+    )
+    quiet_stack.call("PUT", f"{quiet_stack.auth}/token", b"")
+    client = connect(quiet_stack.redis_url)
 
     def told() -> set[tuple[str, int]]:
         return {(each["path"], each["status"]) for each in read_events(client)}
@@ -100,10 +100,10 @@ def test_everything_that_any_flow_sends_is_explained(events: list[Event], monkey
     }  # fmt: skip
 
 
-def test_each_advertised_capability_has_a_flow_that_shows_it(site: Stack, events: list[Event]) -> None:
+def test_each_advertised_capability_has_a_flow_that_shows_it(quiet_stack: Stack, events: list[Event]) -> None:
     """RFC 8414 section 2, OpenID Connect Discovery section 3: what the metadata claim, the catalogue runs for real."""
     asked = [each for each in events if each["role"] == "authorization_server" and each["direction"] == "received"]
-    _, metadata = site.get(f"{site.auth}/.well-known/openid-configuration")
+    _, metadata = quiet_stack.get(f"{quiet_stack.auth}/.well-known/openid-configuration")
     registered = [each["body"] for each in asked if each["path"] == "/register" and each["status"] == 201]
     given = [each["body"] for each in asked if each["path"] == "/token" and each["status"] == 200]
 
@@ -156,21 +156,21 @@ def test_each_advertised_capability_has_a_flow_that_shows_it(site: Stack, events
     assert with_a_choice - said == set()
 
 
-def test_everything_that_the_services_describe_is_explained(site: Stack) -> None:
+def test_everything_that_the_services_describe_is_explained(quiet_stack: Stack) -> None:
     """The parameters and the members of all answers in their OpenAPI documents, and their metadata (RFC 8414, 9728)."""
     missing = set()
     count = 0
-    for service in (site.client, site.auth, site.api):
-        document = site.get(f"{service}/openapi.json")[1]
+    for service in (quiet_stack.client, quiet_stack.auth, quiet_stack.api):
+        document = quiet_stack.get(f"{service}/openapi.json")[1]
         for place, name, path in _described(document):
             count += 1
             if explain(place, name, path) is None:
                 missing.add((place, name, path))
     for url in (
-        f"{site.auth}/.well-known/oauth-authorization-server",
-        f"{site.api}/.well-known/oauth-protected-resource",
+        f"{quiet_stack.auth}/.well-known/oauth-authorization-server",
+        f"{quiet_stack.api}/.well-known/oauth-protected-resource",
     ):
-        answer = site.get(url)[1]
+        answer = quiet_stack.get(url)[1]
         assert answer
         missing |= {("member", name, url) for name in answer if explain("member", name) is None}
     assert count > 100

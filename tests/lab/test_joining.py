@@ -17,7 +17,7 @@ from rolecall_lab.recorder import Exchange, describe
 from rolecall_lab.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from support.recorded_events import event, mark, plain
-from support.small_services import KEY, Stack
+from support.small_services import KEY, SmallServices
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = [("Content-Type", "application/json")]
@@ -42,13 +42,13 @@ def number_of(*events: dict[str, Any]) -> int:
     return flows.count()[0]
 
 
-def test_a_clients_constant_trace_joins_nothing(stack: Stack, store: redis.Redis) -> None:
+def test_a_clients_constant_trace_joins_nothing(small_services: SmallServices, store: redis.Redis) -> None:
     """W3C Trace Context: a client that never changes it (an example with curl) has as many flows as it makes."""
     headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     for number in range(3):
         bearer = {"Authorization": f"Bearer token-{number}-0123456789"}
-        requests.get(stack.urls["resource_server"] + "/invoices", headers=headers | bearer, timeout=10)
-    stack.written()
+        requests.get(small_services.urls["resource_server"] + "/invoices", headers=headers | bearer, timeout=10)
+    small_services.written()
     flows = read_flows(store)
     assert [flow.messages for flow in flows] == [2, 2, 2], "each call, and the question that it made the API ask"
     assert {flow.roles for flow in flows} == {("authorization_server", "client", "resource_server")}

@@ -412,10 +412,12 @@ def test_it_holds_no_key(settings: Callable[..., LabSettings]) -> None:
     assert settings("observer").role == "observer"
 
 
-def test_it_reads_what_the_services_really_record(stack: Any, store: redis.Redis, live: Live, app: Flask) -> None:
-    stack.flow()
+def test_it_reads_what_the_services_really_record(
+    small_services: Any, store: redis.Redis, live: Live, app: Flask
+) -> None:
+    small_services.flow()
     for _ in range(500):
-        stack.written()
+        small_services.written()
         if int(store.xlen(STREAM)) >= 11:
             break
         threading.Event().wait(0.01)

@@ -34,6 +34,7 @@ def as_large_as_real(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return events
 
 
+@pytest.mark.long
 def test_ten_thousand_flows_need_no_more_than_the_first_ones(store: redis.Redis, own_redis: Any) -> None:
     flows = Flows()
     tail = Tail(own_redis.url, flows)

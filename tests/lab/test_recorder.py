@@ -22,7 +22,7 @@ from rolecall_lab.recorder import STREAM, Exchange, describe
 from rolecall_lab.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from rolecall_lab.wrap import MAX_CHECKS_HEADER, Lab
-from support.small_services import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, Stack, basic, flask_app, s256, toy
+from support.small_services import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, SmallServices, basic, flask_app, s256, toy
 
 LONG = checks.define("test.long", "RFC 6749 section 4.1", "invalid_request", "Long.")
 
@@ -34,18 +34,18 @@ def raw(store: redis.Redis) -> str:
 
 
 @pytest.fixture
-def recorded(stack: Stack, store: redis.Redis) -> list[dict[str, Any]]:
-    stack.flow()
-    written(stack, store, 11)
+def recorded(small_services: SmallServices, store: redis.Redis) -> list[dict[str, Any]]:
+    small_services.flow()
+    written(small_services, store, 11)
     return read_events(store)
 
 
-def written(stack: Stack, store: redis.Redis, number: int) -> None:
+def written(small_services: SmallServices, store: redis.Redis, number: int) -> None:
     """Wait for events: a server records an exchange after its answer has gone out."""
     until = clock.monotonic() + 10
     while int(store.xlen(STREAM)) < number:
         assert clock.monotonic() < until, "not all was recorded"
-        stack.written()
+        small_services.written()
         threading.Event().wait(0.01)
 
 
@@ -189,10 +189,12 @@ def test_who_spoke_to_whom(recorded: list[dict[str, Any]]) -> None:
     assert ends["/invoices", "received"] == (client, api, "back", api)
 
 
-def test_one_flow_and_a_second_one_apart(recorded: list[dict[str, Any]], stack: Stack, store: redis.Redis) -> None:
-    url = stack.urls["authorization_server"] + "/nothing-here?state=another-state-1&client_id=other"
+def test_one_flow_and_a_second_one_apart(
+    recorded: list[dict[str, Any]], small_services: SmallServices, store: redis.Redis
+) -> None:
+    url = small_services.urls["authorization_server"] + "/nothing-here?state=another-state-1&client_id=other"
     requests.get(url, allow_redirects=False, timeout=10)
-    written(stack, store, 12)
+    written(small_services, store, 12)
     newer, older = read_flows(store)
     assert (older.client_id, older.messages) == ("tally", 8), "what was sent and received is one message"
     assert older.roles == ("authorization_server", "browser", "client", "resource_server")
@@ -349,15 +351,15 @@ def test_unwrapped_nothing_happens(store: redis.Redis) -> None:
     assert store.dbsize() == 0
 
 
-def test_the_resource_server_tells_what_it_did(stack: Stack, recorded: list[dict[str, Any]]) -> None:
+def test_the_resource_server_tells_what_it_did(small_services: SmallServices, recorded: list[dict[str, Any]]) -> None:
     headers = {"Authorization": f"Bearer {ACCESS_TOKEN}", "Rolecall-Validator": "introspection"}
-    answer = requests.get(stack.urls["resource_server"] + "/invoices", headers=headers, timeout=10)
+    answer = requests.get(small_services.urls["resource_server"] + "/invoices", headers=headers, timeout=10)
     assert answer.json()["validator"] == "introspection"
     report = json.loads(answer.headers["rolecall-checks"])
     assert report["validator"] == "introspection"
     [call] = report["calls"]
     assert (call["method"], call["status"]) == ("POST", 200)
-    assert call["url"] == stack.urls["authorization_server"] + "/introspect"
+    assert call["url"] == small_services.urls["authorization_server"] + "/introspect"
     assert report["checks"] == [
         {
             "name": "test.code_verifier",

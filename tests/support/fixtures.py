@@ -15,6 +15,7 @@ from support import containers as in_docker
 from support import witness
 from support.auth_server import Server, make_server, make_settings, opened
 from support.chromium import ARGUMENTS, chromium_path
+from support.fuzz.attack import WIDE
 from support.servers import RedisServer
 from support.stack import Stack, running_stack
 from support.tally import Tally, make_tally
@@ -78,6 +79,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield in_docker.stack()
         return
     with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def quiet_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A lab in which only the catalogue's flows run, for tests that read everything that was recorded."""
+    with running_stack(tmp_path_factory.mktemp("quiet")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def wide_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A lab without limits on the number of requests, for hostile ones."""
+    with running_stack(tmp_path_factory.mktemp("wide"), **WIDE) as running:
         yield running
 
 

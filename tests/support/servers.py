@@ -47,6 +47,11 @@ class RedisServer:
             raise RuntimeError("the test run's Redis did not start")
         client.close()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

@@ -79,8 +79,8 @@ def toy(**answer: Any) -> Flask:
 
 
 @dataclass
-class Stack:
-    """Client, authorization server and resource server, each on a port; `Stack.flow` runs the five steps."""
+class SmallServices:
+    """Client, authorization server and resource server, each on a port; `SmallServices.flow` runs the five steps."""
 
     labs: dict[str, Lab] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)

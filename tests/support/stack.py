@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import LocalNames
 from support import witness
@@ -132,7 +134,21 @@ def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
         started.stdout.close()
 
 
-def wait_until(true: Any, seconds: float = 10.0) -> None:
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """Suspend a process and its children, so that connections stay open and no response comes."""
+    service = psutil.Process(pid)
+    processes = [service, *service.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def wait_until(true: Any, seconds: float = 60.0) -> None:
     """Poll until `true()` holds."""
     end = time.monotonic() + seconds
     while not true():

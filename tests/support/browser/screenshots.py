@@ -1,27 +1,24 @@
 """Takes a picture of every page in every state, wide and narrow, light and dark: `make screenshots`.
 
-With npm it also lets axe-core look at each of them, and says what it finds.
+axe-core also checks each page, and the command prints what it finds.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import sync_playwright
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
+from support.browser.axe import violations
 from support.browser.states import seeds, walk
 from support.chromium import ARGUMENTS, chromium_path
 from support.stack import running_stack
 
 FOLDER = Path(__file__).parents[3] / "test-results" / "screenshots"
-AXE_FOLDER = Path.home() / ".cache" / "rolecall" / "axe"
-AXE_VERSION = "4.10.3"
 TALLEST = 6000
 """Pixels of a page that a picture shows at most."""
 LOOKS = {
@@ -33,41 +30,10 @@ LOOKS = {
 MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k": (3840, 2160, "light")}
 """Looked at when they are named: `screenshots.py 4k`."""
 
-_AXE = """
-only => axe.run(document, {resultTypes: ['violations'], ...only && {runOnly: [only]}}).then(({violations}) =>
-  violations.map(each =>
-  `${each.impact} ${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 120)).slice(0, 3)}`))
-"""
-
-
-def axe() -> str | None:
-    """axe-core's source, from a cache that npm fills; None without npm or a registry."""
-    script = AXE_FOLDER / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file() and (npm := shutil.which("npm")):
-        AXE_FOLDER.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--silent", "--prefix", str(AXE_FOLDER), f"axe-core@{AXE_VERSION}"]
-        subprocess.run(command, check=False, timeout=120)
-    return script.read_text(encoding="utf-8") if script.is_file() else None
-
-
-def violations(page: Page, source: str, only: str | None = None) -> list[str]:
-    """What axe-core finds on the page; `only` is the one rule to look at."""
-    page.evaluate(source)
-    found: list[str] = page.evaluate(_AXE, only)
-    return found
-
-
-def serious(page: Page, source: str, only: str | None = None) -> list[str]:
-    """What axe-core finds on the page that keeps people out."""
-    found = violations(page, source, only)
-    return [each for each in found if each.startswith(("serious", "critical"))]
-
 
 def main(looks: list[str]) -> int:
     """Start the stack, take the pictures; gives 1 when axe-core finds something serious."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    source = axe()
-    print("axe-core looks as well" if source else "there is no npm that gives axe-core: pictures only")
     found: dict[str, set[str]] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -94,9 +60,8 @@ def main(looks: list[str]) -> int:
                 page.screenshot(path=file, full_page=True, clip=clip, animations="disabled")  # type: ignore[arg-type]
                 if overflow > 0:
                     found.setdefault(f"serious overflow by {overflow} px", set()).add(f"{name}-{look}")
-                if source:
-                    for violation in violations(page, source):
-                        found.setdefault(violation, set()).add(f"{name}-{look}")
+                for violation in violations(page):
+                    found.setdefault(violation, set()).add(f"{name}-{look}")
             print(name, flush=True)
 
         walk(page, stack, Path(folder), shot)

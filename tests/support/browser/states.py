@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import psutil
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 from playwright.sync_api import Locator, Page
@@ -23,7 +20,7 @@ from rolecall_lab.seeds import DEFAULT
 from support.browser.accounts import walk_accounts, walk_asking
 from support.browser.serving import Shot, serving
 from support.openid_provider import Issuer
-from support.stack import Stack
+from support.stack import Stack, suspended
 from support.tally import METADATA, TOKENS, FakeHttp, Tally
 
 LONG = "Extraordinarily" + "long" * 20 + "name"
@@ -318,20 +315,6 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     page.goto(f"{stack.auth}/sign-out")
     shot("auth-sign-out")
     page.click("#logout-confirm")
-
-
-@contextmanager
-def suspended(pid: int) -> Iterator[None]:
-    """A service that is there, and answers nobody."""
-    service = psutil.Process(pid)
-    processes = [service, *service.children()]
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.resume()
 
 
 def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:

@@ -1,0 +1,38 @@
+"""axe-core, which looks for what keeps people with a disability out of a page."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+SCRIPT = Path(__file__).parents[2] / "vendor" / "axe-core" / "axe.min.js"
+
+_AXE = """
+only => axe.run(document, {resultTypes: ['violations'], ...only && {runOnly: [only]}}).then(({violations}) =>
+  violations.map(each =>
+  `${each.impact} ${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 120)).slice(0, 3)}`))
+"""
+
+
+@cache
+def _source() -> str:
+    return SCRIPT.read_text(encoding="utf-8")
+
+
+def violations(page: Page, only: str | None = None) -> list[str]:
+    """Return the violations that axe-core finds on the page.
+
+    Args:
+        only: the one rule to check.
+    """
+    page.evaluate(_source())
+    found: list[str] = page.evaluate(_AXE, only)
+    return found
+
+
+def serious(page: Page, only: str | None = None) -> list[str]:
+    """Return the violations with the impact serious or critical."""
+    found = violations(page, only)
+    return [each for each in found if each.startswith(("serious", "critical"))]
