@@ -26,7 +26,7 @@ from urllib3.exceptions import HTTPError
 
 from rolecall import clock, events, trace
 from rolecall.errors import OAuthError
-from rolecall.http import Answer
+from rolecall.http import Answer, trust
 from rolecall.settings import is_container, is_loopback
 
 TIMEOUT: Final = 2.0
@@ -146,9 +146,7 @@ class Fetcher:
 
     def __init__(self, *, lab: bool, ca_file: str | None = None) -> None:
         self._lab = lab
-        self._context = ssl.create_default_context()
-        if ca_file:
-            self._context.load_verify_locations(ca_file)
+        self._context = trust(ca_file)
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._under_way: dict[tuple[str, str], Future[_Kept]] = {}
         self._lock = threading.Lock()

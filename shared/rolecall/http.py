@@ -6,6 +6,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -58,6 +59,19 @@ class Answer:
         return value
 
 
+@cache
+def trust(ca_file: str | None = None) -> ssl.SSLContext:
+    """Return the context that verifies servers, loaded once per process.
+
+    Args:
+        ca_file: a file with certificate authorities to trust in addition to the system's.
+    """
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
 class HttpClient:
     """Keeps connections open; one for the life of a process, safe for threads.
 
@@ -68,15 +82,12 @@ class HttpClient:
     """
 
     def __init__(self, *, connect: float = 1.0, read: float = 5.0, ca_file: str | None = None) -> None:
-        context = ssl.create_default_context()
-        if ca_file:
-            context.load_verify_locations(ca_file)
         self._pool = urllib3.PoolManager(
             num_pools=8,
             maxsize=16,
             timeout=urllib3.Timeout(connect=connect, read=read),
             retries=False,
-            ssl_context=context,
+            ssl_context=trust(ca_file),
         )
 
     def send(

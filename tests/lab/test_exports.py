@@ -109,10 +109,11 @@ def test_a_code_that_is_one_of_our_own_words_breaks_nothing(word: str) -> None:
     assert "token.code" in EXPORTS["har"].make(events, secrets=False)
 
 
-def test_a_recorded_flow_can_be_taken_away(stack: recorded.Stack, store: redis.Redis, tmp_path: Path) -> None:
+def test_a_recorded_flow_can_be_taken_away(
+    small_services: recorded.SmallServices, store: redis.Redis, tmp_path: Path) -> None:
     """From the recorder itself, with all that it writes, and each message once."""
-    stack.flow()
-    stack.written()
+    small_services.flow()
+    small_services.written()
     events = read_events(store)
     messages = [event for event in events if not event.get("shadowed")]
     assert len(messages) < len(events), "both ends of the back channel were recorded"
