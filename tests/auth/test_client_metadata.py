@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
@@ -119,7 +119,7 @@ ANY_METADATA = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(ANY_JSON | ANY_METADATA, st.booleans())
 def test_no_metadata_is_an_error_of_the_servers(server: Server, document: Any, minimal: bool) -> None:
     """RFC 7591 section 3.2.2, RFC 7592 section 2.2: at registration and at an update."""

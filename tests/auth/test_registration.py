@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 
@@ -239,7 +239,7 @@ json_values = st.recursive(
 NAMES = ("redirect_uris", "jwks", "scope", "grant_types", "contacts", "default_max_age", "request_uris", "logo_uri")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(NAMES), json_values), st.booleans())
 def test_no_json_is_an_error_of_the_servers(server: Server, document: dict[str, Any], with_uri: bool) -> None:
     with_web(server, Web())

@@ -35,7 +35,14 @@ def _nobody_is_connected(stack: Stack) -> None:
     walker.submit(page, f"{stack.auth}/apps/disconnect", client_id="tally")
 
 
-@pytest.fixture(params=LOOKS)
+@pytest.fixture(
+    params=[
+        "wide-light",
+        pytest.param("wide-dark", marks=pytest.mark.long),
+        pytest.param("phone-light", marks=pytest.mark.long),
+        "phone-dark",
+    ]
+)
 def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:
     """A tab of one width and colour, which fails the test on an error of a page's own."""
     width, height, scheme = LOOKS[request.param]
@@ -43,7 +50,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:
         viewport={"width": width, "height": height},
         color_scheme=scheme,  # type: ignore[arg-type]
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     tab = context.new_page()
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
@@ -210,7 +217,7 @@ def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, stack: Stack,
     Without the Content-Security-Policy, which would stop what nothing else did.
     """
     context = chromium.new_context(bypass_csp=True)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     dialogs: list[str] = []
     context.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     trial = context.new_page()

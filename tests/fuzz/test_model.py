@@ -607,5 +607,5 @@ def _is_error(answer: TestResponse, error: str) -> None:
 
 def test_the_server_keeps_what_the_model_keeps(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 6749 sections 4.1.2, 6 and 10.5, RFC 7009, RFC 7662, RFC 9700 section 4.14."""
-    times = examples(12, 5 * STEPS)
+    times = examples(6, 5 * STEPS)
     run(Model, Where(tmp_path, redis_url), monkeypatch, times=times, steps=STEPS)

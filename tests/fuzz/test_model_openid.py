@@ -395,5 +395,5 @@ def test_the_provider_knows_what_the_model_knows(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenID Connect Core sections 3.1.2, 3.1.3, 5.3, 8, 11 and 12, RFC 7591, RFC 7592, RFC 7523 section 3."""
-    times = examples(8, 6 * STEPS)
+    times = examples(5, 6 * STEPS)
     run(Model, Where(tmp_path, redis_url), monkeypatch, times=times, steps=STEPS)

@@ -48,7 +48,7 @@ def test_authentication_requests(open_server: Server) -> None:
     """OpenID Connect Core section 3.1.2: prompt=none shows no page, and every answer goes to the client's address."""
     hint = tokens(open_server, scope="openid profile email")["id_token"]  # and from now on she has allowed it
 
-    @settings(max_examples=examples(120))
+    @settings(max_examples=examples(40))
     @given(form=REQUESTS, method=st.sampled_from(["GET", "GET", "POST"]), signed_in=st.booleans())
     def check(form: bytes, method: str, signed_in: bool) -> None:
         form = form.replace(b"%7Bid_token%7D", hint.encode())
@@ -113,7 +113,7 @@ def test_request_objects(open_server: Server) -> None:
     """RFC 9101 sections 4, 6 and 10, RFC 8725: what is not signed by the client asks for nothing."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(50))
     @given(random=RANDOM, method=st.sampled_from(["GET", "GET", "POST"]))
     def check(random: Random, method: str) -> None:
         asked = {"response_type": "code", "redirect_uri": CALLBACK, "scope": "invoices:read", "state": "within"}
@@ -150,7 +150,7 @@ def test_assertions(open_server: Server) -> None:
     seen: Counter[str] = Counter()
     used = set()
 
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(50))
     @given(random=RANDOM, path=st.sampled_from(["/token", "/token", "/revoke"]), again=st.booleans())
     def check(random: Random, path: str, again: bool) -> None:
         assertion = jwts.hostile(random, assertion_claims("signer"), "client-authentication+jwt")
@@ -181,7 +181,7 @@ def test_userinfo(open_server: Server) -> None:
     good = tokens(open_server, scope="openid profile")["access_token"]
     narrow = open_server.tokens()["access_token"]
 
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(50))
     @given(
         random=RANDOM,
         which=st.sampled_from(["good", "good", "narrow", "hostile", "hostile", "made"]),

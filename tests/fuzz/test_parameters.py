@@ -53,7 +53,7 @@ GOOD = query(authorize_url())
 def test_authorize(open_server: Server) -> None:
     """RFC 6749 sections 3.1 and 4.1.2.1, RFC 9207 section 2, RFC 9700 section 4.1."""
 
-    @settings(max_examples=examples(120))
+    @settings(max_examples=examples(40))
     @given(
         form=forms(GOOD) | forms({**GOOD, "client_id": "native", "redirect_uri": "http://127.0.0.1:4711/callback"}),
         method=st.sampled_from(["GET", "GET", "POST"]),
@@ -164,7 +164,7 @@ BACK_CHANNEL = [
 def test_back_channel(kept: Kept, path: str, good: dict[str, str]) -> None:
     """RFC 6749 sections 3.2 and 5.2, RFC 7662 section 2, RFC 7009 section 2: what is refused changes nothing."""
 
-    @settings(max_examples=examples(40, 5))
+    @settings(max_examples=examples(20, 5))
     @given(
         form=forms(good, least=1),
         authorization=AUTHORIZATIONS,
@@ -227,7 +227,7 @@ PAGES = [
 def test_pages(open_server: Server, path: str, good: dict[str, str]) -> None:
     """RFC 6749 section 10: pages say nothing back unescaped, lead nowhere else, and do what they do for nobody else."""
 
-    @settings(max_examples=examples(40, 4))
+    @settings(max_examples=examples(20, 4))
     @given(
         form=forms(good),
         token=st.sampled_from(["right", "right", "right", "none", "wrong"]),
@@ -266,7 +266,7 @@ def test_pages(open_server: Server, path: str, good: dict[str, str]) -> None:
 def test_api(api: Any) -> None:
     """RFC 6750 section 3: a challenge for everybody without a good token."""
 
-    @settings(max_examples=examples(60))
+    @settings(max_examples=examples(20))
     @given(
         path=st.one_of(values(), st.sampled_from([b"i1", b"i2/payment", b"%2e%2e", b"i1/", b"/", b"i1%00"])),
         authorization=st.one_of(
@@ -302,7 +302,7 @@ def test_api(api: Any) -> None:
 def test_api_and_what_introspection_may_answer(api: Any) -> None:
     """RFC 7662 section 2.2: an answer that is none is no permission."""
 
-    @settings(max_examples=examples(60))
+    @settings(max_examples=examples(20))
     @given(
         changes=st.dictionaries(
             st.sampled_from(["active", "aud", "iss", "sub", "exp", "iat", "nbf", "client_id", "scope", "jti"]), ANYTHING
@@ -326,7 +326,7 @@ def test_api_and_what_introspection_may_answer(api: Any) -> None:
 def test_client(tally: Tally) -> None:
     """RFC 6749 section 4.1.2, RFC 9207 section 2.4: only the answer to the browser's own request is taken."""
 
-    @settings(max_examples=examples(80))
+    @settings(max_examples=examples(26))
     @given(
         form=forms({"code": "c0de", "state": "{state}", "iss": "http://auth.test"}) | forms({"error": "access_denied",
         "state": "{state}"}),
@@ -352,7 +352,7 @@ def test_client(tally: Tally) -> None:
 def test_client_and_what_the_servers_may_answer(tally: Tally) -> None:
     """RFC 6749 section 5.1: an answer that is none ends in a page that says so, and never in a 500."""
 
-    @settings(max_examples=examples(60))
+    @settings(max_examples=examples(20))
     @given(
         where=st.sampled_from([METADATA["token_endpoint"], METADATA["revocation_endpoint"], f"{API}/invoices"]),
         changes=st.dictionaries(
@@ -386,7 +386,7 @@ def test_client_and_what_an_invoice_may_be(tally: Tally) -> None:
     browser = tally.browser()
     browser.connect()
 
-    @settings(max_examples=examples(40))
+    @settings(max_examples=examples(20))
     @given(invoice=st.dictionaries(st.sampled_from(sorted(INVOICE)), ANYTHING, min_size=1, max_size=3) | ANYTHING)
     def check(invoice: Any) -> None:
         good = {**INVOICE, **invoice} if isinstance(invoice, dict) else invoice

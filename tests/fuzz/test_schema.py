@@ -54,7 +54,7 @@ def keeps_to_its_schema(schema: Any, known: Known) -> None:
 def _keeps(operation: Any, mode: GenerationMode, headers: dict[str, str], names: dict[str, str], of: int) -> None:
     pinned = {"path_parameters": names} if names else {}
 
-    @settings(max_examples=examples(8, 10 * of))
+    @settings(max_examples=examples(3, 10 * of))
     @given(case=operation.as_strategy(mode, **pinned))
     def check(case: Any) -> None:
         answer = case.call(headers=headers)

@@ -275,6 +275,7 @@ def test_a_rotated_key_is_noticed_by_nobody(own: Stack) -> None:
     assert "nothing was changed" in page.text
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.embedded
 def test_a_retired_key_is_noticed_by_the_signature_when_the_keys_are_fetched_again(

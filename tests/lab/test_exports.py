@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 from copy import deepcopy
+from itertools import product
+from math import gcd
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -110,7 +112,8 @@ def test_a_code_that_is_one_of_our_own_words_breaks_nothing(word: str) -> None:
 
 
 def test_a_recorded_flow_can_be_taken_away(
-    small_services: recorded.SmallServices, store: redis.Redis, tmp_path: Path) -> None:
+    small_services: recorded.SmallServices, store: redis.Redis, tmp_path: Path
+) -> None:
     """From the recorder itself, with all that it writes, and each message once."""
     small_services.flow()
     small_services.written()
@@ -391,22 +394,22 @@ def test_what_is_no_such_file_is_refused_with_the_reason(text: str, why: str) ->
         json_events.load(text)
 
 
-@pytest.mark.parametrize("name", [*plain_flow()[3]])
 @pytest.mark.parametrize("value", [None, 7, -1, "x", "<b>", [], [7], {}, {"a": {"hash": 7}}, True, float("1e308")])
-def test_an_event_with_something_else_in_it_is_refused_or_drawn(name: str, value: Any) -> None:
-    event = plain_flow()[3] | {name: value}
-    text = json.dumps({"kind": "rolecall-flow", "schema": 2, "events": [event]})
-    refusal = None
-    try:
-        events = json_events.load(text).events
-    except ValueError as error:
-        refusal = str(error)
-    if refusal is not None:
-        assert refusal.startswith("Event 1 ")
-        return
-    lay_out(events)
-    for export in EXPORTS.values():
-        export.make(events, secrets=False)
+def test_an_event_with_something_else_in_it_is_refused_or_drawn(value: Any) -> None:
+    for name in plain_flow()[3]:
+        event = plain_flow()[3] | {name: value}
+        text = json.dumps({"kind": "rolecall-flow", "schema": 2, "events": [event]})
+        refusal = None
+        try:
+            events = json_events.load(text).events
+        except ValueError as error:
+            refusal = str(error)
+        if refusal is not None:
+            assert refusal.startswith("Event 1 "), name
+            continue
+        lay_out(events)
+        for export in EXPORTS.values():
+            export.make(events, secrets=False)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -439,9 +442,15 @@ STRANGE = [
 STRANGE += [each | {"hash": "0" * 16} for each in STRANGE if isinstance(each, dict) and each.get("hash") == "h"]
 
 
-@pytest.mark.parametrize("way", [way for way in places(plain_flow()) if way[0] in {3, 5} and way[1:]], ids=str)
-def test_whatever_a_file_holds_is_refused_or_shown(way: tuple[Any, ...]) -> None:
-    for strange in STRANGE:
+PLACES = [way for way in places(plain_flow()) if way[0] in {3, 5} and way[1:]]
+SAMPLE = 7
+"""`make test` tries one combination of so many; the number is coprime to that of the values, so each value comes."""
+
+
+@pytest.mark.parametrize("first", [0, *(pytest.param(each, marks=pytest.mark.long) for each in range(1, SAMPLE))])
+def test_whatever_a_file_holds_is_refused_or_shown(first: int) -> None:
+    assert gcd(SAMPLE, len(STRANGE)) == 1
+    for way, strange in [*product(PLACES, STRANGE)][first::SAMPLE]:
         events = plain_flow()
         place: Any = events
         for key in way[:-1]:
@@ -454,7 +463,7 @@ def test_whatever_a_file_holds_is_refused_or_shown(way: tuple[Any, ...]) -> None
         except ValueError as error:
             refusal = str(error)
         if loaded is None:
-            assert re.match(r"Event [1-7] |The file ", refusal), strange
+            assert re.match(r"Event [1-7] |The file ", refusal), (way, strange)
             continue
         picture = lay_out(loaded)
         assert svg.file(picture, svg.View(checks=True), "a file").encode()

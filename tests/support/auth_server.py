@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import redis
+import sqlalchemy as sa
 from argon2 import PasswordHasher
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
@@ -38,6 +39,7 @@ VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 SECRET = "tally-secret-of-the-tests-0123456789"
 RESOURCE_SECRET = "invoices-secret-of-the-tests-0123456789"
+SCOPES = {"invoices:read": "read your invoices", "invoices:pay": "pay them", "profile": "see your name"}
 PASSWORDS = {"alice": "wonderland-lab", "bob": "builder-lab"}
 
 # verified as it was made, so a cheap hash makes sign-in cheap
@@ -206,11 +208,29 @@ DATA_KEY = MultiFernet([Fernet(Fernet.generate_key())])
 
 
 def _prepare(url: str) -> None:
-    """Migrated, with keys: an RSA key takes its time."""
+    """Migrate, and add keys, people, a client, and a resource: copied for each test, because RSA keys take time."""
     app = create_app(make_settings(Path("/unused"), "redis://unused", database_url=url))
     state: State = app.extensions["auth_service"]
     state.database.upgrade()
     state.keys.ensure()
+    with state.database.transaction() as session:
+        session.add_all([User(username=name, password_hash=_HASHES[name]) for name in PASSWORDS])
+        session.add_all(
+            [
+                a_client(),
+                Resource(
+                    identifier=RESOURCE,
+                    resource_id="invoices-api",
+                    name="Invoices",
+                    secret_hash=digest(RESOURCE_SECRET),
+                    scopes={
+                        "invoices:read": "read your invoices",
+                        "invoices:pay": "pay them",
+                        "profile": "see your name",
+                    },
+                ),
+            ]
+        )
     state.database.engine.dispose()
 
 
@@ -232,19 +252,8 @@ def _started(settings: Settings) -> tuple[Flask, State]:
 
 def make_server(settings: Settings) -> Server:
     server = Server(*_started(settings))
-    people = [User(username=name, password_hash=_HASHES[name]) for name in PASSWORDS]
-    server.add(
-        *people,
-        a_client(),
-        Resource(
-            identifier=RESOURCE,
-            resource_id="invoices-api",
-            name="Invoices",
-            secret_hash=digest(RESOURCE_SECRET),
-            scopes={"invoices:read": "read your invoices", "invoices:pay": "pay them", "profile": "see your name"},
-        ),
-    )
-    server.ids = {person.username: person.id for person in people}
+    with server.state.database.read() as session:
+        server.ids = {person.username: person.id for person in session.scalars(sa.select(User))}
     with suppress(redis.ConnectionError):  # some have none
         server.remember_since(0)
     return server
