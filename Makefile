@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -n auto --dist loadgroup
 PACKAGES := shared:auth-service:resource-service:client-webapp:lab
 OTHER := name another one: make PYTHON=python3.13
 LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask doctor test-compose test-interop up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
+.PHONY: help run demo flask doctor test-long test-postgres test-compose test-interop up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,8 +23,14 @@ demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` st
 flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=auth-service ARGS="keys rotate")
 	@$(PY) -m rolecall_lab.flask_command $(SERVICE) $(ARGS)
 
-test: .venv/dev.stamp ## the whole test suite (ARGS= for pytest)
-	@$(PY) -m pytest $(ARGS)
+test: .venv/dev.stamp ## all tests that need neither containers nor npm, in parallel (ARGS= for pytest)
+	@$(PYTEST) -m "not long and not npm and not compose" $(ARGS)
+
+test-long: .venv/dev.stamp ## the tests that take long, part by part (PART=faults; PART=--help lists them)
+	@$(PY) tests/support/long.py $(PART)
+
+test-postgres: .venv/dev.stamp ## tests on PostgreSQL, which starts in Docker unless DATABASE_URL names one
+	@$(PY) tests/support/postgres.py $(PYTEST) $(or $(ARGS),-m "database and not long")
 
 up: ## start everything in containers (HOSTS=localhost-names, CLIENT_PORT=, ARGS="--scale auth-service=3")
 	@sh compose/up.sh $(ARGS)
@@ -34,11 +41,11 @@ doctor: .venv/lab.stamp ## look at what runs, and say what is wrong and how to m
 down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans
 
-test-compose: .venv/dev.stamp ## the tests of the containers that `make up` started
-	@ROLECALL_COMPOSE=1 $(PY) -m pytest tests/compose tests/integration tests/browser $(ARGS)
+test-compose: .venv/dev.stamp ## smoke tests of the containers that `make up` started (ARGS= for others)
+	@ROLECALL_COMPOSE=1 $(PY) -m pytest $(or $(ARGS),tests/compose tests/integration tests/browser -m smoke)
 
 test-interop: .venv/dev.stamp ## drive the running services with clients that others wrote (needs npm)
-	@$(PY) -m pytest tests/interop -m interop $(ARGS)
+	@$(PY) -m pytest tests/interop $(ARGS)
 
 logs: ## follow the containers' logs
 	@docker compose logs --follow --tail 50
@@ -46,15 +53,14 @@ logs: ## follow the containers' logs
 ps: ## list the containers
 	@docker compose ps
 
-check: .venv/dev.stamp ## style, types, who may import whom, known advisories
+check: .venv/dev.stamp ## style, types, who may import whom
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@PYTHONPATH=$(PACKAGES) .venv/bin/lint-imports
-	@$(PY) .ci/advisories.py
 
-audit: .venv/dev.stamp ## ask whether a pinned package has a known advisory
-	@$(PY) .ci/advisories.py
+audit: .venv/dev.stamp ## ask PyPI's database whether a pinned package has a known vulnerability
+	@$(PY) -m pip_audit --strict --disable-pip --require-hashes --desc off --progress-spinner off --timeout 5 $(LOCKS:%=-r requirements/%.txt)
 
 fuzz: .venv/dev.stamp ## hostile requests at a stack of its own, then properties, models and descriptions at length (REQUESTS=100000)
 	@$(PY) tests/support/fuzz/run.py --requests $(or $(REQUESTS),100000)

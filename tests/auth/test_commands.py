@@ -19,6 +19,8 @@ from auth_service.models.user import authenticate
 from support.auth_server import Server, another_process, make_server, make_settings
 from support.openid import ALICE, relying_party, tokens
 
+pytestmark = pytest.mark.database
+
 
 @pytest.fixture
 def server(tmp_path: Path, redis_url: str) -> Server:

@@ -20,6 +20,8 @@ from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from support.auth_server import CALLBACK, INVOICES, TALLY, Browser, Server, a_client, authorize_url, csrf_token, query
 
+pytestmark = pytest.mark.database
+
 
 def test_a_form_of_another_site_signs_nobody_out(server: Server) -> None:
     """RFC 6749 section 3.1: POST /authorize. Such a form brings no Lax cookie, so its answer must set none."""

@@ -156,7 +156,7 @@ def test_time_is_for_all_of_it(
     with pytest.raises(FetchError, match=r"took longer|no HTTP answer"):
         get(fetcher, there.url())
     if each:
-        assert there.gone.wait(10), "the connection was left open"
+        assert there.gone.wait(60), "the connection was left open"
     _until(lambda: fetcher._under_way_at._hosts.total() == 0, "a thread was left behind")
 
 
@@ -165,7 +165,7 @@ def test_a_resolver_that_never_answers_holds_nobody_up(fetcher: Fetcher, monkeyp
     monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
 
     def getaddrinfo(*_: Any, **__: Any) -> Any:
-        never.wait(30)
+        never.wait(60)
         raise socket.gaierror
 
     monkeypatch.setattr(fetch.socket, "getaddrinfo", getaddrinfo)
@@ -197,7 +197,7 @@ def held(fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.Monkey
     with ThreadPoolExecutor(32) as pool:
 
         def hold(host: str, many: int, path: str = "/{}") -> Site:
-            there = site(lambda connection: (go.wait(20), connection.sendall(answer(b"{}"))))
+            there = site(lambda connection: (go.wait(60), connection.sendall(answer(b"{}"))))
             before = fetcher._waiting_for._hosts.total()
             for number in range(many):
                 pool.submit(get, fetcher, there.url(path.format(number), host=host))
@@ -550,14 +550,14 @@ def test_many_at_once_are_one_fetch(fetcher: Fetcher, site: Callable[..., Site])
     go = threading.Event()
 
     def serve(connection: socket.socket) -> None:
-        go.wait(10)
+        go.wait(60)
         connection.sendall(answer(b"{}"))
 
     there = site(serve)
     with ThreadPoolExecutor(fetch.MAX_OF_HOST) as pool:
         waiting = [pool.submit(get, fetcher, there.url()) for _ in range(fetch.MAX_OF_HOST)]
         go.set()
-        assert [each.result(10).body for each in waiting] == [b"{}"] * fetch.MAX_OF_HOST
+        assert [each.result(60).body for each in waiting] == [b"{}"] * fetch.MAX_OF_HOST
     assert len(there.asked) == 1
     assert not fetcher._under_way
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.auth_server import ISSUER, RESOURCE, Server, claims
+
+pytestmark = pytest.mark.database
 
 
 def test_code_flow_gives_tokens_for_the_resource(server: Server) -> None:

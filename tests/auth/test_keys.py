@@ -18,6 +18,8 @@ from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from support.auth_server import ISSUER, Server, another_process, make_server, make_settings
 
+pytestmark = pytest.mark.database
+
 EACH = len(ID_TOKEN_ALGORITHMS)
 
 
@@ -248,17 +250,17 @@ def test_a_key_that_another_process_published_is_known_while_somebody_reads(
 
     def slow() -> tuple[Key, ...]:
         reading.set()
-        assert goes_on.wait(10)
+        assert goes_on.wait(60)
         return load()
 
     monkeypatch.setattr(mine, "_load", slow)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(mine.public_set)
-        assert reading.wait(10)
+        assert reading.wait(60)
         second = pool.submit(mine.verifying, new)
         goes_on.set()
-        assert second.result(10) is not None
-        assert new in first.result(10)[0].decode()
+        assert second.result(60) is not None
+        assert new in first.result(60)[0].decode()
 
 
 def test_a_clock_that_is_turned_back_to_before_the_keys_finds_one(server: Server) -> None:

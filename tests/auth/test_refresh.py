@@ -10,6 +10,8 @@ from rolecall import clock
 from support.auth_server import SECRET, Server, a_client, basic, claims
 from support.parallel import in_parallel
 
+pytestmark = pytest.mark.database
+
 
 def test_rotation_gives_new_tokens_of_the_same_authorization(server: Server) -> None:
     tokens = server.tokens(scope="invoices:read profile")

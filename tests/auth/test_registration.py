@@ -25,6 +25,8 @@ from support.auth_server import Server, basic, make_server, make_settings, query
 from support.openid import verified
 from support.registration import KEYS, MINIMAL, PIXEL, URI, Web, manage, register, registered, with_web
 
+pytestmark = pytest.mark.database
+
 DAY = 86400
 
 

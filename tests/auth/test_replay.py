@@ -16,6 +16,8 @@ from rolecall import clock
 from support.auth_server import Server, make_server, make_settings, opened
 from support.signing import claims, is_in, is_refused, now, present, signed, signer
 
+pytestmark = pytest.mark.database
+
 
 @pytest.fixture
 def server(tmp_path: Any, redis_url: str) -> Server:

@@ -18,6 +18,8 @@ from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from support.auth_server import TALLY, Server
 
+pytestmark = pytest.mark.database
+
 DAY = 86400
 
 NOTHING_ELSE = dict.fromkeys(("signing_key", "initial_access_token", "client"), 0)
@@ -91,7 +93,7 @@ def test_many_rows_go_in_small_steps_while_others_write(server: Server, monkeypa
         response = server.refresh(refresh)
         assert response.status_code == 200
         refresh = response.json["refresh_token"]
-    swept.join(20)
+    swept.join(60)
     assert rows(server, Revocation) == 0
 
 

@@ -11,6 +11,8 @@ from rolecall import clock
 from support.auth_server import CALLBACK, ISSUER, SECRET, TALLY, VERIFIER, Server, a_client, basic, claims
 from support.parallel import in_parallel
 
+pytestmark = pytest.mark.database
+
 BAD_CREDENTIALS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "none": ({}, {}),
     "unknown client": (basic("nobody", SECRET), {}),

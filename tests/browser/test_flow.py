@@ -85,6 +85,7 @@ def allow(page: Page) -> None:
         page.click("#consent-allow")
 
 
+@pytest.mark.smoke
 def test_the_whole_flow(page: Page, site: Stack) -> None:
     page.goto(site.client)
     expect(page.locator("h2", has_text="The four roles")).to_be_visible()

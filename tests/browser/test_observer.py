@@ -196,7 +196,7 @@ def test_the_two_checks_side_by_side(page: Page, stack: Stack) -> None:
 def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, stack: Stack) -> None:
     connect(page, stack)
     with suspended(stack.pids["resource-service"]):
-        page.goto(f"{stack.client}/invoices", timeout=30_000)
+        page.goto(f"{stack.client}/invoices", timeout=60_000)
         expect(page.locator("main")).to_contain_text("does not answer")
         page.goto(f"{stack.observer}/")
         page.locator("main table a").first.click()

@@ -12,7 +12,7 @@ from support.containers import docker, names, production_image, python_in
 from support.stack import Stack
 from support.tally_pages import statuses
 
-pytestmark = pytest.mark.compose
+pytestmark = [pytest.mark.compose, pytest.mark.smoke]
 
 SERVICES = ("auth-service", "resource-service", "client-webapp")
 

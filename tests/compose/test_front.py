@@ -17,7 +17,7 @@ from support.authority import certify
 from support.containers import ROOT, docker
 from support.stack import wait_until
 
-pytestmark = pytest.mark.compose
+pytestmark = [pytest.mark.compose, pytest.mark.smoke]
 
 HOST = "app.rolecall.test"
 PORTS = {"HTTPS_PORT": 8443, "HTTP_PORT": 8080, "CLIENT_PORT": 8000}
@@ -37,7 +37,7 @@ class Front:
 
     def ask(self, port: str, request: bytes, *, plain: bool = False) -> tuple[int, dict[str, str], str]:
         """Send bytes; gives the status, the headers (names in small letters) and the body of the answer."""
-        connection = socket.create_connection(self.address(port), 10)
+        connection = socket.create_connection(self.address(port), 60)
         if port == "HTTPS_PORT" and not plain:
             connection = self.context.wrap_socket(connection, server_hostname=HOST)
         with connection as stream:

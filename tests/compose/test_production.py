@@ -87,11 +87,11 @@ class Production:
         scheme, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         port = self.port if scheme == "https" else self.plain_port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         if scheme == "https":
             context = ssl.create_default_context(cafile=str(self.secrets / "ca"))
             connection.sock = context.wrap_socket(
-                socket.create_connection(("127.0.0.1", port), 10), server_hostname=host.split(":")[0]
+                socket.create_connection(("127.0.0.1", port), 60), server_hostname=host.split(":")[0]
             )
         connection.request("GET", f"/{path}", headers={"Host": host})
         answer = connection.getresponse()
@@ -188,7 +188,7 @@ def test_metrics_have_a_port_of_their_own_inside(production: Production, service
 
 def test_another_name_gets_nothing(production: Production) -> None:
     """RFC 9110 section 7.4: 421 for a host that is not served here."""
-    with socket.create_connection(("127.0.0.1", production.port), 10) as plain:
+    with socket.create_connection(("127.0.0.1", production.port), 60) as plain:
         context = ssl.create_default_context(cafile=str(production.secrets / "ca"))
         context.check_hostname = False
         with context.wrap_socket(plain, server_hostname="evil.example") as secure:

@@ -338,11 +338,11 @@ def test_nothing_is_lost(load: Load, name: str) -> None:
     fault = FAULTS[name]
     began = f"{clock.now() - clock.offset():.3f}"
     with load.under(also=fault.also, forgets=fault.forgets):
-        wait_until(lambda: load.figures.sent >= 3 * len(load.people), 40)
+        wait_until(lambda: load.figures.sent >= 3 * len(load.people))
         with fault.bring_about():
             time.sleep(fault.lasts)
         recovered = load.wait_for_everybody()
-    wait_until(lambda: all(each.is_well for each in in_docker.everything()), 40)
+    wait_until(lambda: all(each.is_well for each in in_docker.everything()))
     load.look_back()
     figures = load.figures
     assert not figures.lost
@@ -359,6 +359,7 @@ def test_nothing_is_lost(load: Load, name: str) -> None:
             file.write(row)
 
 
+@pytest.mark.replicas
 def test_containers_that_are_replaced_one_by_one_refuse_nobody(containers: Stack, load: Load) -> None:
     """A graceful stop finishes what runs; the front sends what comes to the others."""
     found = names("auth-service")
@@ -414,7 +415,7 @@ def test_a_code_is_used_once_though_workers_die(containers: Stack) -> None:
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(redeem_of_a_native_client, containers, code) for _ in range(8)]
         with workers_killed("auth-service"):
-            statuses = [each.result(30) for each in asked]
+            statuses = [each.result(60) for each in asked]
     assert statuses.count(200) <= 1
-    wait_until(lambda: containers.get(f"{containers.auth}/readyz")[0] == 200, 20)
+    wait_until(lambda: containers.get(f"{containers.auth}/readyz")[0] == 200)
     assert redeem_of_a_native_client(containers, code) == 400

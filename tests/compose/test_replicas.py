@@ -17,7 +17,7 @@ from support.containers import ROOT, docker, names
 from support.stack import Stack, wait_until
 from support.tally_pages import press, statuses
 
-pytestmark = pytest.mark.compose
+pytestmark = [pytest.mark.compose, pytest.mark.replicas]
 
 READ = "import sys, urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8001/jwks').read().decode())"
 
@@ -47,7 +47,7 @@ def test_keys_rotate_in_all_replicas_and_no_token_is_refused(containers: Stack) 
         new = rotated(containers)
         page = press(walker, page, containers, "/refresh")
         for name in names("auth-service"):
-            wait_until(lambda name=name: new <= kids(name), 5)
+            wait_until(lambda name=name: new <= kids(name))
         for _ in range(3):
             page = press(walker, page, containers, "/refresh")
             assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"]

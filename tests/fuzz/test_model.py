@@ -42,6 +42,8 @@ from support.auth_server import (
 from support.fuzz.effort import examples
 from support.fuzz.machine import Machine, Where, run
 
+pytestmark = pytest.mark.database
+
 STEPS = 40
 
 T = TypeVar("T")

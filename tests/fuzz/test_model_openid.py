@@ -42,6 +42,8 @@ from support.openid import ALICE, CALLBACK, RP, SCOPE, relying_party, verified
 from support.signing import claims as assertion_claims
 from support.signing import jwks, signed
 
+pytestmark = pytest.mark.database
+
 STEPS = 30
 PEOPLE = sorted(PASSWORDS)
 OF_EVERY_ID_TOKEN = {"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "amr", "at_hash", "sid"}

@@ -139,7 +139,7 @@ def test_the_observer_is_dead_and_nobody_notices(lab: Stack) -> None:
     observer = psutil.Process(lab.pids["lab-observer"])
     for process in (observer, *observer.children()):
         os.kill(process.pid, signal.SIGKILL)
-    observer.wait(30)
+    observer.wait(60)
     for _ in range(3):
         walker, _ = connected(lab)
         assert statuses(walker.open(f"{lab.client}/invoices?check=both")) == ["200", "200"]

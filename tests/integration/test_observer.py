@@ -19,6 +19,7 @@ from support.tally_pages import connected, press, statuses, tokens_of_a_native_c
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.smoke
 def test_tallys_page_leads_to_the_picture_of_what_it_did(stack: Stack) -> None:
     walker, page = connected(stack)
     told = ("POST /connect", "POST /token", "GET /invoices", "POST /introspect", "The resource server checks the token")
@@ -48,7 +49,7 @@ def test_two_peoples_flows_at_once_do_not_mix(stack: Stack) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     found = {who: picture_of(stack, text, "POST /token") for who, text in pages.items()}
     assert found["alice"][0] != found["bob"][0]
     for _, picture in found.values():
@@ -124,7 +125,7 @@ def test_two_hundred_who_read_nothing_keep_nobody_waiting(stack: Stack) -> None:
 
         def stall() -> bool:
             stalled = opened.enter_context(closing(socket.socket()))
-            stalled.settimeout(20)
+            stalled.settimeout(60)
             stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stalled.connect(("127.0.0.1", host.port or 80))
             stalled.sendall(f"GET /flows/{flow}/live HTTP/1.1\r\nHost: {host.netloc}\r\n\r\n".encode())

@@ -27,6 +27,7 @@ from support.tally_pages import connected, press, statuses, tokens_of_a_native_c
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.smoke
 def test_alice_sees_her_invoices_and_bob_his(stack: Stack) -> None:
     _, alice = connected(stack)
     _, bob = connected(stack, "bob", "builder-lab")
@@ -36,6 +37,7 @@ def test_alice_sees_her_invoices_and_bob_his(stack: Stack) -> None:
     assert "Wonderland" not in bob.text
 
 
+@pytest.mark.smoke
 def test_both_ways_of_checking_say_what_they_did(stack: Stack) -> None:
     walker, _ = connected(stack)
     page = walker.open(f"{stack.client}/invoices?check=both")
@@ -45,6 +47,7 @@ def test_both_ways_of_checking_say_what_they_did(stack: Stack) -> None:
     assert "/introspect</code>" in page.text
 
 
+@pytest.mark.smoke
 def test_a_revoked_token_is_noticed_by_asking_and_not_by_the_signature(stack: Stack) -> None:
     walker, page = connected(stack)
     page = press(walker, page, stack, "/revoke")
@@ -118,6 +121,7 @@ def test_the_clock_turns_in_every_worker_of_every_service(stack: Stack) -> None:
         stack.call("DELETE", f"{stack.client}/_lab/clock", None)
 
 
+@pytest.mark.smoke
 def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
     flow, _ = picture_of(stack, connected(stack)[1].text)
 
@@ -147,6 +151,7 @@ def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
     assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+\.", text), "a whole token was recorded"
 
 
+@pytest.mark.smoke
 def test_no_secret_is_in_any_log(stack: Stack) -> None:
     connected(stack)
     text = "".join(stack.log(service) for service in ("client-webapp", "auth-service", "resource-service"))
@@ -171,7 +176,7 @@ def test_no_secret_is_in_any_log(stack: Stack) -> None:
 def test_a_request_that_is_none_leaves_no_secret_in_the_log(stack: Stack, request_head: bytes) -> None:
     secret = f"S3cretOfARequest-{secrets.token_hex(12)}"
     faults = stack.log("client-webapp").count("Invalid request from")
-    with socket.create_connection(("127.0.0.1", urlsplit(stack.client).port or 80), 5) as connection:
+    with socket.create_connection(("127.0.0.1", urlsplit(stack.client).port or 80), 60) as connection:
         connection.sendall(request_head.replace(b"{}", secret.encode()))
         assert connection.recv(100).startswith((b"HTTP/1.1 400", b"HTTP/1.1 501", b"HTTP/1.1 505"))
     wait_until(lambda: stack.log("client-webapp").count("Invalid request from") > faults)
@@ -211,6 +216,7 @@ def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
     assert "wonderland-lab" not in said.stdout
 
 
+@pytest.mark.smoke
 def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
     done = lab_command(stack, "doctor")
     assert done.returncode == 0, done.stdout
@@ -236,7 +242,7 @@ def test_an_answer_to_a_body_that_is_not_read_says_that_the_connection_ends(stac
     """RFC 9112 section 9.6: else a client sends its next request into a connection that is closed already."""
     for length, expected, connection in ((70_000, 413, "close"), (500_000, 413, "close"), (7, 400, "keep-alive")):
         host = urlsplit(stack.auth)
-        line = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=10)
+        line = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=60)
         with closing(line):
             line.request("POST", "/register", b"x" * length, {"Host": host.netloc, "Content-Type": "application/json"})
             answer = line.getresponse()

@@ -70,7 +70,7 @@ def registered(metadata: dict[str, Any], **members: Any) -> dict[str, Any]:
         "grant_types": ["authorization_code", "refresh_token"],
         **members,
     }
-    answer = requests.post(metadata["registration_endpoint"], json=asked, timeout=10)
+    answer = requests.post(metadata["registration_endpoint"], json=asked, timeout=60)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
@@ -79,7 +79,7 @@ def validated(
     metadata: dict[str, Any], token: dict[str, Any], client_id: str, nonce: str | None, now: int | None = None
 ) -> dict[str, Any]:
     """An ID token's claims, as Authlib validates them (OpenID Connect Core section 3.1.3.7)."""
-    keys = KeySet.import_key_set(requests.get(metadata["jwks_uri"], timeout=10).json())
+    keys = KeySet.import_key_set(requests.get(metadata["jwks_uri"], timeout=60).json())
     decoded = jwt.decode(token["id_token"], keys, algorithms=metadata["id_token_signing_alg_values_supported"])
     options = {
         "iss": {"essential": True, "value": metadata["issuer"]},

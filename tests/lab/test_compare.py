@@ -74,7 +74,7 @@ def hold_keys(stack: Stack) -> None:
         ]
         return {*verified}
 
-    wait_until(lambda: len(processes()) == 2, 20)
+    wait_until(lambda: len(processes()) == 2)
 
 
 def act(stack: Stack, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
@@ -208,7 +208,7 @@ def test_a_disabled_client_gets_nothing_until_it_is_enabled(own: Stack) -> None:
     assert own.get(f"{own.auth}/_lab/acts")[1]["disabled"] == ["tally"]
     other = Walker()
     with pytest.raises(RuntimeError, match="answered 400"):
-        wait_until(lambda: connect(other, own.client, *ALICE) is None, 30)
+        wait_until(lambda: connect(other, own.client, *ALICE) is None)
     page = press(walker, own, "/back", what="")
     assert "enabled again" in page.text
     assert "is disabled there" not in page.text
@@ -292,7 +292,7 @@ def test_a_retired_key_is_noticed_by_the_signature_when_the_keys_are_fetched_aga
             measured(walker, stack)
             return newest(walker.open(f"{stack.client}/compare"))
 
-        wait_until(lambda: asked()["introspection"].answer == "401 invalid_token", 5)
+        wait_until(lambda: asked()["introspection"].answer == "401 invalid_token")
         row = asked()
         assert row["jwt"].result.startswith("still accepted after ")
         do(walker, stack, "clock-61")
@@ -393,7 +393,7 @@ def _policy(stack: Stack, path: str) -> str:
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{stack.client}{path}", timeout=10) as answer:
+        with opener.open(f"{stack.client}{path}", timeout=60) as answer:
             return str(answer.headers["Content-Security-Policy"])
     except urllib.request.HTTPError as error:
         with error:

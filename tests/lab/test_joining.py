@@ -47,7 +47,7 @@ def test_a_clients_constant_trace_joins_nothing(small_services: SmallServices, s
     headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     for number in range(3):
         bearer = {"Authorization": f"Bearer token-{number}-0123456789"}
-        requests.get(small_services.urls["resource_server"] + "/invoices", headers=headers | bearer, timeout=10)
+        requests.get(small_services.urls["resource_server"] + "/invoices", headers=headers | bearer, timeout=60)
     small_services.written()
     flows = read_flows(store)
     assert [flow.messages for flow in flows] == [2, 2, 2], "each call, and the question that it made the API ask"

@@ -102,7 +102,7 @@ def test_the_page_of_a_request_waits_for_what_is_being_written(app: Flask, live:
     asking.start()
     record(store, *events)
     live.tail.read()
-    asking.join(10)
+    asking.join(60)
     assert waiting == [f"/flows/{shown(live)}"]
 
 

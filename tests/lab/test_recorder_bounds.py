@@ -66,13 +66,13 @@ def test_what_waits_is_bounded_by_its_bytes(
 
     def wait(client: redis.Redis, exchanges: list[Exchange]) -> None:
         writing.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         write(client, exchanges)
 
     monkeypatch.setattr(lab.recorder, "_write", wait)
     large = [Exchange("received", "GET", "/", {}, 1, request_body=b"x" * 60_000) for _ in range(10)]
     lab.recorder.record(large[0])
-    assert writing.wait(20)
+    assert writing.wait(60)
     for exchange in large[1:]:
         lab.recorder.record(exchange)
     assert lab.recorder._dropped == 6, "four of ten have room"

@@ -378,7 +378,7 @@ class Launcher:
         """Send a signal, or wait until it ends by itself; gives the exit code and what it said on standard error."""
         if number is not None:
             self.process.send_signal(number)
-        output, errors = self.process.communicate(timeout=30)
+        output, errors = self.process.communicate(timeout=60)
         self.lines += output.splitlines(keepends=True)
         return self.process.returncode, errors
 
@@ -449,7 +449,7 @@ def test_nothing_outlives_a_killed_launcher(tmp_path: Path, launchers: list[Laun
     launcher.wait_open()
     running = psutil.Process(launcher.process.pid).children(recursive=True)
     launcher.end(signal.SIGKILL)
-    assert psutil.wait_procs(running, timeout=20)[1] == []
+    assert psutil.wait_procs(running, timeout=60)[1] == []
 
 
 @pytest.mark.integration

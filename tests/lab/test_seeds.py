@@ -19,6 +19,8 @@ from rolecall_lab import seeds
 from support.auth_server import DATA_KEY
 from support.databases import empty_database
 
+pytestmark = pytest.mark.database
+
 ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_SECRET": "c" * 32}
 
 _PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"

@@ -25,4 +25,4 @@ def test_an_answer_that_is_cut_off_is_nobodys_answer(answer: bytes) -> None:
         server.start()
         with pytest.raises(ConnectionError):
             Walker().open(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-        server.join(5)
+        server.join(60)

@@ -38,6 +38,8 @@ from support.migrations.frozen import (
 )
 from support.migrations.story import BOTH, apps, tell
 
+pytestmark = pytest.mark.database
+
 RELEASES: Final = releases()
 
 NOT_KEPT: Final[frozenset[str]] = frozenset()

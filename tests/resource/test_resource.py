@@ -18,6 +18,8 @@ from resource_service.validators import local_jwt
 from rolecall import clock, events
 from support.invoices_api import API, EC2, ISSUER, RSA, Api, an_api, an_invoice, claims, jwk, token
 
+pytestmark = pytest.mark.database
+
 METADATA = f'resource_metadata="{API}/.well-known/oauth-protected-resource"'
 
 

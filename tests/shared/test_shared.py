@@ -255,7 +255,7 @@ def test_production_stops_at_bad_settings_with_a_line_each() -> None:
     """Exit code 4 tells gunicorn that trying again is no use."""
     environ = {**inherited(os.environ), **GOOD, "ISSUER": "http://x.example", "SECRET_KEY": "short", "DATA_KEY": "x"}
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind=127.0.0.1:0", "auth_service.wsgi:app()"]
-    said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 4
     lines = [line for line in said.stderr.splitlines() if line.startswith("auth-service: ")]
     assert len(lines) == 3

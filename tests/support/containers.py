@@ -62,7 +62,7 @@ def settle() -> None:
     """Wait until the services are ready: what one test has stopped is no affair of the next."""
     services = stack()
     urls = (services.auth, services.api, services.client)
-    wait_until(lambda: all(services.get(f"{url}/readyz")[0] == 200 for url in urls for _ in range(3)), 40)
+    wait_until(lambda: all(services.get(f"{url}/readyz")[0] == 200 for url in urls for _ in range(3)))
 
 
 def names(service: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from support import containers as in_docker
 from support import witness
@@ -110,6 +110,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("ROLECALL_REQUIRE_BROWSER"):
             pytest.fail("there is no Chromium on PATH, and ROLECALL_REQUIRE_BROWSER requires one")
         pytest.skip("there is no Chromium on PATH; Debian has it in the package `chromium`")
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         witness.watch_browser(browser)

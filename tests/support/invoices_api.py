@@ -51,7 +51,7 @@ class FakeServer:
         self.asked.append(url)
         self.sent.append((url, dict(headers or {}), dict(form or {})))
         if self.gate is not None:
-            self.gate.wait(5)
+            self.gate.wait(60)
         if self.is_away:
             raise Unreachable(url, "nobody listens there")
         body: Any

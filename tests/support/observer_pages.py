@@ -56,7 +56,7 @@ def picture_of(stack: Stack, page_text: str, *messages: str) -> tuple[str, str]:
 def watch(stack: Stack, flow: str, last: str = "") -> Iterator[http.client.HTTPResponse]:
     """An open stream of a flow's pictures."""
     host = urlsplit(stack.observer)
-    connection = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=60)
     connection.request("GET", f"/flows/{flow}/live", headers={"Host": host.netloc, "Last-Event-ID": last})
     answer = connection.getresponse()
     try:

@@ -109,7 +109,7 @@ class SmallServices:
         cookie = {"Cookie": f"other={SECRETS['browser_cookie']}; auth=old-session-0123456789"}
 
         def follow(method: str, url: str, **form: str) -> str:
-            answer = requests.request(method, url, headers=cookie, data=form, allow_redirects=False, timeout=10)
+            answer = requests.request(method, url, headers=cookie, data=form, allow_redirects=False, timeout=60)
             return urljoin(url, answer.headers.get("Location", ""))
 
         authorize = follow("GET", self.urls["client"] + "/connect")

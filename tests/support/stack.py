@@ -59,7 +59,7 @@ class Stack:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())
         try:
             try:
-                with opener.open(request, timeout=10) as answer:
+                with opener.open(request, timeout=60) as answer:
                     return answer.status, json.loads(answer.read() or b"{}")
             except urllib.error.HTTPError as error:
                 with error:
@@ -128,7 +128,7 @@ def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
     finally:
         started.send_signal(signal.SIGTERM)
         try:
-            started.wait(20)
+            started.wait(60)
         except subprocess.TimeoutExpired:
             started.kill()
         started.stdout.close()

@@ -30,11 +30,8 @@ from support.fuzz.visitor import Party, Visitor, register
 from support.stack import Stack
 
 THREADS: Final = 8
-SLOW: Final = 2.0
-"""Seconds after which an answer is too late."""
-
-PATIENCE: Final = 8.0
-"""Seconds after which no answer is waited for."""
+PATIENCE: Final = 32.0
+"""Seconds to wait for a response."""
 
 TIMES: Final = 10
 """How often the workers are weighed; from the second time on they may not grow much."""
@@ -226,6 +223,7 @@ class Attack:
     Args:
         only: the numbers of the requests to send, in the place of the first `requests`.
         threads: how many send at once.
+        slow: seconds after which a response is too late.
     """
 
     def __init__(
@@ -236,7 +234,9 @@ class Attack:
         say: Callable[[str], object],
         only: Sequence[int] = (),
         threads: int = THREADS,
+        slow: float = PATIENCE,
     ) -> None:
+        self._slow = slow
         self._stack = stack
         self._requests = requests
         self._seed = seed
@@ -342,10 +342,10 @@ class Attack:
             if seconds > self.report.slowest.get(service, (0.0, 0))[0]:
                 self.report.slowest[service] = (seconds, number)
         for _ in range(2):
-            if seconds <= SLOW * max(1, len(answers)) and all(answer.status != 503 for answer in answers):
+            if seconds <= self._slow * max(1, len(answers)) and all(answer.status != 503 for answer in answers):
                 break
             # a busy machine is nobody's fault: what is slow or away by itself is so each time
-            self._asked_again("late" if seconds > SLOW else "503")
+            self._asked_again("late" if seconds > self._slow else "503")
             line.close()
             try:
                 answers, seconds, rest = line.exchange(request, data)
@@ -361,7 +361,7 @@ class Attack:
 
     def _wrong(self, service: str, request: Request, answers: list[Answer], seconds: float, rest: bytes) -> list[str]:
         wrong = []
-        if seconds > SLOW * max(1, len(answers)):
+        if seconds > self._slow * max(1, len(answers)):
             wrong.append("it took too long")
         if not answers and not request.broken and not request.ends:
             wrong.append("no answer")

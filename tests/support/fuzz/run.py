@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 
+SLOW: Final = 2.0
+"""Seconds after which a response to a request of the corpus is too late."""
+
 SHARE: Final = 25
 """Each of the other tests sends about one request for so many of the corpus."""
 
@@ -56,7 +59,7 @@ def corpus(requests: int, seed: str, only: Sequence[int]) -> Report:
     from support.stack import running_stack
 
     with tempfile.TemporaryDirectory(prefix="rolecall-fuzz-") as folder, running_stack(Path(folder), **WIDE) as stack:
-        report = Attack(stack, max(only) + 1 if only else requests, seed, say, only).run()
+        report = Attack(stack, max(only) + 1 if only else requests, seed, say, only, slow=SLOW).run()
     for name in sorted(report.tried):
         slowest, at = report.slowest[name]
         weights = " ".join(f"{weight / 2**20:.0f}" for weight in report.memory[name])
