@@ -41,14 +41,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_fixture(item: pytest.Item) -> str | None:
     """Name the group of tests that one process of pytest-xdist has to run, because they share what is costly to make.
 
-    Each process has a `stack` of its own, so tests that use that one may run anywhere.
+    The tests that use `stack` are two groups, in two processes with a stack each: with a browser, and without.
     """
     fixtures = getattr(item, "_fixtureinfo", None)
     if fixtures is None or item.get_closest_marker("xdist_group"):
         return None
-    for name in ("quiet_stack", "wide_stack"):
-        if name in fixtures.names_closure:
-            return name
+    if {"stack", "site"} & {*fixtures.names_closure}:
+        return "browser" if item.get_closest_marker("browser") else "stack"
+    if "quiet_stack" in fixtures.names_closure:
+        return "quiet_stack"
     scopes = {made.scope for makers in fixtures.name2fixturedefs.values() for made in makers}
     return item.nodeid.partition("::")[0] if scopes & {"module", "package"} else None
 

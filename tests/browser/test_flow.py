@@ -26,7 +26,9 @@ def stack_of_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(params=["localhost", pytest.param("localhost-names", marks=pytest.mark.xdist_group("names"))])
+@pytest.fixture(
+    params=["localhost", pytest.param("localhost-names", marks=[pytest.mark.long, pytest.mark.xdist_group("names")])]
+)
 def site(request: pytest.FixtureRequest) -> Stack:
     names = request.param == "localhost-names"
     if containers.asked_for():

@@ -27,8 +27,8 @@ pytestmark = [
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture
+def stack_of_states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("states")
     with running_stack(folder / "stack", SEEDS_FILE=str(seeds(folder))) as running:
         yield running
@@ -37,15 +37,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     yield context
     context.close()
 
 
 @pytest.fixture
-def invoices(context: BrowserContext, site: Stack) -> Iterator[Page]:
+def invoices(context: BrowserContext, stack: Stack) -> Iterator[Page]:
     """Tally's page with three invoices, that the API was asked for both ways."""
-    app, http = tally(site.redis_url)
+    app, http = tally(stack.redis_url)
     http.answers[f"{API}/invoices"] = (200, {"invoices": [listed(number) for number in range(3)]}, {})
     page = context.new_page()
     with serving(app) as address:
@@ -106,7 +106,7 @@ def focus_faults(page: Page) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_path: Path) -> None:
+def test_every_state_of_every_page(context: BrowserContext, stack_of_states: Stack, tmp_path: Path) -> None:
     """One h1 and one main, a title of its own, headings in order, nothing cut off at 320 px or at 360 px and 200 %.
 
     The focus goes down the page and is seen; axe-core finds nothing serious, in light and in dark.
@@ -152,7 +152,7 @@ def test_every_state_of_every_page(context: BrowserContext, site: Stack, tmp_pat
         page.emulate_media(media="screen")
         page.set_viewport_size({"width": 1280, "height": 800})
 
-    walk(page, site, tmp_path, look)
+    walk(page, stack_of_states, tmp_path, look)
     assert not faults
     assert len(titles) > 75
     assert titles["client-code-refused"] != titles["client-refresh-refused"]
@@ -218,10 +218,10 @@ MOTION = "['.row.new', '#press'].map(each => getComputedStyle(document.querySele
 MOVES = f"() => {{ const [row, button] = {MOTION}; return [row.animationName, button.translate]; }}"
 
 
-def test_nothing_moves_for_who_wants_no_motion(context: BrowserContext, site: Stack) -> None:
+def test_nothing_moves_for_who_wants_no_motion(context: BrowserContext, stack: Stack) -> None:
     """What moves are a message that comes into a picture, and a button that is pressed."""
     page = context.new_page()
-    page.goto(f"{site.observer}/")
+    page.goto(f"{stack.observer}/")
     parts = '<p class="row new">It came.</p><button id="press">Press</button>'
     page.evaluate("parts => document.querySelector('main').insertAdjacentHTML('afterbegin', parts)", parts)
     page.hover("#press")
@@ -231,12 +231,12 @@ def test_nothing_moves_for_who_wants_no_motion(context: BrowserContext, site: St
         assert page.evaluate(MOVES) == moves
 
 
-def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, site: Stack) -> None:
+def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, stack: Stack) -> None:
     """On a slow network, or where it never comes, the page is in reading order and can be used."""
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.route("**/*.css*", lambda route: route.abort())
-    page.goto(f"{site.auth}/sign-in")
+    page.goto(f"{stack.auth}/sign-in")
     page.fill("#username", "alice")
     page.fill("#password", "wonderland-lab")
     page.click("#login-submit")
@@ -246,20 +246,20 @@ def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, site: S
     context.close()
 
 
-def test_a_page_can_be_used_before_what_is_late_has_come(context: BrowserContext, site: Stack) -> None:
+def test_a_page_can_be_used_before_what_is_late_has_come(context: BrowserContext, stack: Stack) -> None:
     """On a slow network a logo and an icon hold nobody up, and nothing jumps when they come."""
     page = context.new_page()
-    page.goto(f"{site.auth}/sign-in")
+    page.goto(f"{stack.auth}/sign-in")
     page.fill("#username", "alice")
     page.fill("#password", "wonderland-lab")
     page.click("#login-submit")
-    client_id = registered(site, "Late", logo_uri=f"{site.client}/flows/static/tally.png")
+    client_id = registered(stack, "Late", logo_uri=f"{stack.client}/flows/static/tally.png")
     held: list[Route] = []
     page.route(re.compile(r"/logo|/icon\.svg"), lambda route: held.append(route))  # noqa: PLW0108  a builtin will not do
     page.route(f"{CALLBACK}**", lambda route: route.fulfill(body="There"))
 
     def ask() -> dict[str, float]:
-        page.goto(asks(site, client_id, prompt="consent"), wait_until="domcontentloaded")
+        page.goto(asks(stack, client_id, prompt="consent"), wait_until="domcontentloaded")
         place = page.locator("#consent-deny").bounding_box()
         assert place is not None
         return dict(place)
@@ -278,11 +278,11 @@ def test_a_page_can_be_used_before_what_is_late_has_come(context: BrowserContext
 
 
 @pytest.mark.parametrize("service", ["client", "auth", "api"])
-def test_a_first_page_is_small(context: BrowserContext, site: Stack, service: str) -> None:
+def test_a_first_page_is_small(context: BrowserContext, stack: Stack, service: str) -> None:
     """With nothing kept from before: at 50 kB a second it takes about a second, and no more than three requests."""
     page = context.new_page()
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108
-    page.goto(getattr(site, service), wait_until="networkidle")
+    page.goto(getattr(stack, service), wait_until="networkidle")
     assert 2 <= len(answers) <= 3
     assert sum(len(answer.body()) for answer in answers) < 50_000

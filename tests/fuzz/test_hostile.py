@@ -15,9 +15,9 @@ from support.stack import Stack
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 
 
-def test_each_parameter_is_sent_where_it_belongs(wide_stack: Stack) -> None:
+def test_each_parameter_is_sent_where_it_belongs(stack: Stack) -> None:
     """Else nobody would notice what the guard makes of it (RFC 6749 sections 3.1 and 3.2)."""
-    visitor = Visitor.arrive(wide_stack, register(wide_stack))
+    visitor = Visitor.arrive(stack, register(stack))
     missing = {(endpoint, parameter.name) for endpoint, them in BY_ENDPOINT.items() for parameter in them}
     assert {name for _, name in missing} <= visitor.known.keys()
     routes = [route for route in ROUTES["auth-service"] if route.name in BY_ENDPOINT]
@@ -32,8 +32,8 @@ def test_each_parameter_is_sent_where_it_belongs(wide_stack: Stack) -> None:
     assert not missing
 
 
-def test_hostile_requests_find_nothing(wide_stack: Stack) -> None:
+def test_hostile_requests_find_nothing(stack: Stack) -> None:
     """No 5xx, nothing late, nothing reflected, no host believed (RFC 9110, RFC 9112, RFC 6749 section 10)."""
-    report = Attack(wide_stack, 200, "the same each time", lambda _: None).run()
+    report = Attack(stack, 200, "the same each time", lambda _: None).run()
     assert not report.findings, "\n".join(map(str, report.findings))
     assert sum(report.tried.values()) == 200

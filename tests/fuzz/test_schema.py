@@ -102,10 +102,10 @@ def test_tally(tally: Any) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("service", ["client", "auth", "api"])
-def test_the_running_services(wide_stack: Stack, service: str) -> None:
+def test_the_running_services(stack: Stack, service: str) -> None:
     """Through gunicorn, a socket and all that lies between; with tokens and secrets that are good."""
-    parties = register(wide_stack)
-    visitor = Visitor.arrive(wide_stack, parties)
+    parties = register(stack)
+    visitor = Visitor.arrive(stack, parties)
     headers = {name: {"Authorization": value.decode()} for name, value in visitor.authorizations.items()}
     basic = {"Authorization": parties["client_secret_basic"].authorization.decode()}
     bearer, invoice = headers["resource-service"], {"invoice_id": visitor.known["invoice"]}
@@ -127,5 +127,5 @@ def test_the_running_services(wide_stack: Stack, service: str) -> None:
             "/invoices/{invoice_id}/payment": (bearer, invoice),
         },
     }
-    schema = schemathesis.openapi.from_url(f"{getattr(wide_stack, service)}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{getattr(stack, service)}/openapi.json")
     keeps_to_its_schema(schema, known[service])

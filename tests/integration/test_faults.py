@@ -19,7 +19,7 @@ from support.servers import RedisServer
 from support.stack import Stack, lab_command, running_stack, suspended, wait_until
 from support.tally_pages import connected, press, statuses, tokens_of_a_native_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.embedded]
+pytestmark = [pytest.mark.integration, pytest.mark.embedded, pytest.mark.long]
 
 EMPTIED = "Redis was emptied here, or had no room: messages may be missing"
 LOST = re.compile(r"[1-9]\d* messages? of the resource server could not be recorded")
@@ -146,7 +146,6 @@ def test_the_observer_is_dead_and_nobody_notices(lab: Stack) -> None:
     assert ready(lab)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("skew", "accepted"), [("120", True), ("-120", False)])
 def test_a_clock_that_is_off_by_two_minutes_is_found_by_the_doctor(
     tmp_path_factory: pytest.TempPathFactory, skew: str, accepted: bool

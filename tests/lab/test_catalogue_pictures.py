@@ -50,6 +50,7 @@ def picture(quiet_stack: Stack, name: str) -> Picture:
 @pytest.mark.parametrize("entry", REFUSED, ids=lambda entry: entry.name)
 def test_whoever_refuses_names_the_clause(quiet_stack: Stack, alice: Walker, entry: Entry) -> None:
     """Each red mark has one, and stands on the lane that said no."""
+    quiet_stack.call("DELETE", f"{quiet_stack.client}/_lab/events", None)
     run(alice, quiet_stack, entry.name)
     wait_until(lambda: any(row.refused for row in picture(quiet_stack, entry.name).rows))
     refused = [row for row in picture(quiet_stack, entry.name).rows if row.refused]

@@ -60,6 +60,7 @@ def own(lab: Stack) -> Iterator[Stack]:
 
 def hold_keys(stack: Stack) -> None:
     """Ask the API with new connections until each of its processes has verified a signature."""
+    stack.call("DELETE", f"{stack.client}/_lab/events", None)
     token = tokens_of_a_native_client(stack)["access_token"]
     headers = {"Authorization": f"Bearer {token}", "Rolecall_Validator": "jwt"}
 
@@ -351,11 +352,11 @@ def test_what_the_page_changes_needs_its_token_and_a_connection(own: Stack) -> N
         ({"act": "retire", "token": ""}, 409, "none of this server's"),
     ],
 )
-def test_an_act_that_cannot_be_done_is_refused_with_the_reason(own: Stack, body: Any, status: int, says: str) -> None:
-    before = own.get(f"{own.auth}/_lab/acts")
-    answer = act(own, body)
+def test_an_act_that_cannot_be_done_is_refused_with_the_reason(lab: Stack, body: Any, status: int, says: str) -> None:
+    before = lab.get(f"{lab.auth}/_lab/acts")
+    answer = act(lab, body)
     assert (answer[0], says in answer[1]["error"]) == (status, True), answer
-    assert own.get(f"{own.auth}/_lab/acts") == before
+    assert lab.get(f"{lab.auth}/_lab/acts") == before
 
 
 @pytest.mark.integration

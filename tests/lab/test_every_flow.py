@@ -30,6 +30,7 @@ Event = dict[str, Any]
 @pytest.fixture(scope="module")
 def events(quiet_stack: Stack) -> list[Event]:
     """All of the catalogue, what people press, a denied consent, and requests of each kind that are refused."""
+    quiet_stack.call("DELETE", f"{quiet_stack.client}/_lab/events", None)
     walker, page = connected(quiet_stack)
     walker.open(f"{quiet_stack.client}/invoices?check=both")
     page = press(walker, page, quiet_stack, "/refresh")

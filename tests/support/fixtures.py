@@ -74,11 +74,11 @@ def tally(redis_url: str) -> Tally:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole lab, started once for all tests that share it; in `make test-compose` it is the containers."""
+    """The whole lab, without throttles, started once per process; in `make test-compose` it is the containers."""
     if in_docker.asked_for():
         yield in_docker.stack()
         return
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+    with running_stack(tmp_path_factory.mktemp("stack"), **WIDE) as running:
         yield running
 
 
@@ -86,13 +86,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def quiet_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A lab in which only the catalogue's flows run, for tests that read everything that was recorded."""
     with running_stack(tmp_path_factory.mktemp("quiet")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def wide_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A lab without limits on the number of requests, for hostile ones."""
-    with running_stack(tmp_path_factory.mktemp("wide"), **WIDE) as running:
         yield running
 
 

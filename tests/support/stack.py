@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,10 +148,13 @@ def suspended(pid: int) -> Iterator[None]:
             process.resume()
 
 
-def wait_until(true: Any, seconds: float = 60.0) -> None:
-    """Poll until `true()` holds."""
+def wait_until(is_true: Callable[[], object], seconds: float = 60.0) -> None:
+    """Ask again and again; a question that costs time is asked after a pause of the same length."""
     end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise AssertionError("it did not come true in time")
-        time.sleep(0.02)
+    while True:
+        began = time.monotonic()
+        if is_true():
+            return
+        if (now := time.monotonic()) > end:
+            raise AssertionError(f"not true within {seconds:.0f} s")
+        time.sleep(max(0.02, min(now - began, 1.0)))
