@@ -25,10 +25,10 @@ sys.path[:0] = [
 import psutil
 import urllib3
 
-from pages import tokens_of_a_native_client
 from rolecall_lab.environment import LAB_ENV, read_env
 from rolecall_lab.walker import Walker, connect
-from stack import Stack, running_stack, wait_until
+from support.stack import Stack, running_stack, wait_until
+from support.tally_pages import tokens_of_a_native_client
 
 ROUNDS = 50
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -62,7 +62,7 @@ def main() -> int:
         rows.insert(0, ("`make run` in a fresh clone, warm package cache, to first page", fresh(), "60 s"))
         began = time.monotonic()
         subprocess.run(["make", "test"], cwd=ROOT, check=True, stdout=sys.stderr)
-        rows.append(("`make test`", f"{time.monotonic() - began:.0f} s", "180 s"))
+        rows.append(("`make test`", f"{time.monotonic() - began:.0f} s", "300 s"))
     print("| what | measured | goal |\n| --- | --- | --- |")
     for row in rows:
         print("| " + " | ".join(row) + " |")
