@@ -19,7 +19,7 @@ from rolecall import clock
 from rolecall_lab import containers as in_docker
 from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
-from support.containers import ROOT, asked_for, docker, names, production_image, settle
+from support.containers import ROOT, asked_for, docker, healthy, names, production_image, psql, redis_cli, settle
 from support.stack import Stack, wait_until
 from support.tally_pages import press, statuses, tokens_of_a_native_client
 
@@ -31,11 +31,6 @@ def _settled() -> Iterator[None]:
     yield
     if asked_for():
         settle()
-
-
-def redis_cli(*command: str) -> str:
-    login = 'redis-cli --no-auth-warning --user admin -a "$(cat /run/secrets/redis_admin)" "$@"'
-    return docker("compose", "exec", "-T", "redis", "sh", "-c", login, "redis-cli", *command)
 
 
 def test_redis_stopped_and_emptied_heals_and_forgets_no_revocation(containers: Stack) -> None:
@@ -206,10 +201,6 @@ def all_killed(service: str, after: float = 0.0) -> Iterator[None]:
         wait_until(lambda: all(healthy(name) for name in found))
 
 
-def healthy(name: str) -> bool:
-    return docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy"
-
-
 STARTS = {
     "DATABASE_URL": "postgresql+psycopg://auth:x@127.0.0.1:9/auth",
     "REDIS_URL": "redis://127.0.0.1:9/0",
@@ -306,13 +297,6 @@ def test_a_second_migrate_at_once_stops_with_one_clear_line() -> None:
             psql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
             first.wait(60)
     assert start_once("migrate", code=0) == []
-
-
-PSQL = ("compose", "exec", "-T", "postgres", "psql", "-tAqU", "postgres", "-c")
-
-
-def psql(statement: str, database: str = "postgres") -> str:
-    return docker(*PSQL, statement, database).strip()
 
 
 def start_once(service: str, code: int | None = None) -> list[str]:

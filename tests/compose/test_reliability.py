@@ -18,10 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from compose.test_faults import PSQL, healthy, psql, redis_cli
 from rolecall import clock
 from rolecall_lab import containers as in_docker
-from support.containers import ROOT, docker, names
+from support.containers import PSQL, ROOT, docker, healthy, may_rotate, names, psql, redis_cli, rotated
 from support.containers import stack as in_containers
 from support.load import Load
 from support.people import six
@@ -383,7 +382,6 @@ def nobody_was_refused(load: Load) -> None:
 
 def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack, load: Load) -> None:
     """RFC 9068 section 4; published, then signing, then verifying, then gone, while people work."""
-    from compose.test_replicas import may_rotate, rotated
 
     try:
         may_rotate(containers)

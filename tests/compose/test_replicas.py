@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 
 import pytest
 
-from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall_lab.environment import inherited
 from rolecall_lab.walker import Walker, connect
-from support.containers import ROOT, docker, names
+from support.containers import docker, names, rotated
 from support.stack import Stack, wait_until
 from support.tally_pages import press, statuses
 
@@ -57,26 +51,3 @@ def test_keys_rotate_in_all_replicas_and_no_token_is_refused(containers: Stack) 
             assert statuses(walker.open(f"{containers.client}/invoices?check=both")) == ["200", "200"]
     finally:
         containers.call("DELETE", f"{containers.auth}/_lab/clock", None)
-
-
-def rotated(stack: Stack) -> set[str]:
-    """Publish new keys; gives their ids. A stack that was asked to a moment ago is taken to when it may again."""
-    may_rotate(stack)
-    done = subprocess.run(
-        [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "rotate"],
-        cwd=ROOT,
-        env=inherited(os.environ),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    new = {line.split()[1].rstrip(";") for line in done.stdout.splitlines() if line.startswith("Published")}
-    assert len(new) == len(ID_TOKEN_ALGORITHMS), done.stdout + done.stderr
-    return new
-
-
-def may_rotate(stack: Stack) -> None:
-    """Turn the clock until no key waits any more: what people hold meanwhile may expire."""
-    listed = docker("compose", "exec", "-T", "auth-service", "sh", "-c", 'flask --app "$ROLECALL_WSGI" keys list')
-    if waits := [int(seconds) for seconds in re.findall(r"published  for (\d+) s more", listed)]:
-        stack.call("PUT", f"{stack.auth}/_lab/clock", json.dumps({"advance": max(waits) + 5}).encode())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from copy import deepcopy
 from itertools import product
 from math import gcd
@@ -26,6 +24,7 @@ from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet
 from support import small_services as recorded
+from support.curl_script import with_fakes
 from support.recorded_events import check, hash_of, mark, plain, plain_flow
 
 SECRETS = ("code-a-01234", "verifier-a-0123", "access-a-0123", "refresh-a-012")
@@ -48,26 +47,6 @@ def hostile_flow(text: str) -> list[dict[str, Any]]:
         event["changes"] = [{"store": "redis", "key": text, "change": text}]
         event["failure"] = text
     return events
-
-
-def with_fakes(tmp_path: Path, script: str) -> list[list[str]]:
-    """Run a script where `curl` only says what it was called with."""
-    (tmp_path / "bin").mkdir(exist_ok=True)
-    said, fake = tmp_path / "said", tmp_path / "bin" / "curl"
-    said.write_text("")
-    fake.write_text(
-        f"#!{sys.executable}\nimport json, sys\nopen({str(said)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
-    )
-    fake.chmod(0o755)
-    file = tmp_path / "flow.sh"
-    file.write_text(script, errors="replace")
-    assert subprocess.run(["sh", "-n", str(file)], check=False).returncode == 0
-    environ = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}/nowhere", "CLIENT_SECRET": "s3cret", "HIDDEN": "h"}
-    done = subprocess.run(
-        ["/bin/sh", str(file)], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in said.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("kind", EXPORTS)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lab.test_exports import with_fakes
 from rolecall_lab.flows import Loss
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events
 from rolecall_lab.observer.picture import lay_out
+from support.curl_script import with_fakes
 from support.recorded_events import event, mark, plain_flow
 
 METADATA = {

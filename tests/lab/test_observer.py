@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.recorder import STREAM
 from rolecall_lab.settings import LabSettings
+from support.observer_app import load, parts, record, shown
 from support.recorded_events import BEGAN, check, event, hash_of, mark, plain, plain_flow
 
 SCRIPT = "<script>alert(1)</script>"
@@ -38,24 +37,6 @@ def app(settings: Callable[..., LabSettings]) -> Iterator[Flask]:
 def live(app: Flask) -> Live:
     found: Live = app.extensions["observer"]
     return found
-
-
-def record(store: redis.Redis, *events: dict[str, Any]) -> None:
-    for each in events:
-        store.xadd(STREAM, {"event": json.dumps(each)})
-
-
-def shown(live: Live) -> str:
-    return live.flows.newest()[0].id
-
-
-def parts(stream: Any) -> dict[str, Any]:
-    """The next picture of a stream of events."""
-    for chunk in stream:
-        text = chunk.decode() if isinstance(chunk, bytes) else chunk
-        if match := re.search(r"^id: ([0-9a-f]{8}-(\d+))\ndata: (.*)\n\n$", text, re.DOTALL):
-            return {"event_id": match[1], "version": int(match[2]), **json.loads(match[3])}
-    raise AssertionError("the stream ended")
 
 
 def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: redis.Redis) -> None:
@@ -320,12 +301,6 @@ def test_a_flow_is_taken_away_and_shown_again_elsewhere(app: Flask, live: Live, 
         refused = load(elsewhere, bad)
         assert refused.status_code in {400, 413}, bad[:10]
     assert elsewhere.post("/load", data={"events": "x"}).status_code == 400, "without a token of the page's form"
-
-
-def load(browser: Any, file: bytes) -> Any:
-    token = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/").text)
-    assert token is not None
-    return browser.post("/load", data={"csrf_token": token[1], "events": (io.BytesIO(file), "flow.json")})
 
 
 def test_what_another_site_may_do(app: Flask) -> None:

@@ -11,11 +11,10 @@ import psutil
 import pytest
 import redis
 
-from lab.test_picture import constant_flow
 from rolecall_lab.flows import Flows
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.recorder import MAX_EVENTS, STREAM
-from support.recorded_events import plain_flow
+from support.recorded_events import constant_flow, plain_flow
 
 FLOWS = 10_000
 FULL = 2_500

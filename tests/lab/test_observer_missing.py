@@ -11,7 +11,6 @@ import pytest
 import redis
 from flask import Flask
 
-from lab.test_observer import load, parts, record, shown
 from rolecall_lab import demo
 from rolecall_lab.flows import Flows
 from rolecall_lab.observer import app as observer
@@ -20,6 +19,7 @@ from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.recorder import STREAM
 from rolecall_lab.settings import LabSettings
+from support.observer_app import load, parts, record, shown
 from support.recorded_events import event, hash_of, mark, plain, plain_flow
 
 MISSING = "Redis was emptied here, or had no room: messages may be missing"

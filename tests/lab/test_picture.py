@@ -14,7 +14,7 @@ from rolecall_lab.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.picture import Picture, lay_out, title_of
 from rolecall_lab.observer.svg import View
-from support.recorded_events import check, event, hash_of, mark, plain, plain_flow
+from support.recorded_events import check, constant_flow, event, hash_of, mark, plain_flow
 
 HOSTILE = "<script>alert(1)</script>\"'&\r\n\x00\ud800]]>"
 
@@ -78,36 +78,6 @@ def test_a_hundred_flows_at_once_do_not_mix() -> None:
         names = {value.shown["code"] for value in picture.values if value.kind == "code"}
         assert len(names) == 1
         assert {value.kind for value in picture.values} == {"state", "pkce", "code", "access_token", "refresh_token"}
-
-
-def constant_flow(number: int, *, interaction: bool = True) -> list[dict[str, Any]]:
-    """A flow of a client whose state and verifier never change; a new person each time."""
-    asked = {"response_type": "code", "state": plain("the-state-of-an-example"), "code_challenge": plain("E9Melhoa2O")}
-    chosen = ["the-state-of-an-example", "E9Melhoa2O"]
-    code, token, waits = f"code-{number}-0123", f"token-{number}-0123", f"interaction-{number}"
-    ends = {"code": mark(code), "state": asked["state"]}
-    form = {"grant_type": "authorization_code", "code": mark(code)}
-    at = number * 3
-    ask = event(
-        at, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[waits], chosen=chosen
-    )
-    again = event(
-        at + 100,
-        "browser",
-        "authorization_server",
-        "GET /authorize",
-        303,
-        query={"interaction": mark(waits)},
-        handles=[waits, code],
-        chosen=chosen[:1],
-        response_headers={"location": {"url": "http://localhost:8000/callback", "parameters": ends}},
-    )
-    back = event(at + 200, "browser", "client", "GET /callback", query=ends, handles=[code], chosen=chosen[:1])
-    redeem = event(
-        at + 300, "client", "authorization_server", "POST /token", form=form, handles=[code, token], chosen=chosen[1:]
-    )
-    call = event(at + 400, "client", "resource_server", "GET /invoices", handles=[token])
-    return [ask, again, back, redeem, call]
 
 
 def test_a_state_that_is_used_again_begins_another_flow() -> None:

@@ -344,7 +344,7 @@ class Launcher:
         code.mkdir(exist_ok=True)
         for name, text in (("stand_in.py", STAND_IN), ("launch.py", LAUNCH)):
             (code / name).write_text(textwrap.dedent(text))
-        ports = {service.port_setting: "0" for service in SERVICES}
+        ports = {service.port_setting: "0" for service in environment.EVERYTHING}
         paths = {"PYTHONPATH": os.pathsep.join(str(environment.ROOT / each) for each in ("shared", "lab"))}
         inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "HOSTS"}}
         self.folder = folder / "state"

@@ -6,14 +6,17 @@ import json
 import os
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_lab import containers
-from rolecall_lab.environment import AUTH, CLIENT, OBSERVER, RESOURCE, SERVICES
+from rolecall_lab.environment import AUTH, CLIENT, OBSERVER, RESOURCE, SERVICES, inherited
 from support.stack import Stack, wait_until
 
 ROOT = Path(__file__).parents[2]
+PSQL = ("compose", "exec", "-T", "postgres", "psql", "-tAqU", "postgres", "-c")
 
 
 class Containers(Stack):
@@ -86,3 +89,39 @@ def stack() -> Containers:
     workers = 2 * sum(len(names(each.name)) for each in SERVICES)
     observer = OBSERVER.url(hosts, int(os.environ.get(OBSERVER.port_setting) or OBSERVER.port))
     return Containers(ROOT, *urls, redis_url="", pids={}, workers=workers, observer=observer)
+
+
+def redis_cli(*command: str) -> str:
+    login = 'redis-cli --no-auth-warning --user admin -a "$(cat /run/secrets/redis_admin)" "$@"'
+    return docker("compose", "exec", "-T", "redis", "sh", "-c", login, "redis-cli", *command)
+
+
+def healthy(name: str) -> bool:
+    return docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy"
+
+
+def psql(statement: str, database: str = "postgres") -> str:
+    return docker(*PSQL, statement, database).strip()
+
+
+def rotated(stack: Stack) -> set[str]:
+    """Publish new keys; gives their ids. A stack that was asked to a moment ago is taken to when it may again."""
+    may_rotate(stack)
+    done = subprocess.run(
+        [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "rotate"],
+        cwd=ROOT,
+        env=inherited(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    new = {line.split()[1].rstrip(";") for line in done.stdout.splitlines() if line.startswith("Published")}
+    assert len(new) == len(ID_TOKEN_ALGORITHMS), done.stdout + done.stderr
+    return new
+
+
+def may_rotate(stack: Stack) -> None:
+    """Turn the clock until no key waits any more: what people hold meanwhile may expire."""
+    listed = docker("compose", "exec", "-T", "auth-service", "sh", "-c", 'flask --app "$ROLECALL_WSGI" keys list')
+    if waits := [int(seconds) for seconds in re.findall(r"published  for (\d+) s more", listed)]:
+        stack.call("PUT", f"{stack.auth}/_lab/clock", json.dumps({"advance": max(waits) + 5}).encode())

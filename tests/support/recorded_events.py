@@ -124,3 +124,33 @@ def plain_flow(name: str = "a") -> list[dict[str, Any]]:
             form={"token": token}, body={"active": True}, milliseconds=3.0,
         ),
     ]  # fmt: skip
+
+
+def constant_flow(number: int, *, interaction: bool = True) -> list[dict[str, Any]]:
+    """A flow of a client whose state and verifier never change; a new person each time."""
+    asked = {"response_type": "code", "state": plain("the-state-of-an-example"), "code_challenge": plain("E9Melhoa2O")}
+    chosen = ["the-state-of-an-example", "E9Melhoa2O"]
+    code, token, waits = f"code-{number}-0123", f"token-{number}-0123", f"interaction-{number}"
+    ends = {"code": mark(code), "state": asked["state"]}
+    form = {"grant_type": "authorization_code", "code": mark(code)}
+    at = number * 3
+    ask = event(
+        at, "browser", "authorization_server", "GET /authorize", 303, query=asked, handles=[waits], chosen=chosen
+    )
+    again = event(
+        at + 100,
+        "browser",
+        "authorization_server",
+        "GET /authorize",
+        303,
+        query={"interaction": mark(waits)},
+        handles=[waits, code],
+        chosen=chosen[:1],
+        response_headers={"location": {"url": "http://localhost:8000/callback", "parameters": ends}},
+    )
+    back = event(at + 200, "browser", "client", "GET /callback", query=ends, handles=[code], chosen=chosen[:1])
+    redeem = event(
+        at + 300, "client", "authorization_server", "POST /token", form=form, handles=[code, token], chosen=chosen[1:]
+    )
+    call = event(at + 400, "client", "resource_server", "GET /invoices", handles=[token])
+    return [ask, again, back, redeem, call]
