@@ -8,6 +8,9 @@ OTHER := name another one: make PYTHON=python3.13
 LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
+# without it, each process of the lab and of the tests would compile every module again
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo flask doctor test-long test-postgres test-compose test-interop up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
 

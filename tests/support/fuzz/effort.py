@@ -28,6 +28,7 @@ def load_profile() -> None:
         database=None,
         deadline=None,
         derandomize="FUZZ_REQUESTS" not in os.environ,
+        max_examples=max(40, int(os.environ.get("FUZZ_REQUESTS", "0"))),
         suppress_health_check=list(hypothesis.HealthCheck),
         print_blob=True,
     )
