@@ -59,7 +59,7 @@ PARTS: Final = (
     Part(
         "pages",
         "Every state of every page: headings, focus order, contrast, widths from 180 to 3840 px, print, forced colors",
-        300,
+        260,
         r"templates/|static/|/pages/|tests/(support/)?browser/|compose/front/|observer/",
         ('make test ARGS="-m long tests/browser"',),
         ("chromium",),
@@ -67,7 +67,7 @@ PARTS: Final = (
     Part(
         "processes",
         "The running lab at volume and with a clock that is off; every combination of damaged recordings",
-        240,
+        120,
         r"^lab/|tests/(lab|integration)/|gunicorn_conf|worker\.py",
         ('make test ARGS="-m long tests/integration tests/lab"',),
     ),
@@ -105,7 +105,7 @@ PARTS: Final = (
     Part(
         "foreign",
         "Clients that others wrote, in Python and JavaScript, in containers of their own and beside the running lab",
-        200,
+        90,
         r"endpoints/|openid|grants/|tests/interop|tests/compose/foreign",
         (
             "make up HOSTS=localhost-names",
@@ -117,7 +117,7 @@ PARTS: Final = (
     Part(
         "production",
         "compose.production.yml with a certificate authority of its own, and wrong starts of the production images",
-        200,
+        80,
         r"compose\.production|production\.env|Dockerfile|^compose/|settings\.py|tests/compose/test_(production|front)",
         ('make test-compose ARGS="tests/compose/test_production.py tests/compose/test_front.py"',),
         ("docker",),
