@@ -420,7 +420,7 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
         f"rolecall: the lab runs already in {first.folder} (pid {first.process.pid}); stop that one first\n"
     )
 
-    ports = {service.port_setting: first.url(service).rpartition(":")[2] for service in SERVICES}
+    ports = {service.port_setting: first.url(service).rpartition(":")[2] for service in environment.EVERYTHING}
     # a service is ready with its first worker; the others follow
     launcher, everybody = psutil.Process(first.process.pid), 1 + 3 * (1 + gunicorn_conf.workers)
     wait_until(lambda: len(launcher.children(recursive=True)) == everybody)
