@@ -38,9 +38,7 @@ def _nobody_is_connected(stack: Stack) -> None:
 @pytest.fixture(
     params=[
         "wide-light",
-        pytest.param("wide-dark", marks=pytest.mark.long),
-        pytest.param("phone-light", marks=pytest.mark.long),
-        "phone-dark",
+        *(pytest.param(look, marks=pytest.mark.long) for look in LOOKS if look != "wide-light"),
     ]
 )
 def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:

@@ -87,7 +87,10 @@ PARTS: Final = (
         "28 faults of Redis, PostgreSQL, the network, workers, and clocks, under load: nothing is lost or used twice",
         480,
         r"shared/rolecall/|models/|sweep|docker-compose|Dockerfile|^compose/|tests/compose|support/(load|people)",
-        ("make up", 'make test-compose ARGS="tests/compose/test_reliability.py tests/compose/test_faults.py tests/compose/test_hostile.py"'),
+        (
+            "make up",
+            'make test-compose ARGS="tests/compose/test_reliability.py tests/compose/test_faults.py tests/compose/test_hostile.py"',
+        ),
         ("docker",),
     ),
     Part(
