@@ -89,7 +89,8 @@ PARTS: Final = (
         r"shared/rolecall/|models/|sweep|docker-compose|Dockerfile|^compose/|tests/compose|support/(load|people)",
         (
             "make up",
-            'make test-compose ARGS="tests/compose/test_reliability.py tests/compose/test_faults.py tests/compose/test_hostile.py"',
+            'make test-compose ARGS="tests/compose/test_reliability.py tests/compose/test_faults.py '
+            'tests/compose/test_hostile.py"',
         ),
         ("docker",),
     ),
