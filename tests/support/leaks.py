@@ -1,4 +1,4 @@
-"""A pytest plugin: after the last test, no secret that the tests used may be in anything that was logged.
+"""A pytest plugin: after the last test, search all logs for the secrets that the tests used.
 
 Each process looks through its own log records. The logs of processes that tests started are read once, at the end,
 and searched for the secrets of every process, because tests in several processes may use one stack.

@@ -6,7 +6,7 @@ python tests/support/long.py --changed --budget 600
     within so many seconds, the parts that belong to files changed in commits less than 4 hours older than HEAD,
     and one more part, chosen by HEAD's commit id
 
-Exit code 1 when a part fails. Parts for which there is no time are listed at the end with their command.
+Exit code 1 when a part fails. Parts that do not fit are listed at the end, with their command.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ PARTS: Final = (
     ),
     Part(
         "postgresql",
-        "Every test that runs in the test's own process, with PostgreSQL in place of SQLite",
+        "The in-process tests on PostgreSQL instead of SQLite",
         300,
         r"models/|migrations/|/sql\.py|patient_postgres|seeds|tests/(migrations|support/databases)",
         (
@@ -84,7 +84,7 @@ PARTS: Final = (
     ),
     Part(
         "faults",
-        "28 faults of Redis, PostgreSQL, the network, workers, and clocks, under load: nothing is lost or used twice",
+        "28 faults of Redis, PostgreSQL, the network, workers, and clocks under load, without a loss or a double use",
         480,
         r"shared/rolecall/|models/|sweep|docker-compose|Dockerfile|^compose/|tests/compose|support/(load|people)",
         (
@@ -108,7 +108,7 @@ PARTS: Final = (
     ),
     Part(
         "foreign",
-        "Clients that others wrote, in Python and JavaScript, in containers of their own and beside the running lab",
+        "Third-party clients in Python and JavaScript, in containers and against the running lab",
         90,
         r"endpoints/|openid|grants/|tests/interop|tests/compose/foreign",
         (
@@ -120,7 +120,7 @@ PARTS: Final = (
     ),
     Part(
         "production",
-        "compose.production.yml with a certificate authority of its own, and wrong starts of the production images",
+        "`compose.production.yml` with a private certificate authority, and the front's error responses",
         80,
         r"compose\.production|production\.env|Dockerfile|^compose/|settings\.py|tests/compose/test_(production|front)",
         ('make test-compose ARGS="tests/compose/test_production.py tests/compose/test_front.py"',),
@@ -128,7 +128,7 @@ PARTS: Final = (
     ),
     Part(
         "fuzz",
-        "10,000 hostile requests at a running lab, then every property, model, and description at length",
+        "10,000 hostile requests to a running lab, then all property-based, model-based, and schema tests at volume",
         420,
         r"endpoints/|parameters\.py|clients?/|client_metadata|openapi|tests/(support/)?fuzz|web\.py|http\.py",
         ("make fuzz REQUESTS=10000",),

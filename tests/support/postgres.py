@@ -1,4 +1,4 @@
-"""Run a command with DATABASE_URL set to a new PostgreSQL in Docker, or to the one that DATABASE_URL already names.
+"""Run a command on PostgreSQL: on DATABASE_URL if it is set, else on a new server in Docker.
 
 python tests/support/postgres.py COMMAND ...
 """
