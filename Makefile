@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -n auto --dist loadgroup
+JOBS ?= auto
+PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadgroup
 PACKAGES := shared:auth-service:resource-service:client-webapp:lab
 OTHER := name another one: make PYTHON=python3.13
 LOCKS := run compose lab dev

@@ -21,8 +21,8 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Use twice as many processes as cores: most tests wait now and then, for a service, a browser, or Redis."""
-    return min(2 * (os.cpu_count() or 1), 8)
+    """Use one process more than there are cores: most tests wait now and then, for a service, a browser, or Redis."""
+    return min((os.cpu_count() or 1) + 1, 8)
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own hook

@@ -246,6 +246,8 @@ def another_process(server: Server, **changes: Any) -> Server:
 def _started(settings: Settings) -> tuple[Flask, State]:
     app = create_app(settings)
     state: State = app.extensions["auth_service"]
+    # 32 threads share 16 connections: on a busy machine the last may wait longer than the service would
+    state.database.engine.pool._timeout = 60  # type: ignore[attr-defined]
     opened.append(state)
     return app, state
 
