@@ -158,7 +158,8 @@ def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
             return connect(walker, stack.client, "", "").text
         except RuntimeError as error:
             # the services give up on each other after some seconds, which a busy machine may need
-            assert "/invoices answered 503" in str(error)
+            if "/invoices answered 503" not in str(error):
+                raise
         wait_until(lambda: walker.open(f"{stack.client}/invoices").status == 200)
         return walker.open(f"{stack.client}/invoices").text
 
