@@ -76,14 +76,15 @@ def corpus(requests: int, seed: str, only: Sequence[int]) -> Report:
 
 def properties(requests_each: int, seed: str) -> tuple[int, bool]:
     """The tests of this folder with so many requests each; how many they sent, and whether one failed."""
-    from support.fuzz.effort import tried
-
     os.chdir(ROOT)
     os.environ["FUZZ_REQUESTS"] = str(requests_each)
     of_corpus = "--ignore=tests/fuzz/test_hostile.py"
     failed = pytest.main(
         ["tests/fuzz", of_corpus, f"--hypothesis-seed={seed}", "--show-capture=no", "--tb=short", "-v"]
     )
+    # not earlier: pytest rewrites the assertions of plugins, and this imports Hypothesis
+    from support.fuzz.effort import tried
+
     for name, times in tried.items():
         say(f"{times:7} requests  {name}")
     return sum(tried.values()), failed != 0
