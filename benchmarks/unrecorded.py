@@ -6,10 +6,10 @@ import os
 
 from flask import Flask
 
-import auth_service
-from auth_service.settings import Settings
+import rolecall_auth
+from rolecall_auth.settings import Settings
 
 
 def auth_app() -> Flask:
     """For gunicorn."""
-    return auth_service.create_app(Settings.from_environ(os.environ, lab=True))
+    return rolecall_auth.create_app(Settings.from_environ(os.environ, lab=True))

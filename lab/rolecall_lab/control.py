@@ -60,7 +60,7 @@ class Control:
             "/_lab/flows": {"GET": self._get_flows},
             "/_lab/view": {"GET": self._get_view},
         }
-        if "auth_service" in app.extensions:
+        if "rolecall_auth" in app.extensions:
             # only there may the authorization server be imported
             from rolecall_lab.compare.acts import Acts  # noqa: PLC0415
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from auth_service.settings import Settings as AuthSettings
-from client_webapp.settings import Settings as ClientSettings
-from resource_service.settings import Settings as ResourceSettings
 from rolecall.settings import ServiceSettings, declared, type_name
+from rolecall_auth.settings import Settings as AuthSettings
+from rolecall_client.settings import Settings as ClientSettings
 from rolecall_lab import specifications
+from rolecall_resource.settings import Settings as ResourceSettings
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from auth_service.settings import Settings as AuthSettings
 from rolecall.settings import declared
+from rolecall_auth.settings import Settings as AuthSettings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDERS: Final = ("shared", "auth-service", "resource-service", "client-webapp", "lab")

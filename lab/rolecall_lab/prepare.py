@@ -10,15 +10,15 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic.util import CommandError
 
-import resource_service
-from auth_service.keys import Keys, KeysError
-from auth_service.settings import Settings as AuthSettings
-from auth_service.state import MIGRATIONS
-from resource_service.settings import Settings as ResourceSettings
+import rolecall_resource
 from rolecall import storage
 from rolecall.settings import SettingsError
 from rolecall.sql import Database, MigrationError
+from rolecall_auth.keys import Keys, KeysError
+from rolecall_auth.settings import Settings as AuthSettings
+from rolecall_auth.state import MIGRATIONS
 from rolecall_lab import seeds
+from rolecall_resource.settings import Settings as ResourceSettings
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def prepare(environ: Mapping[str, str]) -> None:
     auth = AuthSettings.from_environ(_of(environ, "AUTH_SERVICE_"), lab=True)
     resource = ResourceSettings.from_environ(_of(environ, "RESOURCE_SERVICE_"), lab=True)
     auth_database = Database(auth.database_url, MIGRATIONS)
-    resource_database = Database(resource.database_url, Path(resource_service.__file__).parent / "migrations")
+    resource_database = Database(resource.database_url, Path(rolecall_resource.__file__).parent / "migrations")
     storage.require_noeviction(storage.connect(auth.redis_url))
     found = seeds.read(Path(environ.get("SEEDS_FILE") or seeds.DEFAULT), environ)
     with auth_database.alone(), resource_database.alone():

@@ -9,22 +9,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import auth_service.openapi
-import client_webapp.openapi
-import resource_service.openapi
-from auth_service.client_metadata import MEMBERS
-from auth_service.grants import GRANTS
-from auth_service.parameters import PARAMETERS
-from auth_service.routes import ROUTES as AUTH_ROUTES
-from client_webapp.flows import FLOWS
-from client_webapp.routes import ROUTES as CLIENT_ROUTES
-from resource_service.routes import ROUTES as RESOURCE_ROUTES
+import rolecall_auth.openapi
+import rolecall_client.openapi
+import rolecall_resource.openapi
 from rolecall import checks
+from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.grants import GRANTS
+from rolecall_auth.parameters import PARAMETERS
+from rolecall_auth.routes import ROUTES as AUTH_ROUTES
+from rolecall_client.flows import FLOWS
+from rolecall_client.routes import ROUTES as CLIENT_ROUTES
+from rolecall_resource.routes import ROUTES as RESOURCE_ROUTES
 
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "docs" / "specifications.md"
-SERVICES: Final = ("shared/rolecall", "auth-service/auth_service", "resource-service/resource_service")
-SERVICES_AND_CLIENT: Final = (*SERVICES, "client-webapp/client_webapp")
+SERVICES: Final = ("shared/rolecall", "auth-service/rolecall_auth", "resource-service/rolecall_resource")
+SERVICES_AND_CLIENT: Final = (*SERVICES, "client-webapp/rolecall_client")
 
 TITLES: Final = {
     "RFC 6749": "The OAuth 2.0 authorization framework",
@@ -81,9 +81,9 @@ def places() -> dict[Clause, set[str]]:
     for grant in GRANTS:
         enter(grant.clause, grant.engine.__module__, f"the grant {grant.grant_type}")
     for parameter in PARAMETERS:
-        enter(parameter.clause, "auth_service.parameters", f"the parameter {parameter.name}")
+        enter(parameter.clause, "rolecall_auth.parameters", f"the parameter {parameter.name}")
     for member in MEMBERS:
-        enter(member.clause, "auth_service.client_metadata", f"the member {member.name}")
+        enter(member.clause, "rolecall_auth.client_metadata", f"the member {member.name}")
     for flow in FLOWS.values():
         enter(flow.specification, flow.steps[0].build.__module__, f"the flow {flow.name}")
     defined = _where_checks_are_defined()
@@ -193,4 +193,4 @@ def _used(_modules: Iterable[Any]) -> None:
     """They register their checks when they are imported."""
 
 
-_used((auth_service.openapi, client_webapp.openapi, resource_service.openapi))
+_used((rolecall_auth.openapi, rolecall_client.openapi, rolecall_resource.openapi))

@@ -78,7 +78,7 @@ class Lab:
         self.recorder = Recorder(lab)
         self._control = Control(app, lab, self.recorder)
         self._away: Away | None = None
-        if "auth_service" in app.extensions:
+        if "rolecall_auth" in app.extensions:
             self._app = self._away = Away(self._app, lab.lab_redis_url)
 
     def start(self) -> None:

@@ -22,14 +22,14 @@ def auth_app() -> Flask:
     """The authorization server, with the lab's people on its sign-in page."""
 
     def build() -> Flask:
-        import auth_service
-        from auth_service.settings import Settings
+        import rolecall_auth
+        from rolecall_auth.settings import Settings
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
-        app = auth_service.create_app(settings)
+        app = rolecall_auth.create_app(settings)
         _show_people(app)
-        state = app.extensions["auth_service"]
+        state = app.extensions["rolecall_auth"]
         app.extensions["rolecall_ready"]["seeds"] = lambda: bool(state.registry.resources())
         return app
 
@@ -40,12 +40,12 @@ def resource_app() -> Flask:
     """The resource server."""
 
     def build() -> Flask:
-        import resource_service
-        from resource_service.settings import Settings
+        import rolecall_resource
+        from rolecall_resource.settings import Settings
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
-        return resource_service.create_app(settings)
+        return rolecall_resource.create_app(settings)
 
     return _wrapped(build, "resource_server")
 
@@ -54,14 +54,14 @@ def client_app() -> Flask:
     """The client."""
 
     def build() -> Flask:
-        import client_webapp
-        from client_webapp.settings import Settings
+        import rolecall_client
+        from rolecall_client.settings import Settings
         from rolecall_lab import catalogue
         from rolecall_lab.compare import pages as compare
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
-        app = client_webapp.create_app(settings)
+        app = rolecall_client.create_app(settings)
         lab = LabSettings.of("client", os.environ)
         catalogue.show(app, lab)
         compare.show(app)

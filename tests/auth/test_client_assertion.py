@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives import serialization
 from joserfc.jwk import ECKey
 from werkzeug.test import TestResponse
 
-from auth_service import create_app
-from auth_service.client_assertion import LEEWAY, MAX_AHEAD
-from auth_service.keys import Keys
-from auth_service.models.client import Client
-from auth_service.throttles import limit
 from rolecall import clock, events
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from rolecall_auth import create_app
+from rolecall_auth.client_assertion import LEEWAY, MAX_AHEAD
+from rolecall_auth.keys import Keys
+from rolecall_auth.models.client import Client
+from rolecall_auth.throttles import limit
 from support.auth_server import (
     DATA_KEY,
     INVOICES,
@@ -252,8 +252,8 @@ def test_of_32_parallel_uses_one_passes(server: Server) -> None:
 def again(server: Server, **changes: Any) -> Server:
     """The same databases, other settings."""
     app = create_app(dataclasses.replace(server.state.settings, **changes))
-    opened.append(app.extensions["auth_service"])
-    return Server(app, app.extensions["auth_service"], server.ids)
+    opened.append(app.extensions["rolecall_auth"])
+    return Server(app, app.extensions["rolecall_auth"], server.ids)
 
 
 def public_pem(algorithm: str) -> bytes:

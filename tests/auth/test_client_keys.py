@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey
 
-from auth_service import fetch
-from auth_service.client_keys import BadJWT, ClientKeys, public_keys
-from auth_service.fetch import FLOOR, Fetcher
 from rolecall import clock
+from rolecall_auth import fetch
+from rolecall_auth.client_keys import BadJWT, ClientKeys, public_keys
+from rolecall_auth.fetch import FLOOR, Fetcher
 from support.auth_server import DATA_KEY, Server
 from support.signing import (
     KEYS,

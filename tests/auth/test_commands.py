@@ -12,10 +12,10 @@ import pytest
 from click.testing import Result
 from cryptography.fernet import Fernet, MultiFernet
 
-from auth_service.models import new_id
-from auth_service.models.client import Client, redirect_uri_fault
-from auth_service.models.resource import Resource
-from auth_service.models.user import authenticate
+from rolecall_auth.models import new_id
+from rolecall_auth.models.client import Client, redirect_uri_fault
+from rolecall_auth.models.resource import Resource
+from rolecall_auth.models.user import authenticate
 from support.auth_server import Server, another_process, make_server, make_settings
 from support.openid import ALICE, relying_party, tokens
 

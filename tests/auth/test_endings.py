@@ -12,12 +12,12 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from auth_service.models.authorization import Authorization
-from auth_service.models.consent import Consent
-from auth_service.models.key import SigningKey
-from auth_service.models.user import User
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.consent import Consent
+from rolecall_auth.models.key import SigningKey
+from rolecall_auth.models.user import User
 from support.auth_server import CALLBACK, INVOICES, TALLY, Browser, Server, a_client, authorize_url, csrf_token, query
 
 pytestmark = pytest.mark.database
@@ -218,7 +218,7 @@ def test_a_decision_that_was_taken_back_before_it_was_used_gives_no_code(server:
 def test_a_consent_taken_back_between_the_look_and_the_code_gives_none(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from auth_service.endpoints import authorize
+    from rolecall_auth.endpoints import authorize
 
     browser = server.browser()
     browser.sign_in()

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from auth_service import fetch
-from auth_service.fetch import DAY, FLOOR, MAX_BODY, UNSTATED, Fetcher, FetchError, is_public
 from rolecall import clock, events, gunicorn_conf
+from rolecall_auth import fetch
+from rolecall_auth.fetch import DAY, FLOOR, MAX_BODY, UNSTATED, Fetcher, FetchError, is_public
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 

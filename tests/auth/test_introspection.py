@@ -11,9 +11,9 @@ from unittest.mock import ANY
 
 import pytest
 
-from auth_service.models.resource import Resource
 from rolecall import clock
 from rolecall.storage import digest
+from rolecall_auth.models.resource import Resource
 from support.auth_server import (
     INVOICES,
     PASSWORDS,

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
-from auth_service.keys import Key, Keys, KeysError
-from auth_service.models.key import SigningKey
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_auth.keys import Key, Keys, KeysError
+from rolecall_auth.models.key import SigningKey
 from support.auth_server import ISSUER, Server, another_process, make_server, make_settings
 
 pytestmark = pytest.mark.database

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oidc.discovery import OpenIDProviderMetadata
 
-from auth_service.models.authorization import Authorization
-from auth_service.models.client import Client
-from auth_service.models.session import ACR
-from auth_service.models.subject import sector_of
-from auth_service.models.user import User
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS, PROFILES
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.session import ACR
+from rolecall_auth.models.subject import sector_of
+from rolecall_auth.models.user import User
 from support.auth_server import ISSUER, RESOURCE, Server, basic, make_server, make_settings
 from support.openid import ALICE, ASKED, CALLBACK, RP, SCOPE, SECRET, relying_party, tokens, verified, with_claims
 

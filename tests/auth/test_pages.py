@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from auth_service.models.authorization import Authorization
 from rolecall import clock
+from rolecall_auth.models.authorization import Authorization
 from support.auth_server import Server, a_client, authorize_url, csrf_token, make_server, make_settings, query
 
 
@@ -288,7 +288,7 @@ def test_forged_forwarding_headers_change_nothing(server: Server) -> None:
 
 def test_disabling_a_client_stops_it(server: Server) -> None:
     tokens = server.tokens()
-    from auth_service.models.client import Client
+    from rolecall_auth.models.client import Client
 
     with server.state.database.transaction() as session:
         client = session.get(Client, "tally")

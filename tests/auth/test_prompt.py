@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from auth_service.models.client import Client
 from rolecall import clock
+from rolecall_auth.models.client import Client
 from support.auth_server import ISSUER, Browser, Server, authorize_url, csrf_token, query
 from support.openid import ASKED, CALLBACK, relying_party, tokens, verified, with_claims
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from auth_service.models.client import Client
 from rolecall import clock
+from rolecall_auth.models.client import Client
 from support.auth_server import SECRET, Server, a_client, basic, claims
 from support.parallel import in_parallel
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 
-from auth_service.client_metadata import MEMBERS
-from auth_service.models.client import Client
-from auth_service.models.logo import Logo
-from auth_service.models.revocation import Revocations
-from auth_service.sweep import sweep
 from rolecall import clock
 from rolecall.storage import digest
 from rolecall.vocabulary import OPENID_SCOPES
+from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.logo import Logo
+from rolecall_auth.models.revocation import Revocations
+from rolecall_auth.sweep import sweep
 from support.auth_server import Server, basic, make_server, make_settings, query
 from support.openid import verified
 from support.registration import KEYS, MINIMAL, PIXEL, URI, Web, manage, register, registered, with_web

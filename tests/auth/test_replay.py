@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from auth_service import create_app
-from auth_service.client_assertion import LEEWAY, MAX_AHEAD
-from auth_service.throttles import limit
 from rolecall import clock
+from rolecall_auth import create_app
+from rolecall_auth.client_assertion import LEEWAY, MAX_AHEAD
+from rolecall_auth.throttles import limit
 from support.auth_server import Server, make_server, make_settings, opened
 from support.signing import claims, is_in, is_refused, now, present, signed, signer
 
@@ -73,8 +73,8 @@ def test_a_redis_that_is_new_is_marked_before_anybody_relies_on_it(server: Serve
     before = signed(claims(iat=now() - 5))
     server.state.store.client.flushall()
     app = create_app(server.state.settings)
-    opened.append(app.extensions["auth_service"])
-    fresh = Server(app, app.extensions["auth_service"])
+    opened.append(app.extensions["rolecall_auth"])
+    fresh = Server(app, app.extensions["rolecall_auth"])
     assert app.test_client().get("/readyz").status_code == 200
     clock.set_offset(1)
     assert is_in(present(fresh, signed(claims()))), "the first that comes is let in"

@@ -12,11 +12,11 @@ import pytest
 from joserfc.jwk import ECKey
 from werkzeug.test import TestResponse
 
-from auth_service import fetch
-from auth_service.fetch import FLOOR
-from auth_service.throttles import limit
 from rolecall import clock, events
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_auth import fetch
+from rolecall_auth.fetch import FLOOR
+from rolecall_auth.throttles import limit
 from support.auth_server import (
     CALLBACK,
     CHALLENGE,

@@ -8,14 +8,14 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from auth_service import sweep as sweeping
-from auth_service.models.authorization import Authorization
-from auth_service.models.key import SigningKey
-from auth_service.models.revocation import Revocation
-from auth_service.models.token import RefreshToken
-from auth_service.sweep import sweep, sweep_in_turn
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_auth import sweep as sweeping
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.key import SigningKey
+from rolecall_auth.models.revocation import Revocation
+from rolecall_auth.models.token import RefreshToken
+from rolecall_auth.sweep import sweep, sweep_in_turn
 from support.auth_server import TALLY, Server
 
 pytestmark = pytest.mark.database

@@ -15,8 +15,8 @@ from argon2 import extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from auth_service.models import user as people
-from auth_service.throttles import limit, network
+from rolecall_auth.models import user as people
+from rolecall_auth.throttles import limit, network
 from support.auth_server import (
     INVOICES,
     PASSWORDS,

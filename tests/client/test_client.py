@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from client_webapp.server import MAX_AGE, RETRY_AFTER, AuthorizationServer
 from rolecall import clock
 from rolecall.http import Unreachable
 from rolecall.vocabulary import METADATA_PATH
+from rolecall_client.server import MAX_AGE, RETRY_AFTER, AuthorizationServer
 from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
 
 TOKEN = METADATA["token_endpoint"]

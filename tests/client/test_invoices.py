@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client_webapp.money import money
+from rolecall_client.money import money
 from support.tally import API, INVOICE, Browser, Tally
 
 

@@ -12,10 +12,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from client_webapp import id_token
 from rolecall import clock, events
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
+from rolecall_client import id_token
 from support.openid_provider import SUB, USERINFO, Issuer, at_hash, encoded, part, private_key, public_jwk
 from support.tally import API, ISSUER, METADATA, TOKENS, Tally
 

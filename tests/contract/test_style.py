@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from client_webapp.told import SENTENCES, distance, moment, told
 from rolecall import checks
+from rolecall_client.told import SENTENCES, distance, moment, told
 
 ROOT = Path(__file__).parents[2]
 STYLE = (ROOT / "shared" / "rolecall" / "static" / "rolecall.css").read_text()
@@ -63,7 +63,7 @@ def test_spaces_and_sizes_of_type_stand_in_the_style_sheet_once_and_by_name() ->
 
 
 def test_every_check_of_the_resource_server_is_told_in_a_sentence() -> None:
-    import resource_service  # noqa: F401
+    import rolecall_resource  # noqa: F401
 
     here = [name for name in checks.registry if _is_of_resource_server(name)]
     assert len(here) > 12
@@ -87,5 +87,5 @@ def test_times_are_told_as_times() -> None:
 
 
 def _is_of_resource_server(name: str) -> bool:
-    folder = ROOT / "resource-service" / "resource_service"
+    folder = ROOT / "resource-service" / "rolecall_resource"
     return any(f'"{name}"' in path.read_text() for path in folder.rglob("*.py"))

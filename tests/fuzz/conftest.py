@@ -11,7 +11,7 @@ import pytest
 import requests
 import werkzeug.test
 
-from auth_service.models import user
+from rolecall_auth.models import user
 from support import witness
 from support.auth_server import CALLBACK, WIDE, Server, a_client, make_server, make_settings
 from support.fuzz.effort import tried

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from auth_service.parameters import BY_ENDPOINT
+from rolecall_auth.parameters import BY_ENDPOINT
 from support.fuzz.attack import ROUTES, Attack
 from support.fuzz.visitor import Visitor, register
 from support.stack import Stack

@@ -20,11 +20,11 @@ from hypothesis.stateful import (
 )
 from werkzeug.test import TestResponse
 
-from auth_service.models.authorization import Authorization
-from auth_service.models.code import TOMBSTONE_LIFETIME
-from auth_service.models.consent import Consent
-from auth_service.models.token import RefreshToken
 from rolecall import clock
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.code import TOMBSTONE_LIFETIME
+from rolecall_auth.models.consent import Consent
+from rolecall_auth.models.token import RefreshToken
 from support.auth_server import (
     CALLBACK,
     PASSWORDS,

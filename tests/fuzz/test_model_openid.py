@@ -22,11 +22,11 @@ from hypothesis.stateful import (
 )
 from werkzeug.test import TestResponse
 
-from auth_service.id_tokens import at_hash
-from auth_service.models.user import User
-from auth_service.scopes import CLAIMS
 from rolecall import clock
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from rolecall_auth.id_tokens import at_hash
+from rolecall_auth.models.user import User
+from rolecall_auth.scopes import CLAIMS
 from support.auth_server import (
     ISSUER,
     PASSWORDS,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auth_service.models import Model, user
+from rolecall_auth.models import Model, user
 from support.auth_server import (
     CALLBACK,
     INVOICES,

@@ -7,8 +7,8 @@ from html import unescape
 
 import pytest
 
-from client_webapp.flows import FLOWS
-from client_webapp.flows.sign_in import AGAIN
+from rolecall_client.flows import FLOWS
+from rolecall_client.flows.sign_in import AGAIN
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
 from rolecall_lab.catalogue.flows import ANSWERED, OF_CLIENTS, REFUSED

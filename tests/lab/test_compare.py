@@ -14,10 +14,10 @@ import redis
 from cryptography.fernet import Fernet, MultiFernet
 from werkzeug.test import Client
 
-import client_webapp
-from client_webapp.settings import Settings
+import rolecall_client
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_client.settings import Settings
 from rolecall_lab.compare import away, board
 from rolecall_lab.compare.asking import Asked
 from rolecall_lab.walker import Page, Walker, connect
@@ -402,7 +402,7 @@ def _policy(stack: Stack, path: str) -> str:
 
 
 def test_the_product_has_neither_the_page_nor_the_acts(redis_url: str, tmp_path: Path) -> None:
-    app = client_webapp.create_app(
+    app = rolecall_client.create_app(
         Settings(
             public_url="http://tally.test", issuer="http://auth.test", resource_url="http://api.test",
             resource_identifier="http://api.test", client_id="tally", client_secret="client-secret-value",

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import auth_service.openapi  # noqa: F401  registers the checks
-import client_webapp.openapi  # noqa: F401
-import resource_service.openapi  # noqa: F401
-from auth_service.client_metadata import MEMBERS
-from auth_service.parameters import BY_ENDPOINT
+import rolecall_auth.openapi  # noqa: F401  registers the checks
+import rolecall_client.openapi  # noqa: F401
+import rolecall_resource.openapi  # noqa: F401
 from rolecall.storage import connect
+from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.flows import read_events
 from rolecall_lab.observer import explanations

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import auth_service.openapi  # noqa: F401  registers the checks
-import client_webapp.openapi  # noqa: F401
-import resource_service.openapi  # noqa: F401
-from auth_service.parameters import BY_ENDPOINT
+import rolecall_auth.openapi  # noqa: F401  registers the checks
+import rolecall_client.openapi  # noqa: F401
+import rolecall_resource.openapi  # noqa: F401
 from rolecall import checks
+from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.observer import explanations
 from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, link, unexplained
 from rolecall_lab.observer.inspector import MAX_NESTED, inspect

@@ -40,14 +40,14 @@ def settings_with(environ: dict[str, str] | None = None, hosts: str = "localhost
 
 
 def service_settings() -> list[tuple[environment.Service, type[ServiceSettings]]]:
-    import auth_service.settings
-    import client_webapp.settings
-    import resource_service.settings
+    import rolecall_auth.settings
+    import rolecall_client.settings
+    import rolecall_resource.settings
 
     return [
-        (AUTH, auth_service.settings.Settings),
-        (RESOURCE, resource_service.settings.Settings),
-        (CLIENT, client_webapp.settings.Settings),
+        (AUTH, rolecall_auth.settings.Settings),
+        (RESOURCE, rolecall_resource.settings.Settings),
+        (CLIENT, rolecall_client.settings.Settings),
     ]
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from auth_service import scopes
-from auth_service.models.client import Client
-from auth_service.models.resource import Resource
-from auth_service.models.user import User, authenticate
-from auth_service.state import MIGRATIONS as AUTH_MIGRATIONS
-from resource_service import MIGRATIONS as RESOURCE_MIGRATIONS
-from resource_service.models import Invoice
 from rolecall.sql import Database
+from rolecall_auth import scopes
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.resource import Resource
+from rolecall_auth.models.user import User, authenticate
+from rolecall_auth.state import MIGRATIONS as AUTH_MIGRATIONS
 from rolecall_lab import seeds
+from rolecall_resource import MIGRATIONS as RESOURCE_MIGRATIONS
+from rolecall_resource.models import Invoice
 from support.auth_server import DATA_KEY
 from support.databases import empty_database
 

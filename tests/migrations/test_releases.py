@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from auth_service.models.token import RefreshToken
 from rolecall import clock
 from rolecall.sql import Database, MigrationError
 from rolecall.storage import digest
+from rolecall_auth.models.token import RefreshToken
 from support.auth_server import authorize_url, basic, claims
 from support.databases import fresh_database
 from support.migrations.frozen import (

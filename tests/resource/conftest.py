@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resource_service.models import Profile
+from rolecall_resource.models import Profile
 from support.invoices_api import Api, an_api, an_invoice
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from resource_service import create_app
-from resource_service.settings import Settings
-from resource_service.validators import local_jwt
 from rolecall import clock, events
 from rolecall.http import Answer, Unreachable
 from rolecall.settings import SettingsError
+from rolecall_resource import create_app
+from rolecall_resource.settings import Settings
+from rolecall_resource.validators import local_jwt
 from support.databases import empty_database
 from support.invoices_api import EC2, Api, FakeServer, claims, jwk, token
 from support.stack import wait_until

@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OctKey
 
-from resource_service.validators import local_jwt
 from rolecall import clock, events
+from rolecall_resource.validators import local_jwt
 from support.invoices_api import API, EC2, ISSUER, RSA, Api, an_api, an_invoice, claims, jwk, token
 
 pytestmark = pytest.mark.database

@@ -203,7 +203,7 @@ def gunicorn(folder: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[by
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf", "-b", f"127.0.0.1:{port}"]
     with subprocess.Popen(
-        [*command, "auth_service.wsgi:app()"],
+        [*command, "rolecall_auth.wsgi:app()"],
         env={**inherited(os.environ), **own, **environ},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -16,12 +16,12 @@ import pytest
 import redis
 from cryptography.fernet import Fernet, MultiFernet
 
-from auth_service.settings import Settings as AuthSettings
-from client_webapp.settings import Settings as ClientSettings
 from rolecall import checks, clock, events, logs, storage
 from rolecall.errors import OAuthError, challenge
 from rolecall.http import HttpClient, Unreachable, metadata_url
 from rolecall.settings import LAB_MARK, SettingsError
+from rolecall_auth.settings import Settings as AuthSettings
+from rolecall_client.settings import Settings as ClientSettings
 from rolecall_lab.environment import inherited
 from support.servers import RedisServer
 
@@ -254,7 +254,14 @@ def test_talkative_loggers_are_held_at_info(capsys: pytest.CaptureFixture[str]) 
 def test_production_stops_at_bad_settings_with_a_line_each() -> None:
     """Exit code 4 tells gunicorn that trying again is no use."""
     environ = {**inherited(os.environ), **GOOD, "ISSUER": "http://x.example", "SECRET_KEY": "short", "DATA_KEY": "x"}
-    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind=127.0.0.1:0", "auth_service.wsgi:app()"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--no-control-socket",
+        "--bind=127.0.0.1:0",
+        "rolecall_auth.wsgi:app()",
+    ]
     said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 4
     lines = [line for line in said.stderr.splitlines() if line.startswith("auth-service: ")]

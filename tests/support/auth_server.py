@@ -21,15 +21,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from auth_service import create_app
-from auth_service.models.client import Client
-from auth_service.models.resource import Resource
-from auth_service.models.user import User
-from auth_service.settings import Settings
-from auth_service.state import State
-from auth_service.throttles import limit
 from rolecall.settings import declared
 from rolecall.storage import digest
+from rolecall_auth import create_app
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.resource import Resource
+from rolecall_auth.models.user import User
+from rolecall_auth.settings import Settings
+from rolecall_auth.state import State
+from rolecall_auth.throttles import limit
 from support.databases import fresh_database
 
 ISSUER = "http://auth.test"
@@ -210,7 +210,7 @@ DATA_KEY = MultiFernet([Fernet(Fernet.generate_key())])
 def _prepare(url: str) -> None:
     """Migrate, and add keys, people, a client, and a resource: copied for each test, because RSA keys take time."""
     app = create_app(make_settings(Path("/unused"), "redis://unused", database_url=url))
-    state: State = app.extensions["auth_service"]
+    state: State = app.extensions["rolecall_auth"]
     state.database.upgrade()
     state.keys.ensure()
     with state.database.transaction() as session:
@@ -245,7 +245,7 @@ def another_process(server: Server, **changes: Any) -> Server:
 
 def _started(settings: Settings) -> tuple[Flask, State]:
     app = create_app(settings)
-    state: State = app.extensions["auth_service"]
+    state: State = app.extensions["rolecall_auth"]
     # 32 threads share 16 connections: on a busy machine the last may wait longer than the service would
     state.database.engine.pool._timeout = 60  # type: ignore[attr-defined]
     opened.append(state)

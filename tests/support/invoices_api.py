@@ -15,12 +15,12 @@ from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
-from resource_service import MIGRATIONS, create_app
-from resource_service.models import Invoice, Profile
-from resource_service.settings import Settings
 from rolecall import clock
 from rolecall.http import Answer, Unreachable
 from rolecall.sql import Database
+from rolecall_resource import MIGRATIONS, create_app
+from rolecall_resource.models import Invoice, Profile
+from rolecall_resource.settings import Settings
 from support.databases import fresh_database
 
 ISSUER = "http://auth.test"

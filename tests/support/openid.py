@@ -6,9 +6,9 @@ from typing import Any
 
 import jwt
 
-from auth_service.models.client import Client
-from auth_service.models.user import User
 from rolecall.storage import digest
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.user import User
 from support.auth_server import Server, a_client, basic, claims
 
 SECRET = "secret-of-the-relying-party-0123456789"

@@ -6,7 +6,7 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
-from auth_service.fetch import Fetched, FetchError
+from rolecall_auth.fetch import Fetched, FetchError
 from support.auth_server import Server
 from support.openid import CALLBACK
 

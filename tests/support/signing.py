@@ -14,9 +14,9 @@ from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from werkzeug.test import TestResponse
 
-from auth_service.models.client import Client
 from rolecall import clock
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from rolecall_auth.models.client import Client
 from support.auth_server import DATA_KEY, ISSUER, SECRET, Server, a_client
 
 Key = ECKey | RSAKey | OKPKey

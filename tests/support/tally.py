@@ -14,10 +14,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from client_webapp import create_app
-from client_webapp.settings import Settings
-from client_webapp.state import State
 from rolecall.http import Answer, Unreachable
+from rolecall_client import create_app
+from rolecall_client.settings import Settings
+from rolecall_client.state import State
 
 ISSUER = "http://auth.test"
 API = "http://api.test"
@@ -129,7 +129,7 @@ def make_tally(redis_url: str) -> Tally:
             lab=True,
         )
     )
-    state: State = app.extensions["client_webapp"]
+    state: State = app.extensions["rolecall_client"]
     http = FakeHttp(
         {
             f"{ISSUER}/.well-known/oauth-authorization-server": (200, METADATA, {}),

@@ -13,7 +13,7 @@ from rolecall_lab.settings import LabSettings
 def show(app: Flask, lab: LabSettings) -> None:
     """Add the catalogue to the client's application."""
     app.extensions["catalogue"] = lab
-    runner = app.extensions["client_webapp"].runner
+    runner = app.extensions["rolecall_client"].runner
     runner.flows |= {entry.flow.name: watched(entry.flow) for entry in ENTRIES.values()}
     blueprint = Blueprint(
         "catalogue", __name__, template_folder="templates", static_folder="static", static_url_path="/flows/static"

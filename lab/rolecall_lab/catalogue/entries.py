@@ -10,11 +10,11 @@ from typing import Final
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
 
-from client_webapp import me, pages
-from client_webapp.flow import Flow
-from client_webapp.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
-from client_webapp.refusals import explained
-from client_webapp.state import state
+from rolecall_client import me, pages
+from rolecall_client.flow import Flow
+from rolecall_client.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
+from rolecall_client.refusals import explained
+from rolecall_client.state import state
 from rolecall_lab.catalogue.entry import BAD_ID_TOKEN, CODE, PLAIN, Entry, Need, Start
 from rolecall_lab.catalogue.flows import ANSWERED, OF_CLIENTS, REFUSED
 

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from flask.typing import ResponseReturnValue
 
-from client_webapp.flow import Flow
-from client_webapp.flows import authorization_code
+from rolecall_client.flow import Flow
+from rolecall_client.flows import authorization_code
 
 PLAIN: Final = authorization_code
 """What the other flows are compared with, unless they say otherwise."""

@@ -16,13 +16,13 @@ from flask import Response, abort, current_app, url_for
 from flask.typing import ResponseReturnValue
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from client_webapp import id_token
-from client_webapp.flow import Context, Message, Refused, json_object, keep_tokens, pkce_pair
-from client_webapp.state import state
 from rolecall import clock
 from rolecall.errors import OAuthError
 from rolecall.http import Answer
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from rolecall_client import id_token
+from rolecall_client.flow import Context, Message, Refused, json_object, keep_tokens, pkce_pair
+from rolecall_client.state import state
 from rolecall_lab.settings import LabSettings
 
 LIFETIME: Final = 60

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from flask import abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from client_webapp import pages as product
-from client_webapp.flow import Refused
-from client_webapp.refusals import explained
-from client_webapp.state import state
-from client_webapp.told import moment
 from rolecall import clock
 from rolecall.web import allow_form_targets
+from rolecall_client import pages as product
+from rolecall_client.flow import Refused
+from rolecall_client.refusals import explained
+from rolecall_client.state import state
+from rolecall_client.told import moment
 from rolecall_lab.catalogue.entries import ENTRIES, GROUPS
 from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
 from rolecall_lab.catalogue.runs import runs, told, verdict

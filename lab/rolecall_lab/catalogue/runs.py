@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, TypedDict
 
 from flask import current_app
 
-from client_webapp.flow import Context, Flow, Message, Refused, Step, json_object
-from client_webapp.state import state
 from rolecall import clock, trace
 from rolecall.http import Answer, Unreachable
+from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object
+from rolecall_client.state import state
 from rolecall_lab.catalogue.entries import ENTRIES
 from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry
 

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from flask import Flask
 from joserfc.jws import extract_compact
 
-from auth_service import tokens
-from auth_service.keys import KeysError
-from auth_service.models.authorization import Authorization
-from auth_service.models.client import Client
-from auth_service.models.consent import forget
-from auth_service.state import State
 from rolecall import audit, clock
 from rolecall.sql import UNAVAILABLE
+from rolecall_auth import tokens
+from rolecall_auth.keys import KeysError
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.consent import forget
+from rolecall_auth.state import State
 from rolecall_lab.compare import away
 from rolecall_lab.control import Refusal
 
@@ -29,7 +29,7 @@ class Acts:
     def __init__(self, app: Flask, client: redis.Redis) -> None:
         self._app = app
         self._client = client
-        self._state: State = app.extensions["auth_service"]
+        self._state: State = app.extensions["rolecall_auth"]
         self.known: Final[dict[str, tuple[str | None, Callable[[str], str]]]] = {
             "disconnect": ("token", self._disconnect),
             "rotate": (None, self._rotate),

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from client_webapp.state import state
 from rolecall import clock
 from rolecall.http import Unreachable
+from rolecall_client.state import state
 
 WAYS: Final = {"introspection": "Introspection", "jwt": "Signed token"}
 """Of checking: what the API's lab calls them, and what the page does."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from client_webapp.told import distance
 from rolecall.storage import digest
+from rolecall_client.told import distance
 from rolecall_lab.compare.asking import WAYS, Asked
 
 MAX_ROWS: Final = 20

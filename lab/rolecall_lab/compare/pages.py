@@ -15,14 +15,14 @@ from flask import Blueprint, Flask, Response, flash, jsonify, make_response, red
 from flask import session as cookie
 from flask.typing import ResponseReturnValue
 
-from client_webapp.flow import Refused
-from client_webapp.pages import connect
-from client_webapp.refusals import explained
-from client_webapp.state import state
-from client_webapp.told import distance, moment, told
 from rolecall import clock, events
 from rolecall.http import HttpClient, Unreachable
 from rolecall.web import Kind, allow_form_targets
+from rolecall_client.flow import Refused
+from rolecall_client.pages import connect
+from rolecall_client.refusals import explained
+from rolecall_client.state import state
+from rolecall_client.told import distance, moment, told
 from rolecall_lab.compare.asking import WAYS, ask_both_ways, real
 from rolecall_lab.compare.board import EVENTS, Board, Event, prediction
 

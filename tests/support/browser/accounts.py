@@ -15,9 +15,9 @@ from flask import Flask
 from limits import parse
 from playwright.sync_api import Page
 
-import auth_service
-from auth_service.models import user
-from auth_service.settings import Settings
+import rolecall_auth
+from rolecall_auth.models import user
+from rolecall_auth.settings import Settings
 from support.auth_server import CHALLENGE, authorize_url, make_server, make_settings
 from support.browser.serving import Shot, serving
 from support.stack import Stack
@@ -28,7 +28,7 @@ CALLBACK = "https://app.example/callback"
 
 def accounts(folder: Path, redis_url: str, **changes: Any) -> Flask:
     """An authorization server without a database worth the name, for what its pages say when something is wrong."""
-    return auth_service.create_app(
+    return rolecall_auth.create_app(
         Settings(
             issuer="http://auth.test", redis_url=redis_url, database_url=f"sqlite:///{folder / 'auth.db'}",
             secret_key="a secret key of the tests, long enough", log_level="CRITICAL",
@@ -162,7 +162,7 @@ def walk_accounts(page: Page, folder: Path, redis_url: str, shot: Shot) -> None:
             page.click("#login-submit")
         shot("auth-busy")
     once = {name: parse("1/hour") for name in ("sign_up_limit", "authorization_limit")}
-    with serving(auth_service.create_app(replace(server.state.settings, **once))) as address:
+    with serving(rolecall_auth.create_app(replace(server.state.settings, **once))) as address:
         for _ in range(2):
             sign_up(page, address, "somebody", "long enough")
             page.context.clear_cookies()

@@ -12,10 +12,10 @@ from flask import Flask
 from playwright.sync_api import Locator, Page
 from ruamel.yaml import YAML
 
-import client_webapp
-from client_webapp.settings import Settings as ClientSettings
+import rolecall_client
 from rolecall import clock
 from rolecall.http import Unreachable
+from rolecall_client.settings import Settings as ClientSettings
 from rolecall_lab.seeds import DEFAULT
 from support.browser.accounts import walk_accounts, walk_asking
 from support.browser.serving import Shot, serving
@@ -80,7 +80,7 @@ def listed(number: int) -> dict[str, Any]:
 
 def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
     """Tally, whose neighbours answer what the test says."""
-    app = client_webapp.create_app(
+    app = rolecall_client.create_app(
         ClientSettings(
             public_url="http://tally.test", issuer="http://auth.test", resource_url="http://api.test",
             resource_identifier="http://api.test", client_id="tally", client_secret="client-secret-value",
@@ -95,7 +95,7 @@ def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
             METADATA["revocation_endpoint"]: (200, "", {}),
         }
     )
-    runner: Any = app.extensions["client_webapp"].runner
+    runner: Any = app.extensions["rolecall_client"].runner
     runner._http = runner._server._http = http
     return app, http
 
@@ -122,7 +122,7 @@ def signing_in(page: Page, address: str, issuer: Issuer, **changes: Any) -> None
 def walk_sign_in(page: Page, redis_url: str, shot: Shot) -> None:
     """What Tally says of an ID token that is bad, of two people, of nobody, and of somebody with a long name."""
     app, http = tally(redis_url)
-    issuer = Issuer(Tally(app, app.extensions["client_webapp"], http))
+    issuer = Issuer(Tally(app, app.extensions["rolecall_client"], http))
     with serving(app) as address:
         signing_in(page, address, issuer, nonce="another")
         shot("client-bad-id-token")

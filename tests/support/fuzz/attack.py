@@ -19,12 +19,12 @@ from typing import Final
 import psutil
 import redis
 
-from auth_service.routes import ROUTES as AUTH_ROUTES
-from client_webapp.routes import ROUTES as CLIENT_ROUTES
-from resource_service.routes import ROUTES as API_ROUTES
 from rolecall import clock
 from rolecall.web import Route
+from rolecall_auth.routes import ROUTES as AUTH_ROUTES
+from rolecall_client.routes import ROUTES as CLIENT_ROUTES
 from rolecall_lab.environment import THROTTLES
+from rolecall_resource.routes import ROUTES as API_ROUTES
 from support.fuzz.corpus import EVIL, INJECTED, MARK, Request, twist
 from support.fuzz.visitor import Party, Visitor, register
 from support.stack import Stack

@@ -12,8 +12,8 @@ import redis
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from auth_service.throttles import limit
 from rolecall import clock
+from rolecall_auth.throttles import limit
 from support.auth_server import LIMITS, Server, make_server, make_settings, opened
 
 

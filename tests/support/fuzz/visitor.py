@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from auth_service.parameters import BY_ENDPOINT
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall.web import Route
+from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.environment import LAB_ENV, read_env
 from rolecall_lab.walker import Page, Walker, connect
 from support.fuzz import jwts, metadata

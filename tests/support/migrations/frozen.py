@@ -20,19 +20,19 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 
-import resource_service
-from auth_service import create_app
-from auth_service.models import Model as AuthModel
-from auth_service.state import MIGRATIONS as AUTH_MIGRATIONS
-from resource_service.models import Model as ResourceModel
-from resource_service.settings import Settings as ResourceSettings
+import rolecall_resource
 from rolecall.http import Answer
 from rolecall.sql import Database
+from rolecall_auth import create_app
+from rolecall_auth.models import Model as AuthModel
+from rolecall_auth.state import MIGRATIONS as AUTH_MIGRATIONS
+from rolecall_resource.models import Model as ResourceModel
+from rolecall_resource.settings import Settings as ResourceSettings
 from support.auth_server import Server, make_settings
 
 RELEASES: Final = Path(__file__).parents[2] / "migrations" / "releases"
 
-MIGRATIONS: Final = {"auth": AUTH_MIGRATIONS, "resource": resource_service.MIGRATIONS}
+MIGRATIONS: Final = {"auth": AUTH_MIGRATIONS, "resource": rolecall_resource.MIGRATIONS}
 METADATA: Final = {"auth": AuthModel.metadata, "resource": ResourceModel.metadata}
 SERVICES: Final = tuple(MIGRATIONS)
 
@@ -174,5 +174,5 @@ def start(urls: Mapping[str, str], redis_url: str, secrets: Mapping[str, Any]) -
         secret_key="a secret key of the tests, long enough",
         lab=True,
     )
-    api = resource_service.create_app(settings, http=Wire(auth))  # type: ignore[arg-type]
-    return Running(Server(auth, auth.extensions["auth_service"]), api)
+    api = rolecall_resource.create_app(settings, http=Wire(auth))  # type: ignore[arg-type]
+    return Running(Server(auth, auth.extensions["rolecall_auth"]), api)

@@ -13,9 +13,9 @@ from unittest.mock import patch
 import sqlalchemy as sa
 from flask import Flask
 
-from auth_service.fetch import Fetched
-from auth_service.models.user import User
 from rolecall import clock
+from rolecall_auth.fetch import Fetched
+from rolecall_auth.models.user import User
 from rolecall_lab import seeds
 from support.auth_server import Server, basic, csrf_token
 from support.migrations.frozen import Running, rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from client_webapp.flows import sign_in
+from rolecall_client.flows import sign_in
 from rolecall_lab.catalogue.entry import BAD_ID_TOKEN, CODE, NO_ANSWER, Entry, of_lab
 from rolecall_lab.catalogue.flows import (
     acr,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import secrets
 
-from client_webapp.flow import Context, Flow, Message, Refused, Step, pkce_pair
-from client_webapp.flows.authorization_code import authorization_response
-from client_webapp.flows.sign_in import token_request
-from client_webapp.flows.sign_in import token_response as believed
 from rolecall.http import Answer
+from rolecall_client.flow import Context, Flow, Message, Refused, Step, pkce_pair
+from rolecall_client.flows.authorization_code import authorization_response
+from rolecall_client.flows.sign_in import token_request
+from rolecall_client.flows.sign_in import token_response as believed
 
 WANTED = ("phr", "urn:rolecall:password")
 """Something that cannot be phished, else a password: here there is only the second."""

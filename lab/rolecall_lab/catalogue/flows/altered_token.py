@@ -6,9 +6,9 @@ the server's public key, by itself; one character suffices for it to be wrong.
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step, keep_tokens
-from client_webapp.flows import ask
-from client_webapp.flows.authorization_code import authorization_request, authorization_response, token_request
+from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
+from rolecall_client.flows import ask
+from rolecall_client.flows.authorization_code import authorization_request, authorization_response, token_request
 
 
 def resource_request(context: Context) -> Message:

@@ -11,9 +11,9 @@ import json
 import secrets
 from typing import Any, Final
 
-from client_webapp.flow import Context, Flow, Message, Step, pkce_pair
-from client_webapp.flows.authorization_code import authorization_response
-from client_webapp.flows.sign_in import token_request, token_response, userinfo_request, userinfo_response
+from rolecall_client.flow import Context, Flow, Message, Step, pkce_pair
+from rolecall_client.flows.authorization_code import authorization_response
+from rolecall_client.flows.sign_in import token_request, token_response, userinfo_request, userinfo_response
 
 CLAIMS: Final[dict[str, Any]] = {
     "id_token": {"email": None, "auth_time": {"essential": True}},

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import secrets
 
-from client_webapp.flow import Context, Flow, Message, Step, pkce_pair
-from client_webapp.flows.authorization_code import authorization_response
-from client_webapp.flows.sign_in import SCOPE, token_request, token_response, userinfo_request, userinfo_response
+from rolecall_client.flow import Context, Flow, Message, Step, pkce_pair
+from rolecall_client.flows.authorization_code import authorization_response
+from rolecall_client.flows.sign_in import SCOPE, token_request, token_response, userinfo_request, userinfo_response
 
 
 def authentication_request(context: Context) -> Message:

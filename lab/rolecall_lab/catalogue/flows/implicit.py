@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 
-from client_webapp.flow import Context, Flow, Message, Step
-from client_webapp.flows.authorization_code import SCOPE, authorization_response
+from rolecall_client.flow import Context, Flow, Message, Step
+from rolecall_client.flows.authorization_code import SCOPE, authorization_response
 
 
 def authorization_request(context: Context) -> Message:

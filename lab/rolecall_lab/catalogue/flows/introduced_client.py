@@ -7,8 +7,8 @@ client registered itself, because a name and a picture can be anybody's.
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step
-from client_webapp.flows.authorization_code import authorization_response
+from rolecall_client.flow import Context, Flow, Message, Step
+from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalogue import own_client
 from rolecall_lab.catalogue.flows.registration import end_request
 

@@ -6,8 +6,8 @@ what was allowed: with it one may ask for less, never for more.
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step, client_basic, keep_tokens
-from client_webapp.flows.authorization_code import authorization_request, authorization_response, token_request
+from rolecall_client.flow import Context, Flow, Message, Step, client_basic, keep_tokens
+from rolecall_client.flows.authorization_code import authorization_request, authorization_response, token_request
 
 
 def refresh_request(context: Context) -> Message:

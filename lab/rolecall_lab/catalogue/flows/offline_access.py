@@ -7,9 +7,9 @@ With the refresh token it gets a new ID token later. That one tells of the same 
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Refused, Step
-from client_webapp.flows.authorization_code import authorization_response
 from rolecall.http import Answer
+from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalogue import own_client
 from rolecall_lab.catalogue.flows.registration import end_request
 

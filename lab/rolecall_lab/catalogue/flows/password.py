@@ -7,8 +7,8 @@ password, which are made up here.
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step, client_basic, keep_tokens
-from client_webapp.flows.authorization_code import SCOPE
+from rolecall_client.flow import Context, Flow, Message, Step, client_basic, keep_tokens
+from rolecall_client.flows.authorization_code import SCOPE
 
 
 def token_request(context: Context) -> Message:

@@ -7,10 +7,10 @@ takes none.
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step
-from client_webapp.flows.authorization_code import authorization_response
-from client_webapp.flows.sign_in import userinfo_request, userinfo_response
 from rolecall.http import Answer
+from rolecall_client.flow import Context, Flow, Message, Step
+from rolecall_client.flows.authorization_code import authorization_response
+from rolecall_client.flows.sign_in import userinfo_request, userinfo_response
 from rolecall_lab.catalogue import own_client
 from rolecall_lab.catalogue.flows.registration import end_request
 

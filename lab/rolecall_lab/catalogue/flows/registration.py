@@ -7,8 +7,8 @@ register. What was registered ends with everything that came of it.
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Refused, Step
 from rolecall.http import Answer
+from rolecall_client.flow import Context, Flow, Message, Refused, Step
 from rolecall_lab.catalogue.own_client import expect, managed, registration_endpoint
 
 

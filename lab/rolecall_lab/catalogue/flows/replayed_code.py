@@ -6,10 +6,10 @@ API is asked with that first token afterwards: it asks the authorization server,
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step, keep_tokens
-from client_webapp.flows import ask
-from client_webapp.flows.authorization_code import authorization_request, authorization_response, token_request
 from rolecall.http import Answer
+from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
+from rolecall_client.flows import ask
+from rolecall_client.flows.authorization_code import authorization_request, authorization_response, token_request
 
 
 def replay_response(context: Context, answer: Answer) -> None:

@@ -6,10 +6,10 @@ the signature alone, it would accept the token until it expires: the page with t
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step, keep_tokens
-from client_webapp.flows import ask
-from client_webapp.flows.authorization_code import authorization_request, authorization_response, token_request
-from client_webapp.flows.revoke import revocation_request, revocation_response
+from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
+from rolecall_client.flows import ask
+from rolecall_client.flows.authorization_code import authorization_request, authorization_response, token_request
+from rolecall_client.flows.revoke import revocation_request, revocation_response
 
 
 def resource_request(context: Context) -> Message:

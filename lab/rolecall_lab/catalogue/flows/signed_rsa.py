@@ -7,7 +7,7 @@ key on a curve.
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step
+from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_lab.catalogue import own_client
 from rolecall_lab.catalogue.flows import signed_client
 

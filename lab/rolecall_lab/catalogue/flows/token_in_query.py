@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from client_webapp.flow import Context, Flow, Message, Step, keep_tokens
-from client_webapp.flows.ask import resource_response
-from client_webapp.flows.authorization_code import authorization_request, authorization_response, token_request
+from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
+from rolecall_client.flows.ask import resource_response
+from rolecall_client.flows.authorization_code import authorization_request, authorization_response, token_request
 
 
 def resource_request(context: Context) -> Message:

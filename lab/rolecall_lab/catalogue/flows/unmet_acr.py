@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 
-from client_webapp.flow import Context, Flow, Message, Step, pkce_pair
-from client_webapp.flows.authorization_code import authorization_response
+from rolecall_client.flow import Context, Flow, Message, Step, pkce_pair
+from rolecall_client.flows.authorization_code import authorization_response
 
 CLAIMS = {"id_token": {"acr": {"essential": True, "values": ["phrh"]}}}
 """A key in hardware that cannot be phished."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 
-from client_webapp.flow import Context, Flow, Message, Step, keep_tokens, pkce_pair
-from client_webapp.flows.authorization_code import authorization_response, token_request
+from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens, pkce_pair
+from rolecall_client.flows.authorization_code import authorization_response, token_request
 
 
 def authorization_request(context: Context) -> Message:

@@ -6,8 +6,8 @@ challenge that came with the request. It gives nothing, and the code stays good 
 
 from __future__ import annotations
 
-from client_webapp.flow import Context, Flow, Message, Step, client_basic, keep_tokens, pkce_pair
-from client_webapp.flows.authorization_code import authorization_request, authorization_response
+from rolecall_client.flow import Context, Flow, Message, Step, client_basic, keep_tokens, pkce_pair
+from rolecall_client.flows.authorization_code import authorization_request, authorization_response
 
 
 def token_request(context: Context) -> Message:

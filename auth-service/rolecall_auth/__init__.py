@@ -1,0 +1,114 @@
+"""The authorization server of the role diagram (RFC 6749 section 1.1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from flask import Flask
+from flask.typing import ResponseReturnValue
+
+from rolecall import audit, storage, web
+from rolecall.errors import OAuthError, json_response, unavailable
+from rolecall.openapi import publish
+from rolecall.periodic import Periodic
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_auth import openapi, routes
+from rolecall_auth.commands import add_commands
+from rolecall_auth.keys import KeysError
+from rolecall_auth.models.user import Busy
+from rolecall_auth.settings import Settings
+from rolecall_auth.state import State, build
+from rolecall_auth.sweep import EVERY, sweep_in_turn
+from rolecall_auth.throttles import TooMany
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
+    app = web.create_flask(__name__, settings)
+    state = app.extensions["rolecall_auth"] = build(settings)
+    web.cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
+    web.register(app, [*routes.ROUTES, *web.health_routes(app, _questions(state))])
+    publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
+    app.jinja_env.globals.update(
+        service_title="Rolecall Accounts",
+        service_role="authorization-server",
+        service_role_name="authorization server",
+        issuer=settings.issuer,
+        sign_up_is_open=settings.sign_up == "open",
+        current_sign_in=state.sessions.current,
+        was_signed_in=state.sessions.was_signed_in,
+    )
+    app.register_error_handler(KeysError, _no_keys)
+    app.register_error_handler(TooMany, _too_many)
+    app.register_error_handler(Busy, _busy)
+    add_commands(app, state)
+    if not settings.lab:  # whose clock is turned to and fro: what is over may be wanted again
+        app.extensions["rolecall_periodic"] = [Periodic("sweep", EVERY, lambda: sweep_in_turn(state))]
+    return app
+
+
+def _no_keys(error: KeysError) -> ResponseReturnValue:
+    """Without keys nothing can be signed or checked; the log says what to do."""
+    log.error("no keys", extra={"detail": str(error)})
+    return json_response(unavailable(str(error)))
+
+
+_TOO_MANY: Final = {
+    "authorization": (
+        "Too many requests",
+        "From this address, more apps have asked for access than people decide about. Try again in {wait}.",
+    ),
+    "sign-up": (
+        "Too many new accounts",
+        "From this address, many accounts have been made in a short time. No more are made from here for {wait}. "
+        "Wait, and try again; who has an account can sign in meanwhile.",
+    ),
+    "registration": ("", "From this address, many clients have been registered. Try again in {wait}."),
+    "client": ("", "Too many failed attempts. Try again in {wait}."),
+    "client-address": ("", "Too many failed attempts from this address. Try again in {wait}."),
+}
+"""Title and text, by what was tried; else it was signing in."""
+
+_TOO_MANY_SIGN_INS: Final = (
+    "Too many attempts",
+    "To keep guessers out, this server looks at no further attempt from here for {wait}. Nothing is locked: wait, and "
+    "try again. If it was not you, somebody may have tried your name; your password still holds.",
+)
+
+
+def _too_many(error: TooMany) -> ResponseReturnValue:
+    """429 with the time to wait (RFC 6585 section 4)."""
+    audit.record("throttled", what=error.what)
+    wait = f"{error.seconds} seconds" if error.seconds < 120 else f"{round(error.seconds / 60)} minutes"
+    title, text = _TOO_MANY.get(error.what, _TOO_MANY_SIGN_INS)
+    text = text.format(wait=wait)
+    if not web.wants_page():
+        return json_response(OAuthError("temporarily_unavailable", text, status=429, retry_after=error.seconds))
+    links = (("Try again", web.here()),)
+    return web.problem_response(web.Problem(429, title, text, links, retry_after=error.seconds))
+
+
+def _busy(_error: Busy) -> ResponseReturnValue:
+    """503: so many passwords wait to be hashed that more would only make all of them wait."""
+    log.warning("too many password hashes at once")
+    text = "Very many people sign in at this moment. Try again in a few seconds."
+    return web.problem_response(web.Problem(503, "One moment, please", text, (("Try again", web.here()),)))
+
+
+def _questions(state: State) -> dict[str, Callable[[], bool]]:
+    def redis_is_fit() -> bool:
+        storage.require_noeviction(state.store.client)
+        return True
+
+    def database_is_migrated() -> bool:
+        state.database.require_head()
+        return True
+
+    def keys_sign() -> bool:
+        return all(state.keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
+
+    return {"redis": redis_is_fit, "sql": database_is_migrated, "keys": keys_sign}

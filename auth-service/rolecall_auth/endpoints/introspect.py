@@ -1,0 +1,63 @@
+"""Token introspection (RFC 7662): for authenticated resources, of tokens that are meant for them."""
+
+from __future__ import annotations
+
+from flask import g
+from flask.typing import ResponseReturnValue
+
+from rolecall import checks
+from rolecall_auth import tokens
+from rolecall_auth.authorization_server import failed, json_answer, read_back_channel
+from rolecall_auth.client_authentication import AUTHENTICATED, Credentials
+from rolecall_auth.grants.issue import PARAMETERS
+from rolecall_auth.models.resource import Resource
+from rolecall_auth.state import state
+
+AUDIENCE = checks.define(
+    "introspect.audience", "RFC 7662 section 4", "invalid_token", "The token is meant for another resource."
+)
+REVOKED = checks.define("introspect.revoked", "RFC 7662 section 4", "invalid_token", "The token was revoked.")
+
+
+def introspect() -> ResponseReturnValue:
+    """POST /introspect: the claims of a token that is active for this resource, else `active: false` and no more."""
+    clean, credentials = read_back_channel("introspect")
+    resource = _authenticate_resource(credentials)
+    PARAMETERS("token" in clean, expected="token", actual=sorted(clean))
+    issuer = state().settings.issuer
+    token = tokens.read(state().keys, issuer, clean["token"])
+    if token is None:
+        return json_answer({"active": False})
+    g.flow_id = token.authorization_id
+    mine = resource.identifier in token.audience
+    AUDIENCE.note(mine, expected=resource.identifier, actual=" and ".join(token.audience))
+    if not mine:
+        return json_answer({"active": False})
+    revoked = state().revocations.is_revoked(token.authorization_id, token.token_id)
+    REVOKED.note(not revoked, expected="not revoked", actual="revoked" if revoked else "not revoked")
+    if revoked:
+        return json_answer({"active": False})
+    return json_answer(
+        {
+            "active": True,
+            "iss": issuer,
+            "sub": token.subject,
+            "aud": token.audience if len(token.audience) > 1 else token.audience[0],
+            "client_id": token.client_id,
+            "scope": token.scope,
+            "iat": token.issued_at,
+            "exp": token.expires_at,
+            "jti": token.token_id,
+            "token_type": "Bearer",
+        }
+    )
+
+
+def _authenticate_resource(credentials: Credentials) -> Resource:
+    """Protected resources authenticate with Basic, by id and secret (RFC 7662 section 2.1)."""
+    resources = state().registry.resources()
+    resource = next((each for each in resources if each.resource_id == credentials.client_id), None)
+    if resource is None or credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
+        raise failed(credentials, "no such resource, wrong secret or not Basic")
+    AUTHENTICATED.note(True, expected="a protected resource", actual=resource.resource_id)
+    return resource

@@ -1,0 +1,17 @@
+"""The key set (RFC 7517 section 5), cacheable and with an entity tag."""
+
+from __future__ import annotations
+
+from flask import Response, request
+from flask.typing import ResponseReturnValue
+
+from rolecall_auth.state import state
+
+
+def jwks() -> ResponseReturnValue:
+    """GET /jwks: every published key, public parts only."""
+    body, tag = state().keys.public_set()
+    response = Response(body, mimetype="application/jwk-set+json")
+    response.set_etag(tag)
+    response.headers["Cache-Control"] = f"public, max-age={state().settings.jwks_max_age}"
+    return response.make_conditional(request)

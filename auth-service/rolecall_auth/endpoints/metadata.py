@@ -1,0 +1,79 @@
+"""Authorization server metadata (RFC 8414 section 2), made from the registries: it cannot claim what is not there."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flask import Response, current_app, json, request
+from flask.typing import ResponseReturnValue
+
+from rolecall.vocabulary import CODE_CHALLENGE_METHOD, OPENID_SCOPES
+from rolecall_auth import id_tokens
+from rolecall_auth.authentication_request import PROMPTS, RESPONSE_MODES
+from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.models.session import ACR
+from rolecall_auth.parameters import BY_ENDPOINT
+from rolecall_auth.scopes import CLAIMS
+from rolecall_auth.state import state
+
+_CHOICES: Final = {member.name: list(member.choices) for member in MEMBERS}
+"""What clients may register."""
+
+_AT_AUTHORIZE: Final = {parameter.name for parameter in BY_ENDPOINT["authorize"]}
+
+
+def openid_configuration() -> ResponseReturnValue:
+    """GET the same under the name of OpenID Connect Discovery section 4, whose members are all in it."""
+    return metadata()
+
+
+def metadata() -> ResponseReturnValue:
+    """GET the metadata; through a back-channel address, the back-channel endpoints stand under it."""
+    settings = state().settings
+    host = request.host.lower()
+    back_channel = next((url for url in settings.backchannel_urls if urlsplit(url).netloc.lower() == host), None)
+    body = json.dumps(_document(back_channel or settings.issuer))
+    headers = {"Cache-Control": f"public, max-age={settings.jwks_max_age}", "Vary": "Host"}
+    return Response(body, headers=headers, mimetype="application/json")
+
+
+def _document(back_channel: str) -> dict[str, Any]:
+    issuer = state().settings.issuer
+    endpoints = {
+        route.metadata: (issuer if route.kind == "page" else back_channel) + route.path
+        for route in current_app.extensions["rolecall_routes"]
+        if route.metadata and (route.name != "register" or state().settings.registration != "closed")
+    }
+    resources = state().registry.resources()
+    methods = _CHOICES["token_endpoint_auth_method"]
+    of_assertions = _CHOICES["token_endpoint_auth_signing_alg"]
+    return {
+        "issuer": issuer,
+        **endpoints,
+        "scopes_supported": sorted({*OPENID_SCOPES, *(scope for resource in resources for scope in resource.scopes)}),
+        "response_types_supported": _CHOICES["response_types"],
+        "response_modes_supported": list(RESPONSE_MODES),
+        "grant_types_supported": _CHOICES["grant_types"],
+        "code_challenge_methods_supported": [CODE_CHALLENGE_METHOD],
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": of_assertions,
+        "revocation_endpoint_auth_signing_alg_values_supported": of_assertions,
+        # resources ask there, which have a secret and nothing else
+        "introspection_endpoint_auth_methods_supported": methods[:1],
+        "request_parameter_supported": "request" in _AT_AUTHORIZE,
+        "request_uri_parameter_supported": "request_uri" in _AT_AUTHORIZE,
+        "require_request_uri_registration": "request_uris" in _CHOICES,
+        "request_object_signing_alg_values_supported": _CHOICES["request_object_signing_alg"],
+        "authorization_response_iss_parameter_supported": True,
+        "protected_resources": [resource.identifier for resource in resources],
+        "subject_types_supported": _CHOICES["subject_type"],
+        "id_token_signing_alg_values_supported": _CHOICES["id_token_signed_response_alg"],
+        "userinfo_signing_alg_values_supported": _CHOICES["userinfo_signed_response_alg"],
+        "acr_values_supported": [ACR],
+        "prompt_values_supported": list(PROMPTS),
+        "claim_types_supported": ["normal"],
+        "claims_supported": [*id_tokens.CLAIMS, *(name for names in CLAIMS.values() for name in names)],
+        "claims_parameter_supported": "claims" in _AT_AUTHORIZE,
+    }

@@ -1,0 +1,17 @@
+"""The token endpoint (RFC 6749 section 3.2)."""
+
+from __future__ import annotations
+
+from flask.typing import ResponseReturnValue
+
+from rolecall_auth.authorization_server import OAuth2Request, read_back_channel
+from rolecall_auth.endpoints.engine import engine
+from rolecall_auth.grants.issue import PARAMETERS
+
+
+def token() -> ResponseReturnValue:
+    """POST /token: the guard, then the grant that `grant_type` names."""
+    clean, credentials = read_back_channel("token")
+    PARAMETERS("grant_type" in clean, expected="grant_type", actual=sorted(clean))
+    response: ResponseReturnValue = engine.create_token_response(OAuth2Request(clean, credentials))
+    return response

@@ -1,0 +1,27 @@
+"""Protected resources that tokens can be for (RFC 8707 section 2), and that may introspect (RFC 7662 section 2)."""
+
+from __future__ import annotations
+
+import hmac
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from rolecall.storage import digest
+from rolecall_auth.models import Model
+
+
+class Resource(Model):
+    """A protected resource. `scopes` maps each scope to the sentence that the consent page says of it."""
+
+    __tablename__ = "resource"
+
+    identifier: Mapped[str] = mapped_column(sa.String(500), primary_key=True)
+    resource_id: Mapped[str] = mapped_column(sa.String(100), unique=True)
+    name: Mapped[str] = mapped_column(sa.String(100))
+    secret_hash: Mapped[str] = mapped_column(sa.String(64))
+    scopes: Mapped[dict[str, str]] = mapped_column(sa.JSON)
+
+    def check_secret(self, secret: str) -> bool:
+        """Compared by hash in constant time."""
+        return hmac.compare_digest(self.secret_hash, digest(secret))

@@ -1,0 +1,211 @@
+"""Which access tokens were revoked before their time: kept in SQL, read from Redis (RFC 7009 section 2)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import redis
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from rolecall import clock, events
+from rolecall.errors import unavailable
+from rolecall.sql import Database
+from rolecall_auth.models import Model
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.settings import MAX_LIFETIME
+
+log = logging.getLogger(__name__)
+
+_WHOLE: Final = "*"
+"""The member that stands for every token of the authorization."""
+
+PATIENCE: Final = 1.0
+"""Seconds that a request waits while another one rebuilds the set: most often it is there by then."""
+
+# KEYS: the marker. ARGV: what it must still hold, what it then gets.
+_FINISH: Final = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('SET', KEYS[1], ARGV[2]) and 1"
+
+_RUN_ID = re.compile(rb"run_id:([0-9a-f]+)")
+
+
+class Revocation(Model):
+    """A single access token that was revoked; `expires_at` is the token's own end."""
+
+    __tablename__ = "revocation"
+
+    token_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    authorization_id: Mapped[str] = mapped_column(sa.String(64))
+    expires_at: Mapped[float] = mapped_column(sa.Double, index=True)
+
+
+class Revocations:
+    """The set of revoked tokens in Redis, one key an authorization.
+
+    A marker beside it holds the `run_id` of the Redis that the set was filled into. When it is missing (emptied) or
+    another one (restarted, failed over), introspection answers 503 until the set is rebuilt from SQL.
+
+    Args:
+        prefix: of all keys.
+        lifetime: seconds that an access token lives at most.
+        keep: seconds that Redis keeps an entry after its end.
+    """
+
+    def __init__(self, database: Database, prefix: str, *, lifetime: int, keep: int) -> None:
+        self._database = database
+        self._prefix = prefix
+        self._marker = f"{prefix}:revoked-run-id"
+        # tokens that were made under a longer lifetime than today's live on
+        self._horizon = max(lifetime, MAX_LIFETIME) + keep
+        self._keep = keep
+        self._incomplete = False
+        self.run_id = b""
+        """Of the Redis that the newest connection reaches."""
+        self._client: redis.Redis | None = None
+
+    def use(self, client: redis.Redis) -> None:
+        """Work on this connection; its pool must greet new connections with `greet`."""
+        self._client = client
+
+    def greet(self, connection: Any) -> None:
+        """Learn with each new connection which Redis it reaches."""
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        answer = connection.read_response(disable_decoding=True)
+        match = _RUN_ID.search(answer if isinstance(answer, bytes) else str(answer).encode())
+        self.run_id = match[1] if match else b"unknown"
+        if self._incomplete:
+            connection.send_command("DEL", self._marker)
+            connection.read_response(disable_decoding=True)
+            self._incomplete = False
+
+    def revoke_token(self, authorization_id: str, token_id: str, expires_at: float) -> None:
+        """Revoke one access token."""
+        row = Revocation(token_id=token_id, authorization_id=authorization_id, expires_at=expires_at)
+        with (
+            self._added({authorization_id: {token_id}}),
+            suppress(sa.exc.IntegrityError),  # another request for the same token was faster
+            self._database.transaction() as session,
+        ):
+            if session.get(Revocation, token_id) is None:
+                session.add(row)
+        events.note("state", store="redis", key=f"{self._prefix}:revoked:{token_id[:6]}…", change="added")
+
+    def end(self, reason: str, *which: sa.ColumnElement[bool]) -> int:
+        """End the authorizations that match, and with each everything that came of it; gives their number.
+
+        Those that ended before are put into Redis again, so that a repetition sets right what failed half-way.
+        """
+        recent = sa.or_(Authorization.ended_at.is_(None), Authorization.ended_at > clock.now() - self._horizon)
+        query = sa.select(Authorization.id).where(recent, *which)
+        with self._database.read() as session:
+            found = list(session.scalars(query))
+        with (
+            self._added({authorization_id: {_WHOLE} for authorization_id in found}),
+            self._database.transaction() as session,
+        ):
+            session.execute(
+                sa.update(Authorization)
+                .where(Authorization.ended_at.is_(None), *which)
+                .values(ended_at=clock.now(), end_reason=reason)
+            )
+            ended = list(session.scalars(query))
+        with self._added({authorization_id: {_WHOLE} for authorization_id in ended if authorization_id not in found}):
+            pass  # those that began meanwhile
+        for authorization_id in ended:
+            key = f"authorization:{authorization_id[:6]}…"
+            events.note("state", store="sql", key=key, change="ended", reason=reason)
+        return len(ended)
+
+    def is_revoked(self, authorization_id: str, token_id: str) -> bool:
+        """Whether the token or all of its authorization was revoked; one trip.
+
+        Raises:
+            OAuthError: temporarily_unavailable, while the set is being rebuilt.
+        """
+        if self._incomplete:
+            self._redis.delete(self._marker)
+            self._incomplete = False
+        for _ in range(2):
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.smismember(self._key(authorization_id), [token_id, _WHOLE])
+            pipeline.get(self._marker)  # last: what is emptied in between shows
+            members, marker = pipeline.execute()
+            if marker is not None and marker == self.run_id:
+                return any(members)
+            self._rebuild()
+        raise unavailable("the set of revoked tokens was lost twice")
+
+    @property
+    def _redis(self) -> redis.Redis:
+        assert self._client is not None
+        return self._client
+
+    def _key(self, authorization_id: str) -> str:
+        return f"{self._prefix}:revoked:{{{authorization_id}}}"
+
+    @contextmanager
+    def _added(self, members: dict[str, set[str]]) -> Iterator[None]:
+        """Redis first, then the block, which writes SQL: nothing that SQL has as revoked is active in between.
+
+        And Redis again: it may have been emptied meanwhile, and the set rebuilt from SQL as it was before. When Redis
+        fails, SQL is written all the same, the set is rebuilt before it is believed again, and the failure goes to the
+        caller, who answers 503.
+        """
+        failure = self._try_to_add(members)
+        yield
+        if failure is None:
+            failure = self._try_to_add(members)
+        if failure is not None:
+            raise failure
+
+    def _try_to_add(self, members: dict[str, set[str]]) -> redis.RedisError | None:
+        try:
+            self._add(members)
+        except redis.RedisError as error:
+            self._incomplete = True
+            return error
+        return None
+
+    def _add(self, members: dict[str, set[str]]) -> None:
+        if not members:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for authorization_id, tokens in members.items():
+            pipeline.sadd(self._key(authorization_id), *tokens)
+            pipeline.expire(self._key(authorization_id), int(self._horizon))
+        pipeline.execute()
+
+    def _rebuild(self) -> None:
+        lock = self._redis.lock(f"{self._marker}:lock", timeout=10, sleep=0.02, blocking_timeout=PATIENCE)
+        if not lock.acquire():
+            raise unavailable("the set of revoked tokens is being rebuilt")
+        run_id, attempt = self.run_id, secrets.token_hex(8)
+        try:
+            if self._redis.get(self._marker) == run_id:
+                return  # who had the lock before has done it
+            # should Redis lose its memory meanwhile, it loses this too
+            self._redis.set(self._marker, attempt, ex=60)
+            members = self._from_sql()
+            self._add(members)
+            self._redis.eval(_FINISH, 1, self._marker, attempt, run_id)
+            log.warning("revocations rebuilt", extra={"authorizations": len(members)})
+        finally:
+            with suppress(redis.exceptions.LockError):
+                lock.release()
+
+    def _from_sql(self) -> dict[str, set[str]]:
+        members: dict[str, set[str]] = {}
+        with self._database.read() as session:
+            ended = sa.select(Authorization.id).where(Authorization.ended_at > clock.now() - self._horizon)
+            for authorization_id in session.scalars(ended):
+                members.setdefault(authorization_id, set()).add(_WHOLE)
+            alive = sa.select(Revocation).where(Revocation.expires_at > clock.now() - self._keep)
+            for revocation in session.scalars(alive):
+                members.setdefault(revocation.authorization_id, set()).add(revocation.token_id)
+        return members

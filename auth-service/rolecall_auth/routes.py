@@ -1,0 +1,64 @@
+"""Every URL of the authorization server."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rolecall import openapi
+from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH
+from rolecall.web import Route
+from rolecall_auth.endpoints.authorize import authorize
+from rolecall_auth.endpoints.introspect import introspect
+from rolecall_auth.endpoints.jwks import jwks
+from rolecall_auth.endpoints.logo import logo
+from rolecall_auth.endpoints.metadata import metadata, openid_configuration
+from rolecall_auth.endpoints.register import register, registration
+from rolecall_auth.endpoints.revoke import revoke
+from rolecall_auth.endpoints.token import token
+from rolecall_auth.endpoints.userinfo import userinfo
+from rolecall_auth.pages.apps import apps, disconnect
+from rolecall_auth.pages.consent import consent
+from rolecall_auth.pages.home import home
+from rolecall_auth.pages.sign_in import sign_in
+from rolecall_auth.pages.sign_out import sign_out
+from rolecall_auth.pages.sign_up import sign_up
+
+_POST: Final = ("POST",)
+_GET: Final = ("GET",)
+_FORM: Final = ("GET", "POST")
+
+ROUTES: Final = (
+    Route("home", "/", _GET, home, "page", "none: where a person begins"),
+    Route("authorize", "/authorize", _FORM, authorize, "page", "RFC 6749 section 3.1", "authorization_endpoint", False),
+    Route("sign-in", "/sign-in", _FORM, sign_in, "page", "RFC 6749 section 3.1", None, False),
+    Route("sign-up", "/sign-up", _FORM, sign_up, "page", "none: an account of one's own"),
+    Route("consent", "/consent", _FORM, consent, "page", "RFC 6749 section 4.1.1"),
+    Route("apps", "/apps", _GET, apps, "page", "none: what apps may do"),
+    Route("disconnect", "/apps/disconnect", _POST, disconnect, "page", "none: takes it back"),
+    Route("sign-out", "/sign-out", _FORM, sign_out, "page", "none: ends the session"),
+    Route("token", "/token", _POST, token, "api", "RFC 6749 section 3.2", "token_endpoint"),
+    Route("introspect", "/introspect", _POST, introspect, "api", "RFC 7662 section 2", "introspection_endpoint"),
+    Route("revoke", "/revoke", _POST, revoke, "api", "RFC 7009 section 2", "revocation_endpoint"),
+    Route("userinfo", "/userinfo", _FORM, userinfo, "api", "OpenID Connect Core section 5.3", "userinfo_endpoint"),
+    Route("register", "/register", _POST, register, "api", "RFC 7591 section 3", "registration_endpoint"),
+    Route(
+        "registration",
+        "/register/<client_id>",
+        ("GET", "PUT", "DELETE"),
+        registration,
+        "api",
+        "RFC 7592 sections 2.1, 2.2 and 2.3",
+    ),
+    Route("logo", "/logos/<client_id>", _GET, logo, "api", "RFC 7591 section 2"),
+    Route("jwks", "/jwks", _GET, jwks, "api", "RFC 7517 section 5", "jwks_uri"),
+    Route("metadata", METADATA_PATH, _GET, metadata, "api", "RFC 8414 section 3"),
+    Route(
+        "openid-configuration",
+        OPENID_CONFIGURATION_PATH,
+        _GET,
+        openid_configuration,
+        "api",
+        "OpenID Connect Discovery section 4",
+    ),
+    openapi.ROUTE,
+)

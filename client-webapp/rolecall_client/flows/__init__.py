@@ -1,0 +1,12 @@
+"""The client's flows, one file each, one line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rolecall_client.flow import Flow
+from rolecall_client.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
+
+FLOWS: Final[dict[str, Flow]] = {
+    module.FLOW.name: module.FLOW for module in (authorization_code, sign_in, ask, refresh_token, revoke, disconnect)
+}

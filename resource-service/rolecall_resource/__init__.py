@@ -1,0 +1,66 @@
+"""The resource server of the role diagram (RFC 6749 section 1.1): the Invoices API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+from flask import Flask
+
+from rolecall import web
+from rolecall.http import HttpClient
+from rolecall.openapi import publish
+from rolecall.sql import Database, MigrationError
+from rolecall_resource import openapi, routes
+from rolecall_resource.protect import REALM
+from rolecall_resource.server import AuthorizationServer
+from rolecall_resource.settings import Settings
+from rolecall_resource.validators.introspection import Introspection
+from rolecall_resource.validators.local_jwt import KeySet, LocalJwt
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
+    """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
+    app = web.create_flask(__name__, settings)
+    http = http or HttpClient(connect=0.5, read=1.5, ca_file=settings.ca_file)
+    server = AuthorizationServer(settings, http)
+    database = Database(settings.database_url, MIGRATIONS)
+    app.extensions["rolecall_resource"] = settings
+    app.extensions["resource_database"] = database
+    app.extensions["resource_validators"] = {
+        "jwt": LocalJwt(
+            KeySet(server, http),
+            issuer=settings.issuer,
+            audience=settings.resource_identifier,
+            leeway=settings.clock_leeway,
+        ),
+        "introspection": Introspection(server, http, settings),
+    }
+    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"sql": lambda: _is_migrated(database)})])
+    publish(app, openapi.description(settings))
+
+    app.jinja_env.globals.update(
+        service_title=REALM,
+        service_role="resource-server",
+        service_role_name="resource server",
+        issuer=settings.issuer,
+    )
+
+    @app.cli.command("db-upgrade")
+    def db_upgrade() -> None:
+        """Bring the database to this version's schema."""
+        try:
+            database.upgrade()
+        except MigrationError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"The database is at revision {database.revision()}.")
+
+    return app
+
+
+def _is_migrated(database: Database) -> bool:
+    database.require_head()
+    return True

@@ -1,0 +1,28 @@
+"""Protected resource metadata (RFC 9728 section 2)."""
+
+from __future__ import annotations
+
+from typing import cast
+from urllib.parse import urlsplit
+
+from flask import abort, current_app, jsonify
+from flask.typing import ResponseReturnValue
+
+from rolecall_resource.invoices import SCOPES
+from rolecall_resource.protect import REALM
+from rolecall_resource.settings import Settings
+
+
+def metadata(path: str = "") -> ResponseReturnValue:
+    """GET the metadata; the identifier's own path follows the well-known part (RFC 9728 section 3.1)."""
+    settings = cast("Settings", current_app.extensions["rolecall_resource"])
+    if path != urlsplit(settings.resource_identifier).path.lstrip("/"):
+        abort(404)
+    body = {
+        "resource": settings.resource_identifier,
+        "authorization_servers": [settings.issuer],
+        "scopes_supported": list(SCOPES),
+        "bearer_methods_supported": ["header"],
+        "resource_name": REALM,
+    }
+    return jsonify(body), 200, {"Cache-Control": "public, max-age=300"}

@@ -1,0 +1,11 @@
+"""Alembic's entry: `rolecall.sql.Database` hands over the connection and holds the transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from rolecall_resource.models import Model
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Model.metadata, render_as_batch=True)
+context.run_migrations()

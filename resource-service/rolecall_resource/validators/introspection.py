@@ -1,0 +1,61 @@
+"""Asks the authorization server about a token, each time (RFC 7662)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from typing import Final
+from urllib.parse import quote_plus
+
+from rolecall import checks
+from rolecall.http import HttpClient, Unreachable
+from rolecall_resource.server import AuthorizationServer
+from rolecall_resource.settings import Settings
+from rolecall_resource.validators import AccessToken, away, read_claims
+
+log = logging.getLogger(__name__)
+
+ACTIVE = checks.define(
+    "token.active", "RFC 7662 section 2.2", "invalid_token", "The token is expired, revoked or unknown.", status=401
+)
+
+
+INTROSPECTED: Final = ("aud", "exp", "sub", "client_id")
+"""What an answer must have: RFC 7662 section 2.2 makes all but `active` optional, but these are decided by."""
+
+
+class Introspection:
+    """The validator; keeps nothing, so a revocation counts at once."""
+
+    def __init__(self, server: AuthorizationServer, http: HttpClient, settings: Settings) -> None:
+        self._server = server
+        self._http = http
+        self._settings = settings
+        pair = f"{quote_plus(settings.resource_id)}:{quote_plus(settings.resource_secret)}"
+        self._authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+
+    def validate(self, token: str) -> AccessToken:
+        """See `Validator`."""
+        try:
+            answer = self._http.send(
+                "POST",
+                self._server.metadata().introspection_endpoint,
+                headers={"Authorization": self._authorization},
+                form={"token": token, "token_type_hint": "access_token"},
+            )
+            if answer.status != 200:
+                log.error("introspection refused", extra={"status": answer.status})
+                raise away(f"introspection answered {answer.status}")
+            body = answer.json()
+        except (Unreachable, ValueError) as error:
+            raise away(f"introspection: {error}") from error
+        active = body.get("active")
+        ACTIVE(active is True, expected="active: true", actual=f"active: {json.dumps(active)}"[:60])
+        return read_claims(
+            body,
+            issuer=self._settings.issuer,
+            audience=self._settings.resource_identifier,
+            leeway=self._settings.clock_leeway,
+            required=INTROSPECTED,
+        )
