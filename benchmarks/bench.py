@@ -25,7 +25,7 @@ sys.path[:0] = [
 import psutil
 import urllib3
 
-from rolecall_lab.environment import LAB_ENV, read_env
+from rolecall_lab.launcher.environment import LAB_ENV, read_env
 from rolecall_lab.walker import Walker, connect
 from support.stack import Stack, running_stack, wait_until
 from support.tally_pages import tokens_of_a_native_client

@@ -14,14 +14,15 @@ from rolecall.errors import OAuthError, json_response, unavailable
 from rolecall.openapi import publish
 from rolecall.periodic import Periodic
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall_auth import openapi, routes
+from rolecall_auth import routes
 from rolecall_auth.commands import add_commands
-from rolecall_auth.keys import KeysError
+from rolecall_auth.jose.signing_keys import KeysError
+from rolecall_auth.limits import TooMany
 from rolecall_auth.models.user import Busy
+from rolecall_auth.openapi import description
+from rolecall_auth.services import Services, build
 from rolecall_auth.settings import Settings
-from rolecall_auth.state import State, build
 from rolecall_auth.sweep import EVERY, sweep_in_turn
-from rolecall_auth.throttles import TooMany
 
 log = logging.getLogger(__name__)
 
@@ -29,25 +30,25 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings) -> Flask:
     """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
     app = web.create_flask(__name__, settings)
-    state = app.extensions["rolecall_auth"] = build(settings)
+    services = app.extensions["rolecall_auth"] = build(settings)
     web.cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
-    web.register(app, [*routes.ROUTES, *web.health_routes(app, _questions(state))])
-    publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
+    web.register(app, [*routes.ROUTES, *web.health_routes(app, _questions(services))])
+    publish(app, description.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Rolecall Accounts",
         service_role="authorization-server",
         service_role_name="authorization server",
         issuer=settings.issuer,
         sign_up_is_open=settings.sign_up == "open",
-        current_sign_in=state.sessions.current,
-        was_signed_in=state.sessions.was_signed_in,
+        current_sign_in=services.sessions.current,
+        was_signed_in=services.sessions.was_signed_in,
     )
     app.register_error_handler(KeysError, _no_keys)
     app.register_error_handler(TooMany, _too_many)
     app.register_error_handler(Busy, _busy)
-    add_commands(app, state)
+    add_commands(app, services)
     if not settings.lab:  # whose clock is turned to and fro: what is over may be wanted again
-        app.extensions["rolecall_periodic"] = [Periodic("sweep", EVERY, lambda: sweep_in_turn(state))]
+        app.extensions["rolecall_periodic"] = [Periodic("sweep", EVERY, lambda: sweep_in_turn(services))]
     return app
 
 
@@ -99,16 +100,16 @@ def _busy(_error: Busy) -> ResponseReturnValue:
     return web.problem_response(web.Problem(503, "One moment, please", text, (("Try again", web.here()),)))
 
 
-def _questions(state: State) -> dict[str, Callable[[], bool]]:
+def _questions(services: Services) -> dict[str, Callable[[], bool]]:
     def redis_is_fit() -> bool:
-        storage.require_noeviction(state.store.client)
+        storage.require_noeviction(services.store.client)
         return True
 
     def database_is_migrated() -> bool:
-        state.database.require_head()
+        services.database.require_head()
         return True
 
     def keys_sign() -> bool:
-        return all(state.keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
+        return all(services.keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
 
     return {"redis": redis_is_fit, "sql": database_is_migrated, "keys": keys_sign}

@@ -10,7 +10,7 @@ from limits import RateLimitItem
 
 from rolecall.settings import ServiceSettings, fernet_keys, identifier, one_of, seconds, setting, settings_class, urls
 from rolecall.vocabulary import PROFILES
-from rolecall_auth.throttles import limit
+from rolecall_auth.limits import limit
 
 MAX_LIFETIME = 86400
 """Seconds that an access token may be made to live."""

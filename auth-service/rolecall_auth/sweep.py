@@ -16,7 +16,7 @@ from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.key import SigningKey
 from rolecall_auth.models.revocation import Revocation
 from rolecall_auth.models.token import RefreshToken
-from rolecall_auth.state import PREFIX, State
+from rolecall_auth.services import PREFIX, Services
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ BATCH: Final = 500
 """Rows removed in one transaction: nobody waits long for one of them."""
 
 
-def sweep(state: State) -> dict[str, int]:
+def sweep(services: Services) -> dict[str, int]:
     """Remove all that is over; gives the number of rows by table.
 
     Raises:
@@ -38,16 +38,16 @@ def sweep(state: State) -> dict[str, int]:
     """
     tables = ("refresh_token", "authorization_grant", "revocation", "signing_key", "initial_access_token", "client")
     counts = dict.fromkeys(tables, 0)
-    for model, over in _over(clock.now() - KEEP, clock.now() - KEEP - state.settings.access_token_lifetime):
-        counts[model.__tablename__] += _remove(state, model, over)
+    for model, over in _over(clock.now() - KEEP, clock.now() - KEEP - services.settings.access_token_lifetime):
+        counts[model.__tablename__] += _remove(services, model, over)
     return counts
 
 
-def sweep_in_turn(state: State) -> None:
+def sweep_in_turn(services: Services) -> None:
     """Sweep, unless another process has done so within the hour."""
-    if not state.store.client.set(f"{PREFIX}:sweep", "1", nx=True, ex=int(EVERY) - 60):
+    if not services.store.client.set(f"{PREFIX}:sweep", "1", nx=True, ex=int(EVERY) - 60):
         return
-    log.info("swept", extra={"removed": sweep(state)})
+    log.info("swept", extra={"removed": sweep(services)})
 
 
 def _over(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.ColumnElement[bool]]]:
@@ -67,11 +67,11 @@ def _over(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.C
     yield Client, sa.and_(Client.disabled_at < tokens_ended, Client.registration_token_hash == ENDED)
 
 
-def _remove(state: State, model: type[Model], over: sa.ColumnElement[bool]) -> int:
+def _remove(services: Services, model: type[Model], over: sa.ColumnElement[bool]) -> int:
     [key] = sa.inspect(model).primary_key
     removed: int = 0
     while True:
-        with state.database.transaction() as session:
+        with services.database.transaction() as session:
             # who works with a row at this moment is not waited for; the next sweep finds it again
             rows = list(session.scalars(sa.select(key).where(over).limit(BATCH).with_for_update(skip_locked=True)))
             gone: Any = session.execute(sa.delete(model).where(key.in_(rows), over))

@@ -14,7 +14,7 @@ import jwt
 
 from rolecall import clock
 from rolecall.http import Answer
-from rolecall_client.server import Metadata
+from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
 

@@ -19,8 +19,8 @@ from rolecall.openapi import (
 )
 from rolecall_client import id_token
 from rolecall_client.flows import authorization_code, sign_in
+from rolecall_client.issuer import ISSUER
 from rolecall_client.pages import WAYS
-from rolecall_client.server import ISSUER
 from rolecall_client.settings import Settings
 
 _TEXT: Final = "The client of the role diagram (RFC 6749 section 1.1): pages for people, nothing for programs."

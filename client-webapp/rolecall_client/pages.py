@@ -17,11 +17,11 @@ from werkzeug.datastructures import MultiDict
 from rolecall import audit, clock
 from rolecall.http import Unreachable
 from rolecall.web import PageError, Problem, allow_form_targets, origin_of
+from rolecall_client.errors import explained
 from rolecall_client.flow import Refused
 from rolecall_client.flows import sign_in
 from rolecall_client.money import money
-from rolecall_client.refusals import explained
-from rolecall_client.state import state
+from rolecall_client.services import services
 from rolecall_client.told import Told, moment, told
 
 log = logging.getLogger(__name__)
@@ -59,58 +59,58 @@ def home() -> ResponseReturnValue:
     response = make_response(
         render_template(
             "home.html",
-            connected=state().sessions.tokens() is not None,
-            person=state().sessions.person(),
-            settings=state().settings,
+            connected=services().sessions.tokens() is not None,
+            person=services().sessions.person(),
+            settings=services().settings,
         )
     )
     # the button's answer leads to the authorization server, and from there back to us
-    allow_form_targets(response, origin_of(state().settings.issuer))
+    allow_form_targets(response, origin_of(services().settings.issuer))
     return response
 
 
 @explained
 def connect() -> ResponseReturnValue:
     """POST /connect: begin the flow, send the browser on."""
-    return redirect(state().runner.start("authorization_code", state().sessions.browser()), 303)
+    return redirect(services().runner.start("authorization_code", services().sessions.browser()), 303)
 
 
 @explained
 def callback() -> ResponseReturnValue:
     """GET /callback: the browser brings the answer; then away from the address that holds the code."""
-    flow, context, _ = state().runner.resume(state().sessions.browser(), _once(request.args))
+    flow, context, _ = services().runner.resume(services().sessions.browser(), _once(request.args))
     if flow == sign_in.FLOW.name:
         return _signed_in(context.memory["claims"], context.memory["userinfo"])
     _give_back()
-    state().sessions.begin(context.tokens)
+    services().sessions.begin(context.tokens)
     audit.record("connected")
     return redirect(url_for("invoices"), 303)
 
 
 def _signed_in(claims: dict[str, Any], userinfo: dict[str, Any]) -> ResponseReturnValue:
     """The access token was for userinfo: nobody keeps it, and it ends by itself in a few minutes."""
-    before = state().sessions.person()
+    before = services().sessions.person()
     if before and before["claims"]["sub"] != claims["sub"]:
         # what another person connected in this browser is not theirs
         _give_back()
-        state().sessions.end()
-    state().sessions.sign_in(claims, userinfo)
+        services().sessions.end()
+    services().sessions.sign_in(claims, userinfo)
     audit.record("signed_in", subject=claims["sub"])
     return redirect(url_for("me"), 303)
 
 
 def _give_back() -> None:
     """Nobody will hold the connection's tokens any more; should they live on, they end by themselves."""
-    if before := state().sessions.tokens():
+    if before := services().sessions.tokens():
         with suppress(Refused, Unreachable):
-            state().runner.run("disconnect", before)
+            services().runner.run("disconnect", before)
 
 
 @explained
 def posted_callback() -> ResponseReturnValue:
     """POST /callback: the answer in a form. Another site's form brings no Lax cookie; the GET that follows does."""
     answer = _once(request.form)
-    state().runner.keep_answer(answer)
+    services().runner.keep_answer(answer)
     return redirect(url_for("callback", state=answer["state"], response_mode="form_post"), 303)
 
 
@@ -122,7 +122,7 @@ def invoices() -> ResponseReturnValue:
     asked = request.args.get("page", "1")
     page_number = int(asked) if re.fullmatch("[1-9][0-9]{0,5}", asked) else 1
     # only the lab's API lets the caller choose how it checks
-    chosen = WAYS.get(way, WAYS["introspection"]) if state().settings.lab else ("",)
+    chosen = WAYS.get(way, WAYS["introspection"]) if services().settings.lab else ("",)
     outcomes = [_ask(tokens, each, page_number) for each in chosen]
     statuses = {outcome.status for outcome in outcomes}
     status = 200 if 200 in statuses else 503 if 503 in statuses else 502
@@ -144,17 +144,17 @@ def invoices() -> ResponseReturnValue:
 @explained
 def refresh() -> ResponseReturnValue:
     """POST /refresh: a new access token for the refresh token."""
-    with state().sessions.alone():
+    with services().sessions.alone():
         tokens = _tokens()
         try:
-            state().runner.run("refresh_token", tokens)
+            services().runner.run("refresh_token", tokens)
         except Refused as error:
             if error.error != "invalid_grant":
                 raise
-            state().sessions.end()
+            services().sessions.end()
             raise Refused("refused_refresh", error.detail) from error
         tokens.pop("revoked_at", None)
-        state().sessions.keep(tokens)
+        services().sessions.keep(tokens)
     flash("Tally has a new access token, and a new refresh token in the place of the old one.")
     return redirect(url_for("invoices", check=request.form.get("check")), 303)
 
@@ -162,11 +162,11 @@ def refresh() -> ResponseReturnValue:
 @explained
 def revoke() -> ResponseReturnValue:
     """POST /revoke: the access token ends; both ways of checking are asked at once, to see the difference."""
-    with state().sessions.alone():
+    with services().sessions.alone():
         tokens = _tokens()
-        state().runner.run("revoke", tokens)
-        state().sessions.keep(tokens)
-    again = ", both ways" if state().settings.lab else ""
+        services().runner.run("revoke", tokens)
+        services().sessions.keep(tokens)
+    again = ", both ways" if services().settings.lab else ""
     flash(f"The access token is revoked. Below, the API was asked with it again{again}.")
     return redirect(url_for("invoices", check="both"), 303)
 
@@ -174,12 +174,12 @@ def revoke() -> ResponseReturnValue:
 @explained
 def disconnect() -> ResponseReturnValue:
     """POST /disconnect: revoke everything, end the session."""
-    with state().sessions.alone():
-        tokens = state().sessions.tokens()
+    with services().sessions.alone():
+        tokens = services().sessions.tokens()
         if tokens:
-            state().runner.run("disconnect", tokens)
+            services().runner.run("disconnect", tokens)
             audit.record("disconnected")
-        state().sessions.end()
+        services().sessions.end()
     flash(
         "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "
         "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, "
@@ -196,9 +196,9 @@ def _once(answer: MultiDict[str, str]) -> dict[str, str]:
 
 
 def _tokens() -> dict[str, Any]:
-    tokens = state().sessions.tokens()
+    tokens = services().sessions.tokens()
     if tokens is None:
-        lost = state().sessions.was_connected()
+        lost = services().sessions.was_connected()
         raise PageError(
             Problem(
                 403,
@@ -215,7 +215,7 @@ def _tokens() -> dict[str, Any]:
 
 
 def _ask(tokens: dict[str, Any], way: str, page_number: int) -> Outcome:
-    answer = state().runner.run("ask", tokens, validator=way, page=page_number).memory
+    answer = services().runner.run("ask", tokens, validator=way, page=page_number).memory
     try:
         report = json.loads(answer["report"] or "{}")
     except ValueError:

@@ -6,8 +6,8 @@ from typing import Final
 
 from rolecall import openapi
 from rolecall.web import Route
-from rolecall_client.me import me, sign_in, sign_out
 from rolecall_client.pages import callback, connect, disconnect, home, invoices, posted_callback, refresh, revoke
+from rolecall_client.profile import me, sign_in, sign_out
 
 _POST: Final = ("POST",)
 _GET: Final = ("GET",)

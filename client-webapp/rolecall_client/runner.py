@@ -11,7 +11,7 @@ from rolecall.http import Answer, HttpClient
 from rolecall.storage import Store, digest
 from rolecall_client.flow import Context, Flow, Message, Refused
 from rolecall_client.flows import FLOWS
-from rolecall_client.server import AuthorizationServer
+from rolecall_client.issuer import AuthorizationServer
 from rolecall_client.settings import Settings
 
 POSTED_LIFETIME: Final = 60

@@ -13,14 +13,14 @@ from time import sleep
 from typing import Any, Final
 
 from rolecall.clock import monotonic
-from rolecall_lab import running
-from rolecall_lab.catalogue.entries import ENTRIES
-from rolecall_lab.catalogue.entry import PLAIN, Entry
-from rolecall_lab.environment import AUTH, CLIENT
-from rolecall_lab.flows import Flow, Flows
+from rolecall_lab.catalog.entries import ENTRIES
+from rolecall_lab.catalog.entry import PLAIN, Entry
+from rolecall_lab.launcher import running
+from rolecall_lab.launcher.environment import AUTH, CLIENT
 from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
 from rolecall_lab.observer.texts import text_of
-from rolecall_lab.recorder import MAX_EVENTS
+from rolecall_lab.recording.flows import Flow, Flows
+from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
 WHO: Final = ("alice", "wonderland-lab")

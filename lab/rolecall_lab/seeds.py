@@ -17,10 +17,10 @@ from ruamel.yaml.error import MarkedYAMLError
 from rolecall.sql import Database
 from rolecall.storage import digest
 from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS, PROFILES
-from rolecall_auth import standard_claims
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, hash_password, is_password, normal_username
+from rolecall_auth.openid import standard_claims
 from rolecall_resource.models import Invoice, Profile
 
 DEFAULT: Final = Path(__file__).parent / "seeds.yaml"

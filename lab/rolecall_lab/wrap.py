@@ -19,11 +19,11 @@ from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
 from rolecall_lab import api_docs
-from rolecall_lab.clock_push import Follower
-from rolecall_lab.compare.away import Away
-from rolecall_lab.control import PREFIX, Control
-from rolecall_lab.recorder import MAX_FORM, Exchange, Recorder, is_json
-from rolecall_lab.redaction import MAX_BODY, Redaction
+from rolecall_lab.control.api import PREFIX, Control
+from rolecall_lab.control.clock import Follower
+from rolecall_lab.control.outage import Away
+from rolecall_lab.recording.recorder import MAX_FORM, Exchange, Recorder, is_json
+from rolecall_lab.recording.redaction import MAX_BODY, Redaction
 from rolecall_lab.settings import LabSettings
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ def auth_app() -> Flask:
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings)
         _show_people(app)
-        state = app.extensions["rolecall_auth"]
-        app.extensions["rolecall_ready"]["seeds"] = lambda: bool(state.registry.resources())
+        services = app.extensions["rolecall_auth"]
+        app.extensions["rolecall_ready"]["seeds"] = lambda: bool(services.registry.resources())
         return app
 
     return _wrapped(build, "authorization_server")
@@ -56,14 +56,14 @@ def client_app() -> Flask:
     def build() -> Flask:
         import rolecall_client
         from rolecall_client.settings import Settings
-        from rolecall_lab import catalogue
+        from rolecall_lab import catalog
         from rolecall_lab.compare import pages as compare
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
         app = rolecall_client.create_app(settings)
         lab = LabSettings.of("client", os.environ)
-        catalogue.show(app, lab)
+        catalog.show(app, lab)
         compare.show(app)
         _show_observer(app, lab.observer_url)
         return app

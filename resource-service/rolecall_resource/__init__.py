@@ -13,8 +13,8 @@ from rolecall.http import HttpClient
 from rolecall.openapi import publish
 from rolecall.sql import Database, MigrationError
 from rolecall_resource import openapi, routes
+from rolecall_resource.authorization_server import AuthorizationServer
 from rolecall_resource.protect import REALM
-from rolecall_resource.server import AuthorizationServer
 from rolecall_resource.settings import Settings
 from rolecall_resource.validators.introspection import Introspection
 from rolecall_resource.validators.local_jwt import KeySet, LocalJwt

@@ -24,7 +24,7 @@ from rolecall.openapi import (
     unavailable,
 )
 from rolecall.vocabulary import ACCESS_TOKEN_TYPE
-from rolecall_resource import protect, server, validators
+from rolecall_resource import authorization_server, protect, validators
 from rolecall_resource.invoices import LIMIT, MAX_LIMIT, MAX_PAGE, SCOPES
 from rolecall_resource.protect import REALM
 from rolecall_resource.routes import ROUTES
@@ -196,7 +196,7 @@ def _token_refused() -> tuple[Answer, ...]:
             answers.append(Answer(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *answer.checks)))
         else:
             answers.append(answer)
-    return (*answers, unavailable("api", server.ISSUER))
+    return (*answers, unavailable("api", authorization_server.ISSUER))
 
 
 _TOKEN_REFUSED: Final = _token_refused()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from flask import Response
+from flask import Response, jsonify
 
 _DESCRIPTION_CHARACTERS: Final = frozenset(chr(c) for c in range(0x20, 0x7F) if chr(c) not in '"\\')
 
@@ -68,6 +69,14 @@ def json_response(error: OAuthError) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     body = json.dumps({"error": error.error, "error_description": error.description})
     return Response(body, status=error.status, headers=headers, mimetype="application/json")
+
+
+def json_body(body: Mapping[str, Any], status: int = 200) -> Response:
+    """Write a JSON object that must not be stored."""
+    response = jsonify(body)
+    response.status_code = status
+    response.headers.update(NO_STORE)
+    return response
 
 
 def challenge(scheme: str, **parameters: str) -> str:

@@ -18,10 +18,10 @@ from werkzeug.test import TestResponse
 from rolecall import clock, events
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_auth import create_app
-from rolecall_auth.client_assertion import LEEWAY, MAX_AHEAD
-from rolecall_auth.keys import Keys
+from rolecall_auth.clients.assertion import LEEWAY, MAX_AHEAD
+from rolecall_auth.jose.signing_keys import Keys
+from rolecall_auth.limits import limit
 from rolecall_auth.models.client import Client
-from rolecall_auth.throttles import limit
 from support.auth_server import (
     DATA_KEY,
     INVOICES,
@@ -89,9 +89,9 @@ def test_a_secret_that_signs(server: Server) -> None:
 def test_the_secret_that_signs_is_sealed_anew_with_the_keys(server: Server) -> None:
     new = Fernet(Fernet.generate_key())
     both = MultiFernet([new, *DATA_KEY._fernets])
-    keys = Keys(server.state.database, both, jwks_max_age=300, token_lifetime=300)
+    keys = Keys(server.services.database, both, jwks_max_age=300, token_lifetime=300)
     keys.reseal()
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         sealed = session.get_one(Client, "sealer").secret_sealed
     assert sealed is not None
     assert new.decrypt(sealed) == SECRET.encode()
@@ -228,8 +228,8 @@ def test_what_is_refused_uses_nothing_up(server: Server) -> None:
 def test_a_replay_is_refused_as_long_as_the_assertion_is_good(server: Server) -> None:
     assertion = signed(claims(exp=now() + MAX_AHEAD))
     assert is_in(present(server, assertion))
-    [key] = server.state.store.client.keys("auth:assertion:*")
-    assert server.state.store.client.ttl(key) >= MAX_AHEAD - 5
+    [key] = server.services.store.client.keys("auth:assertion:*")
+    assert server.services.store.client.ttl(key) >= MAX_AHEAD - 5
     clock.set_offset(MAX_AHEAD - 10)
     assert is_refused(present(server, assertion))
 
@@ -251,7 +251,7 @@ def test_of_32_parallel_uses_one_passes(server: Server) -> None:
 
 def again(server: Server, **changes: Any) -> Server:
     """The same databases, other settings."""
-    app = create_app(dataclasses.replace(server.state.settings, **changes))
+    app = create_app(dataclasses.replace(server.services.settings, **changes))
     opened.append(app.extensions["rolecall_auth"])
     return Server(app, app.extensions["rolecall_auth"], server.ids)
 

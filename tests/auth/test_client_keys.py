@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey
 
 from rolecall import clock
-from rolecall_auth import fetch
-from rolecall_auth.client_keys import BadJWT, ClientKeys, public_keys
-from rolecall_auth.fetch import FLOOR, Fetcher
+from rolecall_auth.jose.client_keys import BadJWT, ClientKeys, public_keys
+from rolecall_auth.outbound import fetcher
+from rolecall_auth.outbound.fetcher import FLOOR, Fetcher
 from support.auth_server import DATA_KEY, Server
 from support.signing import (
     KEYS,
@@ -39,7 +39,7 @@ def test_where_too_much_is_fetched_the_client_may_try_again(
     """It is not refused as if its keys were wrong, and no failure of its own is counted."""
     server.add(signer("far", jwks=None, jwks_uri=keeper.url + "/keys"))
     with monkeypatch.context() as patched:
-        patched.setattr(server.state.fetcher, "_waiting_for", fetch._Room(0, 1))
+        patched.setattr(server.services.fetcher, "_waiting_for", fetcher._Room(0, 1))
         answer = present(server, signed(claims("far")))
     assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
     assert answer.headers["Retry-After"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.clients.metadata import MEMBERS
 from support.auth_server import Server
 from support.openid import CALLBACK
 from support.registration import KEYS, MINIMAL, URI, Web, manage, register, registered, with_web

@@ -38,7 +38,7 @@ def test_a_client_and_its_secret(server: Server) -> None:
     done = run(server, *CLIENT)
     assert done.exit_code == 0, done.output
     [secret] = re.findall(r"shown only now: (\S{43})", done.output)
-    client = server.state.registry.client("books")
+    client = server.services.registry.client("books")
     assert client is not None
     assert client.check_client_secret(secret)
     assert secret not in (client.secret_hash or "")
@@ -51,7 +51,7 @@ def test_a_secret_from_a_file_is_not_shown(server: Server, tmp_path: Path) -> No
     file.write_text("a secret of thirty-two characters and more\n")
     done = run(server, *CLIENT, "--secret-file", str(file))
     assert "a secret" not in done.output
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         client = session.get(Client, "books")
     assert client is not None
     assert client.check_client_secret("a secret of thirty-two characters and more")
@@ -65,7 +65,7 @@ def test_a_public_client_has_no_secret(server: Server) -> None:
     done = run(server, *CLIENT, *native)
     assert done.exit_code == 0, done.output
     assert "secret" not in done.output
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         client = session.get(Client, "books")
     assert client is not None
     assert client.is_public
@@ -76,16 +76,16 @@ def test_clients_that_sign(server: Server, tmp_path: Path) -> None:
     """RFC 7523: one has its secret sealed, as it must be read back; the other has keys of its own, and no secret."""
     done = run(server, *CLIENT, "--auth-method", "client_secret_jwt")
     [secret] = re.findall(r"shown only now: (\S{43})", done.output)
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         client = session.get_one(Client, "books")
     assert client.secret_hash is None
-    assert server.state.settings.data_key.decrypt(client.secret_sealed or b"").decode() == secret
+    assert server.services.settings.data_key.decrypt(client.secret_sealed or b"").decode() == secret
     metadata = tmp_path / "metadata.json"
     metadata.write_text('{"jwks_uri": "https://books.example/jwks", "grant_types": ["authorization_code"]}')
     by_key = ("--auth-method", "private_key_jwt", "--metadata-file", str(metadata))
     done = run(server, *CLIENT, *by_key)
     assert "secret" not in done.output
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         client = session.get_one(Client, "books")
     assert (client.jwks_uri, client.secret_hash, client.secret_sealed) == ("https://books.example/jwks", None, None)
     assert client.grant_types == ["authorization_code"]
@@ -96,7 +96,7 @@ def test_a_client_may_sign_people_in(server: Server) -> None:
     """The same table of metadata stands behind the command and behind registration (RFC 7591 section 2)."""
     done = run(server, *CLIENT[:-1], "openid email", "--profile", "openid")
     assert done.exit_code == 0, done.output
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         client = session.get_one(Client, "books")
     assert (client.scope, client.id_token_signed_response_alg) == ("openid email", "RS256")
     assert (client.profile, client.requires_pkce) == ("openid", False)
@@ -120,7 +120,7 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
         assert done.exit_code == 1
         assert said in done.output
         assert done.output.count("\n") == 1
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         assert session.get(Client, "books") is None
 
 
@@ -203,7 +203,7 @@ def test_a_resource(server: Server) -> None:
     command = ("add-resource", "mail", "--name", "Mail", "--scope", "mail:read=read your mail", "--scope", "mail:send")
     done = run(server, *command, "--identifier", "https://mail.example/")
     assert done.exit_code == 0, done.output
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         row = session.get(Resource, "https://mail.example")
     assert row is not None
     assert row.scopes == {"mail:read": "read your mail", "mail:send": "mail:send"}
@@ -215,7 +215,7 @@ def test_a_resource(server: Server) -> None:
 def test_a_person(server: Server) -> None:
     done = run(server, "add-user", "Carol", answer="a password of hers\n")
     assert done.exit_code == 0, done.output
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         carol = authenticate(session, "carol", "a password of hers")
     assert carol is not None
     assert carol.id in done.output
@@ -225,7 +225,7 @@ def test_a_person(server: Server) -> None:
 
 def test_check_says_what_is_wrong(server: Server) -> None:
     assert run(server, "check").exit_code == 0
-    server.state.database.downgrade("base")
+    server.services.database.downgrade("base")
     done = run(server, "check")
     assert done.exit_code == 1
     assert "the database is at revision none and this version needs" in done.output

@@ -85,7 +85,7 @@ def test_what_ended_while_redis_failed_is_not_active_afterwards(
     """RFC 7009 section 2: SQL knows, and the set in Redis is not believed before it was rebuilt."""
     browser, tokens = connected(server)
     assert server.is_active(tokens["access_token"])
-    failing_once(monkeypatch, server.state.revocations)
+    failing_once(monkeypatch, server.services.revocations)
     assert ENDINGS[how](server, browser, tokens).status_code == 503
     assert not server.is_active(tokens["access_token"])
 
@@ -96,7 +96,7 @@ def test_what_ended_while_redis_was_emptied_is_not_active_afterwards(
 ) -> None:
     """RFC 7009 section 2: also when somebody's question had the set rebuilt from SQL just before SQL knew."""
     browser, tokens = connected(server)
-    revocations, steps = server.state.revocations, []
+    revocations, steps = server.services.revocations, []
     genuine = revocations._add
 
     def add(members: dict[str, set[str]]) -> None:
@@ -105,11 +105,11 @@ def test_what_ended_while_redis_was_emptied_is_not_active_afterwards(
 
     monkeypatch.setattr(revocations, "_add", add)
 
-    @sa.event.listens_for(server.state.database.engine, "commit")
+    @sa.event.listens_for(server.services.database.engine, "commit")
     def empty(_connection: sa.Connection) -> None:
         if steps == ["added"]:
             steps.append("emptied")
-            server.state.store.client.flushdb()
+            server.services.store.client.flushdb()
             assert not revocations.is_revoked("somebody", "else's")
 
     assert ENDINGS[how](server, browser, tokens).status_code < 500
@@ -122,7 +122,7 @@ def test_a_set_that_is_lost_while_it_is_rebuilt_is_rebuilt_again(
 ) -> None:
     token = server.tokens()["access_token"]
     server.post("/revoke", TALLY, token=token)
-    client, revocations = server.state.store.client, server.state.revocations
+    client, revocations = server.services.store.client, server.services.revocations
     genuine, emptied = revocations._add, []
 
     def add(members: dict[str, set[str]]) -> None:
@@ -153,7 +153,7 @@ def test_what_is_disabled_gets_nothing_and_what_it_had_ends(server: Server, what
 
 def test_an_account_that_is_disabled_in_sql_alone_is_given_nothing(server: Server) -> None:
     tokens, code = server.tokens(), server.code()
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.execute(sa.update(User).values(disabled_at=1.0))
     for response in (server.refresh(tokens["refresh_token"]), server.redeem(code)):
         assert response.json["error"] == "invalid_grant"
@@ -164,17 +164,17 @@ def test_a_disabled_person_is_signed_out_wherever_they_go(server: Server) -> Non
     browser.sign_in()
     asked = browser.client.get(authorize_url()).headers["Location"]
     assert browser.client.get("/apps").status_code == browser.client.get(asked).status_code == 200
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.execute(sa.update(User).values(disabled_at=1.0))
     assert browser.client.get(asked).headers["Location"].startswith("/sign-in")
     assert browser.client.get("/apps").headers["Location"] == "/sign-in"
-    assert server.state.store.client.keys("auth:session:*") == []
+    assert server.services.store.client.keys("auth:session:*") == []
 
 
 def test_a_redis_that_went_back_to_an_older_copy_gives_a_code_no_second_life(server: Server) -> None:
     """RFC 6749 section 4.1.2: MUST NOT be used more than once; SQL knows that this one was."""
     code = server.code()
-    client = server.state.store.client
+    client = server.services.store.client
     [key] = client.keys("auth:code:*")
     kept = client.dump(key)
     first = server.redeem(code)
@@ -211,7 +211,7 @@ def test_a_decision_that_was_taken_back_before_it_was_used_gives_no_code(server:
     disconnect(browser, client_id)
     answer = browser.client.get(decided)
     assert answer.status_code == 400 or query(answer.location)["error"] == "access_denied"
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Authorization)) == 0
 
 
@@ -227,7 +227,7 @@ def test_a_consent_taken_back_between_the_look_and_the_code_gives_none(
 
     def then_taken_back(session: Any, *what: str) -> bool:
         found = genuine(session, *what)
-        with server.state.database.engine.connect() as connection:
+        with server.services.database.engine.connect() as connection:
             session.rollback()
             connection.execute(sa.delete(Consent))
             connection.commit()
@@ -263,9 +263,9 @@ def test_a_first_consent_in_two_tabs_at_once(server: Server) -> None:
 
 def test_rotations_at_once_make_one_key_an_algorithm(server: Server) -> None:
     with ThreadPoolExecutor(4) as pool:
-        made = [kid for kids in pool.map(lambda _: server.state.keys.rotate(), range(4)) for kid in kids]
+        made = [kid for kids in pool.map(lambda _: server.services.keys.rotate(), range(4)) for kid in kids]
     assert len(made) == len(ID_TOKEN_ALGORITHMS)
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(SigningKey)) == 2 * len(ID_TOKEN_ALGORITHMS)
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from rolecall import clock, events, gunicorn_conf
-from rolecall_auth import fetch
-from rolecall_auth.fetch import DAY, FLOOR, MAX_BODY, UNSTATED, Fetcher, FetchError, is_public
+from rolecall_auth.outbound import fetcher as fetch
+from rolecall_auth.outbound.fetcher import DAY, FLOOR, MAX_BODY, UNSTATED, Fetcher, FetchError, is_public
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 

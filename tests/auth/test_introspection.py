@@ -102,7 +102,7 @@ def test_revocations_survive_an_emptied_redis(server: Server) -> None:
     server.post("/revoke", TALLY, token=tokens["access_token"])
     server.post("/revoke", TALLY, token=others["refresh_token"])
     alive = server.tokens()
-    server.state.store.client.flushall()
+    server.services.store.client.flushall()
     assert not server.is_active(tokens["access_token"])
     assert not server.is_active(others["access_token"])
     assert server.is_active(alive["access_token"])
@@ -112,7 +112,7 @@ def test_many_who_ask_an_emptied_redis_at_once_are_all_answered(server: Server) 
     """One of them rebuilds the set, and the others wait for it."""
     token, barrier = server.tokens()["access_token"], threading.Barrier(16)
     for _ in range(3):
-        server.state.store.client.flushall()
+        server.services.store.client.flushall()
 
         def one(_: int) -> bool:
             barrier.wait()
@@ -124,12 +124,12 @@ def test_many_who_ask_an_emptied_redis_at_once_are_all_answered(server: Server) 
 
 def test_introspection_is_503_while_somebody_rebuilds(server: Server) -> None:
     token = server.tokens()["access_token"]
-    server.state.store.client.flushall()
-    server.state.store.client.set("auth:revoked-run-id:lock", "1")
+    server.services.store.client.flushall()
+    server.services.store.client.set("auth:revoked-run-id:lock", "1")
     response = server.post("/introspect", INVOICES, token=token)
     assert response.status_code == 503
     assert response.headers["Retry-After"]
-    server.state.store.client.delete("auth:revoked-run-id:lock")
+    server.services.store.client.delete("auth:revoked-run-id:lock")
     assert server.is_active(token)
 
 
@@ -142,7 +142,7 @@ def test_another_redis_is_noticed(tmp_path: Path, own_redis: RedisServer) -> Non
     own_redis.stop()
     own_redis.start()
     # the copy that came back believes itself to be complete, and is not
-    server.state.store.client.set("auth:revoked-run-id", "the run id of long ago")
+    server.services.store.client.set("auth:revoked-run-id", "the run id of long ago")
     assert not server.is_active(tokens["access_token"])
     assert server.is_active(alive["access_token"])
 
@@ -186,7 +186,7 @@ def test_a_full_redis_is_503_and_heals(
     signed_in.sign_in()
     form = {"csrf_token": csrf_token(stranger.client.get("/sign-in")), "username": "bob", "password": PASSWORDS["bob"]}
     assert server.is_active(tokens["access_token"])
-    store = server.state.store.client
+    store = server.services.store.client
     store.config_set("maxmemory", 1)
     try:
         assert server.is_active(tokens["access_token"]), "what only reads goes on"
@@ -220,9 +220,9 @@ def test_a_full_redis_is_503_and_heals(
 @pytest.mark.parametrize("path", ["/token", "/introspect", "/revoke"])
 def test_a_dead_database_is_503(server: Server, path: str, tmp_path: Path) -> None:
     tokens = server.tokens()
-    server.state.registry._clients.clear()
-    server.state.registry._resources = (float("-inf"), ())
-    server.state.database.engine.dispose()
+    server.services.registry._clients.clear()
+    server.services.registry._resources = (float("-inf"), ())
+    server.services.database.engine.dispose()
     (tmp_path / "auth.db").rename(tmp_path / "away.db")
     for leftover in tmp_path.glob("auth.db-*"):
         leftover.unlink()
@@ -236,5 +236,5 @@ def test_a_dead_database_is_503(server: Server, path: str, tmp_path: Path) -> No
     assert response.headers["Retry-After"]
     (tmp_path / "auth.db").rmdir()
     (tmp_path / "away.db").rename(tmp_path / "auth.db")
-    server.state.database.engine.dispose()
+    server.services.database.engine.dispose()
     assert server.is_active(tokens["access_token"])

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall_auth.keys import Key, Keys, KeysError
+from rolecall_auth.jose.signing_keys import Key, Keys, KeysError
 from rolecall_auth.models.key import SigningKey
 from support.auth_server import ISSUER, Server, another_process, make_server, make_settings
 
@@ -156,7 +156,7 @@ def test_retiring_the_key_that_waits_leaves_the_other_in_office(server: Server) 
 def test_the_data_key_is_changed_without_losing_the_signing_keys(tmp_path: Path, redis_url: str) -> None:
     old, new = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
     server = make_server(make_settings(tmp_path, redis_url))
-    database = server.state.database
+    database = server.services.database
     with database.transaction() as session:
         session.execute(sa.delete(SigningKey))
 
@@ -179,12 +179,12 @@ def test_the_key_set_is_cacheable(server: Server) -> None:
 
 
 def test_private_keys_are_sealed_and_a_lost_data_key_is_one_clear_line(server: Server, tmp_path: Path) -> None:
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         for row in session.scalars(sa.select(SigningKey)):
             assert b'"d"' not in row.private_sealed
             assert "d" not in row.public_jwk
     other = MultiFernet([Fernet(Fernet.generate_key())])
-    keys = Keys(server.state.database, other, jwks_max_age=300, token_lifetime=300)
+    keys = Keys(server.services.database, other, jwks_max_age=300, token_lifetime=300)
     with pytest.raises(KeysError, match="DATA_KEY does not open"):
         keys.signing("ES256")
     (tmp_path / "broken").mkdir()
@@ -212,7 +212,7 @@ def test_metadata_claim_what_is_there(tmp_path: Path, redis_url: str) -> None:
 
 
 def test_migrations_run_up_down_and_up(server: Server, tmp_path: Path) -> None:
-    database = server.state.database
+    database = server.services.database
     database.downgrade("base")
     assert database.revision() is None
     database.upgrade()
@@ -227,11 +227,13 @@ def test_keys_that_were_read_once_outlive_an_outage_of_the_database(
     def away() -> None:
         raise sa.exc.OperationalError("SELECT", {}, Exception("gone"))
 
-    monkeypatch.setattr(server.state.keys, "_load", away)
+    monkeypatch.setattr(server.services.keys, "_load", away)
     clock.set_offset(5)  # what is kept grows old
     assert kids(server) == before
-    assert server.state.keys.signing("ES256")
-    fresh = Keys(server.state.database, MultiFernet([Fernet(Fernet.generate_key())]), jwks_max_age=1, token_lifetime=1)
+    assert server.services.keys.signing("ES256")
+    fresh = Keys(
+        server.services.database, MultiFernet([Fernet(Fernet.generate_key())]), jwks_max_age=1, token_lifetime=1
+    )
     monkeypatch.setattr(fresh, "_load", away)
     with pytest.raises(sa.exc.OperationalError):
         fresh.public_set()
@@ -241,9 +243,9 @@ def test_a_key_that_another_process_published_is_known_while_somebody_reads(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two requests at once, after a quiet time: the second must not judge by the keys of before."""
-    mine = server.state.keys
+    mine = server.services.keys
     mine.verifying("none")
-    other = Keys(server.state.database, mine._cipher, jwks_max_age=300, token_lifetime=300)
+    other = Keys(server.services.database, mine._cipher, jwks_max_age=300, token_lifetime=300)
     [new, *_] = other.rotate()
     monkeypatch.setattr(mine, "_loaded", dataclasses.replace(mine._loaded, at=float("-inf")))
     reading, goes_on, load = threading.Event(), threading.Event(), mine._load

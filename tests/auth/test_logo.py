@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecall_auth.fetch import Fetched
-from rolecall_auth.logos import MAX_SIDE, raster
+from rolecall_auth.clients.logos import MAX_SIDE, raster
+from rolecall_auth.outbound.fetcher import Fetched
 from support.auth_server import Server
 from support.registration import PIXEL, Web, manage, registered, with_web
 

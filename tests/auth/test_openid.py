@@ -200,7 +200,7 @@ def test_single_claims_for_userinfo_and_for_the_id_token(op: Server) -> None:
         "email": ALICE["email"],
         "name": ALICE["name"],
     }
-    with op.state.database.read() as session:
+    with op.services.database.read() as session:
         [kept] = session.scalars(sa.select(Authorization.requested_claims))
     assert kept == {"userinfo": ["email", "name"], "id_token": ["given_name"]}, "nothing is kept that nobody knows"
     found = verified(op, given["id_token"])
@@ -319,9 +319,9 @@ def test_a_connection_of_before_tells_a_pairwise_client_nothing_more(op: Server)
     op.add(relying_party(client_id="one", scope=f"{SCOPE} invoices:read"))
     asked = {"client_id": "one", "scope": "openid invoices:read offline_access", "prompt": "consent"}
     given = tokens(op, basic("one", SECRET), **asked)
-    with op.state.database.transaction() as session:
+    with op.services.database.transaction() as session:
         session.get_one(Client, "one").subject_type = "pairwise"
-    op.state.registry.forget("one")
+    op.services.registry.forget("one")
     again = op.refresh(given["refresh_token"], basic("one", SECRET)).json
     assert again is not None
     told = jwt.decode(again["access_token"], options={"verify_signature": False})
@@ -329,7 +329,7 @@ def test_a_connection_of_before_tells_a_pairwise_client_nothing_more(op: Server)
 
 
 def test_a_person_without_claims_has_a_name_to_be_called_by(op: Server) -> None:
-    with op.state.database.transaction() as session:
+    with op.services.database.transaction() as session:
         session.get_one(User, op.ids["alice"]).claims = {}
     given = tokens(op, scope="openid profile email")
     assert userinfo(op, given["access_token"]).json == {"sub": op.ids["alice"], "preferred_username": "alice"}

@@ -290,12 +290,12 @@ def test_disabling_a_client_stops_it(server: Server) -> None:
     tokens = server.tokens()
     from rolecall_auth.models.client import Client
 
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         client = session.get(Client, "tally")
         assert client is not None
         client.disabled_at = clock.now()
-    server.state.revocations.end("client disabled", Authorization.client_id == "tally")
-    server.state.registry._clients.clear()
+    server.services.revocations.end("client disabled", Authorization.client_id == "tally")
+    server.services.registry._clients.clear()
     assert not server.is_active(tokens["access_token"])
     assert server.refresh(tokens["refresh_token"]).json["error"] == "invalid_client"
     assert server.browser().request().status_code == 400

@@ -87,9 +87,9 @@ def test_a_sub_that_is_asked_for_is_not_passed_over(op: Server, alice: Browser) 
 @pytest.mark.parametrize("what", ["access_token", "nonsense", "of another client", "unsigned", "userinfo"])
 def test_a_hint_that_is_none_is_refused(what: str, op: Server, alice: Browser) -> None:
     op.add(relying_party(client_id="another"))
-    with op.state.database.transaction() as session:
+    with op.services.database.transaction() as session:
         session.get_one(Client, "rp").userinfo_signed_response_alg = "RS256"
-    op.state.registry.forget("rp")
+    op.services.registry.forget("rp")
     given = tokens(op)
     bearer = {"Authorization": f"Bearer {given['access_token']}"}
     userinfo = op.app.test_client().get("/userinfo", headers=bearer)

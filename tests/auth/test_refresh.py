@@ -35,14 +35,14 @@ def test_scope_narrows_the_access_token_and_not_the_family(server: Server) -> No
 def test_what_a_client_may_not_have_any_more_is_not_given_again(server: Server) -> None:
     """RFC 6749 section 6 allows less than was granted; a registration may have become narrower."""
     tokens = server.tokens(scope="invoices:read profile")
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.execute(sa.update(Client).values(scope="profile"))
     clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
     narrow = server.refresh(tokens["refresh_token"]).json
     assert narrow["scope"] == claims(narrow["access_token"])["scope"] == "profile"
     refused = server.refresh(narrow["refresh_token"], scope="invoices:read profile").json
     assert refused["error"] == "invalid_scope"
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.execute(sa.update(Client).values(scope="invoices:pay"))
     clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
     assert server.refresh(narrow["refresh_token"]).json["error"] == "invalid_scope"
@@ -121,11 +121,11 @@ def test_a_family_has_an_absolute_end(server: Server) -> None:
 def test_tokens_are_hashed_or_sealed_at_rest(server: Server) -> None:
     tokens = server.tokens()
     fresh = server.refresh(tokens["refresh_token"]).json
-    with server.state.database.engine.connect() as connection:
+    with server.services.database.engine.connect() as connection:
         tables = sa.inspect(connection).get_table_names()
         raw = str([connection.execute(sa.text(f"SELECT * FROM {table}")).all() for table in tables])
     assert tokens["scope"] in raw, "nothing was read"
-    store = server.state.store.client
+    store = server.services.store.client
     raw += str([(key, store.dump(key)) for key in store.keys("*")])
     for secret in (tokens["access_token"], tokens["refresh_token"], fresh["refresh_token"], SECRET):
         assert secret not in raw

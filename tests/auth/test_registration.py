@@ -16,7 +16,7 @@ from joserfc.jwk import RSAKey
 from rolecall import clock
 from rolecall.storage import digest
 from rolecall.vocabulary import OPENID_SCOPES
-from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.logo import Logo
 from rolecall_auth.models.revocation import Revocations
@@ -48,7 +48,7 @@ def test_a_registered_client_signs_people_in(server: Server) -> None:
     answer = server.redeem(code, mine, redirect_uri=URI)
     assert answer.status_code == 200, answer.text
     assert verified(server, answer.json["id_token"], client["client_id"])["nonce"] == "n"
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         row = session.get_one(Client, client["client_id"])
         kept = json.dumps([row.secret_hash, row.registration_token_hash])
     assert client["client_secret"] not in kept
@@ -63,10 +63,10 @@ def test_who_needs_no_secret_gets_none(server: Server, method: str) -> None:
 
 def test_a_secret_that_signs_is_sealed(server: Server) -> None:
     client = registered(server, token_endpoint_auth_method="client_secret_jwt")
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         row = session.get_one(Client, client["client_id"])
     assert row.secret_hash is None
-    assert server.state.settings.data_key.decrypt(row.secret_sealed or b"").decode() == client["client_secret"]
+    assert server.services.settings.data_key.decrypt(row.secret_sealed or b"").decode() == client["client_secret"]
 
 
 WRONG: list[tuple[str, Any]] = [
@@ -134,7 +134,7 @@ def test_a_wrong_member_is_refused_with_the_right_error(server: Server, name: st
     answer = register(server, MINIMAL | {name: value})
     assert answer.status_code == 400
     assert answer.json["error"] == ("invalid_redirect_uri" if name == "redirect_uris" else "invalid_client_metadata")
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Client)) == 1
 
 
@@ -273,7 +273,7 @@ def test_in_production_an_initial_access_token_is_needed_and_taken_once(guarded:
         answers = list(pool.map(lambda _: register(guarded, token=token), range(32)))
     assert sorted(answer.status_code for answer in answers) == [201] + [401] * 31
     [client] = [answer.json["client_id"] for answer in answers if answer.status_code == 201]
-    with guarded.state.database.read() as session:
+    with guarded.services.database.read() as session:
         assert session.get_one(Client, client).profile == "openid"
     late = initial_token(guarded, "--days", "1")
     clock.set_offset(DAY + 1)
@@ -373,7 +373,7 @@ def test_an_end_that_failed_half_way_can_be_repeated(server: Server, monkeypatch
 
 def test_only_its_own_token_opens_a_registration(server: Server) -> None:
     one, two = registered(server), registered(server)
-    seeded = {"client_id": "tally", "registration_client_uri": server.state.settings.issuer + "/register/tally"}
+    seeded = {"client_id": "tally", "registration_client_uri": server.services.settings.issuer + "/register/tally"}
     for client, token in ((one, two["registration_access_token"]), (seeded, "x"), (seeded, ""), (one, digest("x"))):
         for method in ("GET", "PUT", "DELETE"):
             answer = manage(server, client, method, token or " ")
@@ -440,7 +440,7 @@ def test_what_is_no_raster_image_is_no_logo(server: Server, body: bytes, content
     client = registered(server, logo_uri="https://rp.test/logo.png")
     assert client["logo_uri"] == "https://rp.test/logo.png"
     assert "<img" not in consent_page(server, client)
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Logo)) == 0
 
 

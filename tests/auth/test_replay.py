@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 from rolecall import clock
 from rolecall_auth import create_app
-from rolecall_auth.client_assertion import LEEWAY, MAX_AHEAD
-from rolecall_auth.throttles import limit
+from rolecall_auth.clients.assertion import LEEWAY, MAX_AHEAD
+from rolecall_auth.limits import limit
 from support.auth_server import Server, make_server, make_settings, opened
 from support.signing import claims, is_in, is_refused, now, present, signed, signer
 
@@ -35,7 +35,7 @@ def is_asked_for_another(response: TestResponse) -> bool:
 def test_what_was_used_before_redis_was_emptied_is_refused(server: Server) -> None:
     used, kept = signed(claims(exp=now() + 600)), signed(claims(exp=now() + 600))
     assert is_in(present(server, used))
-    server.state.store.client.flushall()
+    server.services.store.client.flushall()
     for _ in range(2):
         assert is_asked_for_another(present(server, used))
         assert is_asked_for_another(present(server, kept)), "nobody knows that it was not used"
@@ -49,7 +49,7 @@ def test_what_was_used_before_redis_was_emptied_is_refused(server: Server) -> No
 def test_of_32_parallel_uses_in_an_emptied_redis_none_passes(server: Server) -> None:
     used, barrier = signed(claims()), threading.Barrier(32)
     assert is_in(present(server, used))
-    server.state.store.client.flushall()
+    server.services.store.client.flushall()
 
     def one(_: int) -> TestResponse:
         barrier.wait()
@@ -71,8 +71,8 @@ def test_another_redis_has_its_own_memory(server: Server) -> None:
 
 def test_a_redis_that_is_new_is_marked_before_anybody_relies_on_it(server: Server) -> None:
     before = signed(claims(iat=now() - 5))
-    server.state.store.client.flushall()
-    app = create_app(server.state.settings)
+    server.services.store.client.flushall()
+    app = create_app(server.services.settings)
     opened.append(app.extensions["rolecall_auth"])
     fresh = Server(app, app.extensions["rolecall_auth"])
     assert app.test_client().get("/readyz").status_code == 200
@@ -85,7 +85,7 @@ def test_a_redis_that_came_back_is_marked_by_who_connects_to_it(server: Server) 
     """Its copy has the marker of the one before: the first that comes a moment later is let in all the same."""
     before = signed(claims(iat=now() - 5))
     server.remember_since(0, run_id="another")
-    server.state.store.client.connection_pool.disconnect()
+    server.services.store.client.connection_pool.disconnect()
     assert server.app.test_client().get("/readyz").status_code == 200
     clock.set_offset(1)
     assert is_in(present(server, signed(claims())))
@@ -113,10 +113,10 @@ def test_a_redis_that_is_full_can_be_read_by_who_comes_new(server: Server) -> No
     """`noeviction`: it takes nothing more, and the set of revoked tokens is there to be read."""
     token = server.tokens()["access_token"]
     assert server.is_active(token)
-    client = server.state.store.client
+    client = server.services.store.client
     client.config_set("maxmemory", 1)
     try:
-        client.delete(server.state.replays.marker)
+        client.delete(server.services.replays.marker)
         client.connection_pool.disconnect()
         assert server.is_active(token)
         assert present(server, signed(claims())).status_code == 503, "nobody could tell whether it is used again"

@@ -14,9 +14,9 @@ from werkzeug.test import TestResponse
 
 from rolecall import clock, events
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall_auth import fetch
-from rolecall_auth.fetch import FLOOR
-from rolecall_auth.throttles import limit
+from rolecall_auth.limits import limit
+from rolecall_auth.outbound import fetcher
+from rolecall_auth.outbound.fetcher import FLOOR
 from support.auth_server import (
     CALLBACK,
     CHALLENGE,
@@ -270,7 +270,7 @@ def test_where_too_much_is_fetched_the_client_may_try_again(
 ) -> None:
     keeper.body = signed(claims()).encode()
     with monkeypatch.context() as patched:
-        patched.setattr(server.state.fetcher, "_waiting_for", fetch._Room(0, 1))
+        patched.setattr(server.services.fetcher, "_waiting_for", fetcher._Room(0, 1))
         assert by_uri(server, keeper.url + "/request") == "temporarily_unavailable"
     assert by_uri(server, keeper.url + "/request") == "sign-in"
 

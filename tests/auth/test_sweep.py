@@ -26,7 +26,7 @@ NOTHING_ELSE = dict.fromkeys(("signing_key", "initial_access_token", "client"), 
 
 
 def rows(server: Server, model: type) -> int:
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         return int(session.scalar(sa.select(sa.func.count()).select_from(model)) or 0)
 
 
@@ -78,13 +78,13 @@ def test_a_revoked_token_stays_revoked_until_its_end(server: Server) -> None:
     tokens = server.tokens()
     server.post("/revoke", TALLY, token=tokens["refresh_token"])
     sweep(server.state)
-    server.state.store.client.flushall()
+    server.services.store.client.flushall()
     assert not server.is_active(tokens["access_token"])
 
 
 def test_many_rows_go_in_small_steps_while_others_write(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "BATCH", 7)
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.add_all(Revocation(token_id=f"t{n}", authorization_id="a", expires_at=1.0) for n in range(50))
     refresh = server.tokens()["refresh_token"]
     swept = threading.Thread(target=lambda: sweep(server.state))
@@ -102,9 +102,9 @@ def test_a_row_that_somebody_holds_is_not_waited_for(server: Server) -> None:
     def is_old(number: int) -> Revocation:
         return Revocation(token_id=f"t{number}", authorization_id="a", expires_at=1.0)
 
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.add_all(map(is_old, range(3)))
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.get_one(Revocation, "t1", with_for_update=True)
         assert sweep(server.state)["revocation"] == 2
     assert sweep(server.state)["revocation"] == 1
@@ -112,7 +112,7 @@ def test_a_row_that_somebody_holds_is_not_waited_for(server: Server) -> None:
 
 def test_one_of_many_workers_sweeps_in_an_hour(server: Server) -> None:
     def old() -> None:
-        with server.state.database.transaction() as session:
+        with server.services.database.transaction() as session:
             session.add(Revocation(token_id="t", authorization_id="a", expires_at=1.0))
 
     old()
@@ -125,5 +125,5 @@ def test_one_of_many_workers_sweeps_in_an_hour(server: Server) -> None:
 
 
 def test_the_lab_does_not_sweep_by_itself(server: Server) -> None:
-    assert server.state.settings.lab
+    assert server.services.settings.lab
     assert "rolecall_periodic" not in server.app.extensions

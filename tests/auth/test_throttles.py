@@ -15,8 +15,8 @@ from argon2 import extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from rolecall_auth.limits import limit, network
 from rolecall_auth.models import user as people
-from rolecall_auth.throttles import limit, network
 from support.auth_server import (
     INVOICES,
     PASSWORDS,
@@ -228,7 +228,7 @@ def test_who_authenticates_well_costs_no_question_to_the_counters(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = server.tokens()
-    monkeypatch.setattr(server.state.throttles._limiter, "hit", lambda *_: pytest.fail("counted"))
+    monkeypatch.setattr(server.services.throttles._limiter, "hit", lambda *_: pytest.fail("counted"))
     assert server.introspect(tokens["access_token"])["active"]
 
 

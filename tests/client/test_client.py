@@ -15,7 +15,7 @@ import pytest
 from rolecall import clock
 from rolecall.http import Unreachable
 from rolecall.vocabulary import METADATA_PATH
-from rolecall_client.server import MAX_AGE, RETRY_AFTER, AuthorizationServer
+from rolecall_client.issuer import MAX_AGE, RETRY_AFTER, AuthorizationServer
 from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
 
 TOKEN = METADATA["token_endpoint"]
@@ -55,7 +55,7 @@ def test_tokens_are_sealed_in_redis_and_absent_from_the_cookie_and_the_log(
     browser = tally.browser()
     browser.connect()
     browser.client.get("/invoices")
-    redis = tally.state.store.client
+    redis = tally.services.store.client
     raw = b" ".join(key + redis.get(key) for key in redis.keys("*"))
     cookie = browser.client.get_cookie("rolecall_client")
     assert cookie is not None
@@ -164,8 +164,8 @@ def test_the_api_is_asked_though_the_authorization_server_is_away(
     browser = tally.browser()
     browser.connect()
     metadata = tally.http.answers.pop(METADATA_URL)
-    new_worker = AuthorizationServer(tally.state.settings, tally.http)  # type: ignore[arg-type]
-    monkeypatch.setattr(tally.state.runner, "_server", new_worker)
+    new_worker = AuthorizationServer(tally.services.settings, tally.http)  # type: ignore[arg-type]
+    monkeypatch.setattr(tally.services.runner, "_server", new_worker)
     assert browser.client.get("/invoices?check=jwt").status_code == 200
     assert browser.press("/refresh").status_code == 503, "what needs it says so"
     tally.http.answers[METADATA_URL] = metadata
@@ -271,7 +271,7 @@ def test_a_lost_session_is_explained(tally: Tally) -> None:
     browser = tally.browser()
     assert "not connected" in browser.client.get("/invoices").text
     browser.connect()
-    tally.state.store.client.flushall()
+    tally.services.store.client.flushall()
     page = browser.client.get("/invoices")
     assert page.status_code == 403
     assert "session with Tally is gone" in page.text

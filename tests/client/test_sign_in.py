@@ -376,7 +376,7 @@ def test_an_answer_that_comes_as_a_form_is_taken_by_the_browser_that_asked(tally
 )
 def test_a_form_that_answers_nothing_is_not_kept(tally: Tally, answer: dict[str, Any], status: int) -> None:
     assert tally.app.test_client().post("/callback", data=answer).status_code == status
-    assert not [key for key in tally.state.store.client.keys("*") if b"posted" in key]
+    assert not [key for key in tally.services.store.client.keys("*") if b"posted" in key]
 
 
 # --- the session
@@ -398,7 +398,7 @@ def test_what_is_known_is_sealed_and_absent_from_cookie_and_log(
 ) -> None:
     browser = tally.browser()
     issuer.sign_in(browser)
-    redis = tally.state.store.client
+    redis = tally.services.store.client
     raw = b" ".join(key + redis.get(key) for key in redis.keys("*"))
     cookie = browser.client.get_cookie("rolecall_client")
     assert cookie is not None

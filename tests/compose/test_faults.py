@@ -16,8 +16,8 @@ from contextlib import contextmanager
 import pytest
 
 from rolecall import clock
-from rolecall_lab import containers as in_docker
-from rolecall_lab.environment import inherited
+from rolecall_lab.launcher import containers as in_docker
+from rolecall_lab.launcher.environment import inherited
 from rolecall_lab.walker import Walker, connect
 from support.containers import ROOT, asked_for, docker, healthy, names, production_image, psql, redis_cli, settle
 from support.stack import Stack, wait_until
@@ -265,7 +265,7 @@ def test_the_doctor_names_a_container_that_has_stopped() -> None:
 
 def doctor() -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "rolecall_lab.doctor"],
+        [sys.executable, "-m", "rolecall_lab.launcher.doctor"],
         cwd=ROOT,
         env=inherited(os.environ),
         capture_output=True,

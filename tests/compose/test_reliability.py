@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from rolecall import clock
-from rolecall_lab import containers as in_docker
+from rolecall_lab.launcher import containers as in_docker
 from support.containers import PSQL, ROOT, docker, healthy, may_rotate, names, psql, redis_cli, rotated
 from support.containers import stack as in_containers
 from support.load import Load

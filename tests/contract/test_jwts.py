@@ -128,7 +128,7 @@ def _of_client(make: Callable[[], str]) -> Callable[[Server], Good]:
 def _of_server(kind: str, other: str, algorithm: str) -> Callable[[Server], Good]:
     def make(server: Server) -> Good:
         given = tokens(server, scope="openid invoices:read")
-        return Good(given[kind], server.state.keys.signing(algorithm).private, EVIL, given[other])
+        return Good(given[kind], server.services.keys.signing(algorithm).private, EVIL, given[other])
 
     return make
 
@@ -192,10 +192,10 @@ def _introspect(server: Server, token: str) -> bool:
 
 def _revoke(server: Server, token: str) -> bool:
     """RFC 7009 section 2.2: 200, whatever it was; what counts is whether something is revoked by it."""
-    before = {*server.state.store.client.keys("*revoked*")}
+    before = {*server.services.store.client.keys("*revoked*")}
     answer = server.post("/revoke", RP, token=token)
     assert (answer.status_code, answer.data) == (200, b"")
-    return {*server.state.store.client.keys("*revoked*")} != before
+    return {*server.services.store.client.keys("*revoked*")} != before
 
 
 TAKERS: Final = {

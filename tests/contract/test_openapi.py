@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from flask import Flask
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-import rolecall_auth.openapi
+import rolecall_auth.openapi.description
 import rolecall_client.openapi
 import rolecall_resource.openapi
 from rolecall import checks, openapi
@@ -25,7 +25,7 @@ from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID
 from rolecall.web import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
-from rolecall_auth.throttles import limit
+from rolecall_auth.limits import limit
 from rolecall_lab import wsgi
 from support.auth_server import (
     INVOICES,
@@ -56,9 +56,9 @@ Services = list[tuple[Flask, Operations]]
 
 @pytest.fixture
 def services(server: Server, api: Api, tally: Tally) -> Services:
-    auth = rolecall_auth.openapi.description(server.state.settings, "cookie")
+    auth = rolecall_auth.openapi.description.description(server.services.settings, "cookie")
     invoices = rolecall_resource.openapi.description(api.app.extensions["rolecall_resource"])
-    client = rolecall_client.openapi.description(tally.state.settings, "cookie")
+    client = rolecall_client.openapi.description(tally.services.settings, "cookie")
     return [(server.app, auth.operations), (api.app, invoices.operations), (tally.app, client.operations)]
 
 
@@ -109,7 +109,7 @@ def test_every_parameter_of_the_guard_is_described(server: Server) -> None:
                     continue
                 assert schema["maxLength"] == parameter.max_length, (endpoint, parameter.name)
                 assert schema["pattern"] == f"^(?:{parameter.grammar.pattern})$", (endpoint, parameter.name)
-    assert rolecall_auth.openapi.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
+    assert rolecall_auth.openapi.description.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
     body = operations["POST", "/token"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
     assert [each["title"] for each in body["oneOf"]] == [grant.grant_type for grant in GRANTS]
 
@@ -298,7 +298,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 502
     tally.http.answers = answers | {f"{ISSUER}/.well-known/oauth-authorization-server": (200, {"issuer": "x"}, {})}
-    tally.state.runner._server._metadata = None
+    tally.services.runner._server._metadata = None
     assert tally.browser().press("/connect").status_code == 502
     assert tally.browser().press("/sign-in").status_code == 502
     tally.http.answers = answers
@@ -468,9 +468,9 @@ def _sql_is_away(server: Server) -> None:
 def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
     from rolecall_client import create_app
 
-    app = create_app(dataclasses.replace(tally.state.settings, redis_url=redis.url))
+    app = create_app(dataclasses.replace(tally.services.settings, redis_url=redis.url))
     away = Tally(app, app.extensions["rolecall_client"], tally.http)
-    away.state.runner._http = away.state.runner._server._http = tally.http  # type: ignore[assignment]
+    away.services.runner._http = away.services.runner._server._http = tally.http  # type: ignore[assignment]
     watched(app, document.seen)
     browser = away.browser()
     browser.connect()

@@ -11,7 +11,7 @@ import pytest
 from rolecall import checks
 from rolecall.vocabulary import PROFILES
 from rolecall_auth import parameters
-from rolecall_auth.client_metadata import MEMBERS, Member
+from rolecall_auth.clients.metadata import MEMBERS, Member
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.flows import FLOWS
@@ -145,7 +145,7 @@ def test_profiles_are_the_three_of_the_design() -> None:
 
 
 def test_the_readme_has_every_setting() -> None:
-    from rolecall_lab.docs import README, with_parts
+    from rolecall_lab.documentation.readme import README, with_parts
 
     text = README.read_text()
     assert with_parts(text) == text, "run `make docs`"

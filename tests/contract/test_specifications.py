@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rolecall_lab import specifications
-from rolecall_lab.specifications import FILE, TITLES, cited, rows
+from rolecall_lab.documentation import specifications
+from rolecall_lab.documentation.specifications import FILE, TITLES, cited, rows
 
 PROMISED = {
     *(f"RFC {number}" for number in (6749, 6750, 7009, 7523, 7591, 7592, 7636, 7662, 8252, 8414, 9068, 9101, 9207)),

@@ -519,7 +519,7 @@ class Model(Machine):
         """Sign-ins, requests and codes are lost; no revocation is."""
         if not really:
             return
-        self.server.state.store.client.flushall()
+        self.server.services.store.client.flushall()
         self.codes.clear()
         self.waiting.clear()
         self.taken_back.clear()
@@ -559,7 +559,7 @@ class Model(Machine):
     @invariant()
     def rows_are_as_the_model_says(self) -> None:
         people = {user_id: name for name, user_id in self.server.ids.items()}
-        with self.server.state.database.read() as session:
+        with self.server.services.database.read() as session:
             consents = {
                 (people[row.user_id], row.client_id): frozenset(row.scope.split())
                 for row in session.scalars(sa.select(Consent))

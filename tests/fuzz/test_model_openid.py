@@ -24,9 +24,9 @@ from werkzeug.test import TestResponse
 
 from rolecall import clock
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
-from rolecall_auth.id_tokens import at_hash
 from rolecall_auth.models.user import User
-from rolecall_auth.scopes import CLAIMS
+from rolecall_auth.openid.id_tokens import at_hash
+from rolecall_auth.openid.scopes import CLAIMS
 from support.auth_server import (
     ISSUER,
     PASSWORDS,
@@ -105,7 +105,7 @@ class Model(Machine):
         by_key = {"token_endpoint_auth_method": "private_key_jwt", "secret_hash": None, "jwks": jwks("EdDSA")}
         pairwise = {"subject_type": "pairwise", "id_token_signed_response_alg": "ES256"}
         self.server.add(relying_party(), relying_party(client_id="signer", **by_key, **pairwise))
-        with self.server.state.database.transaction() as session:
+        with self.server.services.database.transaction() as session:
             for person in PEOPLE:
                 session.get_one(User, self.server.ids[person]).claims = ALICE
         self.windows = [Window(self.server.browser()), Window(self.server.browser())]

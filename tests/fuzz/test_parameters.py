@@ -132,10 +132,10 @@ class Kept:
         self.tokens = self.server.tokens()
 
     def snapshot(self) -> Any:
-        store = self.server.state.store.client
+        store = self.server.services.store.client
         throttled = (b"auth:throttle", b"auth:revoked-run-id")
         redis = {key: store.dump(key) for key in store.scan_iter(count=1000) if not key.startswith(throttled)}
-        with self.server.state.database.read() as session:
+        with self.server.services.database.read() as session:
             rows = {
                 table.name: sorted(map(repr, session.execute(sa.select(table))))
                 for table in Model.metadata.sorted_tables

@@ -70,12 +70,12 @@ def test_a_killed_worker_is_replaced_and_the_person_goes_on(lab: Stack) -> None:
 def test_keys_are_rotated_in_the_running_lab(lab: Stack) -> None:
     """A new key is published, and signs once the max-age of the key set is over; no worker rejects it."""
     before = {key["kid"] for key in lab.get(f"{lab.auth}/jwks")[1]["keys"]}
-    said = lab_command(lab, "flask_command", "auth-service", "keys", "rotate")
+    said = lab_command(lab, "launcher.flask_command", "auth-service", "keys", "rotate")
     assert said.stdout.count("Published") == len(ID_TOKEN_ALGORITHMS)
     wait_until(lambda: len(lab.get(f"{lab.auth}/jwks")[1]["keys"]) == 2 * len(ID_TOKEN_ALGORITHMS))
     try:
         lab.call("PUT", f"{lab.auth}/_lab/clock", b'{"advance": 302}')
-        listed = lab_command(lab, "flask_command", "auth-service", "keys", "list").stdout
+        listed = lab_command(lab, "launcher.flask_command", "auth-service", "keys", "list").stdout
         states = (listed.count("  signing"), listed.count("  verifying"))
         assert states == (len(ID_TOKEN_ALGORITHMS),) * 2, "commands are on the lab's clock too"
         lab.call("DELETE", f"{lab.auth}/_lab/clock", None)
@@ -157,7 +157,7 @@ def test_a_clock_that_is_off_by_two_minutes_is_found_by_the_doctor(
             headers = {"Authorization": f"Bearer {tokens['access_token']}", "Rolecall-Validator": how}
             status, answer = stack.get(f"{stack.api}/invoices", **headers)
             assert status == (200 if accepted else 401), (how, answer)
-        done = lab_command(stack, "doctor")
+        done = lab_command(stack, "launcher.doctor")
         assert done.returncode == 1
         where = "ahead of" if accepted else "behind"
         assert re.search(rf"the clock of resource-service \(.*\) is 1[12]\d s {where} this machine's", done.stdout)

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rolecall_lab import recorder
-from rolecall_lab.environment import inherited
+from rolecall_lab.launcher.environment import inherited
+from rolecall_lab.recording import recorder
 from rolecall_lab.walker import Walker
 from support.observer_pages import picture_of
 from support.servers import free_port
@@ -218,7 +218,7 @@ def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
 
 @pytest.mark.smoke
 def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
-    done = lab_command(stack, "doctor")
+    done = lab_command(stack, "launcher.doctor")
     assert done.returncode == 0, done.stdout
     assert f"issuer     {stack.auth}, the same for all" in done.stdout
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rolecall_lab import seeds
-from rolecall_lab.environment import LAB_ENV, read_env
+from rolecall_lab.launcher.environment import LAB_ENV, read_env
 from support.browsing import conversation
 from support.stack import Stack
 

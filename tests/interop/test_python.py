@@ -26,7 +26,7 @@ from oauthlib.oauth2 import InvalidGrantError, MismatchingStateError
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
-from rolecall_lab.environment import LAB_ENV, read_env
+from rolecall_lab.launcher.environment import LAB_ENV, read_env
 from support.browsing import answer_to
 from support.stack import Stack
 

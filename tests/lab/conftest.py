@@ -12,7 +12,7 @@ import redis
 from flask import Flask
 from werkzeug.serving import make_server
 
-from rolecall_lab import clock_push
+from rolecall_lab.control import clock
 from rolecall_lab.settings import LabSettings, Role
 from rolecall_lab.wrap import Lab, wrap
 from support.small_services import KEY, SmallServices, flask_app
@@ -20,7 +20,7 @@ from support.small_services import KEY, SmallServices, flask_app
 
 @pytest.fixture(autouse=True)
 def _threads_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_push, "_POLL", 0.02)
+    monkeypatch.setattr(clock, "_POLL", 0.02)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from rolecall_client.flows import FLOWS
 from rolecall_client.flows.sign_in import AGAIN
-from rolecall_lab.catalogue.entries import ENTRIES
-from rolecall_lab.catalogue.entry import CODE, NO_ANSWER, Entry, file_of
-from rolecall_lab.catalogue.flows import ANSWERED, OF_CLIENTS, REFUSED
+from rolecall_lab.catalog.entries import ENTRIES
+from rolecall_lab.catalog.entry import CODE, NO_ANSWER, Entry, file_of
+from rolecall_lab.catalog.flows import ANSWERED, OF_CLIENTS, REFUSED
 from rolecall_lab.walker import Page, Walker, connect
 from support.stack import Stack, wait_until
 from support.tally import Tally
@@ -286,7 +286,7 @@ def test_the_clients_pages_lead_there_in_the_lab_alone(quiet_stack: Stack, tally
     for path in ("/flows", "/flows/implicit"):
         assert own.get(path).status_code == 404
     assert own.post("/flows/implicit/start").status_code in {400, 404}
-    assert not {entry.flow.name for entry in OF_LAB} & tally.state.runner.flows.keys()
+    assert not {entry.flow.name for entry in OF_LAB} & tally.services.runner.flows.keys()
 
 
 def _row(text: str, title: str) -> str:

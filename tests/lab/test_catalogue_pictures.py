@@ -10,15 +10,15 @@ import pytest
 
 from rolecall.http import HttpClient
 from rolecall.storage import connect
-from rolecall_lab.catalogue.entries import ENTRIES
-from rolecall_lab.catalogue.entry import Entry
-from rolecall_lab.catalogue.flows import REFUSED
-from rolecall_lab.flows import read_events
+from rolecall_lab.catalog.entries import ENTRIES
+from rolecall_lab.catalog.entry import Entry
+from rolecall_lab.catalog.flows import REFUSED
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tokens import KeySet
+from rolecall_lab.recording.flows import read_events
 from rolecall_lab.walker import Walker
 from support.stack import Stack, lab_command, wait_until
 from support.tally_pages import connected

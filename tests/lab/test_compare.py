@@ -18,8 +18,9 @@ import rolecall_client
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_client.settings import Settings
-from rolecall_lab.compare import away, board
+from rolecall_lab.compare import board
 from rolecall_lab.compare.asking import Asked
+from rolecall_lab.control import outage
 from rolecall_lab.walker import Page, Walker, connect
 from support.stack import Stack, running_stack, wait_until
 from support.tally_pages import tokens_of_a_native_client
@@ -232,7 +233,7 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
             assert own.get(f"{own.auth}{path}")[0] == 503
     status, condition = own.get(f"{own.auth}/_lab/acts")
     assert status == 200
-    assert 0 < condition["away"] <= away.LONGEST
+    assert 0 < condition["away"] <= outage.LONGEST
     page = press(walker, own, "/event", event="revoke")
     assert "Nothing was done" in page.text
     assert len(rows(page)) == 1
@@ -418,12 +419,12 @@ def test_the_product_has_neither_the_page_nor_the_acts(redis_url: str, tmp_path:
 def test_who_was_told_to_be_silent_is_so_for_a_minute_at_most(own_redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By real time, however the services' clock is turned."""
     client = redis.Redis.from_url(own_redis.url)
-    layer = away.Away(_hello, own_redis.url)
+    layer = outage.Away(_hello, own_redis.url)
     caller = Client(layer)
     try:
         assert caller.get("/").status_code == 200
-        away.stop_answering(client)
-        assert 0 < away.seconds_left(client) <= 60
+        outage.stop_answering(client)
+        assert 0 < outage.seconds_left(client) <= 60
         wait_until(lambda: caller.get("/").status_code == 503)
         clock.set_offset(3600)
         answer = caller.get("/anything")
@@ -434,10 +435,10 @@ def test_who_was_told_to_be_silent_is_so_for_a_minute_at_most(own_redis: Any, mo
             later.setattr(clock, "monotonic", lambda: monotonic() + 60)
             assert caller.get("/").status_code == 200
         assert caller.get("/").status_code == 503
-        away.answer_again(client)
+        outage.answer_again(client)
         wait_until(lambda: caller.get("/").status_code == 200)
-        assert away.seconds_left(client) == 0
-        away.stop_answering(client)
+        assert outage.seconds_left(client) == 0
+        outage.stop_answering(client)
         own_redis.stop()
         wait_until(lambda: caller.get("/").status_code == 503)
     finally:
@@ -447,8 +448,8 @@ def test_who_was_told_to_be_silent_is_so_for_a_minute_at_most(own_redis: Any, mo
 
 def test_a_process_that_begins_while_it_should_be_silent_is_so_from_its_first_answer(own_redis: Any) -> None:
     client = redis.Redis.from_url(own_redis.url)
-    away.stop_answering(client)
-    layer = away.Away(_hello, own_redis.url)
+    outage.stop_answering(client)
+    layer = outage.Away(_hello, own_redis.url)
     try:
         assert Client(layer).get("/").status_code == 503
     finally:

@@ -17,8 +17,8 @@ from flask import Flask, jsonify
 
 from rolecall import clock
 from rolecall.web import Route
-from rolecall_lab import clock_push
-from rolecall_lab.recorder import STREAM
+from rolecall_lab.control import clock as clock_push
+from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.wrap import Lab
 from support.servers import free_port
 from support.small_services import KEY, flask_app

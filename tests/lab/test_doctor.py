@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rolecall_lab import doctor
+from rolecall_lab.launcher import doctor
 from support.servers import free_port
 
 ROLES = {"CLIENT_PORT": "client", "AUTH_PORT": "authorization_server", "RESOURCE_PORT": "resource_server"}

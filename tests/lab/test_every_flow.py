@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-import rolecall_auth.openapi  # noqa: F401  registers the checks
+import rolecall_auth.openapi.description  # noqa: F401  registers the checks
 import rolecall_client.openapi  # noqa: F401
 import rolecall_resource.openapi  # noqa: F401
 from rolecall.storage import connect
-from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.parameters import BY_ENDPOINT
-from rolecall_lab.catalogue.entries import ENTRIES
-from rolecall_lab.flows import read_events
+from rolecall_lab.catalog.entries import ENTRIES
 from rolecall_lab.observer import explanations
 from rolecall_lab.observer.explanations import explain, unexplained
+from rolecall_lab.recording.flows import read_events
 from rolecall_lab.walker import Walker
 from support.stack import Stack, wait_until
 from support.tally_pages import connected, press

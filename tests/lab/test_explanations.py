@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import rolecall_auth.openapi  # noqa: F401  registers the checks
+import rolecall_auth.openapi.description  # noqa: F401  registers the checks
 import rolecall_client.openapi  # noqa: F401
 import rolecall_resource.openapi  # noqa: F401
 from rolecall import checks

@@ -17,12 +17,12 @@ import redis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rolecall_lab.flows import read_events
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events, masked
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet
+from rolecall_lab.recording.flows import read_events
 from support import small_services as recorded
 from support.curl_script import with_fakes
 from support.recorded_events import check, hash_of, mark, plain, plain_flow

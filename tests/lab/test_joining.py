@@ -12,9 +12,9 @@ import pytest
 import redis
 import requests
 
-from rolecall_lab.flows import Flows, read_flows
-from rolecall_lab.recorder import Exchange, describe
-from rolecall_lab.redaction import Redaction
+from rolecall_lab.recording.flows import Flows, read_flows
+from rolecall_lab.recording.recorder import Exchange, describe
+from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from support.recorded_events import event, mark, plain
 from support.small_services import KEY, SmallServices

@@ -12,13 +12,13 @@ import pytest
 import redis
 from flask import Flask
 
-from rolecall_lab.flows import MAX_IN_FLOW, Flows, read_events
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import live as living
 from rolecall_lab.observer.explanations import PLACES, change_name, explain
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.tail import Tail
-from rolecall_lab.recorder import STREAM
+from rolecall_lab.recording.flows import MAX_IN_FLOW, Flows, read_events
+from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.settings import LabSettings
 from support.observer_app import load, parts, record, shown
 from support.recorded_events import BEGAN, check, event, hash_of, mark, plain, plain_flow

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import redis
 
-from rolecall_lab.flows import Flows
 from rolecall_lab.observer.tail import Tail
-from rolecall_lab.recorder import MAX_EVENTS, STREAM
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorder import MAX_EVENTS, STREAM
 from support.recorded_events import constant_flow, plain_flow
 
 FLOWS = 10_000

@@ -12,12 +12,12 @@ import redis
 from flask import Flask
 
 from rolecall_lab import demo
-from rolecall_lab.flows import Flows
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.picture import lay_out
-from rolecall_lab.recorder import STREAM
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.settings import LabSettings
 from support.observer_app import load, parts, record, shown
 from support.recorded_events import event, hash_of, mark, plain, plain_flow

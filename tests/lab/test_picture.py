@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rolecall_lab.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.picture import Picture, lay_out, title_of
 from rolecall_lab.observer.svg import View
+from rolecall_lab.recording.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
 from support.recorded_events import check, constant_flow, event, hash_of, mark, plain_flow
 
 HOSTILE = "<script>alert(1)</script>\"'&\r\n\x00\ud800]]>"

@@ -16,10 +16,10 @@ from flask import jsonify, request
 from rolecall import checks, clock, events
 from rolecall.http import HttpClient
 from rolecall.web import Route
-from rolecall_lab import recorder, redaction
-from rolecall_lab.flows import read_events, read_flows
-from rolecall_lab.recorder import STREAM, Exchange, describe
-from rolecall_lab.redaction import Redaction
+from rolecall_lab.recording import recorder, redaction
+from rolecall_lab.recording.flows import read_events, read_flows
+from rolecall_lab.recording.recorder import STREAM, Exchange, describe
+from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from rolecall_lab.wrap import MAX_CHECKS_HEADER, Lab
 from support.small_services import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, SmallServices, basic, flask_app, s256, toy

@@ -11,9 +11,9 @@ import redis
 from flask import jsonify, request
 
 from rolecall.web import Route
-from rolecall_lab import recorder
-from rolecall_lab.flows import read_events
-from rolecall_lab.recorder import STREAM, Exchange
+from rolecall_lab.recording import recorder
+from rolecall_lab.recording.flows import read_events
+from rolecall_lab.recording.recorder import STREAM, Exchange
 from rolecall_lab.wrap import Lab
 from support.small_services import flask_app, toy
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rolecall_lab import redaction
-from rolecall_lab.recorder import Exchange, describe
-from rolecall_lab.redaction import Redaction
+from rolecall_lab.recording import redaction
+from rolecall_lab.recording.recorder import Exchange, describe
+from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from support.small_services import KEY, SECRETS, STATE, b64, basic, s256
 

@@ -22,9 +22,9 @@ from cryptography.fernet import Fernet
 
 from rolecall import gunicorn_conf
 from rolecall.settings import LAB_MARK, ServiceSettings, SettingsError
-from rolecall_lab import environment, processes, redis_server, run
-from rolecall_lab.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
-from rolecall_lab.processes import Fault, last_words
+from rolecall_lab.launcher import environment, processes, redis_server, run
+from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
+from rolecall_lab.launcher.processes import Fault, last_words
 from rolecall_lab.settings import LabSettings
 from support.stack import wait_until
 

@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from rolecall.sql import Database
-from rolecall_auth import scopes
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, authenticate
-from rolecall_auth.state import MIGRATIONS as AUTH_MIGRATIONS
+from rolecall_auth.openid import scopes
+from rolecall_auth.services import MIGRATIONS as AUTH_MIGRATIONS
 from rolecall_lab import seeds
 from rolecall_resource import MIGRATIONS as RESOURCE_MIGRATIONS
 from rolecall_resource.models import Invoice

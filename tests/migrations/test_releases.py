@@ -454,7 +454,7 @@ def test_its_living_token_rotates(running: Left) -> None:
 )
 def test_what_was_over_stays_over(running: Left, client_id: str, token: str, expired: bool) -> None:
     """RFC 6749 section 5.2, RFC 7009 section 2.1."""
-    with running.auth.state.database.read() as session:
+    with running.auth.services.database.read() as session:
         row = session.get_one(RefreshToken, digest(running[token]))
     assert (row.expires_at <= clock.now()) == expired, "it is over for another reason"
     status, body = running.refresh(client_id, token)
@@ -478,7 +478,7 @@ def test_access_tokens_of_both_generations_of_keys_are_good(running: Left, token
 
 def test_the_two_generations_are_two(running: Left) -> None:
     kids = {jwt.get_unverified_header(running[name])["kid"] for name in ("access_token", "access_token_of_the_old_key")}
-    signing = running.auth.state.keys.signing("ES256").kid
+    signing = running.auth.services.keys.signing("ES256").kid
     assert len(kids) == 2
     assert signing == jwt.get_unverified_header(running["access_token"])["kid"]
 
@@ -487,7 +487,7 @@ def test_the_two_generations_are_two(running: Left) -> None:
 def test_revoked_access_tokens_are_inactive(running: Left, token: str) -> None:
     """RFC 7009 section 2, RFC 7662 section 2.2: the set in Redis is filled again from what is in SQL."""
     assert clock.now() < claims(running[token])["exp"]
-    assert running.auth.state.keys.verifying(jwt.get_unverified_header(running[token])["kid"])
+    assert running.auth.services.keys.verifying(jwt.get_unverified_header(running[token])["kid"])
     assert not running.is_active(token)
 
 

@@ -18,7 +18,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from rolecall import audit
-from rolecall_lab.environment import inherited
+from rolecall_lab.launcher.environment import inherited
 from support.auth_server import PASSWORDS, TALLY, Browser, Server, make_server, make_settings
 from support.servers import free_port
 from support.stack import wait_until
@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[2]
 def server(tmp_path: Path, redis_url: str) -> Iterator[Server]:
     made = make_server(make_settings(tmp_path, redis_url, log_level="INFO"))
     yield made
-    made.state.database.engine.dispose()
-    made.state.store.client.close()
+    made.services.database.engine.dispose()
+    made.services.store.client.close()
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:

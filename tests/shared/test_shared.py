@@ -22,7 +22,7 @@ from rolecall.http import HttpClient, Unreachable, metadata_url
 from rolecall.settings import LAB_MARK, SettingsError
 from rolecall_auth.settings import Settings as AuthSettings
 from rolecall_client.settings import Settings as ClientSettings
-from rolecall_lab.environment import inherited
+from rolecall_lab.launcher.environment import inherited
 from support.servers import RedisServer
 
 GOOD = {

@@ -24,12 +24,12 @@ from werkzeug.test import TestResponse
 from rolecall.settings import declared
 from rolecall.storage import digest
 from rolecall_auth import create_app
+from rolecall_auth.limits import limit
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User
+from rolecall_auth.services import Services
 from rolecall_auth.settings import Settings
-from rolecall_auth.state import State
-from rolecall_auth.throttles import limit
 from support.databases import fresh_database
 
 ISSUER = "http://auth.test"
@@ -74,7 +74,7 @@ class Server:
     """The application, what it is made of, and the short ways of the tests."""
 
     app: Flask
-    state: State
+    services: Services
     ids: dict[str, str] = field(default_factory=dict)
 
     def browser(self) -> Browser:
@@ -84,14 +84,14 @@ class Server:
         return self.app.test_client().post(path, data=form, headers=headers or {})
 
     def add(self, *rows: Any) -> None:
-        with self.state.database.transaction() as session:
+        with self.services.database.transaction() as session:
             session.add_all(rows)
-        self.state.registry._resources = (float("-inf"), ())
+        self.services.registry._resources = (float("-inf"), ())
 
     def remember_since(self, since: int, run_id: str = "") -> None:
         """Say that this Redis, or another one, has forgotten no assertion since then: a fresh one cannot know."""
-        client = self.state.store.client
-        client.set(self.state.replays.marker, f"{run_id or client.info('server')['run_id']} {since}")
+        client = self.services.store.client
+        client.set(self.services.replays.marker, f"{run_id or client.info('server')['run_id']} {since}")
 
     def code(self, *, who: str = "alice", **changes: str) -> str:
         """A fresh code, by way of sign-in and consent."""
@@ -210,10 +210,10 @@ DATA_KEY = MultiFernet([Fernet(Fernet.generate_key())])
 def _prepare(url: str) -> None:
     """Migrate, and add keys, people, a client, and a resource: copied for each test, because RSA keys take time."""
     app = create_app(make_settings(Path("/unused"), "redis://unused", database_url=url))
-    state: State = app.extensions["rolecall_auth"]
-    state.database.upgrade()
-    state.keys.ensure()
-    with state.database.transaction() as session:
+    services: Services = app.extensions["rolecall_auth"]
+    services.database.upgrade()
+    services.keys.ensure()
+    with services.database.transaction() as session:
         session.add_all([User(username=name, password_hash=_HASHES[name]) for name in PASSWORDS])
         session.add_all(
             [
@@ -231,30 +231,30 @@ def _prepare(url: str) -> None:
                 ),
             ]
         )
-    state.database.engine.dispose()
+    services.database.engine.dispose()
 
 
-opened: list[State] = []
+opened: list[Services] = []
 """What the tests opened and have to close."""
 
 
 def another_process(server: Server, **changes: Any) -> Server:
     """The same stores, with other settings."""
-    return Server(*_started(dataclasses.replace(server.state.settings, **changes)), server.ids)
+    return Server(*_started(dataclasses.replace(server.services.settings, **changes)), server.ids)
 
 
-def _started(settings: Settings) -> tuple[Flask, State]:
+def _started(settings: Settings) -> tuple[Flask, Services]:
     app = create_app(settings)
-    state: State = app.extensions["rolecall_auth"]
+    services: Services = app.extensions["rolecall_auth"]
     # 32 threads share 16 connections: on a busy machine the last may wait longer than the service would
-    state.database.engine.pool._timeout = 60  # type: ignore[attr-defined]
-    opened.append(state)
-    return app, state
+    services.database.engine.pool._timeout = 60  # type: ignore[attr-defined]
+    opened.append(services)
+    return app, services
 
 
 def make_server(settings: Settings) -> Server:
     server = Server(*_started(settings))
-    with server.state.database.read() as session:
+    with server.services.database.read() as session:
         server.ids = {person.username: person.id for person in session.scalars(sa.select(User))}
     with suppress(redis.ConnectionError):  # some have none
         server.remember_since(0)

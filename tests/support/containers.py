@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall_lab import containers
-from rolecall_lab.environment import AUTH, CLIENT, OBSERVER, RESOURCE, SERVICES, inherited
+from rolecall_lab.launcher import containers
+from rolecall_lab.launcher.environment import AUTH, CLIENT, OBSERVER, RESOURCE, SERVICES, inherited
 from support.stack import Stack, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ def redis_cli(*command: str) -> str:
 
 
 def healthy(name: str) -> bool:
-    return docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy"
+    return docker("inspect", "--format", "{{.Services.Health.Status}}", name).strip() == "healthy"
 
 
 def psql(statement: str, database: str = "postgres") -> str:
@@ -108,7 +108,7 @@ def rotated(stack: Stack) -> set[str]:
     """Publish new keys; gives their ids. A stack that was asked to a moment ago is taken to when it may again."""
     may_rotate(stack)
     done = subprocess.run(
-        [sys.executable, "-m", "rolecall_lab.flask_command", "auth-service", "keys", "rotate"],
+        [sys.executable, "-m", "rolecall_lab.launcher.flask_command", "auth-service", "keys", "rotate"],
         cwd=ROOT,
         env=inherited(os.environ),
         capture_output=True,

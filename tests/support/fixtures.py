@@ -55,9 +55,9 @@ def _servers_closed() -> Iterator[None]:
     """Close the connections of every authorization server that a test made."""
     yield
     while opened:
-        state = opened.pop()
-        state.database.engine.dispose()
-        state.store.client.close()
+        services = opened.pop()
+        services.database.engine.dispose()
+        services.store.client.close()
 
 
 @pytest.fixture

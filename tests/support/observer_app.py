@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from rolecall_lab.observer.live import Live
-from rolecall_lab.recorder import STREAM
+from rolecall_lab.recording.recorder import STREAM
 
 
 def record(store: redis.Redis, *events: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def relying_party(**changes: Any) -> Client:
 
 def with_claims(server: Server) -> None:
     """Alice has every standard claim."""
-    with server.state.database.transaction() as session:
+    with server.services.database.transaction() as session:
         session.get_one(User, server.ids["alice"]).claims = ALICE
 
 

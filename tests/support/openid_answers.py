@@ -49,7 +49,7 @@ def clients_register(server: Server) -> dict[str, str]:
     """Gives how a registration is managed: its path, and the header with its token."""
     from support.registration import PIXEL, Web, with_web
 
-    client, before = server.app.test_client(), server.state.fetcher
+    client, before = server.app.test_client(), server.services.fetcher
     with_web(server, Web(logo=(PIXEL, "image/png")))
     asked = {"redirect_uris": METADATA["redirect_uris"], "logo_uri": "https://rp.example/logo.png"}
     made = client.post("/register", json=asked).json

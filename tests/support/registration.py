@@ -6,7 +6,7 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
-from rolecall_auth.fetch import Fetched, FetchError
+from rolecall_auth.outbound.fetcher import Fetched, FetchError
 from support.auth_server import Server
 from support.openid import CALLBACK
 
@@ -31,7 +31,7 @@ def registered(server: Server, **members: Any) -> dict[str, Any]:
 def manage(
     server: Server, client: dict[str, Any], method: str = "GET", token: str | None = None, **members: Any
 ) -> Any:
-    path = client["registration_client_uri"].removeprefix(server.state.settings.issuer)
+    path = client["registration_client_uri"].removeprefix(server.services.settings.issuer)
     headers = {"Authorization": f"Bearer {token or client['registration_access_token']}"}
     body = {"json": {"client_id": client["client_id"], **MINIMAL, **members}} if method == "PUT" else {}
     return server.app.test_client().open(path, method=method, headers=headers, **body)

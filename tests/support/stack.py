@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from rolecall_lab.environment import inherited
+from rolecall_lab.launcher.environment import inherited
 from rolecall_lab.walker import LocalNames
 from support import witness
 from support.databases import of_stack
@@ -92,7 +92,7 @@ def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
     witness.folders.append(folder)
     own = {"ROLECALL_DIR": str(folder), **of_stack()}
     started = subprocess.Popen(
-        [sys.executable, "-m", "rolecall_lab.run"],
+        [sys.executable, "-m", "rolecall_lab.launcher.run"],
         env={
             **inherited(os.environ),
             **own,

@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 
 from rolecall.http import Answer, Unreachable
 from rolecall_client import create_app
+from rolecall_client.services import Services
 from rolecall_client.settings import Settings
-from rolecall_client.state import State
 
 ISSUER = "http://auth.test"
 API = "http://api.test"
@@ -81,7 +81,7 @@ class FakeHttp:
 @dataclass
 class Tally:
     app: Flask
-    state: State
+    services: Services
     http: FakeHttp
 
     def browser(self) -> Browser:
@@ -129,7 +129,7 @@ def make_tally(redis_url: str) -> Tally:
             lab=True,
         )
     )
-    state: State = app.extensions["rolecall_client"]
+    services: Services = app.extensions["rolecall_client"]
     http = FakeHttp(
         {
             f"{ISSUER}/.well-known/oauth-authorization-server": (200, METADATA, {}),
@@ -138,6 +138,6 @@ def make_tally(redis_url: str) -> Tally:
             f"{API}/invoices": (200, {"invoices": [INVOICE]}, {}),
         }
     )
-    state.runner._http = http
-    state.runner._server._http = http
-    return Tally(app, state, http)
+    services.runner._http = http
+    services.runner._server._http = http
+    return Tally(app, services, http)

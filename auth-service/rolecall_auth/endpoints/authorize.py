@@ -15,15 +15,15 @@ from werkzeug.datastructures import MultiDict
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
 from rolecall.web import PageError, Problem, allow_form_targets, origin_of, store_away
-from rolecall_auth import authentication_request, parameters, request_object, scopes
-from rolecall_auth.authentication_request import CONSENTED, RESPONSE_MODE, RESPONSE_MODES, SIGNED_IN
-from rolecall_auth.authorization_server import OAuth2Request, from_authlib
-from rolecall_auth.endpoints.engine import engine
+from rolecall_auth import parameters
+from rolecall_auth.authorization_server import OAuth2Request, engine, from_authlib
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
 from rolecall_auth.models.session import SignIn
-from rolecall_auth.state import state
+from rolecall_auth.openid import authentication_request, request_object, scopes
+from rolecall_auth.openid.authentication_request import CONSENTED, RESPONSE_MODE, RESPONSE_MODES, SIGNED_IN
+from rolecall_auth.services import services
 
 CLIENT = checks.define(
     "authorize.client_id", "RFC 6749 section 4.1.2.1", "invalid_request", "The client_id is missing or unknown."
@@ -68,7 +68,7 @@ def authorize() -> ResponseReturnValue:
 
 
 def _resume(name: str) -> ResponseReturnValue:
-    interaction = state().interactions.get(name)
+    interaction = services().interactions.get(name)
     if interaction is None:
         raise PageError(LOST)
     return _answer(MultiDict(interaction.parameters), name, interaction)
@@ -94,8 +94,8 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
         resource = scopes.resource_for(scope, clean.get("resource"))
         if request.method == "POST":
             # a form from another site brings no Lax cookie; the GET that follows does
-            state().throttles.authorization(request.remote_addr or "")
-            name = state().interactions.put_for_any_browser(clean)
+            services().throttles.authorization(request.remote_addr or "")
+            name = services().interactions.put_for_any_browser(clean)
             return redirect(url_for("authorize", interaction=name), 303)
         return _proceed(target, grant, resource.identifier, clean, name, interaction)
     except OAuth2Error as error:
@@ -115,7 +115,7 @@ def _requested(source: MultiDict[str, str]) -> MultiDict[str, str]:
     if not request_object.is_used(source):
         return source
     outer = parameters.read("authorize", source, only=_BESIDE_REQUEST_OBJECT)
-    client = state().registry.client(outer["client_id"]) if "client_id" in outer else None
+    client = services().registry.client(outer["client_id"]) if "client_id" in outer else None
     if client is None or not request_object.is_used(outer):
         return source
     return MultiDict(request_object.read(client, outer))
@@ -125,7 +125,7 @@ def _validate_target(source: MultiDict[str, str]) -> Target:
     """Client and redirect URI; when one is bad the person is told, and never sent on (RFC 6749 section 4.1.2.1)."""
     try:
         clean = parameters.read("authorize", source, only=_NEVER_REDIRECTED)
-        client = state().registry.client(clean["client_id"]) if "client_id" in clean else None
+        client = services().registry.client(clean["client_id"]) if "client_id" in clean else None
         CLIENT(client is not None, expected="a registered client", actual=clean.get("client_id", "missing"))
         assert client is not None
         # only OAuth lets the one that is registered stand for it (RFC 6749 section 3.1.2.3)
@@ -154,14 +154,14 @@ def _proceed(
     interaction: Interaction | None,
 ) -> ResponseReturnValue:
     """Sign in, ask, answer: whichever is still missing (OpenID Connect Core sections 3.1.2.3 and 3.1.2.4)."""
-    who, wanted = state().sessions.current(), grant.request.authentication
+    who, wanted = services().sessions.current(), grant.request.authentication
     if who is None or not wanted.accepts(who, interaction):
         SIGNED_IN(not wanted.silent, expected="somebody who is signed in and will do", otherwise="nobody")
         return redirect(url_for("sign-in", interaction=name or _kept(clean)), 303)
     # signed in as somebody else than the client has meant
     SIGNED_IN(wanted.means(who), expected="the person of the hint", otherwise="somebody else")
     if interaction is not None and interaction.decision is not None and interaction.decided_by == who.user_id:
-        taken = state().interactions.take(name or "")
+        taken = services().interactions.take(name or "")
         if taken is None or _was_disconnected_since(target, who, taken):
             raise PageError(LOST)
         if taken.decision == "deny":
@@ -170,7 +170,7 @@ def _proceed(
         return _success(target, grant, who)
     if "consent" not in wanted.prompts and _is_remembered(target, who, resource, grant.request.consent_scope):
         if name is not None:
-            state().interactions.take(name)
+            services().interactions.take(name)
         return _success(target, grant, who)
     CONSENTED(not wanted.silent, expected="a consent that is remembered", otherwise="none")
     return redirect(url_for("consent", interaction=name or _kept(clean)), 303)
@@ -178,14 +178,14 @@ def _proceed(
 
 def _kept(clean: dict[str, str]) -> str:
     """Keep a request until the person has decided; gives its secret name."""
-    state().throttles.authorization(request.remote_addr or "")
-    return state().interactions.put(clean)
+    services().throttles.authorization(request.remote_addr or "")
+    return services().interactions.put(clean)
 
 
 def _is_remembered(target: Target, who: SignIn, resource: str, scope: str) -> bool:
     if target.client.asks_every_time(target.redirect_uri):
         return False
-    with state().database.read() as session:
+    with services().database.read() as session:
         return has_consent(session, who.user_id, target.client.client_id, resource, scope)
 
 
@@ -193,7 +193,7 @@ def _was_disconnected_since(target: Target, who: SignIn, interaction: Interactio
     """Whether the person has taken back what the client has, after this decision; such consents stand nowhere else."""
     if not target.client.asks_every_time(target.redirect_uri):
         return False
-    taken_back = state().store.get("disconnected", f"{who.user_id} {target.client.client_id}")
+    taken_back = services().store.get("disconnected", f"{who.user_id} {target.client.client_id}")
     return taken_back is not None and taken_back["at"] >= (interaction.decided_at or 0)
 
 
@@ -210,7 +210,7 @@ def _error_redirect(target: Target, error: OAuthError) -> Response:
 
 def _answer_to_client(target: Target, answer: list[tuple[str, str]]) -> Response:
     """The only way back to the client, so that `iss` is in every answer (RFC 9207 section 2); 303 (RFC 9700 4.12)."""
-    answer = [*answer, ("iss", state().settings.issuer)]
+    answer = [*answer, ("iss", services().settings.issuer)]
     if target.mode == "form_post":
         return _form_post(target, answer)
     separator = "&" if "?" in target.redirect_uri else "?"

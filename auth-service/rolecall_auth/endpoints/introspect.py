@@ -6,12 +6,12 @@ from flask import g
 from flask.typing import ResponseReturnValue
 
 from rolecall import checks
-from rolecall_auth import tokens
-from rolecall_auth.authorization_server import failed, json_answer, read_back_channel
-from rolecall_auth.client_authentication import AUTHENTICATED, Credentials
-from rolecall_auth.grants.issue import PARAMETERS
+from rolecall.errors import json_body
+from rolecall_auth.clients.authentication import AUTHENTICATED, Credentials, failed, read_back_channel
+from rolecall_auth.grants.token_response import PARAMETERS
+from rolecall_auth.jose import access_tokens
 from rolecall_auth.models.resource import Resource
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 AUDIENCE = checks.define(
     "introspect.audience", "RFC 7662 section 4", "invalid_token", "The token is meant for another resource."
@@ -24,20 +24,20 @@ def introspect() -> ResponseReturnValue:
     clean, credentials = read_back_channel("introspect")
     resource = _authenticate_resource(credentials)
     PARAMETERS("token" in clean, expected="token", actual=sorted(clean))
-    issuer = state().settings.issuer
-    token = tokens.read(state().keys, issuer, clean["token"])
+    issuer = services().settings.issuer
+    token = access_tokens.read(services().keys, issuer, clean["token"])
     if token is None:
-        return json_answer({"active": False})
+        return json_body({"active": False})
     g.flow_id = token.authorization_id
     mine = resource.identifier in token.audience
     AUDIENCE.note(mine, expected=resource.identifier, actual=" and ".join(token.audience))
     if not mine:
-        return json_answer({"active": False})
-    revoked = state().revocations.is_revoked(token.authorization_id, token.token_id)
+        return json_body({"active": False})
+    revoked = services().revocations.is_revoked(token.authorization_id, token.token_id)
     REVOKED.note(not revoked, expected="not revoked", actual="revoked" if revoked else "not revoked")
     if revoked:
-        return json_answer({"active": False})
-    return json_answer(
+        return json_body({"active": False})
+    return json_body(
         {
             "active": True,
             "iss": issuer,
@@ -55,7 +55,7 @@ def introspect() -> ResponseReturnValue:
 
 def _authenticate_resource(credentials: Credentials) -> Resource:
     """Protected resources authenticate with Basic, by id and secret (RFC 7662 section 2.1)."""
-    resources = state().registry.resources()
+    resources = services().registry.resources()
     resource = next((each for each in resources if each.resource_id == credentials.client_id), None)
     if resource is None or credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
         raise failed(credentials, "no such resource, wrong secret or not Basic")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 
 def jwks() -> ResponseReturnValue:
     """GET /jwks: every published key, public parts only."""
-    body, tag = state().keys.public_set()
+    body, tag = services().keys.public_set()
     response = Response(body, mimetype="application/jwk-set+json")
     response.set_etag(tag)
-    response.headers["Cache-Control"] = f"public, max-age={state().settings.jwks_max_age}"
+    response.headers["Cache-Control"] = f"public, max-age={services().settings.jwks_max_age}"
     return response.make_conditional(request)

@@ -6,12 +6,12 @@ from flask import Response, abort
 from flask.typing import ResponseReturnValue
 
 from rolecall_auth.models.logo import Logo
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 
 def logo(client_id: str) -> ResponseReturnValue:
     """GET /logos/<client_id>: the image, which can hold no script."""
-    with state().database.read() as session:
+    with services().database.read() as session:
         found = session.get(Logo, client_id) if client_id.isprintable() else None
     if found is None:
         abort(404)

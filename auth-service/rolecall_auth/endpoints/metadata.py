@@ -9,13 +9,13 @@ from flask import Response, current_app, json, request
 from flask.typing import ResponseReturnValue
 
 from rolecall.vocabulary import CODE_CHALLENGE_METHOD, OPENID_SCOPES
-from rolecall_auth import id_tokens
-from rolecall_auth.authentication_request import PROMPTS, RESPONSE_MODES
-from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.models.session import ACR
+from rolecall_auth.openid import id_tokens
+from rolecall_auth.openid.authentication_request import PROMPTS, RESPONSE_MODES
+from rolecall_auth.openid.scopes import CLAIMS
 from rolecall_auth.parameters import BY_ENDPOINT
-from rolecall_auth.scopes import CLAIMS
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 _CHOICES: Final = {member.name: list(member.choices) for member in MEMBERS}
 """What clients may register."""
@@ -30,7 +30,7 @@ def openid_configuration() -> ResponseReturnValue:
 
 def metadata() -> ResponseReturnValue:
     """GET the metadata; through a back-channel address, the back-channel endpoints stand under it."""
-    settings = state().settings
+    settings = services().settings
     host = request.host.lower()
     back_channel = next((url for url in settings.backchannel_urls if urlsplit(url).netloc.lower() == host), None)
     body = json.dumps(_document(back_channel or settings.issuer))
@@ -39,13 +39,13 @@ def metadata() -> ResponseReturnValue:
 
 
 def _document(back_channel: str) -> dict[str, Any]:
-    issuer = state().settings.issuer
+    issuer = services().settings.issuer
     endpoints = {
         route.metadata: (issuer if route.kind == "page" else back_channel) + route.path
         for route in current_app.extensions["rolecall_routes"]
-        if route.metadata and (route.name != "register" or state().settings.registration != "closed")
+        if route.metadata and (route.name != "register" or services().settings.registration != "closed")
     }
-    resources = state().registry.resources()
+    resources = services().registry.resources()
     methods = _CHOICES["token_endpoint_auth_method"]
     of_assertions = _CHOICES["token_endpoint_auth_signing_alg"]
     return {

@@ -12,18 +12,17 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import audit, checks, clock
 from rolecall.checks import Check
-from rolecall.errors import NO_STORE, OAuthError, challenge
+from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall.storage import digest
-from rolecall_auth import client_metadata, logos
-from rolecall_auth.authorization_server import json_answer
-from rolecall_auth.client_keys import each_once
+from rolecall_auth.clients import logos, metadata
+from rolecall_auth.jose.client_keys import each_once
 from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import ENDED, Client
 from rolecall_auth.models.consent import Consent
 from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.logo import Logo
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 OPEN = checks.define(
     "register.open", "RFC 7591 section 3", "access_denied", "No client registers itself here.", status=403
@@ -68,24 +67,24 @@ _WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt"
 
 def register() -> ResponseReturnValue:
     """POST /register: 201 with all that is registered, the secret if there is one, and where to manage it."""
-    settings = state().settings
+    settings = services().settings
     OPEN(settings.registration != "closed", expected="open, or with a token", otherwise="closed")
-    state().throttles.registration(request.remote_addr or "")
+    services().throttles.registration(request.remote_addr or "")
     document = _document()
     token = _bearer()
     _allowed(token is not None or settings.registration == "open")
     profile = settings.registration_profile if token is None else _profile_of(token)
-    found = client_metadata.read(document, profile)
+    found = metadata.read(document, profile)
     secret, registration_token = new_secret(), new_secret()
     client = Client(
         client_id=new_id(),
         profile=profile,
         created_at=clock.now(),
         registration_token_hash=digest(registration_token),
-        **client_metadata.columns(found),
+        **metadata.columns(found),
         **_secret_columns(found["token_endpoint_auth_method"], secret),
     )
-    with state().database.transaction() as session:
+    with services().database.transaction() as session:
         if token is not None:
             # of two who show it at once, one registers
             taken: Any = session.execute(_initial(token, delete=True))
@@ -99,19 +98,19 @@ def register() -> ResponseReturnValue:
     answer = _told(client, registration_token)
     if client.token_endpoint_auth_method in _WITH_SECRET:
         answer |= {"client_secret": secret, "client_secret_expires_at": 0}
-    return json_answer(answer, 201)
+    return json_body(answer, 201)
 
 
 def registration(client_id: str) -> ResponseReturnValue:
     """GET, PUT or DELETE /register/<client_id>: read, replace or end a registration (RFC 7592 section 2)."""
     request.get_data()  # a body that is too long is refused before anything else
-    state().throttles.client(None, request.remote_addr or "")
+    services().throttles.client(None, request.remote_addr or "")
     client, token = _own(client_id)
     if request.method == "DELETE":
         return _end(client)
     if request.method == "PUT":
         client = _replaced(client)
-    return json_answer(_told(client, token))
+    return json_body(_told(client, token))
 
 
 def _document() -> dict[str, Any]:
@@ -151,7 +150,7 @@ def _with_token(check: Check, good: bool, expected: str) -> None:
         check(good, expected=expected, otherwise="another, or none")
     except OAuthError as error:
         audit.record("registration_refused", client_id=(request.view_args or {}).get("client_id", "")[:100])
-        state().throttles.client_failed(None, request.remote_addr or "")
+        services().throttles.client_failed(None, request.remote_addr or "")
         error.challenge = challenge("Bearer", realm="register", error=error.error)
         raise
 
@@ -165,7 +164,7 @@ def _initial(token: str, *, delete: bool = False) -> Any:
 
 def _profile_of(token: str) -> str:
     """That of the initial access token, which is not used yet."""
-    with state().database.read() as session:
+    with services().database.read() as session:
         profile: str | None = session.scalar(_initial(token))
     _allowed(profile is not None)
     assert profile is not None
@@ -177,7 +176,7 @@ def _secret_columns(method: str, secret: str) -> dict[str, Any]:
     if method not in _WITH_SECRET:
         return {"secret_hash": None, "secret_sealed": None}
     if method == "client_secret_jwt":
-        return {"secret_hash": None, "secret_sealed": state().settings.data_key.encrypt(secret.encode())}
+        return {"secret_hash": None, "secret_sealed": services().settings.data_key.encrypt(secret.encode())}
     return {"secret_hash": digest(secret), "secret_sealed": None}
 
 
@@ -190,8 +189,8 @@ def _told(client: Client, registration_token: str) -> dict[str, Any]:
     return {
         "client_id": client.client_id,
         "client_id_issued_at": int(client.created_at),
-        **client_metadata.told(client),
-        "registration_client_uri": f"{state().settings.issuer}/register/{client.client_id}",
+        **metadata.told(client),
+        "registration_client_uri": f"{services().settings.issuer}/register/{client.client_id}",
         "registration_access_token": registration_token,
     }
 
@@ -203,7 +202,7 @@ def _own(client_id: str) -> tuple[Client, str]:
     """
     headers = request.headers.getlist("Authorization")
     scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
-    with state().database.read() as session:
+    with services().database.read() as session:
         client = session.get(Client, client_id) if client_id.isprintable() else None
     manageable = client is not None and (client.disabled_at is None or request.method == "DELETE")
     kept = client.registration_token_hash if client is not None and manageable else None
@@ -227,24 +226,24 @@ def _replaced(client: Client) -> Client:
     SAME(
         same and own_secret, expected="its own client_id, and nothing that the server chose", otherwise="something else"
     )
-    found = client_metadata.read(document, client.profile)
+    found = metadata.read(document, client.profile)
     method = found["token_endpoint_auth_method"]
-    values = client_metadata.columns(found)
+    values = metadata.columns(found)
     if method not in _WITH_SECRET:
         values |= _secret_columns(method, "")
-    with state().database.transaction() as session:
+    with services().database.transaction() as session:
         # held, else two updates at once would leave a mixture: only columns that differ from what was read are written
         row = session.get_one(Client, client.client_id, with_for_update={"key_share": True})
         _owned(row.disabled_at is None)
         # a secret is never changed here, and none is made: who wants another method registers anew
         kept = method == row.token_endpoint_auth_method or method not in _WITH_SECRET
-        client_metadata.CONSISTENT(kept, expected="a method that needs no new secret", actual=method)
+        metadata.CONSISTENT(kept, expected="a method that needs no new secret", actual=method)
         for name, value in values.items():
             setattr(row, name, value)
         session.flush()
         session.refresh(row)
         session.expunge(row)
-    state().registry.forget(client.client_id)
+    services().registry.forget(client.client_id)
     audit.record("registration_changed", client_id=client.client_id)
     if row.logo_uri != client.logo_uri:
         logos.fetch(row)
@@ -254,7 +253,7 @@ def _replaced(client: Client) -> Client:
 def _is_secret(client: Client, secret: str) -> bool:
     if client.secret_sealed is None:
         return client.check_client_secret(secret)
-    return hmac.compare_digest(state().settings.data_key.decrypt(client.secret_sealed), secret.encode())
+    return hmac.compare_digest(services().settings.data_key.decrypt(client.secret_sealed), secret.encode())
 
 
 def _end(client: Client) -> ResponseReturnValue:
@@ -262,13 +261,13 @@ def _end(client: Client) -> ResponseReturnValue:
 
     Its token is good until all of this is done: a client that was answered 503 can ask again.
     """
-    with state().database.transaction() as session:
+    with services().database.transaction() as session:
         session.get_one(Client, client.client_id).disabled_at = clock.now()
         session.execute(sa.delete(Consent).where(Consent.client_id == client.client_id))
         session.execute(sa.delete(Logo).where(Logo.client_id == client.client_id))
-    state().registry.forget(client.client_id)
-    state().revocations.end("client ended its registration", Authorization.client_id == client.client_id)
-    with state().database.transaction() as session:
+    services().registry.forget(client.client_id)
+    services().revocations.end("client ended its registration", Authorization.client_id == client.client_id)
+    with services().database.transaction() as session:
         session.get_one(Client, client.client_id).registration_token_hash = ENDED
     audit.record("client_ended", client_id=client.client_id)
     return Response(status=204, headers=NO_STORE)

@@ -8,13 +8,13 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit, checks
 from rolecall.errors import NO_STORE
 from rolecall.storage import digest
-from rolecall_auth import tokens
-from rolecall_auth.authorization_server import authenticate_client, read_back_channel
-from rolecall_auth.grants.issue import PARAMETERS
+from rolecall_auth.clients.authentication import authenticate_client, read_back_channel
+from rolecall_auth.grants.token_response import PARAMETERS
+from rolecall_auth.jose import access_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.token import RefreshToken
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 OWN = checks.define(
     "revoke.own_token", "RFC 7009 section 2.1", "invalid_grant", "The token was issued to another client."
@@ -32,7 +32,7 @@ def revoke() -> ResponseReturnValue:
 
 
 def _revoke_refresh_token(client: Client, token: str) -> bool:
-    with state().database.read() as session:
+    with services().database.read() as session:
         row = session.get(RefreshToken, digest(token))
         authorization = session.get(Authorization, row.authorization_id) if row else None
     if authorization is None:
@@ -43,13 +43,13 @@ def _revoke_refresh_token(client: Client, token: str) -> bool:
         otherwise="another client's refresh token",
     )
     g.flow_id = authorization.id
-    state().revocations.end("revoked by the client", Authorization.id == authorization.id)
+    services().revocations.end("revoked by the client", Authorization.id == authorization.id)
     audit.record("authorization_revoked", client_id=client.client_id)
     return True
 
 
 def _revoke_access_token(client: Client, token: str) -> None:
-    found = tokens.read(state().keys, state().settings.issuer, token)
+    found = access_tokens.read(services().keys, services().settings.issuer, token)
     if found is None:
         return
     OWN(
@@ -58,5 +58,5 @@ def _revoke_access_token(client: Client, token: str) -> None:
         otherwise="another client's access token",
     )
     g.flow_id = found.authorization_id
-    state().revocations.revoke_token(found.authorization_id, found.token_id, found.expires_at)
+    services().revocations.revoke_token(found.authorization_id, found.token_id, found.expires_at)
     audit.record("token_revoked", client_id=client.client_id)

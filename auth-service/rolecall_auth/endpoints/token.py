@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask.typing import ResponseReturnValue
 
-from rolecall_auth.authorization_server import OAuth2Request, read_back_channel
-from rolecall_auth.endpoints.engine import engine
-from rolecall_auth.grants.issue import PARAMETERS
+from rolecall_auth.authorization_server import OAuth2Request, engine
+from rolecall_auth.clients.authentication import read_back_channel
+from rolecall_auth.grants.token_response import PARAMETERS
 
 
 def token() -> ResponseReturnValue:

@@ -8,14 +8,15 @@ from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit, checks
-from rolecall.errors import NO_STORE, OAuthError, challenge
-from rolecall_auth import id_tokens, parameters, scopes, tokens
-from rolecall_auth.authorization_server import json_answer
+from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
+from rolecall_auth import parameters
+from rolecall_auth.jose import access_tokens
+from rolecall_auth.jose.access_tokens import AccessToken
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.user import User
-from rolecall_auth.state import state
-from rolecall_auth.tokens import AccessToken
+from rolecall_auth.openid import id_tokens, scopes
+from rolecall_auth.services import services
 
 ONE_TOKEN = checks.define(
     "userinfo.one_token",
@@ -55,8 +56,8 @@ def userinfo() -> ResponseReturnValue:
             audit.record("access_token_refused", error=error.error, client_id=g.get("client_id"))
         raise
     if client.userinfo_signed_response_alg is None:
-        return json_answer(claims)
-    signed = {**claims, "iss": state().settings.issuer, "aud": client.client_id}
+        return json_body(claims)
+    signed = {**claims, "iss": services().settings.issuer, "aud": client.client_id}
     body = id_tokens.signed(client.userinfo_signed_response_alg, signed)
     return Response(body, headers=NO_STORE, mimetype="application/jwt")
 
@@ -74,9 +75,9 @@ def _token() -> str | None:
 
 
 def _validated(token: str) -> AccessToken:
-    issuer = state().settings.issuer
-    found = tokens.read(state().keys, issuer, token)
-    good = found is not None and not state().revocations.is_revoked(found.authorization_id, found.token_id)
+    issuer = services().settings.issuer
+    found = access_tokens.read(services().keys, issuer, token)
+    good = found is not None and not services().revocations.is_revoked(found.authorization_id, found.token_id)
     ALIVE(good, expected="a living access token", otherwise="none")
     assert found is not None
     g.flow_id, g.client_id = found.authorization_id, found.client_id
@@ -87,8 +88,8 @@ def _validated(token: str) -> AccessToken:
 
 def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
     """The claims of the token's scope, and those that were asked for one by one (section 5.5)."""
-    client = state().registry.client(token.client_id)
-    with state().database.read() as session:
+    client = services().registry.client(token.client_id)
+    with services().database.read() as session:
         authorization = session.get(Authorization, token.authorization_id)
         user = session.get(User, authorization.user_id) if authorization is not None else None
     alive = (
@@ -106,7 +107,7 @@ def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
     names = {name for scope in scopes.of_person(token.scope) for name in scopes.CLAIMS.get(scope, ())}
     names |= id_tokens.names_for(client, asked)
     if client.subject_type == "pairwise":
-        with state().database.transaction() as session:
+        with services().database.transaction() as session:
             subject = id_tokens.subject_of(session, client, user.id)
     else:
         subject = user.id

@@ -13,14 +13,14 @@ from rolecall import audit, checks
 from rolecall.checks import Secret
 from rolecall.errors import OAuthError
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
-from rolecall_auth import scopes
-from rolecall_auth.grants.issue import issue
+from rolecall_auth.grants.token_response import issue
 from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.consent import has_consent, normal_scope
 from rolecall_auth.models.user import is_active
-from rolecall_auth.state import state
+from rolecall_auth.openid import scopes
+from rolecall_auth.services import services
 
 CHALLENGE = checks.define(
     "authorize.code_challenge", "RFC 9700 section 2.1.1", "invalid_request", "PKCE is required: send a code_challenge."
@@ -94,7 +94,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             sid=grant_user.sid,
             acr=wanted.acr,
         )
-        with state().database.transaction() as session:
+        with services().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an account in use", otherwise="none")
             CONSENT(
                 self._is_allowed(session, authorization),
@@ -114,7 +114,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             code_challenge=parameters.get("code_challenge"),
             nonce=parameters.get("nonce"),
         )
-        state().codes.put(code, value, state().settings.code_lifetime)
+        services().codes.put(code, value, services().settings.code_lifetime)
         answer = [("code", code)]
         if "state" in parameters:
             answer.append(("state", parameters["state"]))
@@ -130,7 +130,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
 
     def query_authorization_code(self, code: str, client: Any) -> AuthorizationCode | None:
         """The code, when it is this client's: a foreign one takes nothing and ends nothing."""
-        found = state().codes.find(code)
+        found = services().codes.find(code)
         mine = found is not None and found.client_id == client.client_id
         ALIVE(mine, expected="a living code of this client", actual="one" if mine else "none")
         return found
@@ -149,8 +149,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             default, named = self.request.client.get_default_redirect_uri(), self.request.form["redirect_uri"]
             REDIRECT_URI(named == default, expected=default, actual=named)
         RESOURCE(wanted == found.resource, expected=found.resource, actual=wanted)
-        if not state().codes.take(code, found):
-            state().revocations.end("code replayed", Authorization.id == found.authorization_id)
+        if not services().codes.take(code, found):
+            services().revocations.end("code replayed", Authorization.id == found.authorization_id)
             audit.record("code_replayed", client_id=found.client_id)
             ONCE(False, expected="first use", actual="presented again", detail="the code was replayed")
         ONCE.note(True, expected="first use", actual="first use")
@@ -158,7 +158,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             given = issue(found.authorization_id, self.request.client, found.nonce)
         except OAuthError:
             # SQL knows better: a Redis that went back to an older copy has codes again that were used
-            state().revocations.end("code refused", Authorization.id == found.authorization_id)
+            services().revocations.end("code refused", Authorization.id == found.authorization_id)
             raise
         return 200, given, self.TOKEN_RESPONSE_HEADER
 

@@ -10,12 +10,12 @@ from flask import g
 from rolecall import audit, checks, clock, events
 from rolecall.storage import digest
 from rolecall.vocabulary import CLIENT_AUTH_METHODS
-from rolecall_auth.grants.issue import PARAMETERS, claim, response
+from rolecall_auth.grants.token_response import PARAMETERS, claim, response
 from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.consent import normal_scope
 from rolecall_auth.models.token import RefreshToken
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 ALIVE = checks.define(
     "token.refresh_token",
@@ -47,7 +47,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
         client = self.request.client = self._validate_request_client()
         parameters = self.request.form
         PARAMETERS("refresh_token" in parameters, expected="refresh_token", actual=sorted(parameters))
-        with state().database.read() as session:
+        with services().database.read() as session:
             row = session.get(RefreshToken, digest(parameters["refresh_token"]))
             authorization = session.get(Authorization, row.authorization_id) if row else None
         alive = (
@@ -76,8 +76,8 @@ class RefreshGrant(grants.RefreshTokenGrant):
         Only the access token is narrowed by `scope`: the family keeps what the owner allowed.
         """
         token, row = self.request.form["refresh_token"], self.request.refresh_token
-        authorization, settings = self.request.authorization, state().settings
-        with state().database.transaction() as session:
+        authorization, settings = self.request.authorization, services().settings
+        with services().database.transaction() as session:
             successor = refresh_tokens.rotate(session, token, row, idle=settings.refresh_idle_lifetime)
             change = "rotated"
             if successor is None:
@@ -86,7 +86,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
             if successor is not None:
                 claim(session, authorization.id)
         if successor is None:
-            state().revocations.end("refresh token replayed", Authorization.id == authorization.id)
+            services().revocations.end("refresh token replayed", Authorization.id == authorization.id)
             audit.record("refresh_token_replayed", client_id=authorization.client_id)
             ONCE(False, expected="first use", actual="used before", detail="a refresh token was replayed")
             raise AssertionError

@@ -10,12 +10,12 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit, clock
-from rolecall_auth import scopes
 from rolecall_auth.models.authorization import Authorization, active_of_user
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import Consent, forget, normal_scope
+from rolecall_auth.openid import scopes
 from rolecall_auth.pages.who import who
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 
 @dataclass(slots=True)
@@ -46,15 +46,15 @@ def disconnect() -> ResponseReturnValue:
     if not client_id.isprintable():
         return redirect(url_for("apps"), 303)
     # decisions that were made and not yet used end as well
-    name, lifetime = f"{person.user_id} {client_id}", state().settings.request_lifetime
-    state().store.put("disconnected", name, {"at": clock.now()}, lifetime)
-    with state().database.transaction() as session:
+    name, lifetime = f"{person.user_id} {client_id}", services().settings.request_lifetime
+    services().store.put("disconnected", name, {"at": clock.now()}, lifetime)
+    with services().database.transaction() as session:
         forget(session, person.user_id, client_id)
-    state().revocations.end(
+    services().revocations.end(
         "taken back by the owner", Authorization.user_id == person.user_id, Authorization.client_id == client_id
     )
     audit.record("consent_taken_back", user_id=person.user_id, client_id=client_id)
-    client = state().registry.client(client_id)
+    client = services().registry.client(client_id)
     if client is not None:
         flash(f"{client.client_name} is disconnected. Whatever it was given is worth nothing from now on.")
     return redirect(url_for("apps"), 303)
@@ -63,9 +63,9 @@ def disconnect() -> ResponseReturnValue:
 def _connected(user_id: str) -> list[App]:
     found: dict[str, App] = {}
     sentences = {
-        scope: sentence for resource in state().registry.resources() for scope, sentence in resource.scopes.items()
+        scope: sentence for resource in services().registry.resources() for scope, sentence in resource.scopes.items()
     }
-    with state().database.read() as session:
+    with services().database.read() as session:
         given: list[tuple[str, str, float, float | None]] = [
             (row.client_id, row.scope, row.given_at, None)
             for row in session.scalars(sa.select(Consent).where(Consent.user_id == user_id))

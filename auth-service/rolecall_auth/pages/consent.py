@@ -20,7 +20,7 @@ from rolecall_auth.models.logo import Logo
 from rolecall_auth.models.user import is_active
 from rolecall_auth.pages.request import Waiting, waiting
 from rolecall_auth.pages.who import who
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 
 def consent() -> ResponseReturnValue:
@@ -49,9 +49,9 @@ def consent() -> ResponseReturnValue:
         except sa.exc.IntegrityError:  # another tab was faster with the first consent; now there is one to add to
             active = _remember(person.user_id, request_waiting)
         if not active:
-            state().sessions.end()
+            services().sessions.end()
             return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
-    state().interactions.decide(request_waiting.name, request_waiting.interaction, person.user_id, decision)
+    services().interactions.decide(request_waiting.name, request_waiting.interaction, person.user_id, decision)
     event = "consent_given" if decision == "allow" else "consent_denied"
     audit.record(event, user_id=person.user_id, client_id=request_waiting.client.client_id, scope=request_waiting.scope)
     return redirect(url_for("authorize", interaction=request_waiting.name), 303)
@@ -59,7 +59,7 @@ def consent() -> ResponseReturnValue:
 
 def _remember(user_id: str, request_waiting: Waiting) -> bool:
     """Keep the consent; False when the account is closed or disabled."""
-    with state().database.transaction() as session:
+    with services().database.transaction() as session:
         if not is_active(session, user_id):
             return False
         client_id, resource = request_waiting.client.client_id, request_waiting.resource.identifier
@@ -70,7 +70,7 @@ def _remember(user_id: str, request_waiting: Waiting) -> bool:
 def _has_logo(request_waiting: Waiting) -> bool:
     if request_waiting.client.logo_uri is None:
         return False
-    with state().database.read() as session:
+    with services().database.read() as session:
         return (
             session.scalar(sa.select(Logo.client_id).where(Logo.client_id == request_waiting.client.client_id))
             is not None
@@ -78,7 +78,7 @@ def _has_logo(request_waiting: Waiting) -> bool:
 
 
 def _page(request_waiting: Waiting) -> ResponseReturnValue:
-    settings = state().settings
+    settings = services().settings
     asked = request_waiting.scope.split()
     others = [sentence for scope, sentence in request_waiting.resource.scopes.items() if scope not in asked]
     page = render_template(

@@ -11,7 +11,7 @@ from werkzeug import Response
 from rolecall.storage import digest
 from rolecall_auth.models import new_id
 from rolecall_auth.models.user import normal_username
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 MAX_PEOPLE: Final = 5
 """Of one browser; who signed in last stays."""
@@ -30,7 +30,7 @@ def remember(response: Response, username: str) -> None:
     """Let the browser show that this person signed in here. It opens nothing: a password is asked for all the same."""
     name, people = _read()
     people = [_mark(username), *(each for each in people if each != _mark(username))][:MAX_PEOPLE]
-    secure = state().settings.issuer.startswith("https://")
+    secure = services().settings.issuer.startswith("https://")
     response.set_cookie(
         _cookie(),
         _serializer().dumps([name or new_id(), people]),
@@ -58,4 +58,4 @@ def _cookie() -> str:
 
 
 def _serializer() -> URLSafeSerializer:
-    return URLSafeSerializer(state().settings.secret_key, salt="known browser")
+    return URLSafeSerializer(services().settings.secret_key, salt="known browser")

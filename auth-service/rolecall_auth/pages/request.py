@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from flask import Response, request
 
 from rolecall.web import PageError, allow_form_targets, origin_of
-from rolecall_auth import authentication_request, parameters, scopes
-from rolecall_auth.authentication_request import AuthenticationRequest
+from rolecall_auth import parameters
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.interaction import LOST, Interaction
 from rolecall_auth.models.resource import Resource
-from rolecall_auth.state import state
+from rolecall_auth.openid import authentication_request, scopes
+from rolecall_auth.openid.authentication_request import AuthenticationRequest
+from rolecall_auth.services import services
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ def waiting(endpoint: str) -> Waiting | None:
     name = parameters.read(endpoint, request.args).get("interaction")
     if name is None:
         return None
-    interaction = state().interactions.get(name)
-    client = state().registry.client(interaction.parameters["client_id"]) if interaction else None
+    interaction = services().interactions.get(name)
+    client = services().registry.client(interaction.parameters["client_id"]) if interaction else None
     if interaction is None or client is None:
         raise PageError(LOST)
     asked = interaction.parameters

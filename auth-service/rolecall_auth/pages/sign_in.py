@@ -13,13 +13,13 @@ from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import User, authenticate, normal_username
 from rolecall_auth.pages import known_browser
 from rolecall_auth.pages.request import Waiting, waiting
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 
 def sign_in() -> ResponseReturnValue:
     """GET shows the form, POST checks it and goes on to where the person was going."""
     request_waiting = waiting("sign-in")
-    who = state().sessions.current()
+    who = services().sessions.current()
     if who is not None and _is_enough(request_waiting, who):
         return redirect(where_next(request_waiting), 303)
     # looked at here and not before: a form from before the sign-in in another tab only has to go on
@@ -27,7 +27,7 @@ def sign_in() -> ResponseReturnValue:
     if request.method != "POST":
         return _form(request_waiting, _expected(request_waiting, who), None, who)
     if who is not None and request_waiting is not None and "go-on" in request.form:
-        state().interactions.choose(request_waiting.name, request_waiting.interaction, who.user_id)
+        services().interactions.choose(request_waiting.name, request_waiting.interaction, who.user_id)
         return redirect(where_next(request_waiting), 303)
     username, password = request.form.get("username", "")[:200], request.form.get("password", "")[:1000]
     user = _authenticated(username, password) if username and password else None
@@ -38,7 +38,7 @@ def sign_in() -> ResponseReturnValue:
             username,
             "The name or the password is not right. Please try again; capitals count in the password.",
         )
-    state().sessions.begin(user.id, user.username)
+    services().sessions.begin(user.id, user.username)
     audit.record("signed_in", user_id=user.id)
     response = redirect(where_next(request_waiting), 303)
     known_browser.remember(response, user.username)
@@ -48,11 +48,11 @@ def sign_in() -> ResponseReturnValue:
 def _authenticated(username: str, password: str) -> User | None:
     """The person; every attempt is counted before the password is looked at."""
     name, device = normal_username(username), known_browser.device(username)
-    state().throttles.sign_in(name, request.remote_addr or "", device)
-    with state().database.read() as session:
+    services().throttles.sign_in(name, request.remote_addr or "", device)
+    with services().database.read() as session:
         user = authenticate(session, name, password)
     if user is not None:
-        state().throttles.signed_in(name, device)
+        services().throttles.signed_in(name, device)
     return user
 
 

@@ -6,14 +6,14 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 
 def sign_out() -> ResponseReturnValue:
     """GET asks, POST does it."""
-    who = state().sessions.current()
+    who = services().sessions.current()
     if request.method == "POST":
-        state().sessions.end()
+        services().sessions.end()
         if who is not None:
             audit.record("signed_out", user_id=who.user_id)
         return redirect(url_for("home"), 303)

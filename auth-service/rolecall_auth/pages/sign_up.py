@@ -11,12 +11,12 @@ from rolecall.web import PageError, Problem
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD, User, account_faults, hash_password, normal_username
 from rolecall_auth.pages.request import Waiting, waiting
 from rolecall_auth.pages.sign_in import where_next
-from rolecall_auth.state import state
+from rolecall_auth.services import services
 
 
 def sign_up() -> ResponseReturnValue:
     """GET shows the form, POST makes the account and signs its person in."""
-    if state().settings.sign_up != "open":
+    if services().settings.sign_up != "open":
         raise PageError(
             Problem(
                 403,
@@ -31,12 +31,12 @@ def sign_up() -> ResponseReturnValue:
     username, password = normal_username(request.form.get("username", "")[:200]), request.form.get("password", "")
     problems = account_faults(username, password)
     if not problems:
-        state().throttles.sign_up(request.remote_addr or "")
+        services().throttles.sign_up(request.remote_addr or "")
     user = None if problems else _create(username, password)
     if user is None:
         problems = problems or {"username": "Somebody has this name already. Please choose another one."}
         return _form(request_waiting, username[:60], problems)
-    state().sessions.begin(user.id, user.username)
+    services().sessions.begin(user.id, user.username)
     audit.record("signed_up", user_id=user.id)
     return redirect(where_next(request_waiting), 303)
 
@@ -44,7 +44,7 @@ def sign_up() -> ResponseReturnValue:
 def _create(username: str, password: str) -> User | None:
     user = User(username=username, password_hash=hash_password(password))
     try:
-        with state().database.transaction() as session:
+        with services().database.transaction() as session:
             session.add(user)
     except sa.exc.IntegrityError:
         return None

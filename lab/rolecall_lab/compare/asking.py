@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rolecall import clock
 from rolecall.http import Unreachable
-from rolecall_client.state import state
+from rolecall_client.services import services
 
 WAYS: Final = {"introspection": "Introspection", "jwt": "Signed token"}
 """Of checking: what the API's lab calls them, and what the page does."""
@@ -64,9 +64,9 @@ def ask_both_ways(tokens: dict[str, Any]) -> list[Asked]:
 def _ask(tokens: dict[str, Any], way: str) -> Asked:
     began = real()
     try:
-        answer = state().runner.run("ask", tokens, validator=way).memory
+        answer = services().runner.run("ask", tokens, validator=way).memory
     except Unreachable as error:
-        settings = state().settings
+        settings = services().settings
         if not error.url.startswith(settings.resource_backchannel_url or settings.resource_url):
             raise
         return Asked(way, began, real(), clock.now(), 0, "no answer", error.reason, 0.0)

@@ -18,10 +18,10 @@ from flask.typing import ResponseReturnValue
 from rolecall import clock, events
 from rolecall.http import HttpClient, Unreachable
 from rolecall.web import Kind, allow_form_targets
+from rolecall_client.errors import explained
 from rolecall_client.flow import Refused
 from rolecall_client.pages import connect
-from rolecall_client.refusals import explained
-from rolecall_client.state import state
+from rolecall_client.services import services
 from rolecall_client.told import distance, moment, told
 from rolecall_lab.compare.asking import WAYS, ask_both_ways, real
 from rolecall_lab.compare.board import EVENTS, Board, Event, prediction
@@ -43,7 +43,7 @@ _ACTS: Final[dict[str, Callable[[dict[str, Any]], dict[str, str]]]] = {
     "disconnect": lambda tokens: {"token": tokens["access_token"]},
     "rotate": lambda _: {},
     "retire": lambda tokens: {"token": tokens["access_token"]},
-    "disable": lambda _: {"client_id": state().settings.client_id},
+    "disable": lambda _: {"client_id": services().settings.client_id},
     "stop": lambda _: {},
 }
 """What the authorization server's control endpoint needs to know for each event that it makes."""
@@ -78,7 +78,7 @@ def show(app: Flask) -> None:
 
 def compare() -> ResponseReturnValue:
     """GET /compare: the newest answers side by side, the events, the score board."""
-    tokens, board = state().sessions.tokens(), _load()
+    tokens, board = services().sessions.tokens(), _load()
     now = clock.now()
     newest = board.rows[-1] if board.rows else None
     left = tokens["expires_at"] - now if tokens and tokens.get("expires_at") else None
@@ -102,7 +102,7 @@ def compare() -> ResponseReturnValue:
     )
     response = make_response(page)
     # the button that connects leads to the authorization server
-    parts = urlsplit(state().settings.issuer)
+    parts = urlsplit(services().settings.issuer)
     allow_form_targets(response, f"{parts.scheme}://{parts.netloc}")
     response.headers["Content-Security-Policy"] += "; script-src 'self'; connect-src 'self'"
     return response
@@ -111,7 +111,7 @@ def compare() -> ResponseReturnValue:
 @explained
 def send() -> ResponseReturnValue:
     """POST /compare/send: the token goes to the API both ways, once."""
-    tokens = state().sessions.tokens()
+    tokens = services().sessions.tokens()
     if tokens is not None:
         _ask(tokens)
     return redirect(url_for("compare.compare"), 303)
@@ -120,7 +120,7 @@ def send() -> ResponseReturnValue:
 @explained
 def event() -> ResponseReturnValue:
     """POST /compare/event: ask both ways, do it, ask both ways; the page goes on asking."""
-    chosen, tokens = EVENTS.get(request.form.get("event", "")), state().sessions.tokens()
+    chosen, tokens = EVENTS.get(request.form.get("event", "")), services().sessions.tokens()
     if chosen is None or tokens is None:
         return redirect(url_for("compare.compare"), 303)
     before = _ask(tokens)
@@ -139,7 +139,7 @@ def event() -> ResponseReturnValue:
 @explained
 def again() -> ResponseReturnValue:
     """POST /compare/again: one more question both ways, for browsers without script."""
-    tokens = state().sessions.tokens()
+    tokens = services().sessions.tokens()
     if tokens is not None:
         _ask(tokens)
     return redirect(url_for("compare.compare", _anchor="board"), 303)
@@ -147,7 +147,7 @@ def again() -> ResponseReturnValue:
 
 def measure() -> ResponseReturnValue:
     """POST /compare/measure: one question both ways; gives the texts of the board that may have changed."""
-    tokens = state().sessions.tokens()
+    tokens = services().sessions.tokens()
     if tokens is None:
         return jsonify(error="Tally is not connected"), 403
     try:
@@ -170,7 +170,7 @@ def put_back() -> ResponseReturnValue:
     what = request.form.get("what", "")
     undone: dict[str, Callable[[], dict[str, Any]]] = {
         "go-on": lambda: _lab("POST", "/acts", {"act": "go-on"}),
-        "enable": lambda: _lab("POST", "/acts", {"act": "enable", "client_id": state().settings.client_id}),
+        "enable": lambda: _lab("POST", "/acts", {"act": "enable", "client_id": services().settings.client_id}),
         "clock": lambda: _lab("DELETE", "/clock", None),
     }
     try:
@@ -216,10 +216,10 @@ def _make(chosen: Event, tokens: dict[str, Any]) -> str:
         return f"The lab’s clock is turned by {seconds} s, and goes {round(offset)} s ahead."
     if chosen.name == "revoke":
         try:
-            with state().sessions.alone():
-                held = state().sessions.tokens() or tokens
-                state().runner.run("revoke", held)
-                state().sessions.keep(held)
+            with services().sessions.alone():
+                held = services().sessions.tokens() or tokens
+                services().runner.run("revoke", held)
+                services().sessions.keep(held)
         except (Refused, Unreachable) as error:
             detail = error.detail if isinstance(error, Refused) else str(error)
             raise NotDone(detail) from error
@@ -231,7 +231,7 @@ def _condition() -> dict[str, Any]:
     """How the authorization server is: `away` in seconds that it still will be, and whether Tally is `disabled`."""
     try:
         found = _lab("GET", "/acts", None)
-        return {"away": float(found["away"]), "disabled": state().settings.client_id in found["disabled"]}
+        return {"away": float(found["away"]), "disabled": services().settings.client_id in found["disabled"]}
     except (NotDone, KeyError):
         return {"away": 0.0, "disabled": False}
 
@@ -242,7 +242,7 @@ def _lab(method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
     Raises:
         NotDone: it does not answer, or refuses.
     """
-    url = f"{state().settings.backchannel_url or state().settings.issuer}/_lab{path}"
+    url = f"{services().settings.backchannel_url or services().settings.issuer}/_lab{path}"
     # no message of any flow, so it is not drawn among them
     with events.watching(events.Notebook()):
         try:
@@ -261,17 +261,17 @@ def _lab(method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _load() -> Board:
-    return Board.load(state().store.get("compare", state().sessions.browser()))
+    return Board.load(services().store.get("compare", services().sessions.browser()))
 
 
 @contextmanager
 def _changing() -> Iterator[Board]:
     """The browser's board; what the block changes is kept. One request of the browser at a time."""
-    store, browser = state().store, state().sessions.browser()
+    store, browser = services().store, services().sessions.browser()
     with (
         events.watching(events.Notebook()),  # the board is no part of what it shows
         store.client.lock(f"{store.key('compare', browser)}:lock", timeout=20, blocking_timeout=5),
     ):
         board = _load()
         yield board
-        store.put("compare", browser, board.dump(), state().settings.session_lifetime)
+        store.put("compare", browser, board.dump(), services().settings.session_lifetime)

@@ -9,11 +9,11 @@ from flask import Blueprint, Flask, Response, abort, request
 
 from rolecall import web
 from rolecall.http import HttpClient
-from rolecall_lab.flows import Flows
 from rolecall_lab.observer import routes, svg
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet
+from rolecall_lab.recording.flows import Flows
 from rolecall_lab.settings import LabSettings
 
 MAX_UPLOAD = 2 * 1024 * 1024

@@ -14,12 +14,12 @@ from typing import Any, Final
 from jinja2 import Environment
 
 from rolecall import clock
-from rolecall_lab.flows import Flow, Flows
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet
+from rolecall_lab.recording.flows import Flow, Flows
 from rolecall_lab.settings import LabSettings
 
 PATIENCE: Final = 15.0

@@ -13,13 +13,13 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import clock
 from rolecall.web import PageError, Problem
-from rolecall_lab.flows import Flow, client_id, client_name
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.svg import View
+from rolecall_lab.recording.flows import Flow, client_id, client_name
 
 PATIENCE: Final = 2.0
 """Seconds that a page waits for a flow that was recorded a moment ago."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, Literal
 
-from rolecall_lab.flows import Loss, paired
 from rolecall_lab.observer.explanations import explain
 from rolecall_lab.observer.values import Place, Value, values
+from rolecall_lab.recording.flows import Loss, paired
 
 Event = dict[str, Any]
 

@@ -12,11 +12,11 @@ import redis
 
 from rolecall.clock import monotonic
 from rolecall.storage import connect
-from rolecall_lab.clock_push import KEY as CLOCK
-from rolecall_lab.flows import Flows
+from rolecall_lab.control.clock import KEY as CLOCK
 from rolecall_lab.observer.exports.json_events import fault
 from rolecall_lab.observer.texts import clean
-from rolecall_lab.recorder import KEEP, MAX_EVENTS, STREAM
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorder import KEEP, MAX_EVENTS, STREAM
 
 log = logging.getLogger(__name__)
 

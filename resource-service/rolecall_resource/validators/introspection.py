@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 from rolecall import checks
 from rolecall.http import HttpClient, Unreachable
-from rolecall_resource.server import AuthorizationServer
+from rolecall_resource.authorization_server import AuthorizationServer
 from rolecall_resource.settings import Settings
 from rolecall_resource.validators import AccessToken, away, read_claims
 

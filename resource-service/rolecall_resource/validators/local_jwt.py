@@ -15,7 +15,7 @@ from rolecall.errors import OAuthError
 from rolecall.http import Answer, HttpClient, Unreachable
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPE, SIGNING_ALGORITHMS
-from rolecall_resource.server import RETRY_KNOWN, RETRY_UNKNOWN, AuthorizationServer, max_age
+from rolecall_resource.authorization_server import RETRY_KNOWN, RETRY_UNKNOWN, AuthorizationServer, max_age
 from rolecall_resource.validators import EXPIRY, AccessToken, away, read_claims
 
 log = logging.getLogger(__name__)

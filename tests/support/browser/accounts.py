@@ -162,7 +162,7 @@ def walk_accounts(page: Page, folder: Path, redis_url: str, shot: Shot) -> None:
             page.click("#login-submit")
         shot("auth-busy")
     once = {name: parse("1/hour") for name in ("sign_up_limit", "authorization_limit")}
-    with serving(rolecall_auth.create_app(replace(server.state.settings, **once))) as address:
+    with serving(rolecall_auth.create_app(replace(server.services.settings, **once))) as address:
         for _ in range(2):
             sign_up(page, address, "somebody", "long enough")
             page.context.clear_cookies()
@@ -170,4 +170,4 @@ def walk_accounts(page: Page, folder: Path, redis_url: str, shot: Shot) -> None:
         for _ in range(2):
             page.goto(address + authorize_url())
         shot("auth-429-authorization")
-    server.state.database.engine.dispose()
+    server.services.database.engine.dispose()

@@ -23,7 +23,7 @@ from rolecall import clock
 from rolecall.web import Route
 from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.routes import ROUTES as CLIENT_ROUTES
-from rolecall_lab.environment import THROTTLES
+from rolecall_lab.launcher.environment import THROTTLES
 from rolecall_resource.routes import ROUTES as API_ROUTES
 from support.fuzz.corpus import EVIL, INJECTED, MARK, Request, twist
 from support.fuzz.visitor import Party, Visitor, register

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rolecall import clock
-from rolecall_auth.throttles import limit
+from rolecall_auth.limits import limit
 from support.auth_server import LIMITS, Server, make_server, make_settings, opened
 
 
@@ -41,13 +41,13 @@ class Machine(RuleBasedStateMachine):
         folder.mkdir()
         wide = dict.fromkeys(LIMITS, limit("1000000/minute"))
         self.server = make_server(make_settings(folder, self.where.redis_url, **wide))
-        self.settings = self.server.state.settings
+        self.settings = self.server.services.settings
 
     def teardown(self) -> None:
         """Hypothesis calls it after each run."""
         if hasattr(self, "server"):
-            self.server.state.database.engine.dispose()
-            self.server.state.store.client.close()
+            self.server.services.database.engine.dispose()
+            self.server.services.store.client.close()
             opened.remove(self.server.state)
         clock.set_offset(0)
 

@@ -7,7 +7,7 @@ import math
 from random import Random
 from typing import Any, Final
 
-from rolecall_auth.client_metadata import MEMBERS
+from rolecall_auth.clients.metadata import MEMBERS
 from support.fuzz.corpus import EVIL, MARK, TEXTS
 
 GOOD: Final[dict[str, Any]] = {

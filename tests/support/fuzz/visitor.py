@@ -13,7 +13,7 @@ from typing import Any, Final
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall.web import Route
 from rolecall_auth.parameters import BY_ENDPOINT
-from rolecall_lab.environment import LAB_ENV, read_env
+from rolecall_lab.launcher.environment import LAB_ENV, read_env
 from rolecall_lab.walker import Page, Walker, connect
 from support.fuzz import jwts, metadata
 from support.fuzz.corpus import FORM, Request

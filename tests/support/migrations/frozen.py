@@ -25,7 +25,7 @@ from rolecall.http import Answer
 from rolecall.sql import Database
 from rolecall_auth import create_app
 from rolecall_auth.models import Model as AuthModel
-from rolecall_auth.state import MIGRATIONS as AUTH_MIGRATIONS
+from rolecall_auth.services import MIGRATIONS as AUTH_MIGRATIONS
 from rolecall_resource.models import Model as ResourceModel
 from rolecall_resource.settings import Settings as ResourceSettings
 from support.auth_server import Server, make_settings
@@ -144,13 +144,13 @@ class Running:
 
     @property
     def databases(self) -> dict[str, Database]:
-        return {"auth": self.auth.state.database, "resource": self.api.extensions["resource_database"]}
+        return {"auth": self.auth.services.database, "resource": self.api.extensions["resource_database"]}
 
     def close(self) -> None:
         """Give all connections back."""
         for database in self.databases.values():
             database.engine.dispose()
-        self.auth.state.store.client.close()
+        self.auth.services.store.client.close()
 
 
 def start(urls: Mapping[str, str], redis_url: str, secrets: Mapping[str, Any]) -> Running:

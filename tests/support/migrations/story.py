@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from rolecall import clock
-from rolecall_auth.fetch import Fetched
 from rolecall_auth.models.user import User
+from rolecall_auth.outbound.fetcher import Fetched
 from rolecall_lab import seeds
 from support.auth_server import Server, basic, csrf_token
 from support.migrations.frozen import Running, rows
@@ -176,7 +176,7 @@ def _register(auth: Server, person: tuple[str, dict[str, Any]]) -> None:
         auth.app.test_cli_runner().invoke(args=["registration-token", "--profile", "openid"]).output.strip()
         for _ in range(2)
     ]
-    fetcher, image = auth.state.fetcher, Fetched(_PIXEL, "image/png")
+    fetcher, image = auth.services.fetcher, Fetched(_PIXEL, "image/png")
     object.__setattr__(auth.state, "fetcher", SimpleNamespace(get=lambda *_, **__: image))
     asked = {
         "redirect_uris": ["https://pictures.example/callback"],
@@ -199,7 +199,7 @@ def _sign_up(auth: Server, username: str, password: str) -> str:
     """The subject of the new account."""
     response = auth.browser().submit("/sign-up", username=username, password=password)
     assert response.status_code == 303, response.text
-    with auth.state.database.read() as session:
+    with auth.services.database.read() as session:
         return session.scalars(sa.select(User.id).where(User.username == username)).one()
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rolecall_lab import redaction
-from rolecall_lab.flows import Loss
 from rolecall_lab.observer.exports import curl, har, json_events, mermaid
+from rolecall_lab.recording import redaction
+from rolecall_lab.recording.flows import Loss
 
 MOST_SECRETS: Final = 2000
 

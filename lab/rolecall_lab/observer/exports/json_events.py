@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict
 from typing import Any, Final
 
-from rolecall_lab.flows import MAX_LOSSES, Flow, Loss
 from rolecall_lab.observer.picture import NAMES
 from rolecall_lab.observer.texts import clean, is_mark
-from rolecall_lab.recorder import READ, SCHEMA
+from rolecall_lab.recording.flows import MAX_LOSSES, Flow, Loss
+from rolecall_lab.recording.recorder import READ, SCHEMA
 
 KIND: Final = "rolecall-flow"
 MAX_EVENTS: Final = 2000

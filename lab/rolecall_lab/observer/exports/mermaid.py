@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from rolecall_lab.flows import Loss
 from rolecall_lab.observer.picture import NAMES, STORES, Row, lay_out, title_of
+from rolecall_lab.recording.flows import Loss
 
 _SHORT: Final = {
     "browser": "B",

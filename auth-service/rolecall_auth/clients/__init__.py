@@ -1,0 +1,1 @@
+"""Registered clients: authentication, metadata (RFC 7591), and logos."""

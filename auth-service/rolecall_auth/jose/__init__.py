@@ -1,0 +1,1 @@
+"""Keys and signed tokens (RFC 7515 to 7519)."""

@@ -1,0 +1,107 @@
+"""Access tokens: JWTs of the profile RFC 9068, made and read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jws import extract_compact
+
+from rolecall import checks, clock
+from rolecall.vocabulary import ACCESS_TOKEN_TYPE
+from rolecall_auth.jose.signing_keys import Keys
+from rolecall_auth.models import new_id
+from rolecall_auth.models.authorization import Authorization
+
+ALGORITHM: Final = "ES256"
+"""What access tokens are signed with; RS256 keys are published for those who ask for nothing else."""
+
+MAX_LENGTH: Final = 8192
+"""Characters; nothing longer is an access token of ours."""
+
+TYPE = checks.define("access_token.typ", "RFC 9068 section 4", "invalid_token", "This is no access token.")
+SIGNATURE = checks.define("access_token.signature", "RFC 7515 section 5.2", "invalid_token", "The signature is wrong.")
+ISSUER = checks.define("access_token.iss", "RFC 9068 section 4", "invalid_token", "Another issuer made this token.")
+EXPIRY = checks.define("access_token.exp", "RFC 9068 section 4", "invalid_token", "The access token has expired.")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """The claims of a valid access token (RFC 9068 section 2.2); times in seconds since the epoch."""
+
+    token_id: str
+    authorization_id: str
+    subject: str
+    client_id: str
+    audience: tuple[str, ...]
+    scope: str
+    issued_at: int
+    expires_at: int
+
+
+def mint(
+    keys: Keys, issuer: str, lifetime: int, authorization: Authorization, scope: str, subject: str | None = None
+) -> str:
+    """A signed access token of `lifetime` seconds for the authorization's resource, and for userinfo with `openid`.
+
+    Args:
+        subject: the `sub` in it, when it is not the account's own identifier.
+    """
+    audience = [authorization.resource]
+    if "openid" in scope.split() and authorization.resource != issuer:
+        audience.append(issuer)
+    key = keys.signing(ALGORITHM)
+    now = int(clock.now())
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": subject or authorization.user_id,
+        "aud": audience if len(audience) > 1 else audience[0],
+        "client_id": authorization.client_id,
+        "scope": scope,
+        "iat": now,
+        "exp": now + lifetime,
+        "jti": new_id(),
+        "auth_time": int(authorization.auth_time),
+        "authorization_id": authorization.id,
+    }
+    header = {"alg": key.algorithm, "typ": ACCESS_TOKEN_TYPE, "kid": key.kid}
+    return jwt.encode(header, claims, key.private, algorithms=[key.algorithm])
+
+
+def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:
+    """The access token, when we signed it and its time is not over; else None. Says nothing of revocation."""
+    if len(token) > MAX_LENGTH:
+        return None
+    try:
+        header = extract_compact(token.encode()).headers()
+        key = keys.verifying(str(header.get("kid")))
+        if key is None or header.get("alg") != key.algorithm:
+            SIGNATURE.note(False, expected="one of our keys", actual="another")
+            return None
+        decoded = jwt.decode(token, key.private, algorithms=[key.algorithm])
+    except (JoseError, ValueError, TypeError, KeyError):
+        SIGNATURE.note(False, expected="signed by us", actual="not")
+        return None
+    SIGNATURE.note(True, expected="signed by us", actual=f"{key.algorithm}, kid {key.kid[:8]}")
+    claims = decoded.claims
+    outcome = (
+        (TYPE, decoded.header.get("typ"), ACCESS_TOKEN_TYPE, decoded.header.get("typ") == ACCESS_TOKEN_TYPE),
+        (ISSUER, claims.get("iss"), issuer, claims.get("iss") == issuer),
+        (EXPIRY, claims.get("exp"), f"after {int(clock.now())}", clock.now() < claims.get("exp", 0)),
+    )
+    for check, actual, expected, passed in outcome:
+        check.note(passed, expected=expected, actual=actual)
+    if not all(passed for *_, passed in outcome):
+        return None
+    return AccessToken(
+        token_id=claims["jti"],
+        authorization_id=claims["authorization_id"],
+        subject=claims["sub"],
+        client_id=claims["client_id"],
+        audience=(claims["aud"],) if isinstance(claims["aud"], str) else tuple(claims["aud"]),
+        scope=claims["scope"],
+        issued_at=claims["iat"],
+        expires_at=claims["exp"],
+    )

@@ -1,0 +1,112 @@
+"""OpenID Connect's part of the description: userinfo, the metadata's further members, what is decided at /authorize."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from rolecall.checks import Check
+from rolecall.openapi import (
+    JSON,
+    Answer,
+    Operation,
+    Operations,
+    Schema,
+    Security,
+    closed,
+    refusals,
+    string,
+    unavailable,
+)
+from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_auth.endpoints import userinfo
+from rolecall_auth.models.session import ACR
+from rolecall_auth.openid import authentication_request as asked
+from rolecall_auth.openid import id_tokens, scopes
+from rolecall_auth.openid.authentication_request import PROMPTS, RESPONSE_MODES
+from rolecall_auth.parameters import BY_ENDPOINT
+
+AT_AUTHORIZE: Final[tuple[Check, ...]] = (
+    asked.PROMPT,
+    asked.RESPONSE_MODE,
+    asked.CLAIMS,
+    asked.HINT,
+    asked.SIGNED_IN,
+    asked.CONSENTED,
+    asked.MET,
+)
+
+_BEARER: Final[Security] = ({"access_token": []}, {})
+
+SECURITY_SCHEMES: Final = {
+    "access_token": {"type": "http", "scheme": "bearer", "description": "An access token of this server with openid."}
+}
+
+
+def _guard() -> tuple[Check, ...]:
+    [parameter] = BY_ENDPOINT["userinfo"]
+    return parameter.once, parameter.well_formed
+
+
+def userinfo_operations() -> Operations:
+    """GET and POST /userinfo."""
+    refused = refusals(
+        userinfo.ONE_TOKEN,
+        userinfo.ALIVE,
+        userinfo.SCOPE,
+        *_guard(),
+        headers=dict.fromkeys((400, 401, 403), ("WWW-Authenticate",)),
+    )
+    answers = (
+        Answer(
+            200,
+            "What is known of the person: the claims of the token's scope, and those that were asked for one by one "
+            "(OpenID Connect Core section 5.3.2); signed for a client that registered userinfo_signed_response_alg.",
+            {JSON: _PERSON, "application/jwt": string()},
+        ),
+        *(_or_nothing(answer) if answer.status == 401 else answer for answer in refused),
+        unavailable("api"),
+    )
+    [parameter] = BY_ENDPOINT["userinfo"]
+    token = string(
+        description=parameter.clause,
+        minLength=1,
+        maxLength=parameter.max_length,
+        pattern=f"^(?:{parameter.grammar.pattern})$",
+    )
+    form = {"type": "object", "properties": {"access_token": token}}
+    return {
+        ("userinfo", "GET"): Operation("Who the person is", answers, security=_BEARER),
+        ("userinfo", "POST"): Operation("Who the person is", answers, form=form, security=_BEARER),
+    }
+
+
+def _or_nothing(answer: Answer) -> Answer:
+    """Who sent no token is told of no error (RFC 6750 section 3.1)."""
+    return replace(answer, content={JSON: {"oneOf": [answer.content[JSON], closed({})]}})
+
+
+_TRUTH: Final = {"type": "boolean"}
+_PERSON: Final[Schema] = closed(
+    {
+        "sub": string(),
+        **{name: string() for names in scopes.CLAIMS.values() for name in names},
+        "updated_at": {"type": "number", "description": "Seconds since the epoch."},
+        "email_verified": _TRUTH,
+        "phone_number_verified": _TRUTH,
+        "address": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+    optional=[name for names in scopes.CLAIMS.values() for name in names],
+)
+
+METADATA: Final[Schema] = {
+    "subject_types_supported": {"const": ["public", "pairwise"]},
+    "id_token_signing_alg_values_supported": {"const": list(ID_TOKEN_ALGORITHMS)},
+    "userinfo_signing_alg_values_supported": {"const": list(ID_TOKEN_ALGORITHMS)},
+    "response_modes_supported": {"const": list(RESPONSE_MODES)},
+    "acr_values_supported": {"const": [ACR]},
+    "prompt_values_supported": {"const": list(PROMPTS)},
+    "claim_types_supported": {"const": ["normal"]},
+    "claims_supported": {"type": "array", "items": string(), "minItems": len(id_tokens.CLAIMS), "uniqueItems": True},
+    "claims_parameter_supported": {"const": True},
+}

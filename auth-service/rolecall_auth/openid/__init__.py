@@ -1,0 +1,1 @@
+"""OpenID Connect: authentication requests, request objects, ID tokens, scopes, and claims."""

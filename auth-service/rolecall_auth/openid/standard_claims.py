@@ -1,0 +1,41 @@
+"""What may be known of a person: the standard claims and their types (OpenID Connect Core section 5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rolecall_auth.openid import scopes
+
+TYPES: Final[Mapping[str, type]] = {
+    **{name: str for names in scopes.CLAIMS.values() for name in names},
+    "updated_at": int,
+    "email_verified": bool,
+    "phone_number_verified": bool,
+    "address": dict,
+}
+
+ADDRESS: Final = ("formatted", "street_address", "locality", "region", "postal_code", "country")
+"""The members of an address, which are texts (OpenID Connect Core section 5.1.1)."""
+
+
+def faults(claims: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with a person's claims: where, as the names that lead there, and what, in words.
+
+    An application must find each as the specification has it: a true that is a text has broken many.
+    """
+    for name, value in claims.items():
+        if name not in TYPES:
+            yield (name,), f"{name} is not known in claims"
+        elif name == "address" and isinstance(value, dict):
+            yield from _faults_of_address(value)
+        elif type(value) is not TYPES[name]:
+            yield (name,), f"{name} must be a {TYPES[name].__name__}"
+
+
+def _faults_of_address(address: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, value in address.items():
+        if name not in ADDRESS:
+            yield ("address", name), f"{name} is not known in address"
+        elif not isinstance(value, str):
+            yield ("address", name), f"{name} must be a str"

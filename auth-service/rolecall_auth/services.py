@@ -1,0 +1,100 @@
+"""What the service is made of, once a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from flask import current_app
+
+from rolecall import storage
+from rolecall.sql import Database
+from rolecall_auth.jose.client_keys import ClientKeys
+from rolecall_auth.jose.signing_keys import Keys
+from rolecall_auth.limits import Limits, Throttles
+from rolecall_auth.models.code import Codes
+from rolecall_auth.models.interaction import Interactions
+from rolecall_auth.models.registry import Registry
+from rolecall_auth.models.replay import Replays
+from rolecall_auth.models.revocation import Revocations
+from rolecall_auth.models.session import Sessions
+from rolecall_auth.outbound.fetcher import Fetcher
+from rolecall_auth.settings import Settings
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+PREFIX: Final = "auth"
+"""Of all keys in Redis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Settings and stores."""
+
+    settings: Settings
+    database: Database
+    store: storage.Store
+    keys: Keys
+    registry: Registry
+    codes: Codes
+    interactions: Interactions
+    sessions: Sessions
+    revocations: Revocations
+    replays: Replays
+    throttles: Throttles
+    fetcher: Fetcher
+    client_keys: ClientKeys
+
+
+def build(settings: Settings) -> Services:
+    """Put it together; connects to nothing yet."""
+    database = Database(settings.database_url, MIGRATIONS)
+    revocations = Revocations(database, PREFIX, lifetime=settings.access_token_lifetime, keep=settings.keep_expired)
+
+    def greet(connection: Any) -> None:
+        revocations.greet(connection)
+        replays.greet(connection)
+
+    client = storage.connect(settings.redis_url, on_connect=greet)
+    revocations.use(client)
+    store = storage.Store(client, PREFIX, keep=settings.keep_expired)
+    replays = Replays(store, lambda: revocations.run_id)
+    keys = Keys(
+        database,
+        settings.data_key,
+        jwks_max_age=settings.jwks_max_age,
+        token_lifetime=settings.access_token_lifetime,
+    )
+    fetcher = Fetcher(lab=settings.lab)
+    return Services(
+        settings=settings,
+        database=database,
+        store=store,
+        keys=keys,
+        registry=Registry(database, settings.issuer),
+        codes=Codes(store),
+        interactions=Interactions(store, settings.request_lifetime),
+        sessions=Sessions(store, settings.session_lifetime),
+        revocations=revocations,
+        replays=replays,
+        throttles=Throttles(
+            Limits(
+                account=settings.sign_in_limit,
+                address=settings.sign_in_address_limit,
+                sign_up=settings.sign_up_limit,
+                authorization=settings.authorization_limit,
+                client=settings.client_limit,
+                client_address=settings.client_address_limit,
+                registration=settings.registration_limit,
+            ),
+            client,
+            PREFIX,
+        ),
+        fetcher=fetcher,
+        client_keys=ClientKeys(fetcher, settings.data_key),
+    )
+
+
+def services() -> Services:
+    """That of the application which serves this request."""
+    return cast("Services", current_app.extensions["rolecall_auth"])

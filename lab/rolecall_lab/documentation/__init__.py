@@ -1,0 +1,1 @@
+"""Documentation generated from the code: tables of the README and docs/specifications.md."""

@@ -1,0 +1,196 @@
+"""Which clause of which specification lives where, and which test proves it: docs/specifications.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import rolecall_auth.openapi.description
+import rolecall_client.openapi
+import rolecall_resource.openapi
+from rolecall import checks
+from rolecall_auth.clients.metadata import MEMBERS
+from rolecall_auth.grants import GRANTS
+from rolecall_auth.parameters import PARAMETERS
+from rolecall_auth.routes import ROUTES as AUTH_ROUTES
+from rolecall_client.flows import FLOWS
+from rolecall_client.routes import ROUTES as CLIENT_ROUTES
+from rolecall_resource.routes import ROUTES as RESOURCE_ROUTES
+
+ROOT: Final = Path(__file__).parents[3]
+FILE: Final = ROOT / "docs" / "specifications.md"
+SERVICES: Final = ("shared/rolecall", "auth-service/rolecall_auth", "resource-service/rolecall_resource")
+SERVICES_AND_CLIENT: Final = (*SERVICES, "client-webapp/rolecall_client")
+
+TITLES: Final = {
+    "RFC 6749": "The OAuth 2.0 authorization framework",
+    "RFC 6750": "Bearer tokens",
+    "RFC 7009": "Token revocation",
+    "RFC 7523": "JWTs for client authentication",
+    "RFC 7591": "Dynamic client registration",
+    "RFC 7592": "Management of registrations",
+    "RFC 7636": "PKCE",
+    "RFC 7662": "Token introspection",
+    "RFC 8252": "Native apps",
+    "RFC 8414": "Authorization server metadata",
+    "RFC 8707": "Resource indicators",
+    "RFC 9068": "JWT access tokens",
+    "RFC 9101": "Request objects",
+    "RFC 9207": "The issuer in authorization responses",
+    "RFC 9700": "Best current practice for security",
+    "RFC 9728": "Protected resource metadata",
+    "OpenID Connect Core": "ID tokens, userinfo, claims",
+    "OpenID Connect Discovery": "The provider's metadata",
+    "OpenID Connect Registration": "What relying parties register",
+    "OAuth 2.0 Form Post Response Mode": "Answers in a form",
+}
+"""The specifications that the product promises, in the order of the document."""
+
+_SPECIFICATION: Final = r"RFC \d{4,5}|OpenID Connect (?:Core|Discovery|Registration)|OAuth 2\.0 Form Post Response Mode"
+_SECTION: Final = r"(?:[A-D]\.?)?\d[\d.]*|[A-D]\b"
+_CITED: Final = re.compile(
+    rf"({_SPECIFICATION})(?:(?: (?:sections?|appendix))? ((?:{_SECTION})(?:(?:, | and | to )(?:{_SECTION}))*))?"
+)
+
+Clause = tuple[str, str]
+"""A specification and a section of it; the section is empty where the whole is meant."""
+
+
+def cited(text: str) -> Iterator[Clause]:
+    """The clauses that a text names: `RFC 6749 sections 3.1 and 3.2` are two."""
+    for match in _CITED.finditer(" ".join(text.split())):
+        sections = re.findall(_SECTION, match[2] or "")
+        for section in sections or [""]:
+            yield match[1], section.rstrip(".")
+
+
+def places() -> dict[Clause, set[str]]:
+    """Where each clause lives: what the registries name, with their files, and what docstrings tell."""
+    found: dict[Clause, set[str]] = defaultdict(set)
+
+    def enter(clause: str, module: str, what: str) -> None:
+        for each in cited(clause):
+            found[each].add(f"`{_path_of(module)}` ({what})")
+
+    for route in (*AUTH_ROUTES, *RESOURCE_ROUTES, *CLIENT_ROUTES):
+        enter(route.clause, route.view.__module__, f"{' '.join(route.methods)} {route.path}")
+    for grant in GRANTS:
+        enter(grant.clause, grant.engine.__module__, f"the grant {grant.grant_type}")
+    for parameter in PARAMETERS:
+        enter(parameter.clause, "rolecall_auth.parameters", f"the parameter {parameter.name}")
+    for member in MEMBERS:
+        enter(member.clause, "rolecall_auth.clients.metadata", f"the member {member.name}")
+    for flow in FLOWS.values():
+        enter(flow.specification, flow.steps[0].build.__module__, f"the flow {flow.name}")
+    defined = _where_checks_are_defined()
+    for name, check in checks.registry.items():
+        if name in defined:
+            for each in cited(check.clause):
+                found[each].add(f"`{defined[name]}` (the check {name})")
+    for folder in SERVICES_AND_CLIENT:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for name, text in _docstrings(path):
+                for each in cited(text):
+                    found[each].add(f"`{path.relative_to(ROOT)}`{f' ({name})' if name else ''}")
+    return found
+
+
+def tests() -> dict[Clause, set[str]]:
+    """The tests whose own docstrings cite each clause; what a module or a fixture cites proves nothing.
+
+    Those of the lab look at what it shows of a clause, not at who implements it.
+    """
+    found: dict[Clause, set[str]] = defaultdict(set)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        if path.parent.name == "lab":
+            continue
+        for name, text in _docstrings(path):
+            if name.startswith("test_"):
+                for each in cited(text):
+                    found[each].add(f"`{path.relative_to(ROOT / 'tests')}::{name}`")
+    return found
+
+
+def rows() -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """Specification, section, where it lives, what proves it; only of the specifications that are promised."""
+    lives, proofs = places(), tests()
+    for specification in TITLES:
+        sections = sorted({section for name, section in lives if name == specification}, key=_order)
+        for section in sections:
+            proved = _proofs(specification, section, proofs)
+            yield specification, section, sorted(lives[specification, section]), proved
+
+
+def document() -> str:
+    """The whole of docs/specifications.md."""
+    lines = [
+        "# Specifications",
+        "",
+        "Which clause lives where, and which test proves it. Made by `make docs` from the registries (routes, grants,",
+        "parameters, client metadata, flows, checks) and from what docstrings cite; a test holds that it is of today,",
+        "and that no clause stands here without a test. [Interoperability](interoperability.md) says which clients of",
+        "others are tried, and what a certification would find.",
+    ]
+    before = ""
+    for specification, section, where, proved in rows():
+        if specification != before:
+            lines += [
+                "",
+                f"## {specification}: {TITLES[specification]}",
+                "",
+                "| clause | lives in | proved by |",
+                "| --- | --- | --- |",
+            ]
+            before = specification
+        lines.append(f"| {section or 'all of it'} | {', '.join(where)} | {', '.join(proved)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _proofs(specification: str, section: str, proofs: dict[Clause, set[str]]) -> list[str]:
+    """Tests of the clause itself; else of its parts. What cites a whole specification proves none of its clauses."""
+    exact = proofs.get((specification, section), set())
+    parts = (found for (name, other), found in proofs.items() if name == specification and _is_part(other, section))
+    return sorted(exact or {each for found in parts for each in found})
+
+
+def _is_part(inner: str, outer: str) -> bool:
+    return inner != outer and (not outer or inner.startswith(f"{outer}."))
+
+
+def _order(section: str) -> list[Any]:
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in section.split(".")]
+
+
+def _docstrings(path: Path) -> Iterator[tuple[str, str]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield "", ast.get_docstring(tree) or ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, ast.get_docstring(node) or ""
+
+
+def _where_checks_are_defined() -> dict[str, str]:
+    found = {}
+    for folder in SERVICES_AND_CLIENT:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for name in re.findall(r'checks\.define\(\s*"([\w.]+)"', path.read_text(encoding="utf-8")):
+                found[name] = str(path.relative_to(ROOT))
+    return found
+
+
+def _path_of(module: str) -> str:
+    package = module.partition(".")[0]
+    folder = {"rolecall": "shared"}.get(package, package.replace("_", "-"))
+    file = f"{folder}/{module.replace('.', '/')}"
+    return f"{file}.py" if (ROOT / f"{file}.py").is_file() else f"{file}/__init__.py"
+
+
+def _used(_modules: Iterable[Any]) -> None:
+    """They register their checks when they are imported."""
+
+
+_used((rolecall_auth.openapi.description, rolecall_client.openapi, rolecall_resource.openapi))

@@ -1,0 +1,41 @@
+"""Runs a `flask` command of a service with the settings it has in the running lab: `make flask SERVICE=… ARGS=…`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rolecall_lab.launcher import containers, running
+from rolecall_lab.launcher.environment import LAB_ENV, ROOT, SERVICES, compose, of_service, read_env
+
+
+def main() -> None:
+    """`python -m rolecall_lab.launcher.flask_command auth-service keys rotate`; becomes `flask`."""
+    folder = Path(os.environ.get("ROLECALL_DIR") or ROOT / ".rolecall").absolute()
+    service = next((each for each in SERVICES if each.name == (sys.argv[1:2] or [""])[0]), None)
+    if service is None:
+        sys.exit(f"rolecall: name a service: {', '.join(each.name for each in SERVICES)}")
+    notice = running.notice(os.environ)
+    if not notice:
+        if not containers.of(service.name):
+            sys.exit("rolecall: the lab does not run; start it with `make run` in another terminal, or `make up`")
+        inside = ("sh", "-c", 'exec flask --app "$ROLECALL_WSGI" "$@"', "flask", *sys.argv[2:])
+        os.execvp("docker", ["docker", "compose", "exec", service.name, *inside])  # noqa: S606
+    urls = {each: urlsplit(notice["services"][each.name]["url"]) for each in SERVICES}
+    settings = compose(
+        os.environ,
+        read_env(LAB_ENV),
+        hosts="localhost" if urls[service].hostname == "localhost" else "localhost-names",
+        ports={each: url.port or 0 for each, url in urls.items()},
+        redis_url=notice["redis_url"],
+        data=folder,
+    )
+    environ = {**of_service(service, settings, os.environ), "LOG_LEVEL": "WARNING"}
+    factory = f"rolecall_lab.wsgi:{service.label.lower()}_app"
+    os.execve(sys.executable, [sys.executable, "-m", "flask", "--app", factory, *sys.argv[2:]], environ)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()
