@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from rolecall import events
 from rolecall.errors import OAuthError
+
+T = TypeVar("T")
 
 registry: dict[str, Check] = {}
 
@@ -43,11 +45,14 @@ class Check:
         actual: Any = None,
         otherwise: str | None = None,
         detail: str | None = None,
-        told: str | None = None,
+        description: str | None = None,
     ) -> None:
-        """Note the outcome and go on, or refuse. `otherwise` is what is there when it is not what was expected.
+        """Record the outcome, and raise if the check failed.
 
-        `detail` goes to the log; `told` is the description where a rule has several parts, also a fixed text.
+        Args:
+            otherwise: the actual value if the check failed; if it passed, the actual value is the expected one.
+            detail: for the log only.
+            description: a fixed text that replaces the description of the check, where a rule has several parts.
 
         Raises:
             OAuthError: `passed` is false.
@@ -55,19 +60,44 @@ class Check:
         if otherwise is not None:
             actual = expected if passed else otherwise
         if not passed:
-            raise self.refusal(detail, told, expected=expected, actual=actual)
+            raise self.refusal(detail, description, expected=expected, actual=actual)
         self.note(True, expected=expected, actual=actual)
+
+    def require(
+        self,
+        value: T | None,
+        *,
+        expected: Any = None,
+        actual: Any = None,
+        otherwise: str | None = None,
+        detail: str | None = None,
+        description: str | None = None,
+    ) -> T:
+        """Return `value` if it is not None, with its type narrowed; the arguments are those of a call.
+
+        Raises:
+            OAuthError: `value` is None.
+        """
+        self(
+            value is not None,
+            expected=expected,
+            actual=actual,
+            otherwise=otherwise,
+            detail=detail,
+            description=description,
+        )
+        return cast("T", value)
 
     def note(self, passed: bool, *, expected: Any = None, actual: Any = None) -> None:
         """Only let a watcher see the outcome, for checks whose refusal has a form of its own."""
         events.note("check", name=self.name, passed=passed, expected=expected, actual=actual, clause=self.clause)
 
     def refusal(
-        self, detail: str | None = None, told: str | None = None, *, expected: Any = None, actual: Any = None
+        self, detail: str | None = None, description: str | None = None, *, expected: Any = None, actual: Any = None
     ) -> OAuthError:
         """The error that this check answers with; the outcome is noted."""
         self.note(False, expected=expected, actual=actual)
-        return OAuthError(self.error, told or self.description, detail=detail or self.name, status=self.status)
+        return OAuthError(self.error, description or self.description, detail=detail or self.name, status=self.status)
 
 
 def define(name: str, clause: str, error: str, description: str, *, status: int = 400) -> Check:

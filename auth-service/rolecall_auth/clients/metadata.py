@@ -146,7 +146,7 @@ def read(document: Mapping[str, Any], profile: str) -> dict[str, Any]:
         else:
             fault = _FAULTS[member.kind](member, value)
             told = f"The member {member.name} is {fault}."
-            member.check(not fault, expected=member.kind, actual=fault, detail=told, told=told)
+            member.check(not fault, expected=member.kind, actual=fault, detail=told, description=told)
         if value is not None:
             found[member.name] = value
     encrypted = [name for name in document if name.endswith(("_encrypted_response_alg", "_encryption_alg"))]
@@ -259,7 +259,7 @@ def _check_redirect_uris(found: dict[str, Any]) -> None:
         expected="at least one, each as RFC 8252 wants it",
         actual=[*faults.values()],
         detail="; ".join(f"{uri[:200]} {fault}" for uri, fault in faults.items())[:300],
-        told=f"A redirect URI {next(iter(faults.values()), 'is needed')}.",
+        description=f"A redirect URI {next(iter(faults.values()), 'is needed')}.",
     )
     found["redirect_uris"] = [*dict.fromkeys(uris)]
 
@@ -278,7 +278,7 @@ def _check_scope(found: dict[str, Any], profile: str) -> None:
         expected=" ".join(sorted(known)),
         actual=" ".join(wanted)[:200],
         detail=f"no resource has the scope {', '.join(sorted({*wanted} - known))}"[:300],
-        told="The member scope is empty, or names a scope that nothing here has; scopes_supported has them all. "
+        description="The member scope is empty, or names a scope that nothing here has; scopes_supported has them all. "
         "With pairwise subjects it is of OpenID Connect alone.",
     )
     if profile != "openid" and "scope" not in found:
@@ -304,7 +304,7 @@ def _check_consistency(found: dict[str, Any]) -> None:
     algorithm, method = found.get("token_endpoint_auth_signing_alg"), found["token_endpoint_auth_method"]
     fitting = algorithm is None or algorithm in ASSERTION_ALGORITHMS.get(method, ())
     told = "The token_endpoint_auth_signing_alg is none of the token_endpoint_auth_method."
-    CONSISTENT(fitting, expected=f"an algorithm of {method}", actual=algorithm or "none", told=told)
+    CONSISTENT(fitting, expected=f"an algorithm of {method}", actual=algorithm or "none", description=told)
 
 
 def _owned_host(uri: str) -> str | None:

@@ -198,7 +198,7 @@ def _subjects(client: Client, hint: str | None, claims: dict[str, dict[str, Any]
         hinted = id_tokens.subject_of_hint(client, hint)
         HINT(hinted is not None, expected="an ID token of ours for this client", otherwise="something else")
         told = "The id_token_hint is of another person than the claims parameter wants."
-        CLAIMS(not wanted or hinted in wanted, expected="the sub of the hint", otherwise="another", told=told)
+        CLAIMS(not wanted or hinted in wanted, expected="the sub of the hint", otherwise="another", description=told)
         wanted = {hinted}
     accounts = (id_tokens.account_of(client, each) for each in wanted)
     return frozenset(each for each in accounts if each is not None) if wanted else None
