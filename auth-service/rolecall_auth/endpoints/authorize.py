@@ -183,7 +183,7 @@ def _kept(clean: dict[str, str]) -> str:
 
 
 def _is_remembered(target: Target, who: SignIn, resource: str, scope: str) -> bool:
-    if target.client.asks_every_time(target.redirect_uri):
+    if target.client.always_requires_consent(target.redirect_uri):
         return False
     with services().database.read() as session:
         return has_consent(session, who.user_id, target.client.client_id, resource, scope)
@@ -191,7 +191,7 @@ def _is_remembered(target: Target, who: SignIn, resource: str, scope: str) -> bo
 
 def _was_disconnected_since(target: Target, who: SignIn, interaction: Interaction) -> bool:
     """Whether the person has taken back what the client has, after this decision; such consents stand nowhere else."""
-    if not target.client.asks_every_time(target.redirect_uri):
+    if not target.client.always_requires_consent(target.redirect_uri):
         return False
     taken_back = services().store.get("disconnected", f"{who.user_id} {target.client.client_id}")
     return taken_back is not None and taken_back["at"] >= (interaction.decided_at or 0)

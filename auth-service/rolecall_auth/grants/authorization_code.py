@@ -123,7 +123,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
     def _is_allowed(self, session: Session, authorization: Authorization) -> bool:
         """Whether the consent still stands; a client that is asked about every time has none that is kept."""
         client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
-        if client.asks_every_time(redirect_uri or client.get_default_redirect_uri()):
+        if client.always_requires_consent(redirect_uri or client.get_default_redirect_uri()):
             return True
         key = (authorization.user_id, authorization.client_id, authorization.resource)
         return has_consent(session, *key, self.request.consent_scope, hold=True)
