@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote
 
 from rolecall.clock import monotonic
-from rolecall_lab.launcher.processes import Child, Fault, Watch, short, stop
+from rolecall_lab.launcher.processes import Child, LauncherError, Watch, short, stop
 
 OLDEST: Final = (6, 2)
 """The first version that takes an entry in one step (GETDEL)."""
@@ -37,7 +37,7 @@ class Redis:
 
 
 @contextmanager
-def taken(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Redis]:
+def running(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Redis]:
     """The server at REDIS_URL, else one of our own, which ends with the block; either one answers.
 
     Ours has no port, only a socket that nobody else may open, and keeps nothing on disk.
@@ -47,8 +47,8 @@ def taken(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Re
         environ: with which our own is started.
 
     Raises:
-        Fault: there is none, or it does not answer, is too old, or may throw away what it holds.
-        Ended: the launcher shall end.
+        LauncherError: there is none, or it does not answer, is too old, or may throw away what it holds.
+        Interrupted: the launcher shall end.
         OSError: a file cannot be written.
     """
     if url := environ.get("REDIS_URL"):
@@ -58,7 +58,7 @@ def taken(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Re
     path = _socket_path(folder / "run")
     command = [program, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--save", ""]
     command += ["--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", str(path.parent)]
-    child = Child("Redis", command, folder / "logs" / "redis.log", environ=environ)
+    child = Child.spawn("Redis", command, folder / "logs" / "redis.log", environ=environ)
     try:
         _wait_ready(watch, child, path)
         yield Redis(f"unix://{quote(str(path))}", f"{label}, on a private socket", child)
@@ -73,7 +73,7 @@ def find(search_path: str | None = None) -> tuple[str, str]:
     """The program and what to call it: this machine's unless it is too old, else the embedded one.
 
     Raises:
-        Fault: there is none.
+        LauncherError: there is none.
     """
     too_old = ""
     for name in ("redis-server", "valkey-server"):
@@ -84,14 +84,14 @@ def find(search_path: str | None = None) -> tuple[str, str]:
             too_old = f" ({path} is {version or 'unusable'})"
     if embedded := _embedded():
         return embedded, f"the embedded Valkey {_version(embedded) or ''}{too_old}"
-    raise Fault(f"there is no Redis{too_old}: install redis-server {_OLDEST} or newer, or set REDIS_URL")
+    raise LauncherError(f"there is no Redis{too_old}: install redis-server {_OLDEST} or newer, or set REDIS_URL")
 
 
 def require(url: str) -> str:
     """Check a server that is not ours; gives its version.
 
     Raises:
-        Fault: that is no URL of a Redis, or the server does not answer, is too old, or may throw away what it holds.
+        LauncherError: that is no URL of a Redis, or the server does not answer, is too old, or may throw away what it holds.
     """
     # imported here: 0.1 s that only this case needs
     import redis  # noqa: PLC0415
@@ -104,9 +104,9 @@ def require(url: str) -> str:
         version = str(client.info("server").get("redis_version", "0.0"))
         client.close()
     except (ValueError, redis.RedisError, storage.StorageError) as error:
-        raise Fault(f"REDIS_URL, {shown(url)}: {' '.join(str(error).split())}") from error
+        raise LauncherError(f"REDIS_URL, {shown(url)}: {' '.join(str(error).split())}") from error
     if not _is_enough(version):
-        raise Fault(f"REDIS_URL, {shown(url)}: version {version} is too old; {_OLDEST} is needed")
+        raise LauncherError(f"REDIS_URL, {shown(url)}: version {version} is too old; {_OLDEST} is needed")
     return version
 
 
@@ -161,12 +161,12 @@ def _wait_ready(watch: Watch, child: Child, path: Path) -> None:
     until = monotonic() + START
     while (policy := _policy(path)) is None:
         if child.exit_code() is not None:
-            raise child.fault()
+            raise child.error()
         if monotonic() > until:
-            raise Fault(f"Redis does not answer after {START:.0f} s [{short(child.log)}]")
+            raise LauncherError(f"Redis does not answer after {START:.0f} s [{short(child.log)}]")
         watch.pause(0.01)
     if policy != "noeviction":
-        raise Fault(f"Redis may evict what it holds (maxmemory-policy {policy}) [{short(child.log)}]")
+        raise LauncherError(f"Redis may evict what it holds (maxmemory-policy {policy}) [{short(child.log)}]")
 
 
 def _policy(path: Path) -> str | None:
