@@ -180,7 +180,7 @@ def test_a_redis_without_getdel_is_passed_over(tmp_path: Path, version: str) -> 
 
 
 def test_no_redis_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "_embedded", lambda: None)
+    monkeypatch.setattr(redis_server, "embedded", lambda: None)
     with pytest.raises(LauncherError, match=r"there is no Redis: install redis-server 6\.2 or newer, or set REDIS_URL"):
         redis_server.find(str(tmp_path))
 

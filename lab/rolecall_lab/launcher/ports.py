@@ -16,7 +16,7 @@ def port_of(service: Service, environ: Mapping[str, str]) -> int:
     """Return the port that is set for a service; 0 means any free port.
 
     Raises:
-        LauncherError: the value is not a port, or two services have the same one.
+        LauncherError: the value is not a port, or two services have the same port.
     """
     ports = {}
     for each in EVERYTHING:

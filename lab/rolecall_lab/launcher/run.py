@@ -48,7 +48,7 @@ PRELOAD: Final = (
     "rolecall_lab.compare.pages",
     "rolecall_lab.observer.app",
 )
-"""What the services import: imported once, and shared by all of them, because they are copies of the launcher."""
+"""The modules of the services: imported once and shared, because the services are copies of the launcher."""
 
 GUNICORN: Final = ("--config=python:rolecall_lab.gunicorn_conf", "--graceful-timeout=5")
 
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
-    """Start everything and wait; what has to be stopped at the end is entered into `ends`.
+    """Start everything and wait; `ends` stops it again.
 
     Raises:
         LauncherError: the lab cannot start, or one of its processes ended.
@@ -137,7 +137,7 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
 
 
 def wait(watch: Watch, children: Sequence[Child], services: dict[Service, Child]) -> None:
-    """Wait until a process ends; the others do not need the observer, so its end is only reported.
+    """Wait until a process ends. The services do not need the observer, so its end is only reported.
 
     Raises:
         LauncherError: one of `children` ended.
