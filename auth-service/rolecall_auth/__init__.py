@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> Flask:
 
 
 def _keys_unavailable(error: KeysError) -> ResponseReturnValue:
-    """Return 503: without keys no token can be signed or verified. The log says what the administrator must do."""
+    """Return 503: without keys no token can be signed or verified. The log contains the remedy."""
     log.error("signing keys unavailable", extra={"detail": str(error)})
     return json_response(unavailable(str(error)))
 
@@ -95,7 +95,7 @@ def _too_many_requests(error: TooMany) -> ResponseReturnValue:
 
 def _password_hashing_busy(_error: PasswordHashingBusy) -> ResponseReturnValue:
     """Return 503: the queue for password hashing is full."""
-    log.warning("too many password hashes at once")
+    log.warning("too many concurrent password hashes")
     text = "Too many people are signing in at the moment. Try again in a few seconds."
     return web.problem_response(web.Problem(503, "The server is busy", text, (("Try again", web.here()),)))
 

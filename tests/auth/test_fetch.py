@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,73 +19,16 @@ import pytest
 from rolecall import clock, events, gunicorn_conf
 from rolecall_auth.outbound import fetcher as fetch
 from rolecall_auth.outbound import policy
-from rolecall_auth.outbound.cache import DEFAULT_LIFETIME, MAX_LIFETIME, MIN_LIFETIME, Fetched
+from rolecall_auth.outbound.cache import Fetched
 from rolecall_auth.outbound.fetcher import MAX_BODY, Fetcher
 from rolecall_auth.outbound.policy import FetchError, is_public
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-
-
-def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-@dataclass
-class Site:
-    """A real server on loopback, a thread a connection; `serve` gets the socket when the request was read."""
-
-    serve: Callable[[socket.socket], None]
-    context: ssl.SSLContext | None = None
-    asked: list[str] = field(default_factory=list)
-    stopped: threading.Event = field(default_factory=threading.Event)
-    gone: threading.Event = field(default_factory=threading.Event)
-
-    def start(self, host: str = "127.0.0.1", port: int = 0) -> Site:
-        self.listener = socket.create_server((host, port))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def url(self, path: str = "/keys", host: str = "127.0.0.1", scheme: str = "http") -> str:
-        return f"{scheme}://{host}:{self.port}{path}"
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=self._one, args=self.listener.accept()[:1], daemon=True).start()
-
-    def _one(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection:
-            if self.context is not None:
-                connection = self.context.wrap_socket(connection, server_side=True)
-            request = b""
-            while b"\r\n\r\n" not in request:
-                if not (part := connection.recv(4096)):
-                    return
-                request += part
-            self.asked.append(request.decode())
-            try:
-                self.serve(connection)
-            except OSError:
-                self.gone.set()
-            connection.close()
+from support.sites import OK, Site, answer, running_sites
 
 
 @pytest.fixture
 def site() -> Iterator[Callable[..., Site]]:
-    started: list[Site] = []
-
-    def start(serve: Callable[[socket.socket], None] | bytes, **kwargs: Any) -> Site:
-        context = kwargs.pop("context", None)
-        behave = (lambda connection: connection.sendall(serve)) if isinstance(serve, bytes) else serve
-        started.append(Site(behave, context).start(**kwargs))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.stopped.set()
-        each.listener.close()
+    with running_sites() as start:
+        yield start
 
 
 @pytest.fixture
@@ -471,107 +412,3 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     return context, str(pem)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        (["Cache-Control: max-age=100"], 100),
-        (["Cache-Control: public, Max-Age=100"], 100),
-        (['Cache-Control: max-age="100"'], 100),
-        (["Cache-Control: max-age=100", "Age: 40"], 60),
-        (["Cache-Control: max-age=0"], MIN_LIFETIME),
-        (["Cache-Control: max-age=-7"], MIN_LIFETIME),
-        (["Cache-Control: max-age=soon"], MIN_LIFETIME),
-        (["Cache-Control: no-store, max-age=100"], MIN_LIFETIME),
-        (["Cache-Control: no-cache"], MIN_LIFETIME),
-        (["Cache-Control: max-age=99999999999999999999"], MAX_LIFETIME),
-        (["Expires: Thu, 01 Jan 2026 00:02:00 GMT", "Date: Thu, 01 Jan 2026 00:00:00 GMT"], 120),
-        (["Expires: Thu, 01 Jan 2026 00:02:00 GMT", "Date: Thu, 01 Jan 2026 00:00:00 GMT", "Age: 40"], 80),
-        (["Expires: Thu, 01 Jan 2026 00:00:00 GMT"], MIN_LIFETIME),
-        (["Expires: Fri, 01 Jan 2100 00:00:00 GMT"], MAX_LIFETIME),
-        (["Expires: 0"], MIN_LIFETIME),
-        (["Expires: Fri, 01 Jan 2100 00:00:00 GMT", "Cache-Control: public, max-age=100"], 100),
-        ([], DEFAULT_LIFETIME),
-    ],
-)
-def test_an_answer_is_kept_as_long_as_it_says(
-    fetcher: Fetcher, site: Callable[..., Site], headers: list[str], seconds: float
-) -> None:
-    """RFC 9111 sections 5.2.2 and 5.3; the clock is turned, nobody waits."""
-    there = site(answer(b"{}", *headers))
-    get(fetcher, there.url())
-    clock.set_offset(seconds - 2)
-    get(fetcher, there.url("/keys#part"))
-    assert len(there.asked) == 1
-    clock.set_offset(seconds + 1)
-    get(fetcher, there.url())
-    assert len(there.asked) == 2
-
-
-def test_fresher_may_be_asked_for_but_not_more_often(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    there = site(answer(b"{}"))
-    get(fetcher, there.url())
-    get(fetcher, there.url())
-    assert len(there.asked) == 1
-    for _ in range(3):
-        get(fetcher, there.url(), renew=True)
-    assert len(there.asked) == 2, "at once, and no more"
-    clock.set_offset(MIN_LIFETIME + 1)
-    get(fetcher, there.url())
-    assert len(there.asked) == 2
-    for _ in range(3):
-        get(fetcher, there.url(), renew=True)
-    assert len(there.asked) == 3
-
-
-def test_a_failure_is_remembered_for_a_while(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    there = site(answer(b"", status="500 Oops"))
-    for _ in range(3):
-        with pytest.raises(FetchError, match="status 500"):
-            get(fetcher, there.url())
-    assert len(there.asked) == 1
-    there.serve = lambda connection: connection.sendall(answer(b"{}"))
-    clock.set_offset(MIN_LIFETIME + 1)
-    assert get(fetcher, there.url()).body == b"{}"
-
-
-def test_what_is_still_good_outlives_a_failure_to_renew_it(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    there = site(answer(b"good"))
-    get(fetcher, there.url())
-    there.serve = lambda connection: connection.sendall(answer(b"", status="500 Oops"))
-    clock.set_offset(MIN_LIFETIME + 1)
-    with pytest.raises(FetchError):
-        get(fetcher, there.url(), renew=True)
-    assert get(fetcher, there.url()).body == b"good"
-    clock.set_offset(DEFAULT_LIFETIME + 1)
-    with pytest.raises(FetchError):
-        get(fetcher, there.url())
-
-
-def test_many_at_once_are_one_fetch(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    go = threading.Event()
-
-    def serve(connection: socket.socket) -> None:
-        go.wait(60)
-        connection.sendall(answer(b"{}"))
-
-    there = site(serve)
-    with ThreadPoolExecutor(fetch.MAX_PER_HOST) as pool:
-        waiting = [pool.submit(get, fetcher, there.url()) for _ in range(fetch.MAX_PER_HOST)]
-        go.set()
-        assert [each.result(60).body for each in waiting] == [b"{}"] * fetch.MAX_PER_HOST
-    assert len(there.asked) == 1
-    assert not fetcher._pending
-
-
-def test_only_so_many_answers_are_kept(
-    fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetch, "MAX_ENTRIES", 3)
-    there = site(answer(b"{}"))
-    for number in range(5):
-        get(fetcher, there.url(f"/{number}"))
-    assert len(fetcher._entries) == 3
-    get(fetcher, there.url("/0"))
-    assert len(there.asked) == 6

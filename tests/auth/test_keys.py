@@ -55,7 +55,7 @@ def test_rotation_publishes_then_signs_then_verifies_then_ends(server: Server) -
     assert result.output.count("Published") == EACH
     assert len(kids(server)) == 2 * EACH
     assert header(server.tokens()["access_token"])["kid"] == old, "a new key signs before all could fetch it"
-    assert "Nothing was changed" in server.app.test_cli_runner().invoke(args=["keys", "rotate"]).output
+    assert "No key was changed" in server.app.test_cli_runner().invoke(args=["keys", "rotate"]).output
     clock.set_offset(270)
     last_token = server.tokens()["access_token"]
     assert header(last_token)["kid"] == old

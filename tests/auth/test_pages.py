@@ -155,7 +155,7 @@ def test_a_request_that_waited_too_long_says_so(server: Server) -> None:
     browser.sign_in()
     consent = browser.request().location
     clock.set_offset(901)
-    assert "it took too long" in browser.client.get(consent).text
+    assert "it has expired" in browser.client.get(consent).text
 
 
 def test_another_person_at_the_same_browser_decides_anew(server: Server) -> None:

@@ -103,8 +103,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("redirect_uris", "https://a.example/cb", "The member redirect_uris is not a list of 20 values at most."),
     ("redirect_uris", [URI, 5], "The member redirect_uris is a list with a value that is not a string."),
     ("redirect_uris", [URI, "http://a.example/"], "A redirect URI must use https; http is allowed only for loopback."),
-    ("redirect_uris", [URI + "#x"], "A redirect URI must be a URI of ASCII characters without fragment, quotes and "
-     "spaces."),
+    ("redirect_uris", [URI + "#x"], "A redirect URI must be an ASCII URI without a fragment, quotes, or spaces."),
     ("scope", "unheard-of", "The member scope is empty, or names a scope that nothing here has; scopes_supported has "
      "them all. With pairwise subjects it is of OpenID Connect alone."),
     ("client_name", "", "The member client_name is empty."),

@@ -31,7 +31,7 @@ def rotate_keys() -> None:
     with reported_errors():
         new = services().keys.rotate()
     if not new:
-        click.echo("Nothing was changed: a new key is already published and does not sign yet.")
+        click.echo("No key was changed, because a new key is already published and does not sign yet.")
         return
     audit.record("keys_rotated", kids=new)
     for kid in new:
@@ -58,5 +58,5 @@ def reseal_keys() -> None:
     """Encrypt keys and client secrets with the first key of DATA_KEY, so that the older ones can be removed."""
     with reported_errors():
         count = services().keys.reseal()
-    click.echo(f"Re-encrypted {count} signing keys, and the secrets of clients that sign with one.")
+    click.echo(f"Re-encrypted {count} signing keys, and the secrets of clients that use client_secret_jwt.")
     audit.record("keys_resealed")

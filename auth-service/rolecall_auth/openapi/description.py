@@ -64,7 +64,7 @@ GRANT_PARAMETERS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] =
 
 _CLIENT_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 _TARGET: Final = ("client_id", "redirect_uri")
-"""The parameters that determine where the response is sent. If one is invalid, there is no redirect."""
+"""The parameters that determine where the response is sent. If one is invalid, the response is an error page."""
 
 _SECURITY_SCHEMES: Final[Mapping[str, Schema]] = {
     "client_secret_basic": {

@@ -39,7 +39,7 @@ MAX_ENTRIES: Final = 256
 """Outcomes in the cache of a process."""
 
 MAX_CONCURRENT: Final = 16
-"""Fetches in progress, including those that timed out and whose threads have not ended yet."""
+"""Fetches in progress, including ones that timed out but whose threads are still running."""
 
 MAX_WAITING: Final = 8
 """Threads that wait for a fetch: half of the threads of a process, so that the other half can serve other requests."""
@@ -118,8 +118,7 @@ class Fetcher:
             renew: fetch again because the cached content does not fit, but not more than once in `MIN_LIFETIME`.
 
         Raises:
-            FetchError: there is no usable content, or a fetch failed within the last seconds; `FetchBusy` if no
-                request was sent.
+            FetchError: the fetch failed, now or within the last seconds; `FetchBusy` if no request was sent.
         """
         key = (urldefrag(url).url, accept)
         host = _host(url)
@@ -241,7 +240,7 @@ class _Attempt:
 
         Raises:
             FetchError: the URL or an address of its host is not allowed, or the response is too large.
-            Exception: many kinds, when there is no response.
+            Exception: any other error of the connection.
         """
         parts = policy.parse_url(url, lab=self._lab)
         with closing(self._connect(parts)) as connection:

@@ -20,7 +20,7 @@ from rolecall_auth.services import services
 
 @dataclass(slots=True)
 class App:
-    """One row of the page. Times are in seconds since the epoch; `used_at` is None if no token was ever issued."""
+    """One row of the page. Times are in seconds since the epoch; `used_at` is when a token was last issued, if ever."""
 
     client: Client
     scopes: set[str]

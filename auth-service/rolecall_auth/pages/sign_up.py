@@ -34,7 +34,7 @@ def sign_up() -> ResponseReturnValue:
         services().throttles.sign_up(request.remote_addr or "")
     user = None if problems else _create(username, password)
     if user is None:
-        problems = problems or {"username": "This username is taken. Choose another one."}
+        problems = problems or {"username": "This username is taken. Choose another."}
         return _form(pending, username[:60], problems)
     services().sessions.begin(user.id, user.username)
     audit.record("signed_up", user_id=user.id)
