@@ -92,9 +92,6 @@ def walk_asking(page: Page, stack: Stack, shot: Shot) -> None:
     page.click("#consent-allow")
     shot("auth-form-post")
     page.unroute("**/form_post.js")
-    for name, address in (("api", stack.api), ("client", stack.client)):
-        page.goto(f"{address}/docs")
-        shot(f"{name}-docs")
     page.goto(f"{stack.auth}/sign-out")
     page.click("#logout-confirm")
 
