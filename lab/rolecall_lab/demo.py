@@ -1,4 +1,4 @@
-"""Runs a flow of the catalogue against the running lab and prints its picture: `make demo FLOW=replayed_code`.
+"""Runs a flow of the catalog against the running lab and prints its picture: `make demo FLOW=replayed_code`.
 
 Every message shown is one that was really sent, in the order and with the checks of the observer's picture; what the
 services recorded is read from `/_lab/events`.
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rolecall.clock import monotonic
 from rolecall_lab.catalog.entries import ENTRIES
-from rolecall_lab.catalog.entry import PLAIN, Entry
+from rolecall_lab.catalog.entry import BASE, Entry
 from rolecall_lab.launcher import running
 from rolecall_lab.launcher.environment import AUTH, CLIENT
 from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
@@ -30,7 +30,7 @@ PATIENCE: Final = 8.0
 
 def main() -> int:
     """Print the flow; 1 and one clear line when the lab does not run or does not play along."""
-    name = os.environ.get("FLOW") or PLAIN.FLOW.name
+    name = os.environ.get("FLOW") or BASE.FLOW.name
     entry = ENTRIES.get(name)
     if entry is None:
         return _fail(f"there is no flow {name}; there is {', '.join(ENTRIES)}")
@@ -54,13 +54,13 @@ def main() -> int:
         return _fail(f"the flow did not end well: {error}")
     _take_back(urls[AUTH])
     tell(events)
-    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms for all of it. {entry.line}")
+    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms for all of it. {entry.summary}")
     return 0
 
 
 def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
     """As a person does: press the button, sign in, allow."""
-    if entry.module is PLAIN:
+    if entry.module is BASE:
         return connect(walker, client_url, *WHO)
     page = walker.open(f"{client_url}/flows/{entry.name}")
     page = walker.follow(walker.submit(page, f"{client_url}/flows/{entry.name}/start"))

@@ -81,7 +81,7 @@ def walk_asking(page: Page, stack: Stack, shot: Shot) -> None:
     shot("auth-consent-registered")
     introduced = registered(
         stack,
-        "Tally, with a face",
+        "Tally (with a logo)",
         logo_uri=f"{stack.client}/flows/static/tally.png",
         policy_uri="https://app.example/what-becomes-of-what-we-learn",
         tos_uri="https://terms.app.example/",
