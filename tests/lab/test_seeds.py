@@ -35,7 +35,10 @@ FAULTS = {
         "3: shoe is unknown in people",
     ),
     "wrong type": ("people:\n  - username: x\n    password: 5\n    sub: z", "3: password must be a string"),
-    "variable not set": ("people:\n  - username: x\n    sub: z\n    password: ${NOWHERE}", "4: the environment variable NOWHERE"),
+    "variable not set": (
+        "people:\n  - username: x\n    sub: z\n    password: ${NOWHERE}",
+        "4: the environment variable NOWHERE",
+    ),
     "unknown method": (
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: magic",

@@ -1,4 +1,4 @@
-"""The catalog: the client's own flows and those of the lab, in groups."""
+"""The catalog: the client's flows and the lab's flows, in groups."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _client_entry(
     base: ModuleType = BASE,
     parameters: Mapping[str, str] = MappingProxyType({}),
 ) -> Entry:
-    """Return the entry of a flow that the client itself has."""
+    """Return the entry of a flow that is part of the client."""
     flow: Flow = module.FLOW
     name, title = name or flow.name, title or flow.title
     clause = flow.specification

@@ -18,7 +18,7 @@ from rolecall_client.flow import Flow
 from rolecall_client.flows import authorization_code
 
 BASE: Final = authorization_code
-"""The module of the flow that an entry is compared with, unless the entry names another one."""
+"""The module of the flow that an entry is compared with, unless the entry sets `base`."""
 
 CODE: Final = "code"
 """The outcome of an authorization request whose response contains a code."""
@@ -49,8 +49,8 @@ class Entry:
         clause: the clause that requires the expected outcome.
         expected: the expected outcome of each message, in order: a status, followed by the error code if there is
             one; `CODE` or an error code for a message that the browser carries; or `NO_RESPONSE`.
-        start: the client's own view that starts the flow; None for a flow of the lab, which has its own tokens.
-        needs: what the client must have for this browser before the flow can succeed: tokens, or a signed-in user.
+        start: the client's view that starts the flow; None for a flow of the lab, which uses separate tokens.
+        needs: a precondition of the flow: the client holds tokens for this browser, or a user is signed in there.
         base: the module of the flow that this one is compared with.
         parameters: the parameters that this entry adds to the request, if its module is also its base.
     """

@@ -1,4 +1,4 @@
-"""A client that a flow registers for itself: its registration, its keys, its signatures, and what it publishes."""
+"""A client that a flow registers: its registration, keys, signatures, and published documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalog's pages in the client: the list of flows, a page for each flow, and the view that starts one."""
+"""The catalog's pages in the client: the list of flows, a page for each flow, and the view that starts a flow."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def flow(name: str) -> ResponseReturnValue:
 
 
 def start(name: str) -> ResponseReturnValue:
-    """POST /flows/<name>/start: run a flow; the client's own flows start with the client's own view."""
+    """POST /flows/<name>/start: run a flow, or redirect to the client's view that starts it."""
     entry = _entry(name)
     return entry.start() if entry.start else explained(lambda: _run(entry))()
 
 
 def callback() -> ResponseReturnValue:
-    """GET /callback: continue a flow of the lab, which ends on its page, or else call the client's own view."""
+    """GET /callback: continue a flow of the lab, which ends on its page, or call the client's view."""
     entry = _waiting_entry()
     return explained(lambda: _resume(entry))() if entry else client_pages.callback()
 
@@ -72,9 +72,9 @@ def _resume(entry: Entry) -> ResponseReturnValue:
 
 
 def _waiting_entry() -> Entry | None:
-    """Return the lab's flow that waits for this response, if there is one.
+    """Return the lab's flow that waits for this response, or None.
 
-    The client's own view handles a response with a repeated parameter.
+    A response with a repeated parameter is left to the client's view, which rejects it.
     """
     if any(len(values) > 1 for _, values in request.args.lists()):
         return None

@@ -71,7 +71,7 @@ def verdict(entry: Entry, run: Run) -> Verdict:
 
 
 def outcome_rows(entry: Entry, run: Run | None) -> list[tuple[str, str | None, SentMessage | None]]:
-    """Return for each step its name, the expected outcome, and the message; None where there is none."""
+    """Return each step's name, its expected outcome, and its message, if any."""
     messages = run["messages"] if run else []
     names = [step.name for step in entry.flow.steps]
     rows = zip_longest(names, entry.expected, messages)
@@ -118,7 +118,7 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
 
 
 def _is_watched(context: Context) -> bool:
-    """Return False in an application without the catalog, and for a flow that only cleans up after another one."""
+    """Return False in an application without the catalog, and for a flow that only cleans up after another flow."""
     return "catalog" in current_app.blueprints and not context.memory.get("unwatched")
 
 
@@ -160,7 +160,7 @@ def _key() -> str:
 
 
 def _revoke_tokens(context: Context) -> None:
-    """Revoke the tokens of a flow of the lab, which nobody uses after it; if this fails, they expire."""
+    """Revoke the tokens of a lab flow, which are of no further use; if this fails, they expire by themselves."""
     if context.tokens:
         with suppress(Refused, Unreachable):
             services().runner.run("disconnect", context.tokens, unwatched=True)

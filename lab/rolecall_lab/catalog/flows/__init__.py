@@ -1,4 +1,4 @@
-"""The lab's own flows, one module and one row each, in the order in which the catalog lists them."""
+"""The lab's flows, one module and one row each, in the order of the catalog."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SIGN_IN: Final = _entries(
     "acr",
     "offline_access",
 )
-"""Sign-in flows that succeed, and that the client itself does not need."""
+"""Sign-in flows that succeed, with features that the client does not use."""
 
 REGISTRATION: Final = _entries(
     "registration",

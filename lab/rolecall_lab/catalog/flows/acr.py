@@ -11,7 +11,7 @@ from rolecall_lab.catalog.entry import CODE, lab_entry
 from rolecall_lab.catalog.messages import with_parameters
 
 WANTED = ("phr", "urn:rolecall:password")
-"""Phishing-resistant authentication, or else a password. This server offers only the second one."""
+"""Phishing-resistant authentication, or else a password. This server offers only passwords."""
 
 
 def authentication_request(context: Context) -> Message:
@@ -40,8 +40,8 @@ ENTRY = lab_entry(
     __name__,
     FLOW,
     summary="The client requests a kind of sign-in and verifies which kind the server used.",
-    description="In `acr_values` the client lists the kinds of sign-in that it accepts, the preferred one first. The "
-    "server reports the one that it used in the `acr` claim, and omits the claim if it supports none of them. A client "
+    description="In `acr_values` the client lists the kinds of sign-in that it accepts, in order of preference. The "
+    "server reports in the `acr` claim which kind it used, and omits the claim if it supports none of them. A client "
     "that depends on the kind of sign-in must check the claim: the request alone guarantees nothing.",
     clause="OpenID Connect Core section 2",
     expected=(CODE, "200"),

@@ -12,7 +12,7 @@ from rolecall_lab.catalog.messages import with_parameters
 
 
 def authentication_request(context: Context) -> Message:
-    """Steps 1 and 2: say who the user probably is, and in which form and language to show the pages."""
+    """Steps 1 and 2: name the probable user, and request a form and a language for the pages."""
     return with_parameters(
         sign_in.authentication_request(context),
         scope="openid",
@@ -61,9 +61,9 @@ ENTRY = lab_entry(
     FLOW,
     summary="The client sends the ID token that it has, and the server shows no page.",
     description="The first request contains only a name (`login_hint`), which the server fills into the sign-in page. "
-    "The second one asks with `prompt=none` whether the same user is still signed in, and identifies the user by the "
-    "ID token (`id_token_hint`). If that user had signed out, or another user had signed in, the server would respond "
-    "with `login_required`; a name alone could not establish that.",
+    "With `prompt=none` the second request asks whether the same user is still signed in, and identifies the user by "
+    "the ID token (`id_token_hint`). If that user had signed out, or another user had signed in, the server would "
+    "respond with `login_required`; a name alone could not establish that.",
     clause="OpenID Connect Core section 3.1.2.1",
     expected=(CODE, "200", CODE, "200"),
     base=sign_in,

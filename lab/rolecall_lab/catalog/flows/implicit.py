@@ -10,7 +10,7 @@ from rolecall_lab.catalog.messages import with_parameters
 
 
 def authorization_request(context: Context) -> Message:
-    """Steps A and B: request a token. There is no code to redeem, so there is no code challenge either."""
+    """Steps A and B: request a token. Without a code to redeem, a code challenge has no purpose."""
     return with_parameters(
         authorization_code.authorization_request(context),
         response_type="token",

@@ -32,8 +32,8 @@ ENTRY = lab_entry(
     FLOW,
     summary="The client receives a genuine ID token that was issued for another request.",
     description="This is what the client sees when an attacker injects their own code into a response for another "
-    "browser: signature, issuer, and audience are right, but the `nonce` is not the one that this browser's request "
-    "contained. The client rejects the ID token.",
+    "browser: signature, issuer, and audience are right, but the `nonce` differs from the one in this browser's "
+    "request. The client rejects the ID token.",
     clause="OpenID Connect Core section 3.1.3.7",
     expected=(CODE, BAD_ID_TOKEN),
     base=sign_in,

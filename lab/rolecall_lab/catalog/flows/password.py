@@ -8,7 +8,7 @@ from rolecall_lab.catalog.entry import lab_entry
 
 
 def token_request(context: Context) -> Message:
-    """Send the user's name and password in place of a code. The browser never leaves the client."""
+    """Send the user's name and password instead of a code. The browser never leaves the client."""
     return Message(
         "back",
         "POST",

@@ -59,7 +59,7 @@ FLOW = Flow(
 ENTRY = lab_entry(
     __name__,
     FLOW,
-    summary="A client that runs on users' devices cannot keep a secret, so it does not have one.",
+    summary="A client that runs on users' devices cannot keep a secret, so it has none.",
     description="The client sends its id and does not authenticate. Only PKCE protects a stolen code: the attacker "
     "does not know the `code_verifier`. The server issues no secret to such a client, does not ask it to authenticate, "
     "and accepts no other authentication method from it.",

@@ -38,7 +38,7 @@ def registration_request(context: Context) -> Message:
 
 
 def publish_key(context: Context, kid: str) -> None:
-    """Generate a key and publish it in place of the previous one."""
+    """Generate a key and publish it instead of the previous key."""
     keys = {"keys": [own_client.new_key(context, kid, ALGORITHM)]}
     own_client.publish(f"{context.memory['published']}.keys", "application/jwk-set+json", json.dumps(keys))
 
@@ -99,8 +99,9 @@ ENTRY = lab_entry(
     summary="The server fetches the client's keys from a URL, and fetches them again when the client uses a new key.",
     description="The client registers the URL of its keys (`jwks_uri`) instead of the keys, so it can rotate them at "
     "any time. Here it does so between two requests: the second assertion names a key that the server has not seen, "
-    "and the server fetches the key set again. The client gets a subject identifier of its own for the user "
-    "(pairwise). The server also fetches the list of redirect URIs that share it (`sector_identifier_uri`).",
+    "and the server fetches the key set again. The subject identifier of the user is specific to this client "
+    "(pairwise). The server also fetches the list of redirect URIs that share this identifier "
+    "(`sector_identifier_uri`).",
     clause="OpenID Connect Core section 10.1.1",
     expected=("201", CODE, "200", "200", "200", "204"),
     base=sign_in,

@@ -83,7 +83,7 @@ ENTRY = lab_entry(
     summary="A client registers itself, reads its registration, updates it, and deletes it.",
     description="No person is involved. The server issues a client id, a secret, and a token that gives access to this "
     "registration only. In production the server requires an initial access token first; in the lab any client may "
-    "register. Deleting the registration revokes everything that was issued to the client.",
+    "register. Deleting the registration revokes all of the client's tokens.",
     clause="RFC 7591 section 3",
     expected=("201", "200", "200", "204"),
 )

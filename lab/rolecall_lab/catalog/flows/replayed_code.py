@@ -10,7 +10,7 @@ from rolecall_lab.catalog.entry import CODE, lab_entry
 
 
 def replay_response(context: Context, response: Answer) -> None:
-    """The second response is an error. Continue with the token from the first one."""
+    """The second response is an error. Continue with the token from the first response."""
     context.memory["replayed"] = response.status
 
 
@@ -36,7 +36,7 @@ ENTRY = lab_entry(
     __name__,
     FLOW,
     summary="The client redeems the same code twice, as happens when a code is stolen.",
-    description="The server cannot tell which of the two requests came from the attacker. It rejects the second one "
+    description="The server cannot know which of the two requests came from the attacker. It rejects the second one "
     "and revokes the tokens that it issued for the first one. The client then calls the API with that first token: the "
     "API asks the authorization server and rejects the token.",
     clause="RFC 6749 section 4.1.2",

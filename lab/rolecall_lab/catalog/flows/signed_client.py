@@ -50,7 +50,7 @@ def authentication_request(context: Context) -> Message:
 
 
 def token_request(context: Context) -> Message:
-    """Step 3: send the code, its verifier, and a signed assertion in place of a secret."""
+    """Step 3: send the code, its verifier, and a signed assertion instead of a secret."""
     return own_client.token_request(context, **own_client.assertion(context))
 
 
@@ -94,8 +94,8 @@ ENTRY = lab_entry(
     summary="The client signs its request and its authentication, and the server signs the ID token and userinfo.",
     description="The client generates a key, registers the public half, and has no secret that could leak. The request "
     "goes through the browser as a JWT, so it cannot be changed on the way. At the token endpoint another JWT, which "
-    "works only once, authenticates the client (RFC 7523 section 2.2). Userinfo returns a signed JWT, and the client "
-    "gets a subject identifier of its own for the user (pairwise, OpenID Connect Core section 8). Finally, the client "
+    "works only once, authenticates the client (RFC 7523 section 2.2). Userinfo returns a signed JWT, and the subject "
+    "identifier of the user is specific to this client (pairwise, OpenID Connect Core section 8). Finally, the client "
     "deletes its registration.",
     clause="RFC 9101 section 4",
     expected=("201", CODE, "200", "200", "204"),

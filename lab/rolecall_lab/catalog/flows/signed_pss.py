@@ -29,7 +29,7 @@ ENTRY = lab_entry(
     summary="The client signs with RSA-PSS, the newer of two signature schemes for RSA keys.",
     description="PS256 adds a random salt to each signature, and there is a security proof for it; RS256 has only "
     "a long record of use. Profiles for banks require PS256. The `alg` of a key names the scheme that it is for, so it "
-    "cannot be used with the other one.",
+    "cannot be used with the other scheme.",
     clause="RFC 7518 section 3.5",
     expected=("201", CODE, "200", "200", "204"),
     base=signed_client,

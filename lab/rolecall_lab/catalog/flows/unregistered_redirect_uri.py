@@ -10,7 +10,7 @@ from rolecall_lab.catalog.messages import with_parameters
 
 
 def authorization_request(context: Context) -> Message:
-    """Steps A and B: name a redirect URI that only starts like the registered one."""
+    """Steps A and B: send a redirect URI that extends the registered one with a query."""
     return with_parameters(
         authorization_code.authorization_request(context), redirect_uri=f"{context.settings.redirect_uri}?and=more"
     )
@@ -32,7 +32,7 @@ ENTRY = lab_entry(
     summary="The client requests the response at a redirect URI that is not registered.",
     description="The URI is the registered one with a query appended, which a prefix comparison would accept. A code "
     "that is sent to an attacker's URI is stolen, and an error that is sent there makes the server an open redirector. "
-    "The server rejects the request with a page of its own and does not redirect your browser; come back here "
+    "The server rejects the request with an error page and does not redirect your browser, so you must return here "
     "yourself.",
     clause="RFC 6749 section 4.1.2.1",
     expected=(NO_RESPONSE,),
