@@ -22,9 +22,9 @@ from cryptography.fernet import Fernet
 
 from rolecall import gunicorn_conf
 from rolecall.settings import LAB_MARK, ServiceSettings, SettingsError
-from rolecall_lab.launcher import environment, processes, redis_server, run
+from rolecall_lab.launcher import environment, ports, processes, redis_server, run
 from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
-from rolecall_lab.launcher.processes import Fault, last_words
+from rolecall_lab.launcher.processes import LauncherError, last_words
 from rolecall_lab.settings import LabSettings
 from support.stack import wait_until
 
@@ -127,10 +127,10 @@ def test_a_busy_port_is_one_line_that_names_port_setting_and_holder() -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(Fault) as fault, run.bound(AUTH, port):
+        with pytest.raises(LauncherError) as fault, ports.bound(AUTH, port):
             pass
     text = str(fault.value)
-    assert f"port {port}, where the authorization server should listen, is in use" in text
+    assert f"port {port} of the authorization server is in use" in text
     assert "AUTH_PORT" in text
     assert "\n" not in text
     if sys.platform == "linux":
@@ -147,8 +147,8 @@ def test_a_busy_port_is_one_line_that_names_port_setting_and_holder() -> None:
     ],
 )
 def test_a_wrong_port_is_one_line(environ: dict[str, str], text: str) -> None:
-    with pytest.raises(Fault, match=text):
-        run.port_of(AUTH, environ)
+    with pytest.raises(LauncherError, match=text):
+        ports.port_of(AUTH, environ)
 
 
 # Redis
@@ -180,8 +180,8 @@ def test_a_redis_without_getdel_is_passed_over(tmp_path: Path, version: str) -> 
 
 
 def test_no_redis_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "_embedded", lambda: None)
-    with pytest.raises(Fault, match=r"there is no Redis: install redis-server 6\.2 or newer, or set REDIS_URL"):
+    monkeypatch.setattr(redis_server, "embedded", lambda: None)
+    with pytest.raises(LauncherError, match=r"there is no Redis: install redis-server 6\.2 or newer, or set REDIS_URL"):
         redis_server.find(str(tmp_path))
 
 
@@ -204,7 +204,7 @@ def lab_folder(path: Path) -> Path:
 @pytest.mark.parametrize("depth", [1, 12])
 def test_our_redis_is_private_keeps_all_and_ends(watch: processes.Watch, tmp_path: Path, depth: int) -> None:
     folder = lab_folder(tmp_path.joinpath(*["a folder, %"] * depth))  # the deep one is no path for a socket
-    with redis_server.taken(watch, folder, {"PATH": os.environ["PATH"]}) as taken:
+    with redis_server.running(watch, folder, {"PATH": os.environ["PATH"]}) as taken:
         client = redis.Redis.from_url(taken.url)
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("port") == {"port": "0"}
@@ -221,7 +221,7 @@ def test_our_redis_is_private_keeps_all_and_ends(watch: processes.Watch, tmp_pat
 
 @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "unix:///nowhere/redis.sock", "nonsense"])
 def test_a_dead_redis_url_is_one_line_without_the_password(url: str) -> None:
-    with pytest.raises(Fault) as fault:
+    with pytest.raises(LauncherError) as fault:
         redis_server.require(url)
     assert str(fault.value).startswith("REDIS_URL, ")
     assert "secret" not in str(fault.value)
@@ -229,12 +229,12 @@ def test_a_dead_redis_url_is_one_line_without_the_password(url: str) -> None:
 
 
 def test_redis_url_goes_first_and_must_not_evict(watch: processes.Watch, tmp_path: Path, redis_url: str) -> None:
-    with redis_server.taken(watch, tmp_path, {"REDIS_URL": redis_url}) as taken:
+    with redis_server.running(watch, tmp_path, {"REDIS_URL": redis_url}) as taken:
         assert (taken.url, taken.child) == (redis_url, None)
     client = redis.Redis.from_url(redis_url)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with pytest.raises(Fault, match=r"REDIS_URL, unix:.*allkeys-lru.*noeviction"):
+        with pytest.raises(LauncherError, match=r"REDIS_URL, unix:.*allkeys-lru.*noeviction"):
             redis_server.require(redis_url)
     finally:
         client.config_set("maxmemory-policy", "noeviction")
@@ -281,7 +281,7 @@ def test_the_fingerprint_changes_with_all_that_preparing_reads(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("log", "words"),
     [
-        ("", "it said nothing"),
+        ("", "its log is empty"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'A'\n[2026] [7] [ERROR] Reason: boot\n", "boot"),
         ("Traceback (most recent call last):\n  File x\na.b.Error: why\n\n", "a.b.Error: why"),
         ("auth-service: ISSUER is not set\nauth-service: DATA_KEY is not set\n", "ISSUER is not set; auth-service"),
@@ -318,7 +318,7 @@ STAND_IN = """
     def resource_app():
         return app
 
-    if __name__ == "__main__":
+    def main():
         if "LAB_FAIL" in os.environ:
             sys.exit("a migration failed: no such column")
         for name in ("AUTH_SERVICE_DATABASE_URL", "RESOURCE_SERVICE_DATABASE_URL"):
@@ -328,9 +328,10 @@ STAND_IN = """
 
 LAUNCH = """
     import sys
-    from rolecall_lab import environment, run
+    from rolecall_lab.launcher import environment, run
 
     environment.FOLDERS = run.FOLDERS = ("shared", "lab", sys.argv[1])
+    run.PRELOAD = ()
     run.WSGI = run.PREPARE = "stand_in"
     sys.exit(run.main())
 """
@@ -417,7 +418,7 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
     code, errors = second.end()
     assert code == 1
     assert errors == (
-        f"rolecall: the lab runs already in {first.folder} (pid {first.process.pid}); stop that one first\n"
+        f"rolecall: the lab is already running in {first.folder} (pid {first.process.pid}); stop it first\n"
     )
 
     ports = {service.port_setting: first.url(service).rpartition(":")[2] for service in environment.EVERYTHING}
@@ -432,7 +433,7 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
 
     launchers.append(third := Launcher(tmp_path, **ports))
     third.wait_open()
-    assert "as they should be" in "".join(third.lines)
+    assert "up to date" in "".join(third.lines)
     running = psutil.Process(third.process.pid).children(recursive=True)
     os.kill(third.pid("auth-service"), signal.SIGKILL)
     code, errors = third.end()
