@@ -128,4 +128,4 @@ def test_the_terminal_shows_a_refused_flow_as_well(quiet_stack: Stack) -> None:
     assert said.stdout.rstrip().endswith(ENTRIES["wrong_verifier"].summary)
     unknown = lab_command(dataclasses.replace(quiet_stack, environ={**quiet_stack.environ, "FLOW": "nothing"}), "demo")
     assert unknown.returncode == 1
-    assert "there is no flow nothing" in unknown.stderr
+    assert "unknown flow nothing" in unknown.stderr
