@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,8 +24,6 @@ from rolecall_client.services import services
 from rolecall_client.told import distance, moment, told
 from rolecall_lab.compare.asking import WAYS, Probe, probe_both, real_time
 from rolecall_lab.compare.board import EVENTS, Board, Event, prediction
-
-log = logging.getLogger(__name__)
 
 PATH: Final = "/compare"
 
