@@ -94,8 +94,34 @@ def compose(
         data: the folder of the SQLite databases.
     """
     public = {service: service.url(hosts, port) for service, port in ports.items()}
+    settings = _defaults(public, ports, redis_url, data)
+    prefixes = tuple(service.prefix for service in EVERYTHING)
+    settings |= published
+    settings |= {
+        name: value
+        for name, value in environ.items()
+        if value and (name.startswith(prefixes) or name in {"LAB_KEY", "LAB_REDIS_URL", "LOG_LEVEL"})
+    }
+    # settings of one service that the others must agree with
+    issuer, resource_url = settings["AUTH_SERVICE_ISSUER"], settings["RESOURCE_SERVICE_PUBLIC_URL"]
+    follows = {
+        "RESOURCE_SERVICE_ISSUER": issuer,
+        "CLIENT_WEBAPP_ISSUER": issuer,
+        "CLIENT_WEBAPP_RESOURCE_URL": resource_url,
+        "CLIENT_WEBAPP_RESOURCE_IDENTIFIER": settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"],
+        "CLIENT_URL": settings["CLIENT_WEBAPP_PUBLIC_URL"],
+        "AUTH_URL": issuer,
+        "RESOURCE_URL": resource_url,
+        **({"OBSERVER_URL": public[OBSERVER]} if OBSERVER in public else {}),
+    }
+    return follows | settings
+
+
+def _defaults(
+    public: Mapping[Service, str], ports: Mapping[Service, int], redis_url: str, data: Path
+) -> dict[str, str]:
     inside = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
-    settings = {
+    return {
         "AUTH_SERVICE_ISSUER": public[AUTH],
         "AUTH_SERVICE_BACKCHANNEL_URLS": inside[AUTH],
         "AUTH_SERVICE_DATABASE_URL": f"sqlite:///{data}/auth-service.db",
@@ -118,26 +144,6 @@ def compose(
         "LOG_LEVEL": "INFO",
         **{f"{service.label}_BACKCHANNEL_URLS": inside[service] for service in SERVICES},
     }
-    prefixes = tuple(service.prefix for service in EVERYTHING)
-    settings |= published
-    settings |= {
-        name: value
-        for name, value in environ.items()
-        if value and (name.startswith(prefixes) or name in {"LAB_KEY", "LAB_REDIS_URL", "LOG_LEVEL"})
-    }
-    # settings of one service that the others must agree with
-    issuer, resource_url = settings["AUTH_SERVICE_ISSUER"], settings["RESOURCE_SERVICE_PUBLIC_URL"]
-    follows = {
-        "RESOURCE_SERVICE_ISSUER": issuer,
-        "CLIENT_WEBAPP_ISSUER": issuer,
-        "CLIENT_WEBAPP_RESOURCE_URL": resource_url,
-        "CLIENT_WEBAPP_RESOURCE_IDENTIFIER": settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"],
-        "CLIENT_URL": settings["CLIENT_WEBAPP_PUBLIC_URL"],
-        "AUTH_URL": issuer,
-        "RESOURCE_URL": resource_url,
-        **({"OBSERVER_URL": public[OBSERVER]} if OBSERVER in public else {}),
-    }
-    return follows | settings
 
 
 def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
