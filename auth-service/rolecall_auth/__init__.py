@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> Flask:
     services = app.extensions["rolecall_auth"] = build(settings)
     web.cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
     web.register(app, [*routes.ROUTES, *web.health_routes(app, _readiness_checks(services))])
-    publish(app, description.description(settings, app.config["SESSION_COOKIE_NAME"]))
+    publish(app, description.build_description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Rolecall Accounts",
         service_role="authorization-server",

@@ -120,7 +120,7 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
     Raises:
         OAuthError: a parameter is repeated, malformed, or too long.
     """
-    found = {}
+    parameters = {}
     for parameter in BY_ENDPOINT[endpoint]:
         if only is not None and parameter.name not in only:
             continue
@@ -132,7 +132,7 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
         value = values[0]
         if len(value) > parameter.max_length or not parameter.grammar.fullmatch(value):
             parameter.well_formed(False, expected=f"up to {parameter.max_length} characters", actual=len(value))
-        found[parameter.name] = value
+        parameters[parameter.name] = value
     if only is None:
-        GUARD.note(True, expected="each once, well-formed, and not too long", actual=", ".join(found))
-    return found
+        GUARD.note(True, expected="each once, well-formed, and not too long", actual=", ".join(parameters))
+    return parameters

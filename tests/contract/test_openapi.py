@@ -53,7 +53,7 @@ Services = list[tuple[Flask, Operations]]
 
 @pytest.fixture
 def services(server: Server, api: Api, tally: Tally) -> Services:
-    auth = rolecall_auth.openapi.description.description(server.services.settings, "cookie")
+    auth = rolecall_auth.openapi.description.build_description(server.services.settings, "cookie")
     invoices = rolecall_resource.openapi.description(api.app.extensions["rolecall_resource"])
     client = rolecall_client.openapi.description(tally.services.settings, "cookie")
     return [(server.app, auth.operations), (api.app, invoices.operations), (tally.app, client.operations)]

@@ -74,7 +74,7 @@ def read_or_generate_secret(file: IO[str] | None) -> str:
         return secrets.token_urlsafe(32)
     secret = file.read().strip()
     if len(secret) < MIN_SECRET_LENGTH:
-        fail(f"the secret in {file.name} is shorter than {MIN_SECRET_LENGTH} characters")
+        fail(f"The secret in {file.name} is shorter than {MIN_SECRET_LENGTH} characters.")
     return secret
 
 

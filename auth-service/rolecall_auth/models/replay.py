@@ -65,7 +65,7 @@ class Replays:
         if issued_at < (since := self._since(mark)):
             raise OAuthError(
                 "temporarily_unavailable",
-                "The record of used identifiers was lost. Try again with a new one that has a current iat.",
+                "The record of used identifiers may have been lost. Try again with a new one that has a current iat.",
                 detail=f"{kind}: issued at {issued_at:.0f}, but used identifiers are known only since {since:.0f}",
                 status=503,
                 retry_after=1,

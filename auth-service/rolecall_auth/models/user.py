@@ -28,7 +28,7 @@ _DUMMY_HASH: Final = "$argon2id$v=19$m=65536,t=3,p=4$uvxs/y5qSKJ+w+sezBatmg$gprq
 _USERNAME: Final = re.compile(r"[\w.\-]{2,40}")
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 200
-"""Characters. NIST SP 800-63B requires at least eight, and no composition rules."""
+"""Characters. NIST SP 800-63B requires at least eight, without composition rules."""
 
 
 class User(Model):

@@ -148,7 +148,7 @@ _DECIDE_ACTIVE: Final = (
 )
 
 
-def description(settings: Settings, cookie: str) -> Description:
+def build_description(settings: Settings, cookie: str) -> Description:
     """Return the description; `cookie` is the name of the session cookie."""
     return Description(
         "Authorization server",
