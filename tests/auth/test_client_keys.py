@@ -152,14 +152,14 @@ HEADERS = st.dictionaries(HEADER, JSON | st.sampled_from([*KEYS, "HS256", "none"
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", fullmatch=True))
 def test_any_text_is_refused_in_one_way(text: str) -> None:
     with pytest.raises(BadJWT):
-        ClientKeys(Fetcher(lab=True), DATA_KEY).verified(signer(), text, algorithms=[*KEYS, "HS256"])
+        ClientKeys(Fetcher(lab=True), DATA_KEY).verified_claims(signer(), text, algorithms=[*KEYS, "HS256"])
 
 
 @given(HEADERS, st.dictionaries(CLAIM, JSON) | JSON)
 def test_any_signed_json_is_claims_or_refused_in_one_way(header: Any, value: Any) -> None:
     token = sign_parts(json.dumps({"alg": "ES256", **header}).encode(), json.dumps(value).encode(), "ES256")
     try:
-        given = ClientKeys(Fetcher(lab=True), DATA_KEY).verified(signer(), token, algorithms=[*KEYS, "HS256"])
+        given = ClientKeys(Fetcher(lab=True), DATA_KEY).verified_claims(signer(), token, algorithms=[*KEYS, "HS256"])
     except BadJWT:
         return
     assert given == value

@@ -144,8 +144,8 @@ def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
         ({"name": ["Alice"]}, "name must be a str"),
         ({"name": None}, "name must be a str"),
         ({"address": "Oxford"}, "address must be a dict"),
-        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a str; planet is not known in address"),
-        ({"sub": "usr_bob"}, "sub is not known in claims"),
+        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a str; planet is not a member of address"),
+        ({"sub": "usr_bob"}, "sub is not a standard claim"),
         ([], "--file must hold a JSON object"),
     ):
         file.write_text(json.dumps(wrong))

@@ -64,11 +64,11 @@ def add_commands(app: Flask, services: Services) -> None:
     def list_keys() -> None:
         """Each key: its algorithm, its state, and when that ends."""
         now = clock.now()
-        for key in _told(services.keys.everything):
+        for key in _told(services.keys.all_keys):
             until = {"published": key.signs_from, "signing": key.signs_until, "verifying": key.verifies_until}
-            end = until.get(key.condition(now))
+            end = until.get(key.status(now))
             left = f"  for {round(end - now)} s more" if end else ""
-            click.echo(f"{key.kid}  {key.algorithm}  {key.condition(now)}{left}")
+            click.echo(f"{key.kid}  {key.algorithm}  {key.status(now)}{left}")
 
     @keys.command("rotate")
     def rotate_keys() -> None:

@@ -37,7 +37,7 @@ from rolecall_auth.openapi import openid, registration
 from rolecall_auth.openapi.pages import page_operations
 from rolecall_auth.openapi.parameters import SESSION, TOO_MANY, form_of, guard_checks, in_query, parameter_of, schema_of
 from rolecall_auth.openid import request_object, scopes
-from rolecall_auth.parameters import BY_ENDPOINT
+from rolecall_auth.parameters import BY_ENDPOINT, REQUIRED
 from rolecall_auth.routes import ROUTES
 from rolecall_auth.settings import Settings
 
@@ -76,7 +76,7 @@ _BACK_CHANNEL: Final = (
     client.ONE_METHOD,
     client.SAME_CLIENT,
     client.AUTHENTICATED,
-    token_response.PARAMETERS,
+    REQUIRED,
 )
 
 _ASSERTION: Final = (

@@ -54,7 +54,7 @@ def waiting(endpoint: str) -> Waiting | None:
         raise PageError(LOST)
     asked = interaction.parameters
     wanted = authentication_request.read(client, asked)
-    scope, consent_scope = authentication_request.scopes_asked(client, asked, wanted)
+    scope, consent_scope = authentication_request.requested_scopes(client, asked, wanted)
     resource = scopes.resource_for(scope, asked.get("resource"))
     redirect_uri = asked.get("redirect_uri") or client.get_default_redirect_uri() or ""
     return Waiting(name, interaction, client, wanted, resource, consent_scope, redirect_uri)
