@@ -134,7 +134,7 @@ def test_rsa_keys_have_a_sensible_size() -> None:
 
 def test_key_objects_are_kept() -> None:
     keys = ClientKeys(Fetcher(lab=True), DATA_KEY)
-    [first], [second] = (list(keys.of(signer())) for _ in range(2))
+    [first], [second] = (list(keys.keys_for(signer())) for _ in range(2))
     assert len(first) == len(KEYS)
     assert all(one.key is other.key for one, other in zip(first, second, strict=True))
     assert not any(each.key.is_private for each in first)

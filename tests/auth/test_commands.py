@@ -108,7 +108,7 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
     files["none"].write_text("{")
     files["list"].write_text("[]")
     for change, said in (
-        (("--scope", "invoices:burn"), "no resource has the scope invoices:burn"),
+        (("--scope", "invoices:burn"), "unknown scopes: invoices:burn"),
         (("--redirect-uri", "http://books.example/cb"), "must be https"),
         (("--redirect-uri", "javascript:alert(1)"), "must be https"),
         (("--metadata-file", str(files["wrong"])), "jwks_uri is not https"),
@@ -236,7 +236,7 @@ def test_a_lost_data_key_is_one_line_at_the_start(server: Server) -> None:
     done = run(another_process(server, data_key=MultiFernet([Fernet(Fernet.generate_key())])), "check")
     assert done.exit_code == 1
     assert done.output.splitlines() == [
-        "cannot start: DATA_KEY does not open what is sealed in the database; set the one that sealed it"
+        "cannot start: DATA_KEY does not decrypt the keys in the database. Set the DATA_KEY that encrypted them."
     ]
 
 

@@ -128,7 +128,7 @@ def test_a_key_that_somebody_else_may_hold_is_retired_at_once(server: Server) ->
     for unknown in (kid, "nothing", "-xOdRcqCekOOOo75c8w8jb_zo2APLoOKDrQMQl8IuXQ"):
         refused = server.app.test_cli_runner().invoke(args=["keys", "retire", unknown])
         assert refused.exit_code == 1
-        assert "is published; `flask keys list`" in refused.output
+        assert "is published. Run `flask keys list`" in refused.output
         assert refused.output.count("\n") == 1
 
 
@@ -167,7 +167,7 @@ def test_the_data_key_is_changed_without_losing_the_signing_keys(tmp_path: Path,
     kid = keys(old).signing("ES256").kid
     assert keys(new, old).reseal() == EACH
     assert keys(new).signing("ES256").kid == kid
-    with pytest.raises(KeysError, match="DATA_KEY does not open"):
+    with pytest.raises(KeysError, match="DATA_KEY does not decrypt"):
         keys(old).reseal()
 
 
@@ -185,7 +185,7 @@ def test_private_keys_are_sealed_and_a_lost_data_key_is_one_clear_line(server: S
             assert "d" not in row.public_jwk
     other = MultiFernet([Fernet(Fernet.generate_key())])
     keys = Keys(server.services.database, other, jwks_max_age=300, token_lifetime=300)
-    with pytest.raises(KeysError, match="DATA_KEY does not open"):
+    with pytest.raises(KeysError, match="DATA_KEY does not decrypt"):
         keys.signing("ES256")
     (tmp_path / "broken").mkdir()
     broken = make_server(make_settings(tmp_path / "broken", "redis://unused", data_key=other))

@@ -37,7 +37,7 @@ class Member:
 
     Args:
         kind: the type of its value: text, texts (a list), uri, uris, number, flag, or keys (a JWK Set).
-        default: the value if the member is omitted; None if there is no default.
+        default: the value if the member is omitted; None for no default.
         choices: the allowed values of a text, or of each text in a list; empty if any text is allowed.
         column: whether `Client` has a column for it; other members are only stored and returned.
         max_length: maximum number of characters of a text.
@@ -202,7 +202,7 @@ def _uri_fault(member: Member, value: Any) -> str:
     if not value.isascii() or any(mark in value for mark in "\"'<>\\ ") or parts.username is not None:
         return "not a URI of ASCII characters without quotes, spaces, and user information"
     secure = is_secure(value, lab=services().settings.lab)
-    return "" if secure and parts.hostname and len(parts.hostname) <= MAX_HOST else "not https, or without a host"
+    return "" if secure and parts.hostname and len(parts.hostname) <= MAX_HOST else "not https, or lacks a host"
 
 
 def _list_fault(fault_of: Callable[[Member, Any], str]) -> Callable[[Member, Any], str]:

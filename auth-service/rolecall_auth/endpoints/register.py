@@ -174,10 +174,10 @@ def _require_owned(value: T | None) -> T:
 
 
 def _require(check: Check, value: T | None, expected: str) -> T:
-    """Return `value` if it is not None; a failure gets a challenge (RFC 6750 section 3) and counts against the address.
+    """Return `value`; if it is None, fail with a challenge (RFC 6750 section 3) and count the failure.
 
     Raises:
-        OAuthError: `value` is None.
+        OAuthError: the value is missing.
         TooMany: the address has failed too often.
     """
     try:

@@ -88,7 +88,9 @@ def _validate(token: str) -> AccessToken:
 def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
     """Return the client, and the claims of the token's scope and of the `claims` parameter (section 5.5)."""
     client, authorization, user = ALIVE.require(
-        _owner(token), expected="an active client, user, and authorization", otherwise="at least one has ended"
+        _owner(token),
+        expected="an active client, user, and authorization",
+        otherwise="one that has ended",
     )
     requested = set((authorization.requested_claims or {}).get("userinfo", ()))
     names = {name for scope in scopes.identity_scopes(token.scope) for name in scopes.CLAIMS.get(scope, ())}

@@ -145,7 +145,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         return has_consent(session, *key, self.request.consent_scope, hold=True)
 
     def query_authorization_code(self, code: str, client: Client) -> AuthorizationCode:
-        """Return the code if it was issued to this client; another client neither consumes nor ends it."""
+        """Return the code if it was issued to this client. Requests of other clients do not consume or end it."""
         found = services().codes.find(code)
         return ALIVE.require(
             found if found is not None and found.client_id == client.client_id else None,

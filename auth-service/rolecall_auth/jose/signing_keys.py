@@ -51,7 +51,7 @@ _CANNOT_DECRYPT: Final = "DATA_KEY does not decrypt the keys in the database. Se
 
 
 class KeysError(Exception):
-    """The keys cannot be used; the message says how to fix it."""
+    """The keys cannot be used; the message explains how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class Keys:
         """Return the active key of the algorithm.
 
         Raises:
-            KeysError: there is no active key, because the database has not been initialized.
+            KeysError: the database has not been initialized, so it contains no active key.
         """
         now = clock.now()
         active = [
@@ -309,7 +309,7 @@ class Keys:
         loaded = self._loaded
         if loaded.at > clock.cache_time() - RELOAD_AFTER:
             return loaded.keys
-        # while another thread reads, use the cached keys, unless there are none or the requested key is missing
+        # while another thread reads the keys, use the cached ones, unless the cache is empty or lacks the requested key
         if not self._lock.acquire(blocking=wait or not loaded.keys):
             return loaded.keys
         try:
