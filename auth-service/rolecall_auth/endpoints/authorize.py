@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 import redis
@@ -17,6 +16,7 @@ from rolecall.errors import OAuthError
 from rolecall.web import PageError, Problem, allow_form_targets, origin_of, store_away
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
+from rolecall_auth.grants.authorization_code import CodeGrant
 from rolecall_auth.grants.request import OAuth2Request
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
@@ -93,7 +93,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
         oauth2_request = OAuth2Request(clean)
         mode = clean.get("response_mode", "query")
         RESPONSE_MODE(mode == target.mode, expected=" or ".join(RESPONSE_MODES), actual=mode)
-        grant = engine.get_consent_grant(oauth2_request)
+        grant: CodeGrant = engine.get_consent_grant(oauth2_request)
         authentication = oauth2_request.authentication = authentication_request.read(target.client, clean)
         scope, oauth2_request.consent_scope = authentication_request.requested_scopes(
             target.client, clean, authentication
@@ -164,7 +164,7 @@ def _validate_target(source: MultiDict[str, str]) -> Target:
 
 def _proceed(
     target: Target,
-    grant: Any,
+    grant: CodeGrant,
     resource: str,
     clean: dict[str, str],
     name: str | None,
@@ -216,7 +216,7 @@ def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Intera
     return disconnected is not None and disconnected["at"] >= (interaction.decided_at or 0)
 
 
-def _success(target: Target, grant: Any, sign_in: SignIn) -> Response:
+def _success(target: Target, grant: CodeGrant, sign_in: SignIn) -> Response:
     return _authorization_response(target, grant.create_authorization_response(target.redirect_uri, sign_in))
 
 
