@@ -12,16 +12,13 @@ from flask import url_for
 from rolecall import checks, clock
 from rolecall.checks import Check
 from rolecall.vocabulary import ASSERTION_ALGORITHMS
-from rolecall_auth.jose.client_keys import BadJWT, unverified_jwt
+from rolecall_auth.jose.client_keys import LEEWAY, BadJWT, unverified_jwt
 from rolecall_auth.models.client import Client
 from rolecall_auth.services import services
 
 MAX_AHEAD: Final = 3600
 """Maximum remaining lifetime of an assertion in seconds; its `jti` is remembered as long. Authlib's client defaults to
 one hour."""
-
-LEEWAY: Final = 30
-"""Seconds that a client's clock may be ahead of the server's."""
 
 MAX_JTI: Final = 200
 """Maximum length of `jti` in characters."""

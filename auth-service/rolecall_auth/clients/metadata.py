@@ -156,7 +156,7 @@ def read(document: Mapping[str, Any], profile: str) -> dict[str, Any]:
     _check_keys(metadata)
     _check_consistency(metadata)
     _check_sector(metadata)
-    host = urlsplit(metadata["redirect_uris"][0]).hostname or "An app without a name"
+    host = urlsplit(metadata["redirect_uris"][0]).hostname or "Unnamed app"
     metadata.setdefault("client_name", host[:MAX_NAME])
     return metadata
 
@@ -215,8 +215,8 @@ def _list_fault(fault_of: Callable[[Member, Any], str]) -> Callable[[Member, Any
 
 
 def _number_fault(_member: Member, value: Any) -> str:
-    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
-    return "" if good else f"not a whole number of seconds from 0 to {MAX_NUMBER}"
+    is_valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
+    return "" if is_valid else f"not a whole number of seconds from 0 to {MAX_NUMBER}"
 
 
 def _flag_fault(_member: Member, value: Any) -> str:

@@ -242,7 +242,7 @@ def _authorization_response(target: Target, response_parameters: list[tuple[str,
 
 
 def _form_post(target: Target, response_parameters: list[tuple[str, str]]) -> Response:
-    """Return a self-submitting form, so that no URL contains the parameters (OAuth 2.0 Form Post section 2)."""
+    """Return a self-submitting form; no URL contains its data (OAuth 2.0 Form Post Response Mode section 2)."""
     page = render_template(
         "form_post.html",
         client=target.client,

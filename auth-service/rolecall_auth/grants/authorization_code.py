@@ -112,11 +112,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         )
         with services().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an active account", otherwise="no active account")
-            CONSENT(
-                self._is_allowed(session, authorization),
-                expected="a valid consent",
-                otherwise="a withdrawn consent",
-            )
+            is_allowed = self._has_consent(session, authorization)
+            CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
             session.add(authorization)
         g.flow_id = authorization.id
         audit.record("code_issued", user_id=authorization.user_id, client_id=authorization.client_id)
@@ -136,7 +133,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             response.append(("state", parameters["state"]))
         return response
 
-    def _is_allowed(self, session: Session, authorization: Authorization) -> bool:
+    def _has_consent(self, session: Session, authorization: Authorization) -> bool:
         """Whether the consent is still valid; no consent is stored for clients that ask every time."""
         client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
         if client.asks_every_time(redirect_uri or client.get_default_redirect_uri() or ""):
@@ -199,9 +196,7 @@ class Pkce(CodeChallenge):
         verifier = grant.request.form.get("code_verifier")
         challenge = grant.request.authorization_code.code_challenge
         if challenge is None:
-            NO_STRAY_VERIFIER(
-                verifier is None, expected="no code_verifier", actual="present" if verifier else "missing"
-            )
+            NO_STRAY_VERIFIER(verifier is None, expected="no code_verifier", otherwise="a code_verifier")
             return
         verifier = VERIFIER_SENT.require(verifier, expected="present", actual="present" if verifier else "missing")
         computed = create_s256_code_challenge(verifier)

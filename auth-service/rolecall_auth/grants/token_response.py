@@ -80,9 +80,9 @@ def token_response(
 ) -> dict[str, Any]:
     """Return the members of a token response, with a new access token.
 
-    The response always contains the scope, and with `openid` an ID token (OpenID Connect Core sections 3.1.3.3, 12.1,
-    and 12.2). The `sub` of the access token is the one that the client knows, because clients can read their access
-    tokens (section 8.1).
+    The response always contains the scope. With `openid`, it also contains an ID token (OpenID Connect Core section
+    3.1.3.3), even after a refresh (OpenID Connect Core sections 12.1 and 12.2). The access token has the same `sub` as
+    the ID token, because clients can read their access tokens (section 8.1).
 
     Args:
         scope: the scope of the access token: that of the authorization, or less.

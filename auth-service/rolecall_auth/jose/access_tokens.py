@@ -55,7 +55,6 @@ def mint(
     audience = [authorization.resource]
     if "openid" in scope.split() and authorization.resource != issuer:
         audience.append(issuer)
-    key = keys.signing(ALGORITHM)
     now = int(clock.now())
     claims: dict[str, Any] = {
         "iss": issuer,
@@ -69,8 +68,7 @@ def mint(
         "auth_time": int(authorization.auth_time),
         "authorization_id": authorization.id,
     }
-    header = {"alg": key.algorithm, "typ": ACCESS_TOKEN_TYPE, "kid": key.kid}
-    return jwt.encode(header, claims, key.private, algorithms=[key.algorithm])
+    return keys.signing(ALGORITHM).sign(claims, typ=ACCESS_TOKEN_TYPE)
 
 
 def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:

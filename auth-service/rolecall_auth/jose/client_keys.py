@@ -25,6 +25,9 @@ from rolecall_auth.outbound.fetcher import Busy, Fetcher, FetchError
 MAX_LENGTH: Final = 8192
 """Maximum length of a client's JWT in characters."""
 
+LEEWAY: Final = 30
+"""Seconds that a client's clock may be ahead of the server's."""
+
 MAX_KEYS: Final = 50
 """Maximum number of keys that are read from a key set."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
+from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from rolecall import clock
@@ -72,6 +73,11 @@ class Key:
         if self.signs_from > now:
             return "published"
         return "signing" if self.signs_until is None or now < self.signs_until else "verifying"
+
+    def sign(self, claims: dict[str, Any], *, typ: str) -> str:
+        """Return a signed JWT with this `typ` header."""
+        header = {"alg": self.algorithm, "typ": typ, "kid": self.kid}
+        return jwt.encode(header, claims, self.private, algorithms=[self.algorithm])
 
 
 @dataclass(frozen=True, slots=True)

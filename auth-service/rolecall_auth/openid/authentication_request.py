@@ -203,7 +203,7 @@ def _essential_acr_values(claims: dict[str, dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _subjects(client: Client, hint: str | None, claims: dict[str, dict[str, Any]]) -> frozenset[str] | None:
-    """Return the accounts that the request allows, by the identifiers that this client knows; None for any account."""
+    """Return the accounts that the hint or the claims request names by their `sub`; None for any account."""
     subjects = set(_values(claims.get("id_token", {}).get("sub") or {}))
     if hint is not None:
         hinted = HINT.require(

@@ -70,9 +70,7 @@ def mint(
 
 def sign(algorithm: str, claims: dict[str, Any]) -> str:
     """Return a JWT, signed with the issuer's active key for the algorithm."""
-    key = services().keys.signing(algorithm)
-    header = {"alg": key.algorithm, "typ": "JWT", "kid": key.kid}
-    return jwt.encode(header, claims, key.private, algorithms=[key.algorithm])
+    return services().keys.signing(algorithm).sign(claims, typ="JWT")
 
 
 def at_hash(algorithm: str, access_token: str) -> str:

@@ -12,13 +12,10 @@ from flask import request
 
 from rolecall import checks, clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall_auth.jose.client_keys import BadJWT
+from rolecall_auth.jose.client_keys import LEEWAY, BadJWT
 from rolecall_auth.models.client import Client
 from rolecall_auth.outbound.fetcher import Busy, FetchError
 from rolecall_auth.services import services
-
-LEEWAY: Final = 30
-"""Seconds that a client's clock may be ahead of the server's."""
 
 _TYPE: Final = "oauth-authz-req+jwt"
 _ACCEPT: Final = f"application/{_TYPE}, application/jwt"

@@ -1,4 +1,4 @@
-"""Scopes: those of protected resources, and those of OpenID Connect for claims about the user (section 5.4)."""
+"""Scopes of protected resources, and scopes for claims about the user (OpenID Connect Core section 5.4)."""
 
 from __future__ import annotations
 
