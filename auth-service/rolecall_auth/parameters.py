@@ -11,6 +11,10 @@ from werkzeug.datastructures import MultiDict
 from rolecall import checks
 from rolecall.checks import Check
 
+REQUIRED = checks.define(
+    "token.parameters", "RFC 6749 section 5.2", "invalid_request", "A required parameter is missing."
+)
+
 _VSCHAR: Final = re.compile(r"[\x20-\x7e]+")
 _NQCHAR: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")

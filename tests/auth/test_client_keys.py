@@ -135,7 +135,7 @@ def test_rsa_keys_have_a_sensible_size() -> None:
 
 def test_key_objects_are_kept() -> None:
     keys = ClientKeys(Fetcher(lab=True), DATA_KEY)
-    [first], [second] = (list(keys.of(signer())) for _ in range(2))
+    [first], [second] = (list(keys.keys_for(signer())) for _ in range(2))
     assert len(first) == len(KEYS)
     assert all(one.key is other.key for one, other in zip(first, second, strict=True))
     assert not any(each.key.is_private for each in first)
@@ -153,14 +153,14 @@ HEADERS = st.dictionaries(HEADER, JSON | st.sampled_from([*KEYS, "HS256", "none"
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", fullmatch=True))
 def test_any_text_is_refused_in_one_way(text: str) -> None:
     with pytest.raises(BadJWT):
-        ClientKeys(Fetcher(lab=True), DATA_KEY).verified(signer(), text, algorithms=[*KEYS, "HS256"])
+        ClientKeys(Fetcher(lab=True), DATA_KEY).verified_claims(signer(), text, algorithms=[*KEYS, "HS256"])
 
 
 @given(HEADERS, st.dictionaries(CLAIM, JSON) | JSON)
 def test_any_signed_json_is_claims_or_refused_in_one_way(header: Any, value: Any) -> None:
     token = sign_parts(json.dumps({"alg": "ES256", **header}).encode(), json.dumps(value).encode(), "ES256")
     try:
-        given = ClientKeys(Fetcher(lab=True), DATA_KEY).verified(signer(), token, algorithms=[*KEYS, "HS256"])
+        given = ClientKeys(Fetcher(lab=True), DATA_KEY).verified_claims(signer(), token, algorithms=[*KEYS, "HS256"])
     except BadJWT:
         return
     assert given == value

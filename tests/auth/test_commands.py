@@ -108,7 +108,7 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
     files["none"].write_text("{")
     files["list"].write_text("[]")
     for change, said in (
-        (("--scope", "invoices:burn"), "no resource has the scope invoices:burn"),
+        (("--scope", "invoices:burn"), "unknown scopes: invoices:burn"),
         (("--redirect-uri", "http://books.example/cb"), "must use https"),
         (("--redirect-uri", "javascript:alert(1)"), "must use https"),
         (("--metadata-file", str(files["wrong"])), "jwks_uri is not https"),
@@ -144,8 +144,8 @@ def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
         ({"name": ["Alice"]}, "name must be a str"),
         ({"name": None}, "name must be a str"),
         ({"address": "Oxford"}, "address must be a dict"),
-        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a str; planet is not known in address"),
-        ({"sub": "usr_bob"}, "sub is not known in claims"),
+        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a str; planet is not a member of address"),
+        ({"sub": "usr_bob"}, "sub is not a standard claim"),
         ([], "--file must contain a JSON object"),
     ):
         file.write_text(json.dumps(wrong))
@@ -236,7 +236,7 @@ def test_a_lost_data_key_is_one_line_at_the_start(server: Server) -> None:
     done = run(another_process(server, data_key=MultiFernet([Fernet(Fernet.generate_key())])), "check")
     assert done.exit_code == 1
     assert done.output.splitlines() == [
-        "cannot start: DATA_KEY does not open what is sealed in the database; set the one that sealed it"
+        "cannot start: DATA_KEY does not decrypt the keys in the database. Set the DATA_KEY that encrypted them."
     ]
 
 

@@ -17,12 +17,12 @@ def list_keys() -> None:
     """List each key with its algorithm, its status, and the seconds until the status changes."""
     now = clock.now()
     with reported_errors():
-        every_key = services().keys.everything()
+        every_key = services().keys.all_keys()
     for key in every_key:
         ends = {"published": key.signs_from, "signing": key.signs_until, "verifying": key.verifies_until}
-        end = ends.get(key.condition(now))
+        end = ends.get(key.status(now))
         remaining = f"  for {round(end - now)} more seconds" if end else ""
-        click.echo(f"{key.kid}  {key.algorithm}  {key.condition(now)}{remaining}")
+        click.echo(f"{key.kid}  {key.algorithm}  {key.status(now)}{remaining}")
 
 
 @keys.command("rotate")

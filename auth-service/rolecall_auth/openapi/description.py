@@ -45,7 +45,7 @@ from rolecall_auth.openapi.parameters import (
     parameter_schema,
 )
 from rolecall_auth.openid import request_object, scopes
-from rolecall_auth.parameters import BY_ENDPOINT
+from rolecall_auth.parameters import BY_ENDPOINT, REQUIRED
 from rolecall_auth.routes import ROUTES
 from rolecall_auth.settings import Settings
 
@@ -84,7 +84,7 @@ _BACK_CHANNEL: Final = (
     client.ONE_METHOD,
     client.SAME_CLIENT,
     client.AUTHENTICATED,
-    token_response.PARAMETERS,
+    REQUIRED,
 )
 
 _ASSERTION: Final = (

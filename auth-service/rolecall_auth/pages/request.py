@@ -54,7 +54,7 @@ def pending_request(endpoint: str) -> PendingRequest | None:
         raise PageError(LOST)
     requested = interaction.parameters
     wanted = authentication_request.read(client, requested)
-    scope, consent_scope = authentication_request.scopes_asked(client, requested, wanted)
+    scope, consent_scope = authentication_request.requested_scopes(client, requested, wanted)
     resource = scopes.resource_for(scope, requested.get("resource"))
     redirect_uri = requested.get("redirect_uri") or client.get_default_redirect_uri() or ""
     return PendingRequest(name, interaction, client, wanted, resource, consent_scope, redirect_uri)
