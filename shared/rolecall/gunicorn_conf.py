@@ -14,7 +14,7 @@ if _metrics_port:
     # before the application is imported: its workers count into files of this folder
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
 
-from rolecall.web import MAX_REQUEST_BODY  # noqa: E402
+from rolecall.web.app import MAX_REQUEST_BODY  # noqa: E402
 
 _M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
 _LARGE: Final = 128 * 1024

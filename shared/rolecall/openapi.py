@@ -14,7 +14,8 @@ from flask.typing import ResponseReturnValue
 
 from rolecall.checks import Check
 from rolecall.storage import digest
-from rolecall.web import MAX_REQUEST_BODY, Kind, Route
+from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall.web.routes import Kind, Route
 
 VERSION: Final = "0.1.0"
 """Of Rolecall, as in pyproject.toml."""

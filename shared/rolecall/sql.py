@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
+from flask import Flask
 from sqlalchemy.orm import Session
+
+from rolecall.web.errors import failure_reason, store_error
 
 UNAVAILABLE: Final = (
     sa.exc.OperationalError,
@@ -106,7 +109,7 @@ class Database:
         try:
             revision = self.revision()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(unanswered(error)) from error
+            raise MigrationError(unavailable_reason(error)) from error
         if revision != self.head():
             raise MigrationError(
                 f"the database is at revision {revision or 'none'} and this version needs {self.head()}; "
@@ -126,7 +129,7 @@ class Database:
         try:
             connection = self.engine.connect()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(unanswered(error)) from error
+            raise MigrationError(unavailable_reason(error)) from error
         with connection, connection.begin():
             if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(72176)")):
                 raise MigrationError(_BUSY)
@@ -167,7 +170,7 @@ class Database:
         try:
             connection = self.engine.execution_options(rolecall_write=True).connect()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(unanswered(error)) from error
+            raise MigrationError(unavailable_reason(error)) from error
         with connection, self._without_foreign_keys(connection):
             try:
                 transaction = connection.begin()
@@ -220,7 +223,14 @@ def _revision(path: Path) -> str:
     return match[0]
 
 
-def unanswered(error: sa.exc.SQLAlchemyError) -> str:
-    """One line about a database that does not answer."""
-    told = getattr(error, "orig", None) or error
-    return f"the database does not answer: {str(told).strip().splitlines()[0][:300]}"
+@failure_reason.register
+def unavailable_reason(error: sa.exc.SQLAlchemyError) -> str:
+    """Describe a database error in one line."""
+    cause = getattr(error, "orig", None) or error
+    return f"the database does not respond: {str(cause).strip().splitlines()[0][:300]}"
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Respond with 503 to the errors in `UNAVAILABLE`; every service with a database calls this."""
+    for error in UNAVAILABLE:
+        app.register_error_handler(error, store_error)

@@ -55,7 +55,7 @@ def require_noeviction(client: redis.Redis) -> None:
     try:
         policy = _maxmemory_policy(client)
     except redis.RedisError as error:
-        raise StorageError(f"Redis does not answer ({error}); start it, or set REDIS_URL to one that runs") from error
+        raise StorageError(f"Redis does not respond ({error}); start it, or set REDIS_URL to one that runs") from error
     if policy != "noeviction":
         raise StorageError(f"Redis may evict what it holds (maxmemory-policy {policy}); set it to noeviction")
 

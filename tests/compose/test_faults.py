@@ -218,7 +218,7 @@ STARTS = {
         ({"SECRET_KEY": "lab-only-" + 32 * "x"}, ["auth-service: SECRET_KEY is the lab's published value"]),
         ({"ISSUER": "http://auth.example.org"}, ["auth-service: ISSUER must be an https address"]),
         ({"DATA_KEY": "MDEy"}, ["auth-service: DATA_KEY: must be Fernet keys"]),
-        ({}, ["cannot start: Redis does not answer", "cannot start: the database does not answer"]),
+        ({}, ["cannot start: Redis does not respond", "cannot start: the database does not respond"]),
     ],
 )
 def test_a_wrong_start_ends_with_one_clear_line_a_fault(change: dict[str, str], said: list[str]) -> None:

@@ -248,8 +248,8 @@ def turn(url: str, seconds: int) -> int:
     return int(answer["workers"])
 
 
-REDIS = r"Redis does not answer: "
-SQL = r"the database does not answer: "
+REDIS = r"Redis does not respond: "
+SQL = r"the database does not respond: "
 AWAY = r"\S* did not answer"
 FUTURE = r"invalid_token.*token\.iat"
 

@@ -15,7 +15,7 @@ from flask import jsonify, request
 
 from rolecall import checks, clock, events
 from rolecall.http import HttpClient
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.recording import recorder, redaction
 from rolecall_lab.recording.flows import read_events, read_flows
 from rolecall_lab.recording.recorder import STREAM, Exchange, describe

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from rolecall import audit, clock
 from rolecall.errors import OAuthError
 from rolecall.settings import url
-from rolecall.sql import MigrationError, unanswered
+from rolecall.sql import MigrationError, unavailable_reason
 from rolecall.storage import digest
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, PROFILES
 from rolecall_auth.clients import logos, metadata
@@ -286,7 +286,7 @@ def _told(action: Callable[[], T]) -> T:
     except KeysError as error:
         _fail(str(error))
     except sa.exc.SQLAlchemyError as error:
-        _fail(unanswered(error))
+        _fail(unavailable_reason(error))
     except redis.RedisError as error:
         _fail(f"Redis does not answer ({error}); repeat the command when it does")
 
@@ -304,7 +304,7 @@ class _writing:  # noqa: N801  used like a function
         try:
             return self._transaction.__exit__(kind, error, trace)  # type: ignore[arg-type]
         except sa.exc.SQLAlchemyError as failed:
-            _fail(unanswered(failed))
+            _fail(unavailable_reason(failed))
 
 
 def _secret(file: IO[str] | None) -> str:

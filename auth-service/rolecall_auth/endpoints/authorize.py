@@ -14,7 +14,8 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of, store_away
+from rolecall.web.errors import PageError, Problem, store_unavailable
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import OAuth2Request, engine, from_authlib
 from rolecall_auth.models.client import Client
@@ -103,7 +104,7 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
     except OAuthError as error:
         return _error_redirect(target, error)
     except (redis.RedisError, *sql.UNAVAILABLE) as error:
-        return _error_redirect(target, store_away(error))
+        return _error_redirect(target, store_unavailable(error))
 
 
 def _requested(source: MultiDict[str, str]) -> MultiDict[str, str]:

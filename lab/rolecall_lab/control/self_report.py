@@ -11,7 +11,7 @@ from rolecall import clock
 from rolecall.http import HttpClient, Unreachable
 from rolecall.settings import ServiceSettings, declared
 from rolecall.vocabulary import METADATA_PATH, RESOURCE_METADATA_PATH
-from rolecall.web import fault_of
+from rolecall.web.health import fault_of
 from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE
 from rolecall_lab.settings import LabSettings
 
