@@ -141,7 +141,7 @@ class Lab:
         return ClosingIterator(_copied(answer, exchange), [getattr(answer, "close", lambda: None), finish])
 
     def _record_sent(self, serving: str, message: dict[str, Any]) -> None:
-        answer = message["answer"]
+        answer = message["response"]
         self.recorder.record(
             Exchange(
                 "sent",
@@ -237,7 +237,7 @@ def _url(environ: WSGIEnvironment) -> str:
 
 def _call(note: dict[str, Any]) -> dict[str, Any]:
     parts = urlsplit(note["url"])
-    answer = note["answer"]
+    answer = note["response"]
     return {
         "method": note["method"],
         "url": f"{parts.scheme}://{parts.netloc}{parts.path}"[:200],

@@ -34,7 +34,7 @@ def watching(notebook: Notebook) -> Iterator[Notebook]:
         _notebook.reset(token)
 
 
-def watched() -> bool:
+def is_watched() -> bool:
     """True while somebody watches: ask before building a costly note."""
     return _notebook.get() is not None
 

@@ -39,7 +39,7 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """An HTTP answer: `status`, `headers` (names in lower case), `body` (bytes), `milliseconds` it took."""
 
     status: int
@@ -98,7 +98,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send one request, follow no redirect, and give the answer whatever its status.
 
         Raises:
@@ -113,12 +113,14 @@ class HttpClient:
         try:
             answer = self._send(method, url, outgoing, body, started)
         except Unreachable as error:
-            events.sent({**message, "answer": None, "failure": error.reason})
+            events.sent({**message, "response": None, "failure": error.reason})
             raise
-        events.sent({**message, "answer": answer, "failure": None})
+        events.sent({**message, "response": answer, "failure": None})
         return answer
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, started: float) -> Answer:
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, started: float
+    ) -> HttpResponse:
         try:
             response = self._request(method, url, headers, body)
             try:
@@ -131,7 +133,7 @@ class HttpClient:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(url, _reason(error)) from error
-        return Answer(
+        return HttpResponse(
             response.status,
             {name.lower(): value for name, value in response.headers.items()},
             content,

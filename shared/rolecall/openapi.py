@@ -12,13 +12,11 @@ from typing import Any, Final
 from flask import Flask, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
+from rolecall import __version__
 from rolecall.checks import Check
 from rolecall.storage import digest
 from rolecall.web.app import MAX_REQUEST_BODY
 from rolecall.web.routes import Kind, Route
-
-VERSION: Final = "0.1.0"
-"""Of Rolecall, as in pyproject.toml."""
 
 MAX_AGE: Final = 60
 """Seconds that others may keep a description."""
@@ -48,7 +46,7 @@ _REQUEST_ID: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseObject:
     """One of an operation's answers; the headers that it names are always there.
 
     Args:
@@ -75,7 +73,7 @@ class Operation:
     """
 
     summary: str
-    answers: tuple[Answer, ...]
+    responses: tuple[ResponseObject, ...]
     parameters: tuple[Schema, ...] = ()
     form: Schema | None = None
     security: Security = ()
@@ -121,29 +119,29 @@ def error_body(*errors: str) -> Schema:
     return closed({"error": string(enum=sorted({*errors})), "error_description": description})
 
 
-def json_answer(description: str, schema: Schema, *headers: str, status: int = 200) -> Answer:
+def json_response(description: str, schema: Schema, *headers: str, status: int = 200) -> ResponseObject:
     """An answer in JSON."""
-    return Answer(status, description, {JSON: schema}, headers)
+    return ResponseObject(status, description, {JSON: schema}, headers)
 
 
-def html(status: int, description: str, *headers: str, checks: tuple[Check, ...] = ()) -> Answer:
+def html(status: int, description: str, *headers: str, checks: tuple[Check, ...] = ()) -> ResponseObject:
     """A page."""
-    return Answer(status, description, {HTML: string()}, headers, checks)
+    return ResponseObject(status, description, {HTML: string()}, headers, checks)
 
 
-def redirect(description: str, *checks: Check) -> Answer:
+def redirect(description: str, *checks: Check) -> ResponseObject:
     """The browser goes on with a GET."""
-    return Answer(303, description, {HTML: string()}, ("Location",), checks)
+    return ResponseObject(303, description, {HTML: string()}, ("Location",), checks)
 
 
-def refusals(*checks: Check, headers: Mapping[int, tuple[str, ...]]) -> tuple[Answer, ...]:
+def error_responses(*checks: Check, headers: Mapping[int, tuple[str, ...]]) -> tuple[ResponseObject, ...]:
     """The errors in JSON that these checks answer with, one for each status.
 
     Args:
         headers: what each status has.
     """
     return tuple(
-        Answer(
+        ResponseObject(
             status,
             HTTPStatus(status).phrase,
             {JSON: error_body(*(check.error for check in checks if check.status == status))},
@@ -154,14 +152,14 @@ def refusals(*checks: Check, headers: Mapping[int, tuple[str, ...]]) -> tuple[An
     )
 
 
-def unavailable(kind: Kind, *checks: Check) -> Answer:
+def unavailable(kind: Kind, *checks: Check) -> ResponseObject:
     """503: something that the service needs does not answer; the checks are those that tell."""
     text = "Something that this service needs does not answer now; nothing is lost by asking again."
     content = {HTML: string()} if kind == "page" else {JSON: error_body("temporarily_unavailable")}
-    return Answer(503, text, content, ("Retry-After",), checks)
+    return ResponseObject(503, text, content, ("Retry-After",), checks)
 
 
-NOT_MODIFIED: Final = Answer(304, "It is what If-None-Match names.", headers=("ETag",))
+NOT_MODIFIED: Final = ResponseObject(304, "It is what If-None-Match names.", headers=("ETag",))
 IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
@@ -172,16 +170,16 @@ IF_NONE_MATCH: Final = {
 _EVERYWHERE: Final[Operations] = {
     ("openapi", "GET"): Operation(
         "This description",
-        (json_answer("OpenAPI 3.1.", {"type": "object"}, "ETag"), NOT_MODIFIED),
+        (json_response("OpenAPI 3.1.", {"type": "object"}, "ETag"), NOT_MODIFIED),
         (IF_NONE_MATCH,),
     ),
     ("healthz", "GET"): Operation(
-        "Whether the process serves", (json_answer("It does.", closed({"status": string(const="ok")})),)
+        "Whether the process serves", (json_response("It does.", closed({"status": string(const="ok")})),)
     ),
     ("readyz", "GET"): Operation(
         "Whether all that the service needs answers",
         tuple(
-            json_answer(
+            json_response(
                 description,
                 {
                     "type": "object",
@@ -224,7 +222,7 @@ def document(description: Description, routes: Iterable[Route]) -> dict[str, Any
                 paths.setdefault(path_template(route), {})[method.lower()] = _operation(route, method, operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": description.title, "description": description.text, "version": VERSION},
+        "info": {"title": description.title, "description": description.text, "version": __version__},
         "servers": [{"url": description.server}],
         "tags": [{"name": name} for name in _TAGS.values()],
         "paths": paths,
@@ -248,7 +246,7 @@ def _operation(route: Route, method: str, operation: Operation) -> dict[str, Any
         "parameters": [*_path_parameters(route), *operation.parameters],
         "responses": {
             str(answer.status): _response(answer)
-            for answer in (*operation.answers, *_answers_to_bodies(route.kind, method))
+            for answer in (*operation.responses, *_answers_to_bodies(route.kind, method))
         },
         "x-clause": route.clause,
         **operation.extensions,
@@ -276,18 +274,18 @@ def _path_parameters(route: Route) -> list[Schema]:
     ]
 
 
-def _answers_to_bodies(kind: Kind, method: str) -> list[Answer]:
+def _answers_to_bodies(kind: Kind, method: str) -> list[ResponseObject]:
     """Those to bodies that no view sees (RFC 9110 sections 15.5.12 and 15.5.14)."""
     if method == "GET":
         return []
     content = {HTML: string()} if kind == "page" else {JSON: error_body("invalid_request")}
     return [
-        Answer(411, "The body came with Transfer-Encoding instead of Content-Length.", content),
-        Answer(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content),
+        ResponseObject(411, "The body came with Transfer-Encoding instead of Content-Length.", content),
+        ResponseObject(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content),
     ]
 
 
-def _response(answer: Answer) -> dict[str, Any]:
+def _response(answer: ResponseObject) -> dict[str, Any]:
     headers = {
         name: {"description": _HEADERS[name][0], "required": True, "schema": _HEADERS[name][1]}
         for name in ("Cache-Control", *answer.headers)

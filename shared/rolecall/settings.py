@@ -161,7 +161,7 @@ class ServiceSettings:
         """
         values: dict[str, Any] = {"lab": lab}
         faults: list[str] = []
-        for field in declared(cls):
+        for field in declared_settings(cls):
             name = field.name.upper()
             try:
                 text = _text(environ, name)
@@ -201,7 +201,7 @@ class ServiceSettings:
         return 86400 if self.lab else 60
 
 
-def declared(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]]:
+def declared_settings(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]]:
     """The fields of a service's settings that come from the environment, in order."""
     return [field for field in dataclasses.fields(cls) if "doc" in field.metadata]
 

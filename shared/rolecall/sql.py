@@ -48,7 +48,7 @@ class Database:
     def __init__(self, url: str, migrations: Path) -> None:
         self.url = url
         self.migrations = migrations
-        self._alone = False
+        self._is_exclusive = False
         parsed = sa.make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite:
@@ -117,13 +117,13 @@ class Database:
             )
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Hold the one lock that whoever changes the schema or its first rows must hold; blocks inside may ask again.
 
         Raises:
             MigrationError: another process holds it, or the database does not answer.
         """
-        if self._alone or self._sqlite:  # SQLite's own write lock is enough: one process uses the file
+        if self._is_exclusive or self._sqlite:  # SQLite's own write lock is enough: one process uses the file
             yield
             return
         try:
@@ -133,11 +133,11 @@ class Database:
         with connection, connection.begin():
             if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(72176)")):
                 raise MigrationError(_BUSY)
-            self._alone = True
+            self._is_exclusive = True
             try:
                 yield
             finally:
-                self._alone = False
+                self._is_exclusive = False
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the database to `revision`, one process at a time.
@@ -158,7 +158,7 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(self.migrations).replace("%", "%%"))
-        with self.alone(), self._writing() as connection:
+        with self.exclusive(), self._writing() as connection:
             if not self._sqlite:  # a migration may take its time
                 connection.connection.driver_connection.patience = None  # type: ignore[union-attr]
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))

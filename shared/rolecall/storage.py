@@ -87,15 +87,15 @@ class Store:
         """The Redis key of the entry."""
         return f"{self.prefix}:{kind}:{{{digest(name)}}}"
 
-    def bin_seconds(self, lifetime: float) -> int:
+    def redis_ttl(self, lifetime: float) -> int:
         """The TTL for what is valid for `lifetime` seconds more: Redis only empties the bin."""
         return max(1, math.ceil(lifetime) + self._keep)
 
     def put(self, kind: str, name: str, value: dict[str, Any], lifetime: float) -> None:
         """Keep `value` under the secret `name`; it ends `lifetime` seconds from now."""
         key = self.key(kind, name)
-        self.client.set(key, self.dump({**value, "expires_at": clock.now() + lifetime}), ex=self.bin_seconds(lifetime))
-        events.note("state", store="redis", key=shown(key), change="set", seconds=round(lifetime))
+        self.client.set(key, self.dump({**value, "expires_at": clock.now() + lifetime}), ex=self.redis_ttl(lifetime))
+        events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=round(lifetime))
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """The entry, or None when there is none or its time is over."""
@@ -106,22 +106,22 @@ class Store:
         key = self.key(kind, name)
         entry = self._alive(self.client.getdel(key))
         if entry is not None:
-            events.note("state", store="redis", key=shown(key), change="taken")
+            events.note("state", store="redis", key=abbreviated_key(key), change="taken")
         return entry
 
     def claim(self, kind: str, name: str, lifetime: float) -> bool:
         """Whether nobody claimed the name before: of several who do at once only one hears yes (SET NX)."""
         key = self.key(kind, name)
-        claimed = bool(self.client.set(key, b"1", nx=True, ex=self.bin_seconds(lifetime)))
+        claimed = bool(self.client.set(key, b"1", nx=True, ex=self.redis_ttl(lifetime)))
         if claimed:
-            events.note("state", store="redis", key=shown(key), change="set", seconds=round(lifetime))
+            events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=round(lifetime))
         return claimed
 
     def delete(self, kind: str, name: str) -> None:
         """Remove the entry, if there is one."""
         key = self.key(kind, name)
         if self.client.delete(key):
-            events.note("state", store="redis", key=shown(key), change="deleted")
+            events.note("state", store="redis", key=abbreviated_key(key), change="deleted")
 
     def dump(self, value: dict[str, Any]) -> bytes:
         """A value in the form in which it is kept."""
@@ -144,7 +144,7 @@ class Store:
         return entry if entry is not None and entry["expires_at"] > clock.now() else None
 
 
-def shown(key: str) -> str:
+def abbreviated_key(key: str) -> str:
     """A key as a watcher sees it: the hash cut short."""
     head, _, rest = key.partition("{")
     return f"{head}{rest.rstrip('}')[:8]}…" if rest else key

@@ -342,7 +342,7 @@ def test_health_and_style_sheets_are_not_recorded(in_lab: Callable[..., Lab], st
 
 def test_unwrapped_nothing_happens(store: redis.Redis) -> None:
     watched = []
-    route = Route("token", "/token", ("GET",), lambda: watched.append(events.watched()) or jsonify(), "api", "test")
+    route = Route("token", "/token", ("GET",), lambda: watched.append(events.is_watched()) or jsonify(), "api", "test")
     app = flask_app("resource", route)
     answer = app.test_client().get("/token", headers={"Rolecall-Validator": "jwt"})
     assert watched == [False]

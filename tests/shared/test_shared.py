@@ -92,10 +92,10 @@ def test_production_refuses_weak_settings(changes: dict[str, str], says: str) ->
 
 
 def test_no_secret_has_a_default() -> None:
-    from rolecall.settings import declared
+    from rolecall.settings import declared_settings
 
     for settings in (AuthSettings, ClientSettings):
-        for field in declared(settings):
+        for field in declared_settings(settings):
             if field.metadata["secret"]:
                 assert field.default is field.default_factory, field.name  # both are MISSING
 
@@ -231,7 +231,7 @@ def test_what_is_sent_is_noted_with_its_failure(tmp_path: Path) -> None:
     with events.watching(notebook), pytest.raises(Unreachable):
         HttpClient(connect=0.2).send("GET", "http://127.0.0.1:9/")
     assert notebook.notes[0]["kind"] == "sent"
-    assert notebook.notes[0]["answer"] is None
+    assert notebook.notes[0]["response"] is None
     assert "traceparent" in notebook.notes[0]["headers"]
 
 

@@ -50,7 +50,7 @@ def add_commands(app: Flask, services: Services) -> None:
     def db_upgrade() -> None:
         """Bring the database to this version's schema, and make the first signing keys."""
         try:
-            with services.database.alone():
+            with services.database.exclusive():
                 services.database.upgrade()
                 services.keys.ensure()
         except (MigrationError, KeysError) as error:

@@ -11,19 +11,19 @@ from rolecall.openapi import (
     IF_NONE_MATCH,
     JSON,
     NOT_MODIFIED,
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
+    error_responses,
     html,
-    json_answer,
+    json_response,
     redirect,
     ref,
-    refusals,
     string,
     unavailable,
 )
@@ -163,7 +163,7 @@ def _for_programs(settings: Settings) -> Operations:
         ("token", "POST"): Operation(
             "Get tokens for a grant",
             (
-                json_answer("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
+                json_response("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
                 *_refusals("token", *_ASSERTION, *_AT_TOKEN),
             ),
             form={"oneOf": [_grant_request(grant.grant_type) for grant in GRANTS]},
@@ -173,7 +173,7 @@ def _for_programs(settings: Settings) -> Operations:
         ("introspect", "POST"): Operation(
             "Ask whether a token is good, and what it says",
             (
-                Answer(
+                ResponseObject(
                     200,
                     "What it says, when it is active and meant for the resource that asks (RFC 7662 section 2.2).",
                     {JSON: {"oneOf": [_active(settings), closed({"active": {"const": False}})]}},
@@ -188,7 +188,7 @@ def _for_programs(settings: Settings) -> Operations:
         ("revoke", "POST"): Operation(
             "End a token; with a refresh token, all that came with it",
             (
-                Answer(200, "It is worth nothing, whatever it was before (RFC 7009 section 2.2)."),
+                ResponseObject(200, "It is worth nothing, whatever it was before (RFC 7009 section 2.2)."),
                 *_refusals("revoke", *_ASSERTION, revoke.OWN),
             ),
             form=form_of("revoke", "token"),
@@ -198,7 +198,7 @@ def _for_programs(settings: Settings) -> Operations:
         ("jwks", "GET"): Operation(
             "The keys that tokens are signed with",
             (
-                Answer(200, "A JWK Set.", {"application/jwk-set+json": ref("KeySet")}, ("ETag",)),
+                ResponseObject(200, "A JWK Set.", {"application/jwk-set+json": ref("KeySet")}, ("ETag",)),
                 NOT_MODIFIED,
                 unavailable("api"),
             ),
@@ -207,7 +207,7 @@ def _for_programs(settings: Settings) -> Operations:
         **{
             (name, "GET"): Operation(
                 "What this server can do, and where",
-                (json_answer(f"Metadata ({clause}).", ref("Metadata")), unavailable("api")),
+                (json_response(f"Metadata ({clause}).", ref("Metadata")), unavailable("api")),
             )
             for name, clause in (
                 ("metadata", "RFC 8414 section 2"),
@@ -258,12 +258,12 @@ def _authorize() -> Operations:
     }
 
 
-def _refusals(endpoint: str, *more: Check) -> tuple[Answer, ...]:
+def _refusals(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
     """The errors of an endpoint that programs call."""
     guard = guard_checks(endpoint, *(parameter.name for parameter in BY_ENDPOINT[endpoint]))
     return (
-        *refusals(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
-        json_answer(
+        *error_responses(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
+        json_response(
             "Too many failed authentications; Retry-After says how long to wait.",
             error_body("temporarily_unavailable"),
             "Retry-After",

@@ -8,13 +8,13 @@ from typing import Final
 from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
-    Answer,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
-    refusals,
+    error_responses,
     string,
     unavailable,
 )
@@ -50,7 +50,7 @@ def _guard() -> tuple[Check, ...]:
 
 def userinfo_operations() -> Operations:
     """GET and POST /userinfo."""
-    refused = refusals(
+    refused = error_responses(
         userinfo.ONE_TOKEN,
         userinfo.ALIVE,
         userinfo.SCOPE,
@@ -58,7 +58,7 @@ def userinfo_operations() -> Operations:
         headers=dict.fromkeys((400, 401, 403), ("WWW-Authenticate",)),
     )
     answers = (
-        Answer(
+        ResponseObject(
             200,
             "What is known of the person: the claims of the token's scope, and those that were asked for one by one "
             "(OpenID Connect Core section 5.3.2); signed for a client that registered userinfo_signed_response_alg.",
@@ -81,7 +81,7 @@ def userinfo_operations() -> Operations:
     }
 
 
-def _or_nothing(answer: Answer) -> Answer:
+def _or_nothing(answer: ResponseObject) -> ResponseObject:
     """Who sent no token is told of no error (RFC 6750 section 3.1)."""
     return replace(answer, content={JSON: {"oneOf": [answer.content[JSON], closed({})]}})
 

@@ -7,15 +7,15 @@ from typing import Final
 
 from rolecall.checks import Check
 from rolecall.openapi import (
-    Answer,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
-    json_answer,
-    refusals,
+    error_responses,
+    json_response,
     string,
     unavailable,
 )
@@ -79,7 +79,7 @@ _OPTIONAL: Final = [name for name in _METADATA if name not in _ALWAYS]
 
 _ASKED: Final[Schema] = {"type": "object", "properties": _METADATA, "required": ["redirect_uris"]}
 
-_TOO_MANY: Final = json_answer(
+_TOO_MANY: Final = json_response(
     "Too many registrations, or attempts at one; Retry-After says how long to wait.",
     error_body("temporarily_unavailable"),
     "Retry-After",
@@ -97,9 +97,9 @@ def registration_operations() -> Operations:
         },
         optional=[*_OPTIONAL, "client_secret", "client_secret_expires_at"],
     )
-    told = json_answer("What is registered.", closed(_TOLD, optional=_OPTIONAL))
+    told = json_response("What is registered.", closed(_TOLD, optional=_OPTIONAL))
     challenged = {401: ("WWW-Authenticate",)}
-    not_own = (*refusals(register.OWN, headers=challenged), _TOO_MANY)
+    not_own = (*error_responses(register.OWN, headers=challenged), _TOO_MANY)
     replaced = {
         **_ASKED,
         "properties": {**_METADATA, "client_id": string(), "client_secret": string()},
@@ -109,8 +109,8 @@ def registration_operations() -> Operations:
         ("register", "POST"): Operation(
             "Register a client",
             (
-                json_answer("Registered (RFC 7591 section 3.2.1).", made, status=201),
-                *refusals(register.OPEN, register.ALLOWED, *_ANY_OF_METADATA, headers=challenged),
+                json_response("Registered (RFC 7591 section 3.2.1).", made, status=201),
+                *error_responses(register.OPEN, register.ALLOWED, *_ANY_OF_METADATA, headers=challenged),
                 _TOO_MANY,
                 unavailable("api"),
             ),
@@ -124,7 +124,7 @@ def registration_operations() -> Operations:
             "Replace what a client registered",
             (
                 told,
-                *refusals(register.OWN, register.SAME, *_ANY_OF_METADATA, headers=challenged),
+                *error_responses(register.OWN, register.SAME, *_ANY_OF_METADATA, headers=challenged),
                 _TOO_MANY,
                 unavailable("api"),
             ),
@@ -133,14 +133,14 @@ def registration_operations() -> Operations:
         ),
         ("registration", "DELETE"): Operation(
             "End a registration, and all that came of it",
-            (Answer(204, "It is gone, and its tokens are worth nothing."), *not_own, unavailable("api")),
+            (ResponseObject(204, "It is gone, and its tokens are worth nothing."), *not_own, unavailable("api")),
             security=_OWN,
         ),
         ("logo", "GET"): Operation(
             "A client's logo",
             (
-                Answer(200, "A raster image.", dict.fromkeys(_IMAGES, string())),
-                json_answer("There is none.", error_body("invalid_request"), status=404),
+                ResponseObject(200, "A raster image.", dict.fromkeys(_IMAGES, string())),
+                json_response("There is none.", error_body("invalid_request"), status=404),
                 unavailable("api"),
             ),
         ),

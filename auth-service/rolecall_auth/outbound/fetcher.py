@@ -26,7 +26,7 @@ from urllib3.exceptions import HTTPError
 
 from rolecall import clock, events, trace
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, trust
+from rolecall.http import HttpResponse, trust
 from rolecall.settings import is_container, is_loopback
 
 TIMEOUT: Final = 2.0
@@ -230,15 +230,15 @@ class Fetcher:
             raise
         except FetchError as error:
             failure = str(error)
-        events.sent({"method": "GET", "url": url, "headers": headers, "body": None, "answer": answer}
+        events.sent({"method": "GET", "url": url, "headers": headers, "body": None, "response": answer}
                     | {"failure": None if answer else failure})  # fmt: skip
         if answer is None or failure is not None:
             return _Kept(asked_at, asked_at + FLOOR, failure or "")
         return _Kept(asked_at, asked_at + _lifetime(answer.headers), content)
 
-    def _within_time(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def _within_time(self, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """A thread of its own may be left behind: no resolver, and no server that drips, holds up who is waiting."""
-        outcome: Future[Answer] = Future()
+        outcome: Future[HttpResponse] = Future()
         attempt, host = _Attempt(self._lab, self._context), _host(url)
         self._under_way_at.enter(host)
 
@@ -280,7 +280,7 @@ class _Attempt:
                 # not TLS's own shutdown, which the reading thread would stumble over
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def answer(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def answer(self, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """The answer, whatever its status, with a body of up to `MAX_BODY`.
 
         Raises:
@@ -300,7 +300,7 @@ class _Attempt:
         if len(body) > MAX_BODY:
             raise FetchError(f"larger than {MAX_BODY} bytes")
         names = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status, names, body, (clock.monotonic() - self._started) * 1000)
+        return HttpResponse(response.status, names, body, (clock.monotonic() - self._started) * 1000)
 
     def _connected(self, parts: SplitResult) -> HTTPConnection:
         """A connection to an address that was judged: the name is looked up once, and never again."""
@@ -390,7 +390,7 @@ def _allowed(url: str, lab: bool) -> SplitResult:
     return parts
 
 
-def _content(answer: Answer) -> Fetched:
+def _content(answer: HttpResponse) -> Fetched:
     if answer.status != 200:
         raise FetchError(f"status {answer.status}")
     return Fetched(answer.body, answer.headers.get("content-type", ""))

@@ -18,7 +18,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from rolecall import clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_client import id_token
 from rolecall_client.flow import Context, Message, Refused, json_object, keep_tokens, pkce_pair
@@ -35,7 +35,7 @@ def register(context: Context, **metadata: Any) -> Message:
     return Message("back", "POST", registration_endpoint(context), json=asked)
 
 
-def keep_registration(context: Context, answer: Answer) -> None:
+def keep_registration(context: Context, answer: HttpResponse) -> None:
     """Keep the name, the secret if there is one, and the token that ends it all (RFC 7591 section 3.2.1).
 
     Raises:
@@ -65,7 +65,7 @@ def managed(context: Context, method: str, json: dict[str, Any] | None = None) -
     return Message("back", method, address, headers=headers, json=json)
 
 
-def expect(answer: Answer, status: int) -> dict[str, Any]:
+def expect(answer: HttpResponse, status: int) -> dict[str, Any]:
     """The answer's object, when it is the right one.
 
     Raises:
@@ -119,7 +119,7 @@ def token_request(context: Context, **proof: str) -> Message:
     return Message("back", "POST", context.server.token_endpoint, form=form)
 
 
-def keep_id_token(context: Context, answer: Answer, algorithm: str) -> None:
+def keep_id_token(context: Context, answer: HttpResponse, algorithm: str) -> None:
     """Believe the ID token when every rule holds, as it does for Tally itself (OpenID Connect Core section 3.1.3.7).
 
     Raises:
@@ -141,7 +141,7 @@ def keep_id_token(context: Context, answer: Answer, algorithm: str) -> None:
         raise Refused("bad_id_token", error.description) from error
 
 
-def end_response(context: Context, answer: Answer) -> None:
+def end_response(context: Context, answer: HttpResponse) -> None:
     """204: the client is gone, and its tokens are worth nothing; nobody has to give them back."""
     expect(answer, 204)
     context.tokens.clear()

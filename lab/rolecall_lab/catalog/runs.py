@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypedDict
 from flask import current_app
 
 from rolecall import clock, trace
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object
 from rolecall_client.services import services
 from rolecall_lab.catalog.entries import ENTRIES
@@ -96,7 +96,7 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
             raise
         finally:
             if run := context.memory.get("run"):
-                came, says = (_of_server if isinstance(answer, Answer) else _of_browser)(answer, refusal)
+                came, says = (_of_server if isinstance(answer, HttpResponse) else _of_browser)(answer, refusal)
                 run["sent"][-1] |= {"came": came[:MAX_TEXT], "says": says[:MAX_TEXT]}
                 _keep(flow, run, context)
                 entry = ENTRIES.get(_name(flow, context))
@@ -111,7 +111,7 @@ def _is_watched(context: Context) -> bool:
     return "catalogue" in current_app.blueprints and not context.memory.get("unwatched")
 
 
-def _of_server(answer: Answer, refusal: Refused | None) -> tuple[str, str]:
+def _of_server(answer: HttpResponse, refusal: Refused | None) -> tuple[str, str]:
     """Status and error code of an answer, and what it says about it (RFC 6749 section 5.2, RFC 6750 section 3).
 
     Of a good answer that the client does not believe: why it goes no further.
@@ -140,7 +140,7 @@ def _keep(flow: str, run: Run, context: Context) -> None:
     # not by `put`: that would be a change of state in the flow's picture
     pipeline = store.client.pipeline(transaction=False)
     pipeline.hset(_key(), _name(flow, context), store.dump(dict(run)))
-    pipeline.expire(_key(), store.bin_seconds(lifetime))
+    pipeline.expire(_key(), store.redis_ttl(lifetime))
     pipeline.execute()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rolecall.settings import declared
+from rolecall.settings import declared_settings
 from rolecall_auth.settings import Settings as AuthSettings
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -18,7 +18,9 @@ FOLDERS: Final = ("shared", "auth-service", "resource-service", "client-webapp",
 LAB_ENV: Final = ROOT / "lab" / "lab.env"
 """The lab's published secrets."""
 
-THROTTLES: Final = tuple(field.name.upper() for field in declared(AuthSettings) if field.name.endswith("_limit"))
+THROTTLES: Final = tuple(
+    field.name.upper() for field in declared_settings(AuthSettings) if field.name.endswith("_limit")
+)
 """Wide in the lab: a class signs in from one address, and tests try what is wrong."""
 
 HOSTS: Final = ("localhost", "localhost-names")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step, pkce_pair
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
@@ -42,7 +42,7 @@ def authentication_request(context: Context) -> Message:
     )
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: believed when it says that it was one of these."""
     believed(context, answer)
     if context.memory["claims"].get("acr") not in WANTED:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object, pkce_pair
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
@@ -23,7 +23,7 @@ def authentication_request(context: Context) -> Message:
     return _request(context, **hints)
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: keep the ID token as well, to show it again."""
     believed(context, answer)
     context.memory["hint"] = json_object(answer)["id_token"]
@@ -35,7 +35,7 @@ def silent_request(context: Context) -> Message:
     return _request(context, prompt="none", id_token_hint=context.memory["hint"])
 
 
-def silent_response(context: Context, answer: Answer) -> None:
+def silent_response(context: Context, answer: HttpResponse) -> None:
     """Step 4 again: it is still the same person."""
     believed(context, answer)
     if context.memory["claims"]["sub"] != context.memory["before"]["sub"]:

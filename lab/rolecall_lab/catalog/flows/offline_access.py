@@ -7,7 +7,7 @@ With the refresh token it gets a new ID token later. That one tells of the same 
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalog import own_client
@@ -38,7 +38,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **_proof(context))
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: an ID token, and a refresh token beside it."""
     own_client.keep_id_token(context, answer, "RS256")
     if "refresh_token" not in context.tokens:
@@ -52,7 +52,7 @@ def refresh_request(context: Context) -> Message:
     return Message("back", "POST", context.server.token_endpoint, form=form)
 
 
-def refresh_response(context: Context, answer: Answer) -> None:
+def refresh_response(context: Context, answer: HttpResponse) -> None:
     """The same person, the same sign-in, said anew."""
     own_client.keep_id_token(context, answer, "RS256")
     before, now = context.memory["before"], context.memory["claims"]
@@ -66,7 +66,7 @@ def revocation_request(context: Context) -> Message:
     return Message("back", "POST", context.server.revocation_endpoint, form=form)
 
 
-def revocation_response(_context: Context, answer: Answer) -> None:
+def revocation_response(_context: Context, answer: HttpResponse) -> None:
     """200, and all that came of it is over."""
     if answer.status != 200:
         raise Refused("server_error", f"the revocation endpoint answered {answer.status}")

@@ -7,7 +7,7 @@ takes none.
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import userinfo_request, userinfo_response
@@ -38,7 +38,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, client_id=own_client.client_id(context))
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: as good as any other client's."""
     own_client.keep_id_token(context, answer, "ES256")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import userinfo_response
@@ -57,7 +57,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **own_client.assertion(context))
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: an ID token for this client, signed as it is registered."""
     own_client.keep_id_token(context, answer, ALGORITHM)
 
@@ -75,7 +75,7 @@ def revocation_request(context: Context) -> Message:
     return Message("back", "POST", context.server.revocation_endpoint, form=form)
 
 
-def revocation_response(_context: Context, answer: Answer) -> None:
+def revocation_response(_context: Context, answer: HttpResponse) -> None:
     """200: the new key has proved who it is."""
     if answer.status != 200:
         raise Refused("server_error", f"the revocation endpoint answered {answer.status}")

@@ -7,7 +7,7 @@ register. What was registered ends with everything that came of it.
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step
 from rolecall_lab.catalog.own_client import expect, managed, registration_endpoint
 
@@ -29,7 +29,7 @@ def registration_request(context: Context) -> Message:
     return Message("back", "POST", registration_endpoint(context), json=asked)
 
 
-def registration_response(context: Context, answer: Answer) -> None:
+def registration_response(context: Context, answer: HttpResponse) -> None:
     """Keep the name, and the token that opens the registration; the secret is not needed here."""
     body = expect(answer, 201)
     context.memory["registered"] = {name: body[name] for name in ("client_id", "registration_access_token")}
@@ -40,7 +40,7 @@ def read_request(context: Context) -> Message:
     return managed(context, "GET")
 
 
-def read_response(context: Context, answer: Answer) -> None:
+def read_response(context: Context, answer: HttpResponse) -> None:
     """All of it, and no secret."""
     body = expect(answer, 200)
     if "client_secret" in body:
@@ -55,7 +55,7 @@ def replace_request(context: Context) -> Message:
     return managed(context, "PUT", {**context.memory["metadata"], "client_name": "Tally's little brother"})
 
 
-def replace_response(_context: Context, answer: Answer) -> None:
+def replace_response(_context: Context, answer: HttpResponse) -> None:
     """As it is now."""
     if expect(answer, 200)["client_name"] != "Tally's little brother":
         raise Refused("server_error", "the new name is not the one that was sent")
@@ -66,7 +66,7 @@ def end_request(context: Context) -> Message:
     return managed(context, "DELETE")
 
 
-def end_response(_context: Context, answer: Answer) -> None:
+def end_response(_context: Context, answer: HttpResponse) -> None:
     """204: it is gone, and so is all that came of it."""
     expect(answer, 204)
 

@@ -6,13 +6,13 @@ API is asked with that first token afterwards: it asks the authorization server,
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
 from rolecall_client.flows import ask
 from rolecall_client.flows.authorization_code import authorization_request, authorization_response, token_request
 
 
-def replay_response(context: Context, answer: Answer) -> None:
+def replay_response(context: Context, answer: HttpResponse) -> None:
     """The second answer is a refusal. Go on all the same, with the token of the first."""
     context.memory["replayed"] = answer.status
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalog import own_client
@@ -50,7 +50,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, client_id=own_client.client_id(context), client_secret=secret)
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: the ID token answers to the nonce of the request that was fetched."""
     own_client.keep_id_token(context, answer, "RS256")
 

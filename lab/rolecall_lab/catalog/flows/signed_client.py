@@ -12,7 +12,7 @@ import json
 
 import jwt
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalog import own_client
@@ -54,7 +54,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **own_client.assertion(context))
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: believed when every rule of an ID token holds, as it does for Tally itself."""
     own_client.keep_id_token(context, answer, context.memory["algorithm"])
 
@@ -65,7 +65,7 @@ def userinfo_request(context: Context) -> Message:
     return Message("back", "GET", context.server.userinfo_endpoint, headers=headers)
 
 
-def userinfo_response(context: Context, answer: Answer) -> None:
+def userinfo_response(context: Context, answer: HttpResponse) -> None:
     """Step 6: a JWT for this client, about the person of the ID token (OpenID Connect Core section 5.3.2)."""
     if answer.status != 200 or answer.headers.get("content-type") != "application/jwt":
         raise Refused("server_error", f"userinfo answered {answer.status}, not with a JWT")

@@ -8,7 +8,7 @@ to.
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import userinfo_response
@@ -41,7 +41,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **own_client.assertion(context, secret=own_client.client_secret(context)))
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: what the server signs, it signs with its own key all the same."""
     own_client.keep_id_token(context, answer, ALGORITHM)
 
