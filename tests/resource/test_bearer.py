@@ -349,7 +349,7 @@ def test_production_refuses_addresses_without_tls_and_says_so_at_once() -> None:
     plain = dict.fromkeys(("ISSUER", "PUBLIC_URL", "RESOURCE_IDENTIFIER"), "http://somewhere.example")
     with pytest.raises(SettingsError) as error:
         Settings.from_environ(ENVIRON | plain)
-    assert error.value.faults == [f"{name} must be an https address" for name in plain]
+    assert error.value.faults == [f"{name} must be an https URL" for name in plain]
     assert Settings.from_environ(ENVIRON | plain, lab=True).validator == "jwt"
 
 

@@ -53,7 +53,7 @@ def test_all_faults_of_the_settings_are_told_at_once() -> None:
 PRODUCTION_FAULTS = {
     "http issuer": ({"ISSUER": "http://auth.example.org"}, "https"),
     "short secret": ({"SECRET_KEY": "x" * 31}, "shorter"),
-    "the lab's secret": ({"SECRET_KEY": LAB_MARK + "x" * 32}, "published"),
+    "the lab's secret": ({"SECRET_KEY": LAB_MARK + "x" * 32}, "publishes"),
     "no Fernet key": ({"DATA_KEY": "x" * 44}, "Fernet"),
     "code lives too long": ({"CODE_LIFETIME": "601"}, "ten minutes"),
     "idle longer than all": ({"REFRESH_IDLE_LIFETIME": "99999999"}, "longer"),

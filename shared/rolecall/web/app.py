@@ -82,7 +82,7 @@ def _reject_invalid_hosts(application: WSGIApplication) -> WSGIApplication:
         hosts = (environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", ""))
         if all(_HOST.fullmatch(host) for host in hosts):
             return application(environ, start_response)
-        text = b"The Host header names no host.\n"
+        text = b"The Host header is invalid.\n"
         headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text))), *SECURITY_HEADERS.items()]
         start_response("400 Bad Request", [*headers, ("Connection", "close")])
         return [text]

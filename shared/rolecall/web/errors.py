@@ -126,7 +126,7 @@ def _oauth_error(error: OAuthError) -> Response:
 def _problem_of(error: OAuthError) -> Problem:
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return Problem(503, "One moment, please", error.description, (("Try again", retry_url()),))
-    return Problem(error.status, "This request cannot be answered", error.description)
+    return Problem(error.status, "This request cannot be processed", error.description)
 
 
 def _page_error(error: PageError) -> Response:
@@ -138,20 +138,20 @@ def _csrf_error(error: CSRFError) -> Response:
     return problem_response(
         Problem(
             400,
-            "This page was too old to be used",
-            "It was opened before your session changed, in this tab or another one, or your browser refuses cookies. "
-            "Nothing has been changed. Open the page again and repeat what you did.",
+            "This page has expired",
+            "Your session has changed since you opened it, in this tab or another one, or your browser blocks cookies. "
+            "Nothing has been changed. Open the page again and repeat your last step.",
             (("Open the page again", retry_url()),),
         )
     )
 
 
 _EXPLANATIONS: Final = {
-    400: ("This request cannot be read", "Something in it is not as it should be. Nothing has been changed."),
-    404: ("There is no such page", "The address is wrong, or what it showed is gone."),
-    405: ("This address is used in another way", "It does not answer to this kind of request. Nothing was changed."),
-    411: ("The length is missing", "Send the body with Content-Length, not in chunks."),
-    413: ("That was too much", "The request is larger than anything this service needs. Nothing of it was used."),
+    400: ("Invalid request", "The server cannot read this request. Nothing has been changed."),
+    404: ("Page not found", "The address is wrong, or the page no longer exists."),
+    405: ("Method not allowed", "This address does not support the method of the request. Nothing has been changed."),
+    411: ("Length required", "Send the body with a Content-Length header, not with Transfer-Encoding."),
+    413: ("Request too large", "The request is larger than this service accepts. Nothing has been changed."),
 }
 
 
@@ -159,7 +159,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
     status = error.code or 500
     if error.response is not None or status < 400:
         return error.get_response()
-    title, explanation = _EXPLANATIONS.get(status, (error.name, "The request cannot be answered as it is."))
+    title, explanation = _EXPLANATIONS.get(status, (error.name, "This request cannot be processed."))
     if wants_page():
         response = problem_response(Problem(status, title, explanation, (("Back to the first page", "/"),)))
     else:
@@ -170,10 +170,8 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
-    log.exception("unexpected", exc_info=error)
-    text = f"Something went wrong on our side. The request is noted under {trace.current()}."
+    log.exception("unexpected error", exc_info=error)
+    text = f"An unexpected error occurred. Its details are in the log, under the request ID {trace.current()}."
     if wants_page():
-        return problem_response(
-            Problem(500, "Something went wrong on our side", text, (("Back to the first page", "/"),))
-        )
+        return problem_response(Problem(500, "Something went wrong", text, (("Back to the first page", "/"),)))
     return json_response(OAuthError("server_error", text, status=500))

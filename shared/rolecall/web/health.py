@@ -34,8 +34,8 @@ def health_routes(app: Flask, ready: dict[str, Callable[[], bool]]) -> list[Rout
         return jsonify(status="ready" if status == 200 else "not ready", **parts), status, NO_STORE
 
     return [
-        Route("healthz", "/healthz", ("GET",), healthz, "api", "none: the process serves"),
-        Route("readyz", "/readyz", ("GET",), readyz, "api", "none: all that it needs answers"),
+        Route("healthz", "/healthz", ("GET",), healthz, "api", "none: liveness check"),
+        Route("readyz", "/readyz", ("GET",), readyz, "api", "none: readiness check"),
     ]
 
 
@@ -51,7 +51,7 @@ def _check(ready: dict[str, Callable[[], bool]]) -> None:
 def fault_of(check: Callable[[], bool]) -> str:
     """Run a check of `/readyz` and describe its failure in one line; return an empty string if it passes."""
     try:
-        return "" if check() else "something is not as it should be"
+        return "" if check() else "the check failed"
     except Exception as error:  # the service cannot work, whatever the error is
         return failure_reason(error)
 
