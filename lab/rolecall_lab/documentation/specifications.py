@@ -25,6 +25,7 @@ ROOT: Final = Path(__file__).parents[3]
 FILE: Final = ROOT / "docs" / "specifications.md"
 SERVICES: Final = ("shared/rolecall", "auth-service/rolecall_auth", "resource-service/rolecall_resource")
 SERVICES_AND_CLIENT: Final = (*SERVICES, "client-webapp/rolecall_client")
+_FOLDERS: Final = {path.rpartition("/")[2]: path.rpartition("/")[0] for path in SERVICES_AND_CLIENT}
 
 TITLES: Final = {
     "RFC 6749": "The OAuth 2.0 authorization framework",
@@ -183,9 +184,7 @@ def _where_checks_are_defined() -> dict[str, str]:
 
 
 def _path_of(module: str) -> str:
-    package = module.partition(".")[0]
-    folder = {"rolecall": "shared"}.get(package, package.replace("_", "-"))
-    file = f"{folder}/{module.replace('.', '/')}"
+    file = f"{_FOLDERS[module.partition('.')[0]]}/{module.replace('.', '/')}"
     return f"{file}.py" if (ROOT / f"{file}.py").is_file() else f"{file}/__init__.py"
 
 

@@ -34,7 +34,7 @@ class Container:
 def everything() -> list[Container]:
     """All containers of the project, also those that have stopped; none without Docker."""
     rows = (json.loads(line) for line in _docker("compose", "ps", "--all", "--format", "json").splitlines())
-    return [Container(row["Service"], row["Name"], row["Services"], row["Health"], row["ExitCode"]) for row in rows]
+    return [Container(row["Service"], row["Name"], row["State"], row["Health"], row["ExitCode"]) for row in rows]
 
 
 def of(service: str) -> list[Container]:
