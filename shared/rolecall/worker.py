@@ -18,10 +18,9 @@ class Worker(ThreadWorker):
         if enabled or self.alive:
             return
         for listener in self.sockets:
-            if listener.fileno() < 0:  # already closed
-                continue
             before = -1
             while before != self.nr_conns:  # accept the connections that are already waiting
                 before = self.nr_conns
                 self.accept(listener)
             listener.close()
+        self.sockets = []  # a second call must not use closed listeners
