@@ -1,7 +1,7 @@
 """Notes about what happens while a request is handled, for a watcher such as the lab's recorder.
 
 A watcher opens a notebook for an exchange. Checks, state changes, and messages that the service sends are written into
-it. There is no watcher in production, where a note costs a single lookup.
+it. Production runs without a watcher, and a note then costs a single lookup.
 """
 
 from __future__ import annotations

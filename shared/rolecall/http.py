@@ -30,7 +30,7 @@ def metadata_url(issuer: str, back_channel: str | None = None) -> str:
 
 
 class Unreachable(Exception):
-    """There was no response in time, or it was not valid HTTP, or too large."""
+    """The server did not respond in time, or its response was invalid or too large."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"{url} did not respond: {reason}")
@@ -102,7 +102,7 @@ class HttpClient:
         """Send a request and return the response, whatever its status; redirects are not followed.
 
         Raises:
-            Unreachable: there was no response, or its body was longer than `MAX_BODY`.
+            Unreachable: the server did not respond, or the body was longer than `MAX_BODY`.
         """
         outgoing = {"Accept": "application/json", "traceparent": trace.outgoing(), **(headers or {})}
         if form is not None:

@@ -53,7 +53,7 @@ class ResponseObject:
     """A response of an operation.
 
     Args:
-        content: the schema of the body by media type; empty if there is no body.
+        content: the schema of the body by media type; empty for a response without a body.
         headers: the headers that the response always has.
         checks: the checks whose failure leads to this response.
     """
@@ -67,7 +67,7 @@ class ResponseObject:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route does for one method.
+    """The behavior of a route for one method.
 
     Args:
         parameters: Parameter Objects; those of the path are added.
@@ -173,7 +173,7 @@ IF_NONE_MATCH: Final = {
 
 _COMMON_OPERATIONS: Final[Operations] = {
     ("openapi", "GET"): Operation(
-        "Return this OpenAPI description",
+        "OpenAPI description",
         (json_response("The description.", {"type": "object"}, "ETag"), NOT_MODIFIED),
         (IF_NONE_MATCH,),
     ),

@@ -30,7 +30,7 @@ _BUSY: Final = "another process is migrating this database; wait until it has fi
 
 
 class MigrationError(Exception):
-    """The database does not have the schema that the code requires; the message says what to do."""
+    """The database does not have the schema that the code requires; the message explains how to fix it."""
 
 
 class Database:

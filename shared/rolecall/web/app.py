@@ -30,7 +30,7 @@ MAX_REQUEST_BODY: Final = 64 * 1024
 
 _STYLE_SHEET: Final = Path(__file__).parents[1] / "static" / "rolecall.css"
 _STYLE_VERSION: Final = hashlib.sha256(_STYLE_SHEET.read_bytes()).hexdigest()[:8]
-"""Part of the style sheet's URL: browsers cache it for an hour, and the pages of a new release need the new one."""
+"""Part of the style sheet's URL: browsers cache it for an hour, and a new release needs its new version."""
 
 _HOST: Final = re.compile(
     r"(?=.{0,260}$)(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{0,5})?"
@@ -40,7 +40,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
-    """Create a Flask application with everything that the services share, but without routes."""
+    """Create a Flask application with the configuration, hooks, and error handlers that all services share."""
     logs.configure(settings.SERVICE, settings.log_level)
     app = Flask(import_name)
     app.config.update(
@@ -93,7 +93,7 @@ def _reject_invalid_hosts(application: WSGIApplication) -> WSGIApplication:
 def app_of_environ(create_app: Callable[[S], Flask], settings: type[S]) -> Flask:
     """Create the application with settings from the environment, for gunicorn and `flask`.
 
-    Print each invalid setting on a line of its own and exit with code 4, which tells gunicorn not to try again.
+    Print each invalid setting on a separate line and exit with code 4, which tells gunicorn not to try again.
     """
     try:
         return create_app(settings.from_environ(os.environ))

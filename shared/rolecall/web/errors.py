@@ -140,18 +140,18 @@ def _csrf_error(error: CSRFError) -> Response:
             400,
             "This page has expired",
             "Your session has changed since you opened it, in this tab or another one, or your browser blocks cookies. "
-            "Nothing has been changed. Open the page again and repeat your last step.",
+            "No changes were made. Open the page again and repeat your last step.",
             (("Open the page again", retry_url()),),
         )
     )
 
 
 _EXPLANATIONS: Final = {
-    400: ("Invalid request", "The server cannot read this request. Nothing has been changed."),
+    400: ("Invalid request", "The server cannot read this request. No changes were made."),
     404: ("Page not found", "The address is wrong, or the page no longer exists."),
-    405: ("Method not allowed", "This address does not support the method of the request. Nothing has been changed."),
+    405: ("Method not allowed", "This address does not support the method of the request. No changes were made."),
     411: ("Length required", "Send the body with a Content-Length header, not with Transfer-Encoding."),
-    413: ("Request too large", "The request is larger than this service accepts. Nothing has been changed."),
+    413: ("Request too large", "The request is larger than this service accepts. No changes were made."),
 }
 
 
@@ -161,7 +161,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         return error.get_response()
     title, explanation = _EXPLANATIONS.get(status, (error.name, "This request cannot be processed."))
     if wants_page():
-        response = problem_response(Problem(status, title, explanation, (("Back to the first page", "/"),)))
+        response = problem_response(Problem(status, title, explanation, (("Back to the home page", "/"),)))
     else:
         response = json_response(OAuthError("invalid_request", f"{title}. {explanation}", status=status))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -173,5 +173,5 @@ def _unexpected(error: Exception) -> ResponseReturnValue:
     log.exception("unexpected error", exc_info=error)
     text = f"An unexpected error occurred. Its details are in the log, under the request ID {trace.current()}."
     if wants_page():
-        return problem_response(Problem(500, "Something went wrong", text, (("Back to the first page", "/"),)))
+        return problem_response(Problem(500, "Something went wrong", text, (("Back to the home page", "/"),)))
     return json_response(OAuthError("server_error", text, status=500))

@@ -32,7 +32,7 @@ def allow_form_targets(response: Response, *origins: str, scripts: bool = False)
     """Allow a form on this page to redirect to `origins`: Chromium applies `form-action` to redirects as well.
 
     Args:
-        scripts: whether the page may load the service's own scripts.
+        scripts: whether the page may load scripts from its origin.
     """
     policy = _policy(" ".join(("'self'", *origins)))
     response.headers["Content-Security-Policy"] = f"{policy}; script-src 'self'" if scripts else policy

@@ -19,8 +19,9 @@ log = logging.getLogger("rolecall.access")
 def health_routes(app: Flask, ready: dict[str, Callable[[], bool]]) -> list[Route]:
     """Return the routes `/healthz` (the process runs) and `/readyz` (every check in `ready` passes, otherwise 503).
 
-    A check returns False or raises an exception whose text says what to do. `flask check` runs the same checks and
-    prints these texts. Code that wraps the application may add checks to `app.extensions["rolecall_ready"]`.
+    A failing check returns False or raises an exception whose message explains how to fix the problem. `flask check`
+    runs the same checks and prints these messages. Code that wraps the application may add checks to
+    `app.extensions["rolecall_ready"]`.
     """
     app.extensions["rolecall_ready"] = ready
     app.cli.add_command(click.Command("check", callback=lambda: _check(ready), help=_check.__doc__))
