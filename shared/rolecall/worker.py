@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gunicorn.workers.gthread import ThreadWorker
 
 
@@ -11,6 +13,8 @@ class Worker(ThreadWorker):
     Until it closes them, the kernel keeps accepting connections that are never served. A proxy must not repeat a POST
     that it has sent on such a connection, but it may send one to another replica if the connection was refused.
     """
+
+    sockets: list[Any]
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Enable or disable accepting; gunicorn disables it when the worker stops or has its maximum of connections."""
