@@ -14,12 +14,16 @@ from pathlib import Path
 
 import pytest
 import redis
+import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
 from rolecall import checks, clock, events, logs, storage
 from rolecall.errors import OAuthError, challenge
 from rolecall.http import HttpClient, Unreachable, metadata_url
 from rolecall.settings import LAB_MARK, SettingsError
+from rolecall.sql import Database
+from rolecall.web.errors import failure_reason
+from rolecall.web.health import fault_of
 from rolecall_auth.settings import Settings as AuthSettings
 from rolecall_client.settings import Settings as ClientSettings
 from rolecall_lab.launcher.environment import inherited
@@ -276,3 +280,15 @@ def test_what_is_kept_grows_old_when_the_clock_is_turned_either_way() -> None:
     clock.set_offset(0)
     assert clock.cache_time() - before >= 602
     assert clock.monotonic() - plain < 300
+
+
+def test_a_failure_is_described_in_one_line(tmp_path: Path) -> None:
+    assert failure_reason(redis.ConnectionError("Error 111\nrefused")) == "Redis does not respond: Error 111 refused"
+    assert failure_reason(ValueError("two\nlines")) == "two lines"
+    assert failure_reason(ValueError()) == "ValueError"
+    refused = sa.exc.OperationalError("SELECT 1", {}, Exception("connection refused\n"))
+    assert failure_reason(refused) == "the database does not respond: connection refused"
+    database = Database(f"sqlite:///{tmp_path}/no/such/folder.db", tmp_path)
+    assert fault_of(lambda: database.revision() is None).startswith("the database does not respond: unable to open")
+    assert (fault_of(lambda: True), fault_of(lambda: False)) == ("", "the check failed")
+    database.engine.dispose()
