@@ -193,15 +193,6 @@ class Database:
         finally:
             driver.execute("PRAGMA foreign_keys=ON")
 
-    def is_alive(self) -> bool:
-        """Return whether the database responds."""
-        try:
-            with self.engine.connect() as connection:
-                connection.execute(sa.text("SELECT 1"))
-        except sa.exc.SQLAlchemyError:
-            return False
-        return True
-
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # _begin_sqlite begins the transactions
