@@ -9,11 +9,16 @@ from typing import Final
 from flask import Flask
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit, storage, web
+from rolecall import audit, sql, storage
 from rolecall.errors import OAuthError, json_response, unavailable
 from rolecall.openapi import publish
 from rolecall.periodic import Periodic
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall.web.app import create_flask
+from rolecall.web.errors import Problem, problem_response, retry_url, wants_page
+from rolecall.web.headers import cookie_settings
+from rolecall.web.health import health_routes
+from rolecall.web.routes import register
 from rolecall_auth import routes
 from rolecall_auth.commands import add_commands
 from rolecall_auth.jose.signing_keys import KeysError
@@ -29,10 +34,11 @@ log = logging.getLogger(__name__)
 
 def create_app(settings: Settings) -> Flask:
     """Build the application. It opens no connection; `/readyz` reports whether its dependencies are available."""
-    app = web.create_flask(__name__, settings)
+    app = create_flask(__name__, settings)
+    sql.register_error_handlers(app)
     services = app.extensions["rolecall_auth"] = build(settings)
-    web.cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
-    web.register(app, [*routes.ROUTES, *web.health_routes(app, _readiness_checks(services))])
+    cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
+    register(app, [*routes.ROUTES, *health_routes(app, _readiness_checks(services))])
     publish(app, description.build_description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Rolecall Accounts",
@@ -87,17 +93,17 @@ def _too_many_requests(error: TooMany) -> ResponseReturnValue:
     wait = f"{error.seconds} seconds" if error.seconds < 120 else f"{round(error.seconds / 60)} minutes"
     title, text = _TOO_MANY.get(error.what, _TOO_MANY_SIGN_INS)
     text = text.format(wait=wait)
-    if not web.wants_page():
+    if not wants_page():
         return json_response(OAuthError("temporarily_unavailable", text, status=429, retry_after=error.seconds))
-    links = (("Try again", web.here()),)
-    return web.problem_response(web.Problem(429, title, text, links, retry_after=error.seconds))
+    links = (("Try again", retry_url()),)
+    return problem_response(Problem(429, title, text, links, retry_after=error.seconds))
 
 
 def _password_hashing_busy(_error: PasswordHashingBusy) -> ResponseReturnValue:
     """Return 503: the queue for password hashing is full."""
     log.warning("too many concurrent password hashes")
     text = "Too many people are signing in at the moment. Try again in a few seconds."
-    return web.problem_response(web.Problem(503, "The server is busy", text, (("Try again", web.here()),)))
+    return problem_response(Problem(503, "The server is busy", text, (("Try again", retry_url()),)))
 
 
 def _readiness_checks(services: Services) -> dict[str, Callable[[], bool]]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from rolecall import openapi
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth.endpoints.authorize import authorize
 from rolecall_auth.endpoints.introspect import introspect
 from rolecall_auth.endpoints.jwks import jwks

@@ -58,9 +58,9 @@ def test_what_was_sent_is_noted(fetcher: Fetcher, site: Callable[..., Site]) -> 
         with pytest.raises(FetchError):
             get(fetcher, "http://127.0.0.1:1/")
     first, second = notebook.notes
-    assert (first["kind"], first["url"], first["answer"].status, first["failure"]) == ("sent", there.url(), 200, None)
+    assert (first["kind"], first["url"], first["response"].status, first["failure"]) == ("sent", there.url(), 200, None)
     assert first["headers"]["traceparent"] in there.asked[0]
-    assert second["answer"] is None
+    assert second["response"] is None
     assert second["failure"]
 
 

@@ -20,7 +20,7 @@ def test_every_form_that_changes_something_needs_its_token(server: Server) -> No
         who = server.browser() if path == "/sign-in" else browser
         response = who.client.post(path, data={"decision": "allow", "username": "bob", "password": "builder-lab"})
         assert response.status_code == 400, path
-        assert "too old to be used" in response.text
+        assert "This page has expired" in response.text
     assert "/consent" in browser.request().location, "nothing was allowed"
 
 
@@ -266,9 +266,9 @@ def test_unknown_pages_and_methods_are_explained(server: Server) -> None:
     browser = server.browser().client
     page = browser.get("/nowhere", headers={"Accept": "text/html"})
     assert page.status_code == 404
-    assert "There is no such page" in page.text
+    assert "Page not found" in page.text
     chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
-    assert "There is no such page" in browser.get("/nowhere", headers={"Accept": chrome}).text
+    assert "Page not found" in browser.get("/nowhere", headers={"Accept": chrome}).text
     assert browser.get("/nowhere", headers={"Accept": "*/*"}).json["error"] == "invalid_request"
     assert browser.get("/nowhere").json["error"] == "invalid_request"
     response = browser.get("/token")

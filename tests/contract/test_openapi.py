@@ -20,7 +20,7 @@ import rolecall_resource.openapi
 from rolecall import checks, openapi
 from rolecall.openapi import Operations, path_template
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.limits import limit

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from rolecall import audit
-from rolecall.sql import unanswered
+from rolecall.sql import unavailable_reason
 from rolecall_auth.jose.signing_keys import KeysError
 from rolecall_auth.services import services
 
@@ -45,7 +45,7 @@ def reported_errors() -> Iterator[None]:
     except KeysError as error:
         fail(str(error))
     except sa.exc.SQLAlchemyError as error:
-        fail(unanswered(error))
+        fail(unavailable_reason(error))
     except redis.RedisError as error:
         fail(f"Redis does not respond ({error}). Repeat the command when it is available again.")
 

@@ -18,7 +18,7 @@ def db_upgrade() -> None:
     """Migrate the database to this version's schema, and generate the first signing keys."""
     database = services().database
     try:
-        with database.alone():
+        with database.exclusive():
             database.upgrade()
             services().keys.ensure()
     except (MigrationError, KeysError) as error:

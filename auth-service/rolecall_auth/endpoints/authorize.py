@@ -13,7 +13,8 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of, store_away
+from rolecall.web.errors import PageError, Problem, store_unavailable
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
@@ -111,7 +112,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
     except OAuthError as error:
         return _error_redirect(target, error)
     except (redis.RedisError, *sql.UNAVAILABLE) as error:
-        return _error_redirect(target, store_away(error))
+        return _error_redirect(target, store_unavailable(error))
 
 
 def _resolve_request_object(source: MultiDict[str, str]) -> MultiDict[str, str]:

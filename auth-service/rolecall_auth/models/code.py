@@ -9,7 +9,7 @@ from typing import Any, Final
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin
 
 from rolecall import clock, events
-from rolecall.storage import Store, shown
+from rolecall.storage import Store, abbreviated_key
 
 TOMBSTONE_LIFETIME: Final = 86400
 """Seconds for which a replay of a used code is recognized."""
@@ -66,10 +66,10 @@ class Codes:
     def take(self, code: str, value: AuthorizationCode) -> bool:
         """Consume the code atomically; exactly one caller gets True."""
         tombstone = {**asdict(value), "expires_at": clock.now() + TOMBSTONE_LIFETIME}
-        ttl = self._store.bin_seconds(TOMBSTONE_LIFETIME)
+        ttl = self._store.redis_ttl(TOMBSTONE_LIFETIME)
         taken = bool(self._take(keys=self._keys(code), args=[json.dumps(tombstone), ttl]))
         change = "taken" if taken else "presented again"
-        events.note("state", store="redis", key=shown(self._store.key("code", code)), change=change)
+        events.note("state", store="redis", key=abbreviated_key(self._store.key("code", code)), change=change)
         return taken
 
     def _keys(self, code: str) -> list[str]:

@@ -10,7 +10,7 @@ from flask import session as cookie
 
 from rolecall import clock
 from rolecall.storage import Store, digest
-from rolecall.web import Problem
+from rolecall.web.errors import Problem
 from rolecall_auth.models import new_secret
 
 LOST: Final = Problem(

@@ -12,7 +12,7 @@ import redis
 
 from rolecall import clock, events
 from rolecall.errors import OAuthError
-from rolecall.storage import Store, shown
+from rolecall.storage import Store, abbreviated_key
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Replays:
         key = self._store.key(kind, name)
         pipeline = self._store.client.pipeline(transaction=False)
         # read the marker last, so that it reveals a Redis that was emptied in between
-        pipeline.set(key, b"1", nx=True, ex=self._store.bin_seconds(lifetime))
+        pipeline.set(key, b"1", nx=True, ex=self._store.redis_ttl(lifetime))
         pipeline.get(self.marker)
         claimed, mark = pipeline.execute()
         if issued_at < (since := self._since(mark)):
@@ -71,7 +71,7 @@ class Replays:
                 retry_after=1,
             )
         if claimed:
-            events.note("state", store="redis", key=shown(key), change="set", seconds=round(lifetime))
+            events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=round(lifetime))
         return bool(claimed)
 
     def _since(self, mark: bytes | None) -> float:

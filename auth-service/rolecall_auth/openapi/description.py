@@ -11,19 +11,19 @@ from rolecall.openapi import (
     IF_NONE_MATCH,
     JSON,
     NOT_MODIFIED,
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
+    error_responses,
     html,
-    json_answer,
+    json_response,
     redirect,
     ref,
-    refusals,
     string,
     unavailable,
 )
@@ -178,7 +178,7 @@ def _back_channel(settings: Settings) -> Operations:
         ("token", "POST"): Operation(
             "Exchange a grant for tokens",
             (
-                json_answer("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
+                json_response("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
                 *_errors("token", *_ASSERTION, *_AT_TOKEN),
             ),
             form={"oneOf": [_grant_request(grant.grant_type) for grant in GRANTS]},
@@ -188,7 +188,7 @@ def _back_channel(settings: Settings) -> Operations:
         ("introspect", "POST"): Operation(
             "Get the status and the claims of a token",
             (
-                Answer(
+                ResponseObject(
                     200,
                     "The claims, if the token is active and its audience is the caller (RFC 7662 section 2.2).",
                     {JSON: {"oneOf": [_active_token(settings), closed({"active": {"const": False}})]}},
@@ -203,7 +203,7 @@ def _back_channel(settings: Settings) -> Operations:
         ("revoke", "POST"): Operation(
             "Revoke a token; a refresh token ends its whole authorization",
             (
-                Answer(200, "The token is no longer valid, or never was (RFC 7009 section 2.2)."),
+                ResponseObject(200, "The token is no longer valid, or never was (RFC 7009 section 2.2)."),
                 *_errors("revoke", *_ASSERTION, revoke.OWN),
             ),
             form=form_schema("revoke", "token"),
@@ -218,7 +218,7 @@ def _documents() -> Operations:
         ("jwks", "GET"): Operation(
             "Get the public keys that verify tokens",
             (
-                Answer(200, "A JWK Set.", {"application/jwk-set+json": ref("KeySet")}, ("ETag",)),
+                ResponseObject(200, "A JWK Set.", {"application/jwk-set+json": ref("KeySet")}, ("ETag",)),
                 NOT_MODIFIED,
                 unavailable("api"),
             ),
@@ -227,7 +227,7 @@ def _documents() -> Operations:
         **{
             (name, "GET"): Operation(
                 "Get the endpoints and capabilities of this server",
-                (json_answer(f"Metadata ({clause}).", ref("Metadata")), unavailable("api")),
+                (json_response(f"Metadata ({clause}).", ref("Metadata")), unavailable("api")),
             )
             for name, clause in (
                 ("metadata", "RFC 8414 section 2"),
@@ -276,12 +276,12 @@ def _authorize() -> Operations:
     }
 
 
-def _errors(endpoint: str, *more: Check) -> tuple[Answer, ...]:
+def _errors(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
     """Return the error responses of a back-channel endpoint."""
     guard = guard_checks(endpoint, *(parameter.name for parameter in BY_ENDPOINT[endpoint]))
     return (
-        *refusals(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
-        json_answer(
+        *error_responses(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
+        json_response(
             "Too many failed authentications. Retry-After has the seconds to wait.",
             error_body("temporarily_unavailable"),
             "Retry-After",

@@ -8,13 +8,13 @@ from typing import Final
 from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
-    Answer,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
-    refusals,
+    error_responses,
     string,
     unavailable,
 )
@@ -53,7 +53,7 @@ def _guard() -> tuple[Check, ...]:
 
 def userinfo_operations() -> Operations:
     """Return the operations of GET and POST /userinfo."""
-    errors = refusals(
+    errors = error_responses(
         userinfo.ONE_TOKEN,
         userinfo.ALIVE,
         userinfo.SCOPE,
@@ -61,7 +61,7 @@ def userinfo_operations() -> Operations:
         headers=dict.fromkeys((400, 401, 403), ("WWW-Authenticate",)),
     )
     responses = (
-        Answer(
+        ResponseObject(
             200,
             "The person's claims: those of the token's scope, and those requested individually (OpenID Connect Core "
             "section 5.3.2). The response is signed if the client registered userinfo_signed_response_alg.",
@@ -84,7 +84,7 @@ def userinfo_operations() -> Operations:
     }
 
 
-def _or_empty(error: Answer) -> Answer:
+def _or_empty(error: ResponseObject) -> ResponseObject:
     """Allow an empty object: the response to a request without a token has no error code (RFC 6750 section 3.1)."""
     return replace(error, content={JSON: {"oneOf": [error.content[JSON], closed({})]}})
 

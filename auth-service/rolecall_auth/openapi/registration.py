@@ -7,15 +7,15 @@ from typing import Final
 
 from rolecall.checks import Check
 from rolecall.openapi import (
-    Answer,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
-    json_answer,
-    refusals,
+    error_responses,
+    json_response,
     string,
     unavailable,
 )
@@ -79,7 +79,7 @@ _OPTIONAL: Final = [name for name in _METADATA if name not in _ALWAYS_PRESENT]
 
 _REQUEST: Final[Schema] = {"type": "object", "properties": _METADATA, "required": ["redirect_uris"]}
 
-_TOO_MANY: Final = json_answer(
+_TOO_MANY: Final = json_response(
     "Too many registrations or failed attempts. Retry-After has the seconds to wait.",
     error_body("temporarily_unavailable"),
     "Retry-After",
@@ -88,7 +88,7 @@ _TOO_MANY: Final = json_answer(
 
 
 _CHALLENGE: Final = {401: ("WWW-Authenticate",)}
-_NOT_OWN: Final = (*refusals(register.OWN, headers=_CHALLENGE), _TOO_MANY)
+_NOT_OWN: Final = (*error_responses(register.OWN, headers=_CHALLENGE), _TOO_MANY)
 
 _REGISTERED: Final[Schema] = closed(
     {
@@ -98,7 +98,7 @@ _REGISTERED: Final[Schema] = closed(
     },
     optional=[*_OPTIONAL, "client_secret", "client_secret_expires_at"],
 )
-_CURRENT: Final = json_answer("The current registration.", closed(_INFORMATION, optional=_OPTIONAL))
+_CURRENT: Final = json_response("The current registration.", closed(_INFORMATION, optional=_OPTIONAL))
 
 _REPLACEMENT: Final[Schema] = {
     **_REQUEST,
@@ -115,8 +115,8 @@ def registration_operations() -> Operations:
         ("register", "POST"): Operation(
             "Register a client",
             (
-                json_answer("Registered (RFC 7591 section 3.2.1).", _REGISTERED, status=201),
-                *refusals(register.OPEN, register.ALLOWED, *_METADATA_CHECKS, headers=_CHALLENGE),
+                json_response("Registered (RFC 7591 section 3.2.1).", _REGISTERED, status=201),
+                *error_responses(register.OPEN, register.ALLOWED, *_METADATA_CHECKS, headers=_CHALLENGE),
                 _TOO_MANY,
                 unavailable("api"),
             ),
@@ -130,7 +130,7 @@ def registration_operations() -> Operations:
             "Replace a client's registration",
             (
                 _CURRENT,
-                *refusals(register.OWN, register.SAME, *_METADATA_CHECKS, headers=_CHALLENGE),
+                *error_responses(register.OWN, register.SAME, *_METADATA_CHECKS, headers=_CHALLENGE),
                 _TOO_MANY,
                 unavailable("api"),
             ),
@@ -139,14 +139,14 @@ def registration_operations() -> Operations:
         ),
         ("registration", "DELETE"): Operation(
             "Delete a client's registration, and end its authorizations",
-            (Answer(204, "Deleted. The client's tokens are no longer valid."), *_NOT_OWN, unavailable("api")),
+            (ResponseObject(204, "Deleted. The client's tokens are no longer valid."), *_NOT_OWN, unavailable("api")),
             security=_OWN,
         ),
         ("logo", "GET"): Operation(
             "Get a client's logo",
             (
-                Answer(200, "A raster image.", dict.fromkeys(_IMAGES, string())),
-                json_answer("The client has no logo.", error_body("invalid_request"), status=404),
+                ResponseObject(200, "A raster image.", dict.fromkeys(_IMAGES, string())),
+                json_response("The client has no logo.", error_body("invalid_request"), status=404),
                 unavailable("api"),
             ),
         ),

@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 
 from rolecall import clock, events, trace
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, trust
+from rolecall.http import HttpResponse, trust
 from rolecall_auth.outbound import policy
 from rolecall_auth.outbound.cache import MIN_LIFETIME, CacheEntry, Fetched, freshness_lifetime
 from rolecall_auth.outbound.policy import FetchError
@@ -182,18 +182,18 @@ class Fetcher:
             raise
         except FetchError as error:
             failure = str(error)
-        events.sent({"method": "GET", "url": url, "headers": headers, "body": None, "answer": response}
+        events.sent({"method": "GET", "url": url, "headers": headers, "body": None, "response": response}
                     | {"failure": None if response else failure})  # fmt: skip
         if response is None or failure is not None:
             return CacheEntry(fetched_at, fetched_at + MIN_LIFETIME, failure or "")
         return CacheEntry(fetched_at, fetched_at + freshness_lifetime(response.headers), content)
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def _send(self, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """Send the request in a new thread, which is abandoned when it exceeds `TIMEOUT`.
 
         Name resolution cannot be interrupted, and a server can send its response slowly, so only the wait is limited.
         """
-        outcome: Future[Answer] = Future()
+        outcome: Future[HttpResponse] = Future()
         attempt, host = _Attempt(self._lab, self._context), _host(url)
         self._running.acquire(host)
 
@@ -235,7 +235,7 @@ class _Attempt:
                 # TLS's own shutdown would interfere with the thread that is reading
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def send(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def send(self, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """Return the response, whatever its status, with a body of at most `MAX_BODY` bytes.
 
         Raises:
@@ -255,7 +255,7 @@ class _Attempt:
         if len(body) > MAX_BODY:
             raise FetchError(f"the response is larger than {MAX_BODY} bytes")
         names = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status, names, body, (clock.monotonic() - self._started) * 1000)
+        return HttpResponse(response.status, names, body, (clock.monotonic() - self._started) * 1000)
 
     def _connect(self, parts: SplitResult) -> HTTPConnection:
         """Connect to an address that passed the policy; the name is resolved only once (DNS rebinding)."""
@@ -292,7 +292,7 @@ def _host(url: str) -> str:
         return ""
 
 
-def _content(response: Answer) -> Fetched:
+def _content(response: HttpResponse) -> Fetched:
     if response.status != 200:
         raise FetchError(f"status {response.status}")
     return Fetched(response.body, response.headers.get("content-type", ""))

@@ -14,7 +14,7 @@ from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit
-from rolecall.web import PageError, Problem
+from rolecall.web.errors import PageError, Problem
 from rolecall_auth.models.consent import remember
 from rolecall_auth.models.logo import Logo
 from rolecall_auth.models.user import is_active

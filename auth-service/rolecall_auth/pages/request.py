@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from flask import Response, request
 
-from rolecall.web import PageError, allow_form_targets, origin_of
+from rolecall.web.errors import PageError
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.interaction import LOST, Interaction

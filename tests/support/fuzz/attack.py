@@ -20,7 +20,7 @@ import psutil
 import redis
 
 from rolecall import clock
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.routes import ROUTES as CLIENT_ROUTES
 from rolecall_resource.routes import ROUTES as API_ROUTES
