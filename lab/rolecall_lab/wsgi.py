@@ -41,11 +41,14 @@ def resource_app() -> Flask:
 
     def build() -> Flask:
         import rolecall_resource
+        from rolecall_lab.compare import validator
         from rolecall_resource.settings import Settings
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
-        return rolecall_resource.create_app(settings)
+        app = rolecall_resource.create_app(settings)
+        validator.show(app)
+        return app
 
     return _wrapped(build, "resource_server")
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 from rolecall.settings import ServiceSettings, certificates, identifier, one_of, seconds, setting, settings_class, url
 
 VALIDATORS = ("jwt", "introspection")
-"""The ways of checking an access token."""
+"""How an access token can be validated."""
 
 
 @settings_class
 class Settings(ServiceSettings):
-    """Read once, when the process starts."""
+    """Settings, read once when the process starts."""
 
     SERVICE: ClassVar[str] = "resource-service"
 

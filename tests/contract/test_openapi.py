@@ -504,7 +504,7 @@ def _api_again(api: Api, **changes: Any) -> Flask:
 
     settings = dataclasses.replace(api.app.extensions["rolecall_resource"], **changes)
     app = create_app(settings, http=api.server)  # type: ignore[arg-type]
-    app.extensions["resource_validators"] |= api.app.extensions["resource_validators"]
+    app.extensions["resource_validator"] = api.app.extensions["resource_validator"]
     return app
 
 
