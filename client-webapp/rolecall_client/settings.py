@@ -22,7 +22,7 @@ from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 @settings_class
 class Settings(ServiceSettings):
-    """Read once, when the process starts."""
+    """Settings, read once when the process starts."""
 
     SERVICE: ClassVar[str] = "client-webapp"
 
@@ -55,5 +55,5 @@ class Settings(ServiceSettings):
 
     @property
     def redirect_uri(self) -> str:
-        """Where the authorization server's answers arrive."""
+        """The redirection endpoint, which receives authorization responses."""
         return f"{self.public_url}/callback"

@@ -60,6 +60,7 @@ def client_app() -> Flask:
         import rolecall_client
         from rolecall_client.settings import Settings
         from rolecall_lab import catalog
+        from rolecall_lab.compare import invoices
         from rolecall_lab.compare import pages as compare
 
         settings = Settings.from_environ(os.environ, lab=True)
@@ -67,7 +68,9 @@ def client_app() -> Flask:
         app = rolecall_client.create_app(settings)
         lab = LabSettings.of("client", os.environ)
         catalog.show(app, lab)
+        invoices.show(app)
         compare.show(app)
+        _override_templates(app, "client")
         _show_observer(app, lab.observer_url)
         return app
 
@@ -103,6 +106,16 @@ def _add_templates(app: Flask) -> None:
     own = app.jinja_env.loader
     assert own is not None
     app.jinja_env.loader = ChoiceLoader([own, FileSystemLoader(Path(__file__).parent / "templates")])
+
+
+def _override_templates(app: Flask, folder: str) -> None:
+    """Prefer the lab's templates in `folder`; they can extend the originals as `product/<name>`."""
+    from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
+
+    own = app.jinja_env.loader
+    assert own is not None
+    overrides = FileSystemLoader(Path(__file__).parent / "templates" / folder)
+    app.jinja_env.loader = ChoiceLoader([overrides, own, PrefixLoader({"product": own})])
 
 
 def _show_observer(app: Flask, url: str | None) -> None:

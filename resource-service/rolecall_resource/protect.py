@@ -24,16 +24,27 @@ _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _CREDENTIALS: Final = re.compile(r"(?:^|,)\s*(?:Bearer|Basic|DPoP|Digest|Negotiate)(?=\s|,|$)", re.IGNORECASE)
 
 ONE_HEADER = checks.define(
-    "bearer.one_header", "RFC 6750 section 3.1", "invalid_request", "The request has more than one Authorization header."
+    "bearer.one_header",
+    "RFC 6750 section 3.1",
+    "invalid_request",
+    "There are several Authorization headers.",
 )
 PRESENT = checks.define(
-    "bearer.present", "RFC 6750 section 3.1", "invalid_request", "The Authorization header does not contain a bearer token.", status=401
+    "bearer.present",
+    "RFC 6750 section 3.1",
+    "invalid_request",
+    "The bearer token is missing.",
+    status=401,
 )
 WELL_FORMED = checks.define(
     "bearer.form", "RFC 6750 section 2.1", "invalid_request", "The bearer token is malformed or too long."
 )
 SCOPE = checks.define(
-    "token.scope", "RFC 6750 section 3.1", "insufficient_scope", "The token does not have the required scope.", status=403
+    "token.scope",
+    "RFC 6750 section 3.1",
+    "insufficient_scope",
+    "The token lacks the required scope.",
+    status=403,
 )
 
 _CHALLENGED: Final = (400, 401, 403)

@@ -26,6 +26,7 @@ from rolecall.web import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.limits import limit
+from rolecall_client.issuer import AuthorizationServer
 from rolecall_lab import wsgi
 from support.auth_server import (
     INVOICES,
@@ -280,7 +281,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     browser.come_back(error="access_denied", state=browser.begin()["state"], iss=ISSUER)
     browser.come_back(error="server_error", state=browser.begin()["state"], iss=ISSUER)
     browser.connect()
-    browser.client.get("/invoices?check=both")
+    browser.client.get("/invoices")
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 303
         assert browser.client.post(path).status_code == 400
@@ -298,7 +299,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 502
     tally.http.answers = answers | {f"{ISSUER}/.well-known/oauth-authorization-server": (200, {"issuer": "x"}, {})}
-    tally.services.runner._server._metadata = None
+    tally.services.runner._server = AuthorizationServer(tally.services.settings, tally.http)  # type: ignore[arg-type]
     assert tally.browser().press("/connect").status_code == 502
     assert tally.browser().press("/sign-in").status_code == 502
     tally.http.answers = answers
@@ -468,9 +469,9 @@ def _sql_is_away(server: Server) -> None:
 def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
     from rolecall_client import create_app
 
-    app = create_app(dataclasses.replace(tally.services.settings, redis_url=redis.url))
+    settings = dataclasses.replace(tally.services.settings, redis_url=redis.url)
+    app = create_app(settings, tally.http)  # type: ignore[arg-type]
     away = Tally(app, app.extensions["rolecall_client"], tally.http)
-    away.services.runner._http = away.services.runner._server._http = tally.http  # type: ignore[assignment]
     watched(app, document.seen)
     browser = away.browser()
     browser.connect()

@@ -1,4 +1,4 @@
-"""The client's flows, one file each, one line here."""
+"""The registry of the client's flows; each module defines one."""
 
 from __future__ import annotations
 

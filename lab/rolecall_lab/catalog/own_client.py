@@ -21,7 +21,7 @@ from rolecall.errors import OAuthError
 from rolecall.http import Answer
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_client import id_token
-from rolecall_client.flow import Context, Message, Refused, json_object, keep_tokens, pkce_pair
+from rolecall_client.flow import Context, FlowError, Message, json_object, keep_tokens, pkce_pair
 from rolecall_client.services import services
 from rolecall_lab.settings import LabSettings
 
@@ -39,7 +39,7 @@ def keep_registration(context: Context, answer: Answer) -> None:
     """Keep the name, the secret if there is one, and the token that ends it all (RFC 7591 section 3.2.1).
 
     Raises:
-        Refused: the server registered nothing.
+        FlowError: the server registered nothing.
     """
     body = expect(answer, 201)
     names = ("client_id", "client_secret", "registration_access_token")
@@ -50,10 +50,10 @@ def registration_endpoint(context: Context) -> str:
     """From the metadata (RFC 8414 section 2).
 
     Raises:
-        Refused: the server has none.
+        FlowError: the server has none.
     """
     if context.server.registration_endpoint is None:
-        raise Refused("server_error", "the server registers no clients")
+        raise FlowError("server_error", "the server registers no clients")
     return context.server.registration_endpoint
 
 
@@ -69,11 +69,11 @@ def expect(answer: Answer, status: int) -> dict[str, Any]:
     """The answer's object, when it is the right one.
 
     Raises:
-        Refused: it is another.
+        FlowError: it is another.
     """
     body = json_object(answer)
     if answer.status != status:
-        raise Refused(str(body.get("error", "server_error")), f"the server answered {answer.status}")
+        raise FlowError(str(body.get("error", "server_error")), f"the server answered {answer.status}")
     return body
 
 
@@ -123,11 +123,11 @@ def keep_id_token(context: Context, answer: Answer, algorithm: str) -> None:
     """Believe the ID token when every rule holds, as it does for Tally itself (OpenID Connect Core section 3.1.3.7).
 
     Raises:
-        Refused: the answer is an error, or a rule is broken.
+        FlowError: the answer is an error, or a rule is broken.
     """
     is_first = "access_token" not in context.tokens
     keep_tokens(context, answer)
-    wanted = id_token.Wanted(
+    wanted = id_token.ExpectedClaims(
         issuer=context.server.issuer,
         client_id=client_id(context),
         algorithm=algorithm,
@@ -138,7 +138,7 @@ def keep_id_token(context: Context, answer: Answer, algorithm: str) -> None:
     try:
         context.memory["claims"] = id_token.validate(json_object(answer).get("id_token"), context.key, wanted)
     except OAuthError as error:
-        raise Refused("bad_id_token", error.description) from error
+        raise FlowError("bad_id_token", error.description) from error
 
 
 def end_response(context: Context, answer: Answer) -> None:

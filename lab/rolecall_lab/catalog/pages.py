@@ -11,10 +11,10 @@ from flask.typing import ResponseReturnValue
 from rolecall import clock
 from rolecall.web import allow_form_targets
 from rolecall_client import pages as product
-from rolecall_client.errors import explained
-from rolecall_client.flow import Refused
+from rolecall_client.errors import with_error_pages
+from rolecall_client.flow import FlowError
 from rolecall_client.services import services
-from rolecall_client.told import moment
+from rolecall_client.times import moment
 from rolecall_lab.catalog.entries import ENTRIES, GROUPS
 from rolecall_lab.catalog.entry import CODE, NO_ANSWER, Entry, file_of
 from rolecall_lab.catalog.runs import runs, told, verdict
@@ -45,19 +45,19 @@ def flow(name: str) -> ResponseReturnValue:
 def start(name: str) -> ResponseReturnValue:
     """POST /flows/<name>/start: run it, as the client does where the flow is its own."""
     entry = _entry(name)
-    return entry.start() if entry.start else explained(lambda: _run(entry))()
+    return entry.start() if entry.start else with_error_pages(lambda: _run(entry))()
 
 
 def callback() -> ResponseReturnValue:
     """GET /callback: the answer to a flow of the lab ends on its page; any other is the product's."""
     entry = _waiting()
-    return explained(lambda: _resume(entry))() if entry else product.callback()
+    return with_error_pages(lambda: _resume(entry))() if entry else product.callback()
 
 
 def _run(entry: Entry) -> ResponseReturnValue:
     if entry.leads_through_the_browser:
         return redirect(services().runner.start(entry.flow.name, services().sessions.browser()), 303)
-    with suppress(Refused):
+    with suppress(FlowError):
         services().runner.run(entry.flow.name, {})
     return _to_page(entry)
 
@@ -65,7 +65,7 @@ def _run(entry: Entry) -> ResponseReturnValue:
 def _resume(entry: Entry) -> ResponseReturnValue:
     try:
         *_, further = services().runner.resume(services().sessions.browser(), request.args)
-    except Refused as error:
+    except FlowError as error:
         if error.error == "unknown_state":
             raise
         further = None
@@ -92,7 +92,7 @@ def _to_page(entry: Entry) -> ResponseReturnValue:
 def _page(template: str, **values: object) -> ResponseReturnValue:
     sessions = services().sessions
     # what a flow may need, and what there is of it
-    there = {"": True, "connection": sessions.tokens() is not None, "sign-in": sessions.person() is not None}
+    there = {"": True, "connection": sessions.tokens() is not None, "sign-in": sessions.user() is not None}
     response = make_response(render_template(template, there=there, CODE=CODE, NO_ANSWER=NO_ANSWER, **values))
     # the start of most flows leads to the authorization server, and from there back to us
     issuer = urlsplit(services().settings.issuer)

@@ -13,7 +13,7 @@ from flask import current_app
 
 from rolecall import clock, trace
 from rolecall.http import Answer, Unreachable
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, json_object
 from rolecall_client.services import services
 from rolecall_lab.catalog.entries import ENTRIES
 from rolecall_lab.catalog.entry import CODE, NO_ANSWER, Entry
@@ -91,7 +91,7 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
         refusal = None
         try:
             step.handle(context, answer)
-        except Refused as error:
+        except FlowError as error:
             refusal = error
             raise
         finally:
@@ -111,7 +111,7 @@ def _is_watched(context: Context) -> bool:
     return "catalogue" in current_app.blueprints and not context.memory.get("unwatched")
 
 
-def _of_server(answer: Answer, refusal: Refused | None) -> tuple[str, str]:
+def _of_server(answer: Answer, refusal: FlowError | None) -> tuple[str, str]:
     """Status and error code of an answer, and what it says about it (RFC 6749 section 5.2, RFC 6750 section 3).
 
     Of a good answer that the client does not believe: why it goes no further.
@@ -123,7 +123,7 @@ def _of_server(answer: Answer, refusal: Refused | None) -> tuple[str, str]:
     return f"{answer.status} {body.get('error', '')}".strip(), str(says)
 
 
-def _of_browser(answer: Mapping[str, str], refusal: Refused | None) -> tuple[str, str]:
+def _of_browser(answer: Mapping[str, str], refusal: FlowError | None) -> tuple[str, str]:
     """What the browser brought: a code, or why the client went no further (RFC 6749 section 4.1.2)."""
     return refusal.error if refusal else CODE, answer.get("error_description", "")
 
@@ -151,5 +151,5 @@ def _key() -> str:
 def _give_back(context: Context) -> None:
     """What a flow of the lab was given for itself nobody will hold; should it live on, it ends by itself."""
     if context.tokens:
-        with suppress(Refused, Unreachable):
+        with suppress(FlowError, Unreachable):
             services().runner.run("disconnect", context.tokens, unwatched=True)

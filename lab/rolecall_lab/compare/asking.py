@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 from rolecall import clock
 from rolecall.http import Unreachable
 from rolecall_client.services import services
+from rolecall_lab.compare.report import objects, report
 
 WAYS: Final = {"introspection": "Introspection", "jwt": "Signed token"}
 """Of checking: what the API's lab calls them, and what the page does."""
@@ -70,7 +70,7 @@ def _ask(tokens: dict[str, Any], way: str) -> Asked:
         if not error.url.startswith(settings.resource_backchannel_url or settings.resource_url):
             raise
         return Asked(way, began, real(), clock.now(), 0, "no answer", error.reason, 0.0)
-    report = _report(answer["report"])
+    reported = report(answer)
     return Asked(
         way,
         began,
@@ -80,25 +80,13 @@ def _ask(tokens: dict[str, Any], way: str) -> Asked:
         error=_error(answer),
         description=str(answer["body"].get("error_description", ""))[:200],
         milliseconds=answer["milliseconds"],
-        spent=report.get("milliseconds"),
-        calls=_objects(report.get("calls")),
-        checks=_objects(report.get("checks")),
+        spent=reported.get("milliseconds"),
+        calls=objects(reported.get("calls")),
+        checks=objects(reported.get("checks")),
     )
-
-
-def _report(text: str) -> dict[str, Any]:
-    try:
-        report = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return report if isinstance(report, dict) else {}
 
 
 def _error(answer: dict[str, Any]) -> str:
     """The error's code, from the challenge (RFC 6750 section 3.1) or the body."""
     match = _ERROR.search(answer["challenge"])
     return match[1] if match else str(answer["body"].get("error", ""))[:60]
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -18,13 +18,14 @@ from flask.typing import ResponseReturnValue
 from rolecall import clock, events
 from rolecall.http import HttpClient, Unreachable
 from rolecall.web import Kind, allow_form_targets
-from rolecall_client.errors import explained
-from rolecall_client.flow import Refused
+from rolecall_client.errors import with_error_pages
+from rolecall_client.flow import FlowError
 from rolecall_client.pages import connect
 from rolecall_client.services import services
-from rolecall_client.told import distance, moment, told
+from rolecall_client.times import distance, moment
 from rolecall_lab.compare.asking import WAYS, ask_both_ways, real
 from rolecall_lab.compare.board import EVENTS, Board, Event, prediction
+from rolecall_lab.compare.sentences import check_result
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def compare() -> ResponseReturnValue:
         going_on=bool(tokens and board.going_on(tokens["access_token"])),
         is_fresh=bool(newest and real() - newest.at < FRESH),
         predicted=lambda event, way: prediction(event, way, left),
-        told=lambda check: told(check, now),
+        check_result=lambda check: check_result(check, now),
         moment=lambda seconds: moment(seconds, now),
         distance=distance,
     )
@@ -108,7 +109,7 @@ def compare() -> ResponseReturnValue:
     return response
 
 
-@explained
+@with_error_pages
 def send() -> ResponseReturnValue:
     """POST /compare/send: the token goes to the API both ways, once."""
     tokens = services().sessions.tokens()
@@ -117,7 +118,7 @@ def send() -> ResponseReturnValue:
     return redirect(url_for("compare.compare"), 303)
 
 
-@explained
+@with_error_pages
 def event() -> ResponseReturnValue:
     """POST /compare/event: ask both ways, do it, ask both ways; the page goes on asking."""
     chosen, tokens = EVENTS.get(request.form.get("event", "")), services().sessions.tokens()
@@ -136,7 +137,7 @@ def event() -> ResponseReturnValue:
     return redirect(url_for("compare.compare", _anchor="board"), 303)
 
 
-@explained
+@with_error_pages
 def again() -> ResponseReturnValue:
     """POST /compare/again: one more question both ways, for browsers without script."""
     tokens = services().sessions.tokens()
@@ -216,12 +217,12 @@ def _make(chosen: Event, tokens: dict[str, Any]) -> str:
         return f"The lab’s clock is turned by {seconds} s, and goes {round(offset)} s ahead."
     if chosen.name == "revoke":
         try:
-            with services().sessions.alone():
+            with services().sessions.exclusive():
                 held = services().sessions.tokens() or tokens
                 services().runner.run("revoke", held)
-                services().sessions.keep(held)
-        except (Refused, Unreachable) as error:
-            detail = error.detail if isinstance(error, Refused) else str(error)
+                services().sessions.save(held)
+        except (FlowError, Unreachable) as error:
+            detail = error.detail if isinstance(error, FlowError) else str(error)
             raise NotDone(detail) from error
         return "Tally has revoked its access token."
     return str(_lab("POST", "/acts", {"act": chosen.name, **_ACTS[chosen.name](tokens)})["said"])

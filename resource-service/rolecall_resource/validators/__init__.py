@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from rolecall import checks, clock
-from rolecall.errors import OAuthError
 
 MAX_LENGTH: Final = 8192
 """The maximum length of an access token, in characters."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 
 from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, pkce_pair
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, pkce_pair
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
 from rolecall_client.flows.sign_in import token_response as believed
@@ -46,7 +46,7 @@ def token_response(context: Context, answer: Answer) -> None:
     """Step 4: believed when it says that it was one of these."""
     believed(context, answer)
     if context.memory["claims"].get("acr") not in WANTED:
-        raise Refused("bad_id_token", "the sign-in was of no kind that was asked for")
+        raise FlowError("bad_id_token", "the sign-in was of no kind that was asked for")
 
 
 FLOW = Flow(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 
 from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object, pkce_pair
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, json_object, pkce_pair
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
 from rolecall_client.flows.sign_in import token_response as believed
@@ -39,7 +39,7 @@ def silent_response(context: Context, answer: Answer) -> None:
     """Step 4 again: it is still the same person."""
     believed(context, answer)
     if context.memory["claims"]["sub"] != context.memory["before"]["sub"]:
-        raise Refused("another_subject", "the second ID token is about another person")
+        raise FlowError("another_subject", "the second ID token is about another person")
 
 
 def _request(context: Context, **more: str) -> Message:

@@ -8,7 +8,7 @@ With the refresh token it gets a new ID token later. That one tells of the same 
 from __future__ import annotations
 
 from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalog import own_client
 from rolecall_lab.catalog.flows.registration import end_request
@@ -42,7 +42,7 @@ def token_response(context: Context, answer: Answer) -> None:
     """Step 4: an ID token, and a refresh token beside it."""
     own_client.keep_id_token(context, answer, "RS256")
     if "refresh_token" not in context.tokens:
-        raise Refused("server_error", "no refresh token came")
+        raise FlowError("server_error", "no refresh token came")
     context.memory["before"] = context.memory["claims"]
 
 
@@ -57,7 +57,7 @@ def refresh_response(context: Context, answer: Answer) -> None:
     own_client.keep_id_token(context, answer, "RS256")
     before, now = context.memory["before"], context.memory["claims"]
     if any(before[name] != now[name] for name in ("iss", "sub", "aud", "auth_time")) or now["iat"] < before["iat"]:
-        raise Refused("bad_id_token", "the new ID token tells of another sign-in")
+        raise FlowError("bad_id_token", "the new ID token tells of another sign-in")
 
 
 def revocation_request(context: Context) -> Message:
@@ -69,7 +69,7 @@ def revocation_request(context: Context) -> Message:
 def revocation_response(_context: Context, answer: Answer) -> None:
     """200, and all that came of it is over."""
     if answer.status != 200:
-        raise Refused("server_error", f"the revocation endpoint answered {answer.status}")
+        raise FlowError("server_error", f"the revocation endpoint answered {answer.status}")
 
 
 def _proof(context: Context) -> dict[str, str]:

@@ -12,7 +12,7 @@ import json
 import secrets
 
 from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import userinfo_response
 from rolecall_lab.catalog import own_client
@@ -78,7 +78,7 @@ def revocation_request(context: Context) -> Message:
 def revocation_response(_context: Context, answer: Answer) -> None:
     """200: the new key has proved who it is."""
     if answer.status != 200:
-        raise Refused("server_error", f"the revocation endpoint answered {answer.status}")
+        raise FlowError("server_error", f"the revocation endpoint answered {answer.status}")
 
 
 FLOW = Flow(

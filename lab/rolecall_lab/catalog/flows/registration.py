@@ -8,7 +8,7 @@ register. What was registered ends with everything that came of it.
 from __future__ import annotations
 
 from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_lab.catalog.own_client import expect, managed, registration_endpoint
 
 
@@ -44,7 +44,7 @@ def read_response(context: Context, answer: Answer) -> None:
     """All of it, and no secret."""
     body = expect(answer, 200)
     if "client_secret" in body:
-        raise Refused("server_error", "a secret is told twice")
+        raise FlowError("server_error", "a secret is told twice")
     context.memory["metadata"] = {
         name: body[name] for name in ("client_id", "redirect_uris", "token_endpoint_auth_method", "scope")
     }
@@ -58,7 +58,7 @@ def replace_request(context: Context) -> Message:
 def replace_response(_context: Context, answer: Answer) -> None:
     """As it is now."""
     if expect(answer, 200)["client_name"] != "Tally's little brother":
-        raise Refused("server_error", "the new name is not the one that was sent")
+        raise FlowError("server_error", "the new name is not the one that was sent")
 
 
 def end_request(context: Context) -> Message:

@@ -13,7 +13,7 @@ import json
 import jwt
 
 from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalog import own_client
 from rolecall_lab.catalog.flows.registration import end_request
@@ -68,16 +68,16 @@ def userinfo_request(context: Context) -> Message:
 def userinfo_response(context: Context, answer: Answer) -> None:
     """Step 6: a JWT for this client, about the person of the ID token (OpenID Connect Core section 5.3.2)."""
     if answer.status != 200 or answer.headers.get("content-type") != "application/jwt":
-        raise Refused("server_error", f"userinfo answered {answer.status}, not with a JWT")
+        raise FlowError("server_error", f"userinfo answered {answer.status}, not with a JWT")
     try:
         text = answer.body.decode("ascii")
         key = context.key(str(jwt.get_unverified_header(text).get("kid")))
         claims = json.loads(jwt.api_jws.decode(text, key, algorithms=[context.memory["algorithm"]])) if key else {}
     except (ValueError, jwt.PyJWTError) as error:
-        raise Refused("server_error", "the JWT of userinfo is not the issuer's") from error
+        raise FlowError("server_error", "the JWT of userinfo is not the issuer's") from error
     mine = (claims.get("iss"), claims.get("aud")) == (context.server.issuer, own_client.client_id(context))
     if not mine or claims.get("sub") != context.memory["claims"]["sub"]:
-        raise Refused("another_subject", "userinfo is for another client, or about another person")
+        raise FlowError("another_subject", "userinfo is for another client, or about another person")
 
 
 FLOW = Flow(
