@@ -28,7 +28,7 @@ _PROBLEMS: Final = {
     "access_denied": Problem(
         403,
         "You denied access",
-        "You denied Tally access to your invoices, so it did not get a token. Nothing has changed.",
+        "You denied Tally access to your invoices, so it did not get a token.",
         (_HOME,),
         is_error=False,
     ),

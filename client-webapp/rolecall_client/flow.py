@@ -69,7 +69,7 @@ class Context:
 
 
 class FlowError(Exception):
-    """Ends a flow.
+    """An error that ends a flow.
 
     Args:
         error: the error code of a specification, or one of this client's own (see `errors.py`).

@@ -19,7 +19,7 @@ MAX_LENGTH: Final = 16 * 1024
 """The maximum length of an ID token, in characters."""
 
 LEEWAY: Final = 10.0
-"""Seconds by which the issuer's clock may be ahead of this one."""
+"""Seconds by which the issuer's clock may be ahead of this client's clock."""
 
 _CORE: Final = "OpenID Connect Core section"
 _ERROR: Final = "invalid_token"
@@ -32,7 +32,7 @@ TYPE = checks.define(
     "id_token.typ", "RFC 8725 section 3.11", _ERROR, "The header has the type of another kind of token."
 )
 ALGORITHM = checks.define(
-    "id_token.alg", f"{_CORE} 3.1.3.7", _ERROR, "The algorithm is not the one that is registered for Tally."
+    "id_token.alg", f"{_CORE} 3.1.3.7", _ERROR, "The ID token is not signed with the algorithm registered for Tally."
 )
 KEY = checks.define("id_token.kid", f"{_CORE} 10.1", _ERROR, "The issuer does not publish the key that it names.")
 SIGNATURE = checks.define("id_token.signature", f"{_CORE} 3.1.3.7", _ERROR, "The signature is invalid.")

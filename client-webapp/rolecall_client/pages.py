@@ -118,7 +118,7 @@ def invoices() -> ResponseReturnValue:
     """GET /invoices: request a page of invoices from the API, and show the response."""
     tokens = current_tokens()
     number = page_number()
-    response = request_invoices(tokens, number)
+    response = read_response(services().runner.run("ask", tokens, page=number).memory)
     return invoices_page("invoices.html", tokens, number, response)
 
 
@@ -126,15 +126,6 @@ def page_number() -> int:
     """Return the page that this request asks for; 1 if the parameter is missing or invalid."""
     value = request.args.get("page", "1")
     return int(value) if re.fullmatch("[1-9][0-9]{0,5}", value) else 1
-
-
-def request_invoices(tokens: dict[str, Any], number: int) -> InvoicesResponse:
-    """Request a page of invoices from the API.
-
-    Raises:
-        Unreachable: the API did not respond.
-    """
-    return read_response(services().runner.run("ask", tokens, page=number).memory)
 
 
 def read_response(memory: dict[str, Any]) -> InvoicesResponse:
@@ -191,7 +182,7 @@ def refresh() -> ResponseReturnValue:
             raise FlowError("refused_refresh", error.detail) from error
         tokens.pop("revoked_at", None)
         services().sessions.save(tokens)
-    flash("Tally has a new access token, and a new refresh token that replaces the old one.")
+    flash("Tally has a new access token and a new refresh token.")
     return redirect(url_for("invoices"), 303)
 
 

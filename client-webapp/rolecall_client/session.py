@@ -52,7 +52,7 @@ class Sessions:
         return "session" in cookie
 
     def begin(self, tokens: dict[str, Any]) -> None:
-        """Store a new connection under a new name, and delete the previous one."""
+        """Store a new connection under a new name, and delete the old entry."""
         self.end()
         cookie["session"] = secrets.token_urlsafe(32)
         self.save(tokens)
@@ -79,7 +79,7 @@ class Sessions:
         return "person" in cookie
 
     def sign_in(self, claims: dict[str, Any], userinfo: dict[str, Any]) -> None:
-        """Store a new sign-in under a new name, and delete the previous one."""
+        """Store a new sign-in under a new name, and delete the old entry."""
         self.sign_out()
         cookie["person"] = secrets.token_urlsafe(32)
         user = {"claims": claims, "userinfo": userinfo, "request_id": trace.current()}

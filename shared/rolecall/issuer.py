@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 MIN_LIFETIME: Final = 10.0
 MAX_LIFETIME: Final = 3600.0
-"""Bounds in seconds of the lifetime that a response's Cache-Control sets; without max-age it is the lower one."""
+"""Bounds in seconds of the lifetime that Cache-Control sets; the lower bound applies without max-age."""
 
 RETRY_WITH_VALUE: Final = 10.0
 RETRY_WITHOUT_VALUE: Final = 1.0
@@ -55,7 +55,7 @@ class _Cache(Generic[T]):
         If the last fetch succeeded, the value is returned even if it is not sufficient.
 
         Raises:
-            Unreachable, OAuthError: the last fetch failed, and there is no sufficient older value.
+            Unreachable, OAuthError: the last fetch failed, and the older value, if any, is not sufficient.
         """
         value = self.value
         if value is None or not is_sufficient(value):
@@ -96,7 +96,7 @@ class CachedMetadata(Generic[T]):
     """The metadata of an authorization server; older metadata remain in use while it is unavailable.
 
     Args:
-        parse: selects the members that the service uses; raises KeyError for a missing one.
+        parse: selects the members that the service uses; raises KeyError if a member is missing.
         is_issuer: the service's check that the metadata name the expected issuer (RFC 8414 section 3.3).
         backchannel_url: the issuer's address from here, if it differs.
     """
@@ -121,8 +121,8 @@ class CachedMetadata(Generic[T]):
         """Return the metadata.
 
         Raises:
-            Unreachable: the server did not return any metadata, now or earlier.
-            OAuthError: it returned the metadata of another issuer, and there are no older ones.
+            Unreachable: the metadata have never been fetched, and the last fetch failed.
+            OAuthError: the same, because the metadata name another issuer.
         """
         return self._cache.get()
 
@@ -168,7 +168,7 @@ class CachedKeys:
         return bool(self._cache.value)
 
     def get(self, kid: str) -> jwt.PyJWK | None:
-        """Return the key with this ID, or None if the server does not publish one.
+        """Return the key with this ID, or None if the server does not publish it.
 
         Raises:
             Unreachable: the key is not cached, and the last fetch of the key set failed.

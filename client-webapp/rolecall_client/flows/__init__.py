@@ -1,4 +1,4 @@
-"""The registry of the client's flows; each module defines one."""
+"""The registry of the client's flows, one per module."""
 
 from __future__ import annotations
 

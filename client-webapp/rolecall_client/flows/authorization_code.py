@@ -52,7 +52,7 @@ def authorization_response(context: Context, response: Mapping[str, str]) -> Non
     if "error" in response:
         raise FlowError(response["error"], "the authorization server returned an error")
     if "code" not in response:
-        raise FlowError("invalid_response", "the response has neither code nor error")
+        raise FlowError("invalid_response", "the response has no code and no error")
     context.memory["code"] = response["code"]
 
 

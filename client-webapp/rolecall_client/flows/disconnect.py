@@ -7,7 +7,7 @@ from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client
 
 
 def revocation_request(context: Context) -> Message:
-    """Build the revocation request for the refresh token, or for the access token if there is no refresh token."""
+    """Build the revocation request for the refresh token, or for the access token without a refresh token."""
     token_type = "refresh_token" if context.tokens.get("refresh_token") else "access_token"
     return Message(
         "back",

@@ -1,4 +1,4 @@
-"""Refresh the tokens (RFC 6749 section 6); the new refresh token replaces the old one."""
+"""Refresh the tokens (RFC 6749 section 6); the response contains a new refresh token."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def read_claims(
     """Check the claims of RFC 9068 section 2.2, whether they come from a JWT or from introspection.
 
     Args:
-        leeway: seconds by which the issuer's clock may be ahead of this one.
+        leeway: seconds by which the issuer's clock may be ahead of this service's clock.
         required: the claims that must be present.
 
     Raises:
