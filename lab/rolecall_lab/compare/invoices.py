@@ -34,11 +34,11 @@ class Outcome(pages.InvoicesResponse):
 
 
 def show(app: Flask) -> None:
-    """Replace the views of Tally's application, its flow `ask`, and its OpenAPI description."""
+    """Replace views, flows, and the OpenAPI description of Tally's application; call it after flows have been added."""
     app.register_blueprint(Blueprint("validators", __name__, template_folder="templates"))
     app.view_functions |= {"invoices": invoices, "refresh": refresh, "revoke": revoke}
     runner = app.extensions["rolecall_client"].runner
-    runner.flows["ask"] = with_validator(runner.flows["ask"])
+    runner.flows = {name: with_validator(flow) for name, flow in runner.flows.items()}
     settings = app.extensions["rolecall_client"].settings
     description = openapi.description(settings, app.config["SESSION_COOKIE_NAME"])
     publish(app, replace(description, operations={**description.operations, **_operations(description.operations)}))

@@ -5,27 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, Final
 
 from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message
+from rolecall_client.flow import Context, Flow, Message, Step
+
+_STEP: Final = "resource_request"
+"""The name of the step that calls the API, in every flow."""
 
 
 def with_validator(flow: Flow) -> Flow:
-    """Return the flow `ask` with the memory's `validator` in the request, and the response's report in the memory."""
-    [step] = flow.steps
+    """Return the flow with the memory's `validator` in requests to the API, and the response's report in the memory."""
+    return replace(flow, steps=tuple(_with_validator(step) if step.name == _STEP else step for step in flow.steps))
 
+
+def _with_validator(step: Step) -> Step:
+    @wraps(step.build)
     def build(context: Context) -> Message:
         message = step.build(context)
         if validator := context.memory.get("validator"):
             message = replace(message, headers={**message.headers, "Rolecall-Validator": validator})
         return message
 
+    @wraps(step.handle)
     def handle(context: Context, response: Answer) -> None:
         context.memory["report"] = response.headers.get("rolecall-checks", "")
         step.handle(context, response)
 
-    return replace(flow, steps=(replace(step, build=build, handle=handle),))
+    return replace(step, build=build, handle=handle)
 
 
 def report(memory: Mapping[str, Any]) -> dict[str, Any]:
