@@ -1,10 +1,11 @@
-"""Tally, the client of the role diagram (RFC 6749 section 1.1): a backend for its own front end."""
+"""Tally, the client of the role diagram (RFC 6749 section 1.1): a web app that keeps its tokens on the server."""
 
 from __future__ import annotations
 
 from flask import Flask
 
 from rolecall import storage
+from rolecall.http import HttpClient
 from rolecall.openapi import publish
 from rolecall.web.app import create_flask
 from rolecall.web.headers import cookie_settings
@@ -15,12 +16,12 @@ from rolecall_client.services import Services, build
 from rolecall_client.settings import Settings
 
 
-def create_app(settings: Settings) -> Flask:
-    """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
+def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
+    """Create the application and its dependencies. Does not open any connections; `/readyz` reports availability."""
     app = create_flask(__name__, settings)
-    services = app.extensions["rolecall_client"] = build(settings)
+    services = app.extensions["rolecall_client"] = build(settings, http or HttpClient(ca_file=settings.ca_file))
     cookie_settings(app, "rolecall_client", secure=settings.public_url.startswith("https://"))
-    register(app, [*routes.ROUTES, *health_routes(app, {"redis": lambda: _redis_is_fit(services)})])
+    register(app, [*routes.ROUTES, *health_routes(app, {"redis": lambda: _has_noeviction(services)})])
     publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Tally",
@@ -33,6 +34,6 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _redis_is_fit(services: Services) -> bool:
+def _has_noeviction(services: Services) -> bool:
     storage.require_noeviction(services.store.client)
     return True

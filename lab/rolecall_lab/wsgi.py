@@ -44,11 +44,14 @@ def resource_app() -> Flask:
 
     def build() -> Flask:
         import rolecall_resource
+        from rolecall_lab.compare import validator
         from rolecall_resource.settings import Settings
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
-        return rolecall_resource.create_app(settings)
+        app = rolecall_resource.create_app(settings)
+        validator.show(app)
+        return app
 
     return _wrapped(build, "resource_server")
 
@@ -60,6 +63,7 @@ def client_app() -> Flask:
         import rolecall_client
         from rolecall_client.settings import Settings
         from rolecall_lab import catalog
+        from rolecall_lab.compare import invoices
         from rolecall_lab.compare import pages as compare
 
         settings = Settings.from_environ(os.environ, lab=True)
@@ -67,7 +71,9 @@ def client_app() -> Flask:
         app = rolecall_client.create_app(settings)
         lab = LabSettings.of("client", os.environ)
         catalog.show(app, lab)
+        invoices.show(app)
         compare.show(app)
+        _override_templates(app, "client")
         _show_observer(app, lab.observer_url)
         return app
 
@@ -102,6 +108,16 @@ def _add_templates(app: Flask) -> None:
     own = app.jinja_env.loader
     assert own is not None
     app.jinja_env.loader = ChoiceLoader([own, FileSystemLoader(Path(__file__).parent / "templates")])
+
+
+def _override_templates(app: Flask, folder: str) -> None:
+    """Prefer the lab's templates in `folder`; they can extend the originals as `product/<name>`."""
+    from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
+
+    own = app.jinja_env.loader
+    assert own is not None
+    overrides = FileSystemLoader(Path(__file__).parent / "templates" / folder)
+    app.jinja_env.loader = ChoiceLoader([overrides, own, PrefixLoader({"product": own})])
 
 
 def _show_observer(app: Flask, url: str | None) -> None:

@@ -1,4 +1,4 @@
-"""For gunicorn and `flask`, in production: `rolecall_resource.wsgi:app()`."""
+"""The application factory for gunicorn and `flask` in production: `rolecall_resource.wsgi:app()`."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from rolecall_resource.settings import Settings
 
 
 def app() -> Flask:
-    """The application with the settings of the environment."""
+    """Create the application with settings from the environment."""
     return app_of_environ(create_app, Settings)

@@ -24,6 +24,7 @@ from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.limits import limit
+from rolecall_client.issuer import AuthorizationServer
 from support.auth_server import (
     INVOICES,
     LIMITS,
@@ -240,7 +241,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     browser.come_back(error="access_denied", state=browser.begin()["state"], iss=ISSUER)
     browser.come_back(error="server_error", state=browser.begin()["state"], iss=ISSUER)
     browser.connect()
-    browser.client.get("/invoices?check=both")
+    browser.client.get("/invoices")
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 303
         assert browser.client.post(path).status_code == 400
@@ -258,7 +259,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 502
     tally.http.answers = answers | {f"{ISSUER}/.well-known/oauth-authorization-server": (200, {"issuer": "x"}, {})}
-    tally.services.runner._server._metadata = None
+    tally.services.runner._server = AuthorizationServer(tally.services.settings, tally.http)  # type: ignore[arg-type]
     assert tally.browser().press("/connect").status_code == 502
     assert tally.browser().press("/sign-in").status_code == 502
     tally.http.answers = answers
@@ -412,9 +413,9 @@ def _sql_is_away(server: Server) -> None:
 def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
     from rolecall_client import create_app
 
-    app = create_app(dataclasses.replace(tally.services.settings, redis_url=redis.url))
+    settings = dataclasses.replace(tally.services.settings, redis_url=redis.url)
+    app = create_app(settings, tally.http)  # type: ignore[arg-type]
     away = Tally(app, app.extensions["rolecall_client"], tally.http)
-    away.services.runner._http = away.services.runner._server._http = tally.http  # type: ignore[assignment]
     watched(app, document.seen)
     browser = away.browser()
     browser.connect()
@@ -448,7 +449,7 @@ def _api_again(api: Api, **changes: Any) -> Flask:
 
     settings = dataclasses.replace(api.app.extensions["rolecall_resource"], **changes)
     app = create_app(settings, http=api.server)  # type: ignore[arg-type]
-    app.extensions["resource_validators"] |= api.app.extensions["resource_validators"]
+    app.extensions["resource_validator"] = api.app.extensions["resource_validator"]
     return app
 
 

@@ -237,7 +237,7 @@ def test_an_answer_for_another_browser_is_refused(quiet_stack: Stack, alice: Wal
     assert page.location is not None
     page_of_another = Walker().open(page.location)
     assert page_of_another.status == 400
-    assert "belongs to no request of this browser" in page_of_another.text
+    assert "does not match a request from this browser" in page_of_another.text
     repeated = alice.open(f"{page.location}&code=another")
     assert repeated.status == 400, "RFC 6749 section 3.1: no parameter twice"
     assert alice.open(page.location).status == 303, "neither has used it up"

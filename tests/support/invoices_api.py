@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 from rolecall import clock
 from rolecall.http import HttpResponse, Unreachable
 from rolecall.sql import Database
+from rolecall_lab.compare import validator
 from rolecall_resource import MIGRATIONS, create_app
 from rolecall_resource.models import Invoice, Profile
 from rolecall_resource.settings import Settings
@@ -132,6 +133,7 @@ def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
         lab=True,
     )
     app = create_app(settings, http=server)  # type: ignore[arg-type]
+    validator.show(app)
     database: Database = app.extensions["resource_database"]
     with database.transaction() as session:
         session.add_all(rows)

@@ -114,6 +114,14 @@ class Browser:
 
 
 def make_tally(redis_url: str) -> Tally:
+    http = FakeHttp(
+        {
+            f"{ISSUER}/.well-known/oauth-authorization-server": (200, METADATA, {}),
+            METADATA["token_endpoint"]: (200, TOKENS, {}),
+            METADATA["revocation_endpoint"]: (200, "", {}),
+            f"{API}/invoices": (200, {"invoices": [INVOICE]}, {}),
+        }
+    )
     app = create_app(
         Settings(
             public_url="http://tally.test",
@@ -127,17 +135,7 @@ def make_tally(redis_url: str) -> Tally:
             data_key=MultiFernet([Fernet(Fernet.generate_key())]),
             log_level="INFO",
             lab=True,
-        )
+        ),
+        http,  # type: ignore[arg-type]
     )
-    services: Services = app.extensions["rolecall_client"]
-    http = FakeHttp(
-        {
-            f"{ISSUER}/.well-known/oauth-authorization-server": (200, METADATA, {}),
-            METADATA["token_endpoint"]: (200, TOKENS, {}),
-            METADATA["revocation_endpoint"]: (200, "", {}),
-            f"{API}/invoices": (200, {"invoices": [INVOICE]}, {}),
-        }
-    )
-    services.runner._http = http
-    services.runner._server._http = http
-    return Tally(app, services, http)
+    return Tally(app, app.extensions["rolecall_client"], http)

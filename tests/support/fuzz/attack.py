@@ -505,8 +505,8 @@ _LASTING: Final = frozenset({b"auth:replays-since", b"auth:revoked-run-id"})
 """Keys of a few bytes that say since when Redis remembers."""
 
 _REPORTED: Final = (
-    b"The authorization server refused",
-    b"The authorization server is not the expected one",
+    b"The authorization server returned an error",
+    b"This is not the expected authorization server",
     b'<span class="tag no">',
 )
 """On Tally's pages about an answer that it could not use: an error, another `iss`, a refusal of the API's."""

@@ -26,6 +26,7 @@ from rolecall.sql import Database
 from rolecall_auth import create_app
 from rolecall_auth.models import Model as AuthModel
 from rolecall_auth.services import MIGRATIONS as AUTH_MIGRATIONS
+from rolecall_lab.compare import validator
 from rolecall_resource.models import Model as ResourceModel
 from rolecall_resource.settings import Settings as ResourceSettings
 from support.auth_server import Server, make_settings
@@ -175,4 +176,5 @@ def start(urls: Mapping[str, str], redis_url: str, secrets: Mapping[str, Any]) -
         lab=True,
     )
     api = rolecall_resource.create_app(settings, http=Wire(auth))  # type: ignore[arg-type]
+    validator.show(api)
     return Running(Server(auth, auth.extensions["rolecall_auth"]), api)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
@@ -23,7 +23,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: accept the ID token only if its `acr` is one of them."""
     sign_in.token_response(context, response)
     if context.memory["claims"].get("acr") not in WANTED:
-        raise Refused("bad_id_token", "the acr claim is not one of the requested values")
+        raise FlowError("bad_id_token", "the acr claim is not one of the requested values")
 
 
 FLOW = Flow(

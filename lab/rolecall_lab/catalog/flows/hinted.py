@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, json_object
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
@@ -41,7 +41,7 @@ def silent_response(context: Context, response: HttpResponse) -> None:
     """Step 4 again: verify that the user is the same."""
     sign_in.token_response(context, response)
     if context.memory["claims"]["sub"] != context.memory["before"]["sub"]:
-        raise Refused("another_subject", "the second ID token identifies another user")
+        raise FlowError("another_subject", "the second ID token identifies another user")
 
 
 FLOW = Flow(

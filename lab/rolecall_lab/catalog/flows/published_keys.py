@@ -6,7 +6,7 @@ import json
 import secrets
 
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import userinfo_response
@@ -76,7 +76,7 @@ def revocation_request(context: Context) -> Message:
 def revocation_response(_context: Context, response: HttpResponse) -> None:
     """200: the new key has authenticated the client."""
     if response.status != 200:
-        raise Refused("server_error", f"the revocation endpoint responded with {response.status}")
+        raise FlowError("server_error", f"the revocation endpoint responded with {response.status}")
 
 
 FLOW = Flow(

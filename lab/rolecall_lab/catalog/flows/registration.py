@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_lab.catalog.entry import lab_entry
 from rolecall_lab.catalog.own_client import (
     deletion_request,
@@ -48,7 +48,7 @@ def read_response(context: Context, response: HttpResponse) -> None:
     """The response contains all metadata, but not the secret, which the server shows only once."""
     body = require_status(response, 200)
     if "client_secret" in body:
-        raise Refused("server_error", "the server returned the client secret a second time")
+        raise FlowError("server_error", "the server returned the client secret a second time")
     context.memory["metadata"] = {
         name: body[name] for name in ("client_id", "redirect_uris", "token_endpoint_auth_method", "scope")
     }
@@ -62,7 +62,7 @@ def update_request(context: Context) -> Message:
 def update_response(_context: Context, response: HttpResponse) -> None:
     """The response contains the new metadata."""
     if require_status(response, 200)["client_name"] != NEW_NAME:
-        raise Refused("server_error", "the server did not store the new client name")
+        raise FlowError("server_error", "the server did not store the new client name")
 
 
 FLOW = Flow(
