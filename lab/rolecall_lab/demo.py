@@ -19,7 +19,8 @@ from rolecall_lab.launcher import running
 from rolecall_lab.launcher.environment import AUTH, CLIENT
 from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
 from rolecall_lab.observer.texts import text_of
-from rolecall_lab.recording.flows import Flow, Flows
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorded_flow import RecordedFlow
 from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
@@ -87,10 +88,10 @@ def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
 
 def tell(events: list[dict[str, Any]]) -> None:
     """Print events, step by step, and where some are missing between them."""
-    flows = Flows(in_flow=MAX_EVENTS)
+    flows = Flows(max_in_flow=MAX_EVENTS)
     flows.add(events)
     # what a process lost before the first of these has no place among them
-    losses = [loss for loss in flows.losses(Flow("", events)) if loss.since]
+    losses = [loss for loss in flows.losses(RecordedFlow("", events)) if loss.since]
     picture = lay_out(events, losses)
     step: int | None = None
     for row in picture.rows:

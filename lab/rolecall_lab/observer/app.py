@@ -43,7 +43,11 @@ def create_app(lab: LabSettings) -> Flask:
     app.before_request(lambda: _refuse_other_names(lab))
     app.after_request(lambda response: _allow_script(response, lab.client_url))
     web.register(
-        app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: not flows.away, "reading": state.tail.is_well})]
+        app,
+        [
+            *routes.ROUTES,
+            *web.health_routes(app, {"redis": lambda: not flows.store_unavailable, "reading": state.tail.is_well}),
+        ],
     )
     app.jinja_env.globals.update(
         mark=svg.mark,

@@ -1,1 +1,1 @@
-"""Recording: what is stored of each exchange, without its secrets, and which flow it belongs to."""
+"""Recording: what is stored of each exchange, without its secrets, and which flow the exchange belongs to."""
