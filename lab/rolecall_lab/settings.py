@@ -48,7 +48,7 @@ def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> 
 
 @settings_class
 class LabSettings(ServiceSettings):
-    """The settings of the lab around one service, in addition to the service's own settings.
+    """The settings of the lab around one service; the service has separate settings.
 
     `role` is not read from the environment, because the code that wraps the service passes it. Creating the settings
     fails if an address is not local.

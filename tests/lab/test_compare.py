@@ -274,7 +274,7 @@ def test_a_rotated_key_is_noticed_by_nobody(own: Stack) -> None:
     assert all("4 questions" in cell.details for cell in row.values())
     wait_until(lambda: len(own.get(f"{own.auth}/jwks")[1]["keys"]) == 2 * len(ID_TOKEN_ALGORITHMS))
     page = press(walker, own, "/event", event="rotate")
-    assert "nothing was changed" in page.text
+    assert "Nothing changed" in page.text
 
 
 @pytest.mark.long

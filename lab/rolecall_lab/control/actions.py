@@ -1,4 +1,6 @@
-"""Actions on the authorization server, for comparing who notices them; each uses the server's own functions."""
+"""Actions on the authorization server, with the functions that its commands and pages use.
+
+They show which way of validating tokens notices which change."""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ class Actions:
             value: the value of the action's member; empty if it requires none.
 
         Raises:
-            Refusal: the action is not possible; nothing was changed.
+            Refusal: the action is not possible and has no effect.
             redis.RedisError: Redis does not respond.
         """
         try:
@@ -67,7 +69,7 @@ class Actions:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not respond") from error
 
     def status(self) -> dict[str, Any]:
-        """Return the rest of the outage (`away`, in seconds; 0.0 without an outage) and the `disabled` clients.
+        """Return the remaining seconds of the outage (`away`; 0.0 without an outage) and the `disabled` clients.
 
         Raises:
             Refusal: the database does not respond.

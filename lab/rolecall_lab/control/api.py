@@ -1,6 +1,6 @@
 """The lab's control API: JSON endpoints for the clock, the recorded events, and actions, for this machine only.
 
-A Flask application of its own, mounted in front of each service, so that it works while the service is unavailable.
+It is a separate Flask application in front of each service, so that it works while the service is unavailable.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class Follower:
         return int(sequence or 0)
 
     def _receive(self, client: redis.Redis, message: dict[str, Any], latest: int) -> int:
-        """Apply the offset unless a later one has been applied, and confirm it in either case."""
+        """Apply the offset unless a later offset was applied before, and confirm it in either case."""
         sequence = int(message["sequence"])
         if sequence > latest:
             clock.set_offset(float(message["offset"]) + self._lab.lab_clock_skew)

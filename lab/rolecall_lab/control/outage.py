@@ -52,7 +52,7 @@ def end(client: redis.Redis) -> None:
 
 
 def seconds_left(client: redis.Redis) -> float:
-    """Return the seconds until the outage ends by itself; 0.0 if there is no outage.
+    """Return the seconds until the outage ends by itself; 0.0 without an outage.
 
     Raises:
         redis.RedisError: Redis does not respond.
@@ -61,7 +61,7 @@ def seconds_left(client: redis.Redis) -> float:
 
 
 class Outage:
-    """A WSGI middleware that responds in place of the application during an outage.
+    """A WSGI middleware that rejects requests during an outage.
 
     A daemon thread in each process subscribes to the beginning and the end of outages.
     """

@@ -1,4 +1,4 @@
-"""Events: what is recorded of an exchange, without its secrets.
+"""Events: the recorded form of exchanges, without their secrets.
 
 An event (schema 3) has these members:
 

@@ -20,7 +20,7 @@ from rolecall_lab.recording.joining import (
 from rolecall_lab.recording.recorded_flow import Event, RecordedFlow
 
 RECENT: Final = 200
-"""How many recent flows are searched for an event that was recorded before the one that identifies its flow."""
+"""How many recent flows are searched for events that were recorded before the event that identifies their flow."""
 
 
 class FlowIndex:
@@ -34,14 +34,14 @@ class FlowIndex:
         return len(self._flows)
 
     def __iter__(self) -> Iterator[RecordedFlow]:
-        """Iterate over the flows, starting with the one that has not changed for the longest time."""
+        """Iterate over the flows, from the least to the most recently changed."""
         return iter(self._flows.values())
 
     def __reversed__(self) -> Iterator[RecordedFlow]:
         return reversed(self._flows.values())
 
     def get(self, name: str) -> RecordedFlow | None:
-        """Return the flow of this ID, or the flow that has an event which would lead to this ID."""
+        """Return the flow that has this ID, or an event from which this ID is derived."""
         return self._flows.get(name) or self.find(f"id:{name}")
 
     def find(self, key: str) -> RecordedFlow | None:
@@ -65,7 +65,7 @@ class FlowIndex:
         return flow
 
     def reindex(self, flow: RecordedFlow) -> None:
-        """Remove the keys of the flow that none of its events has any more."""
+        """Remove the keys that no event of the flow has anymore."""
         keys = {key for event in flow.events for key in index_keys(event)}
         self._remove_keys(flow, flow.keys - keys)
         flow.keys = keys
@@ -75,8 +75,8 @@ class FlowIndex:
         del self._flows[flow.id]
         self._remove_keys(flow, flow.keys)
 
-    def remove_oldest(self) -> RecordedFlow:
-        """Remove and return the flow that has not changed for the longest time."""
+    def pop_least_recent(self) -> RecordedFlow:
+        """Remove and return the least recently changed flow."""
         _, flow = self._flows.popitem(last=False)
         self._remove_keys(flow, flow.keys)
         return flow

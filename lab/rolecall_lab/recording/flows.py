@@ -68,7 +68,7 @@ class Flows:
                 self._changed.notify_all()
 
     def note_data_loss(self) -> None:
-        """Note that Redis lost its data: events may be missing between the last event and the next one."""
+        """Note that Redis lost its data: events may be missing before the next event."""
         with self._changed:
             self._losses.add_data_loss()
             self._touch(self._index)
@@ -107,7 +107,7 @@ class Flows:
             return sorted(self._losses.affecting(flow), key=lambda loss: loss.until)
 
     def newest(self, number: int = 100) -> list[Summary]:
-        """Return summaries of the flows, starting with the one that changed last."""
+        """Return summaries of the flows, most recently changed first."""
         with self._changed:
             listed = [flow for flow in reversed(self._index) if flow.is_listed][:number]
             return [summarize(flow) for flow in listed]
@@ -152,7 +152,7 @@ class Flows:
         if omitted:
             self._index.reindex(flow)
         while self._limits.are_exceeded and len(self._index) > 1:
-            self._limits.remove(self._index.remove_oldest())
+            self._limits.remove(self._index.pop_least_recent())
         return omitted
 
     def _touch(self, flows: Iterable[RecordedFlow]) -> None:

@@ -61,7 +61,7 @@ def index_keys(event: Event) -> set[str]:
 
 
 def flow_id(event: Event) -> str:
-    """Return the ID of a flow whose first event is this one."""
+    """Return the ID of a flow that starts with this event."""
     return sha256(event["id"].encode()).hexdigest()[:16]
 
 

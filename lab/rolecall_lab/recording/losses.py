@@ -25,13 +25,13 @@ class LossLog:
         self._is_open = False
 
     def add_data_loss(self) -> None:
-        """Record that Redis lost its data: events may be missing between the last event and the next one."""
+        """Record that Redis lost its data: events may be missing before the next event."""
         if not self._is_open:
             self._losses.append(Loss(self._newest, OPEN, 0, "observer"))
         self._is_open = True
 
     def close_data_loss(self, event: Event) -> bool:
-        """End the loss of data in Redis with this event, and return whether there was one."""
+        """Record the first event after a loss of data in Redis; return whether data had been lost."""
         if not self._is_open:
             return False
         self._losses = deque(
@@ -45,7 +45,7 @@ class LossLog:
         return True
 
     def add(self, event: Event) -> Loss | None:
-        """Return the loss that the event's counter of dropped events reveals, if any."""
+        """Return the loss that is evident from the event's counter of dropped events, if any."""
         process = (str(event["role"]), int(event["process"]))
         count, last = self._dropped.get(process, (0, ""))
         if event["dropped"] < count:

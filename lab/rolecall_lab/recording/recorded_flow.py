@@ -1,4 +1,4 @@
-"""Recorded flows: the events that belong together, and what can be derived from them."""
+"""Recorded flows: groups of events that belong together, and the information derived from them."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ class RecordedFlow:
         return self.events[0]["id"] < event_id and not any(key.startswith("handle:") for key in self.keys)
 
     def may_begin_with(self, event: Event) -> bool:
-        """Return whether the event can be the start of this flow, or a repeated start.
+        """Return whether the event can be the authorization request of this flow, or the redirect to it.
 
-        A flow has only one authorization request, before all token requests, unless the client redirects the browser to
-        another authorization request, which has not arrived yet.
+        A flow has only one authorization request, before its token requests. However, a client may redirect the browser
+        again; then its next authorization request belongs to the same flow.
         """
         earlier = [each for each in self.events if each["id"] < event["id"]]
         redirects = sum(map(redirects_to_authorization, earlier))
@@ -121,9 +121,10 @@ def summarize(flow: RecordedFlow) -> Summary:
 
 
 def paired(events: list[Event]) -> list[Event]:
-    """Return the events, with copies of those that the sender and the receiver of a message both recorded.
+    """Return copies of the events that show which of them describe the same message.
 
-    The sender's copy is marked as `shadowed` in that case; the receiver's copy names the sender.
+    If sender and receiver both recorded a message, the sender's event is `shadowed`, and the receiver's event names the
+    sender. Otherwise, the event of a sender is not `shadowed`.
     """
     received = {_message(event): event for event in events if event["direction"] == "received" and event["span"]}
     sent = {_message(event): event for event in events if event["direction"] == "sent"}

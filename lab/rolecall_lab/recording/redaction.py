@@ -1,4 +1,4 @@
-"""The redaction of an exchange: what may be recorded of its headers, parameters, and bodies.
+"""The redaction of an exchange: its headers, parameters, and bodies, without the secrets.
 
 Passwords, client secrets, and cookies are never recorded. Codes and tokens are recorded as marks (see `marks`), and the
 values of unknown parameters are hidden. Finally, every secret that was found in the exchange is wiped from the rest of

@@ -1,4 +1,4 @@
-"""Which parameters, members, and headers may be recorded, and in which form; and the limits of what is recorded."""
+"""Rules for redaction: which parameters, members, and headers may be recorded, in which form, and up to which size."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _VALUE_KEPT: Final = frozenset(
 """Marked parameters whose marks include the value: those of the specifications, but not the secrets of our pages."""
 
 _FOLLOWED: Final = frozenset({"state", "nonce", "code_challenge", "at_hash", "c_hash", "ath", "jkt", "dpop_jkt"})
-"""Not secret, but of interest wherever they occur: recorded in full, with their hash."""
+"""Values that are not secret, but worth following: they are recorded in full, with their hash."""
 
 _SERVER_ISSUED: Final = frozenset({"code", "request_uri", "interaction", "access_token", "refresh_token", "token"})
 """Parameters that join exchanges into flows, because a server issues each value only once."""
