@@ -145,7 +145,7 @@ class ValueRedaction:
         return value if kind is not float or math.isfinite(value) else "…"
 
     def fact(self, value: Any) -> Any:
-        """Redact a value that was reported by a check or a state change: mark each `Secret` and each random-looking text."""
+        """Redact a value that was reported by a check or a state change: mark secrets and random texts."""
         if isinstance(value, Secret):
             return self.mark(str(value))
         if isinstance(value, str):
