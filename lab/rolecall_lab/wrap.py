@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import click
 from flask import Flask
 from werkzeug.datastructures import EnvironHeaders
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
@@ -85,8 +84,7 @@ class Lab:
         self.recorder = Recorder(lab)
         self._outage = Outage(app.wsgi_app, lab.lab_redis_url) if actions is not None else None
         self._app: WSGIApplication = self._outage or app.wsgi_app
-        control = ControlApi(app, lab, self.recorder, actions).create_app()
-        self._control = DispatcherMiddleware(self._app, {PREFIX: control})
+        self._control = ControlApi(app, lab, self.recorder, actions).create_app()
 
     def start(self) -> None:
         """Synchronize this process's clock with the lab's clock; has no effect if it is already synchronized."""

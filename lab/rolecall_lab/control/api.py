@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rolecall_lab.control.actions import Actions
 
 PREFIX: Final = "/_lab"
-"""The path at which the API is mounted."""
+"""The start of every path of the API."""
 
 MAX_BODY: Final = 1024
 """Maximum size of a request body, in bytes."""
@@ -63,16 +63,16 @@ class ControlApi:
         self._actions = actions
         self._client = connect(lab.lab_redis_url)
         self._views: Final[dict[str, dict[str, Callable[[], Response]]]] = {
-            "/clock": {"GET": self._get_clock, "PUT": self._put_clock, "DELETE": self._delete_clock},
-            "/events": {"GET": self._get_events, "DELETE": self._delete_events},
-            "/flows": {"GET": self._get_flows},
-            "/view": {"GET": self._get_self_report},
+            f"{PREFIX}/clock": {"GET": self._get_clock, "PUT": self._put_clock, "DELETE": self._delete_clock},
+            f"{PREFIX}/events": {"GET": self._get_events, "DELETE": self._delete_events},
+            f"{PREFIX}/flows": {"GET": self._get_flows},
+            f"{PREFIX}/view": {"GET": self._get_self_report},
         }
         if actions is not None:
-            self._views["/acts"] = {"GET": self._get_actions, "POST": self._post_action}
+            self._views[f"{PREFIX}/acts"] = {"GET": self._get_actions, "POST": self._post_action}
 
     def create_app(self) -> Flask:
-        """Create the WSGI application, to be mounted at `PREFIX`."""
+        """Create the WSGI application for the paths below `PREFIX`."""
         app = Flask(__name__, static_folder=None, template_folder=None)
         app.url_map.merge_slashes = False
         for path, views in self._views.items():
@@ -99,12 +99,12 @@ class ControlApi:
             raise Refusal(HTTPStatus.FORBIDDEN, "pages of other sites cannot change the lab")
 
     def _not_found(self, _error: NotFound) -> Response:
-        available = ", ".join(PREFIX + path for path in self._views)
-        return _json({"error": f"not found; available endpoints: {available}"}, HTTPStatus.NOT_FOUND)
+        message = f"not found; available endpoints: {', '.join(self._views)}"
+        return _json({"error": message}, HTTPStatus.NOT_FOUND)
 
     def _method_not_allowed(self, _error: MethodNotAllowed) -> Response:
         allowed = ", ".join(self._views[request.path])
-        message = f"{PREFIX}{request.path} does not support {request.method}; use {allowed}"
+        message = f"{request.path} does not support {request.method}; use {allowed}"
         return _json({"error": message}, HTTPStatus.METHOD_NOT_ALLOWED, Allow=allowed)
 
     def _get_clock(self) -> Response:
