@@ -38,7 +38,7 @@ def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> 
     """
     faults = [f"{address} is not a local address" for address in addresses if not is_loopback(address)]
     faults += [
-        f"{address} is neither a local address nor the name of a container"
+        f"{address} is not a local address or the name of a container"
         for address in backchannel
         if not is_loopback(address) and not is_container(address)
     ]
