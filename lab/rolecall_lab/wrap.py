@@ -17,7 +17,6 @@ from werkzeug.datastructures import EnvironHeaders
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
-from rolecall_lab import api_docs
 from rolecall_lab.control.api import PREFIX, ControlApi
 from rolecall_lab.control.clock import Follower
 from rolecall_lab.control.outage import Outage
@@ -38,7 +37,7 @@ VALIDATORS: Final = ("jwt", "introspection")
 MAX_CHECKS_HEADER: Final = 6 * 1024
 """Maximum size of the header `Rolecall-Checks`, in bytes."""
 
-_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json", api_docs.PATH})
+_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json"})
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 

@@ -18,7 +18,6 @@ from flask import Flask, Response
 from rolecall import trace
 from rolecall.settings import SettingsError, declared
 from rolecall.storage import connect
-from rolecall_lab import api_docs
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -106,7 +105,6 @@ def _wrapped(
     except SettingsError as error:
         sys.exit(str(error))
     _add_templates(app)
-    api_docs.show(app)
     wrap(app, lab, create_actions(app, lab) if create_actions else None)
     return app
 
