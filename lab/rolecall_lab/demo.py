@@ -18,7 +18,8 @@ from rolecall_lab.launcher import running
 from rolecall_lab.launcher.environment import AUTH, CLIENT
 from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
 from rolecall_lab.observer.texts import text_of
-from rolecall_lab.recording.flows import Flow, Flows
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorded_flow import RecordedFlow
 from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
@@ -86,10 +87,10 @@ def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
 
 def print_events(events: list[dict[str, Any]]) -> None:
     """Print events step by step, and mark gaps where events are missing."""
-    flows = Flows(in_flow=MAX_EVENTS)
+    flows = Flows(max_in_flow=MAX_EVENTS)
     flows.add(events)
     # losses before the first event are not part of this flow
-    losses = [loss for loss in flows.losses(Flow("", events)) if loss.since]
+    losses = [loss for loss in flows.losses(RecordedFlow("", events)) if loss.since]
     picture = lay_out(events, losses)
     step: int | None = None
     for row in picture.rows:

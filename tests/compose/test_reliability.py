@@ -303,7 +303,7 @@ FAULTS: dict[str, Fault] = {
     "authorization server cut off from Redis": Fault(lambda: cut_off("auth-service", "redis"), REDIS),
     "authorization server cut off from PostgreSQL": Fault(lambda: cut_off("auth-service", "auth-sql"), SQL),
     "API cut off from Redis": Fault(
-        lambda: cut_off("resource-service", "redis"), "the lab's clock is not followed", ("API", "Tally")
+        lambda: cut_off("resource-service", "redis"), "lab clock is not synchronized", ("API", "Tally")
     ),
     "API cut off from PostgreSQL": Fault(lambda: cut_off("resource-service", "resource-sql"), SQL, ("API", "Tally")),
     "Tally cut off from the authorization server": Fault(

@@ -10,7 +10,7 @@ import pytest
 
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events
 from rolecall_lab.observer.picture import lay_out
-from rolecall_lab.recording.flows import Loss
+from rolecall_lab.recording.recorded_flow import Loss
 from support.curl_script import with_fakes
 from support.recorded_events import event, mark, plain_flow
 

@@ -17,7 +17,8 @@ from rolecall_lab.observer import live as living
 from rolecall_lab.observer.explanations import PLACES, change_name, explain
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.tail import Tail
-from rolecall_lab.recording.flows import MAX_IN_FLOW, Flows, read_events
+from rolecall_lab.recording.flow_limits import MAX_IN_FLOW
+from rolecall_lab.recording.flows import Flows, read_events
 from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.settings import LabSettings
 from support.observer_app import load, parts, record, shown
@@ -263,12 +264,12 @@ def test_redis_restarts_in_the_middle(app: Flask, live: Live, own_redis: Any) ->
     until(lambda: bool(live.flows.newest()))
     name, browser = shown(live), app.test_client()
     own_redis.stop()
-    until(lambda: live.flows.away)
+    until(lambda: live.flows.store_unavailable)
     assert "Redis does not answer" in browser.get(f"/flows/{name}").text
     assert browser.get("/readyz").status_code == 503
     own_redis.start()
     record(store, *events[4:])
-    until(lambda: live.flows.newest()[0].messages == 7 and not live.flows.away)
+    until(lambda: live.flows.newest()[0].messages == 7 and not live.flows.store_unavailable)
     page = browser.get(f"/flows/{name}").text
     assert "Redis was emptied here, or had no room: messages may be missing" in page
     assert "POST /introspect" in page
@@ -382,8 +383,8 @@ def test_what_is_a_day_old_is_forgotten(live: Live, store: redis.Redis) -> None:
 
 def test_it_holds_no_key(settings: Callable[..., LabSettings]) -> None:
     environ = {"LAB_KEY": "the key of the marks", "LAB_REDIS_URL": "redis://localhost"}
-    assert LabSettings.of("observer", environ).lab_key != "the key of the marks"
-    assert LabSettings.of("client", environ).lab_key == "the key of the marks"
+    assert LabSettings.from_environ(environ, role="observer").lab_key != "the key of the marks"
+    assert LabSettings.from_environ(environ, role="client").lab_key == "the key of the marks"
     assert settings("observer").role == "observer"
 
 

@@ -54,7 +54,7 @@ def test_what_is_thrown_away_before_it_was_read_leaves_a_gap_there(app: Flask, l
     live.tail.read()
     record(store, *calls(200, 1), event(300, "browser", "client", "GET /callback", handles=["code-b-01234"]))
     live.tail.read()
-    flows = {len(flow.events): flow for flow in live.flows.everything()}
+    flows = {len(flow.events): flow for flow in live.flows.snapshot()}
     page = app.test_client().get(f"/flows/{flows[10].id}").text
     assert page.count(MISSING) >= 1
     rows = [*live.draw(flows[10], svg.View()).picture.rows]
@@ -154,7 +154,7 @@ def test_a_page_that_another_process_drew_is_drawn_anew(app: Flask, live: Live, 
 
 
 def test_memory_is_bounded_by_the_size_of_what_was_recorded() -> None:
-    flows = Flows(most_size=10_000)
+    flows = Flows(max_size=10_000)
     for number in range(100):
         made = event(number, "browser", "client", "GET /callback", handles=[f"code-{number}-0123"])
         flows.add([made], {made["id"]: 1000})

@@ -13,7 +13,9 @@ import pytest
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.picture import Picture, lay_out, title_of
 from rolecall_lab.observer.svg import View
-from rolecall_lab.recording.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
+from rolecall_lab.recording.flow_limits import MAX_IN_FLOW
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorded_flow import KEEP_FIRST
 from support.recorded_events import check, constant_flow, event, hash_of, mark, plain_flow
 
 HOSTILE = "<script>alert(1)</script>\"'&\r\n\x00\ud800]]>"
@@ -96,7 +98,7 @@ def test_flows_at_once_with_the_same_state_and_verifier_do_not_mix() -> None:
         late = dict(zip(roles, random.Random(seed).sample(range(0, 90, 2), 3), strict=True))
         flows = Flows()
         flows.add(sorted(events, key=lambda each: each["at"] + late[each["role"]] / 1000))
-        found = {tuple(each["id"] for each in flow.events) for flow in flows.everything()}
+        found = {tuple(each["id"] for each in flow.events) for flow in flows.snapshot()}
         assert found == {tuple(each["id"] for each in constant_flow(number)) for number in range(4)}
 
 
@@ -139,7 +141,7 @@ def test_a_request_uri_that_is_used_again_begins_another_flow() -> None:
 
 
 def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
-    flows = Flows(most=500)
+    flows = Flows(max_events=500)
     for number in range(10_000):
         flows.add(
             [
@@ -149,7 +151,7 @@ def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
             ]
         )
     assert flows.count() == (500, 500)
-    assert len(flows._of_name) == 2000, "trace, request, handle and id of each"
+    assert len(flows._index._id_by_key) == 2000, "trace, request, handle and id of each"
     assert flows.wait_for_trace(f"{9_999:032x}", 0) is not None
     assert flows.wait_for_trace(f"{9_400:032x}", 0) is None
 
@@ -163,7 +165,7 @@ def test_a_long_flow_keeps_its_beginning_and_its_end_and_says_what_is_missing() 
     flow = flows.get(one(flows))
     assert flow is not None
     assert (len(flow.events), flow.omitted) == (MAX_IN_FLOW, 1000 - MAX_IN_FLOW)
-    assert len(flows._of_name) <= 3 * MAX_IN_FLOW + 1
+    assert len(flows._index._id_by_key) <= 3 * MAX_IN_FLOW + 1
     picture = lay_out(flow.events, (), (flow.omitted, flow.events[KEEP_FIRST]["id"]))
     [gap] = [row for row in picture.rows if row.kind == "gap"]
     assert gap.text.startswith(f"{1000 - MAX_IN_FLOW} messages")
@@ -344,7 +346,7 @@ def test_what_redis_forgot_is_said_in_flows_that_go_on_and_in_no_other() -> None
     events = plain_flow()
     flows.add(plain_flow("other"))
     flows.add([*events[:4], event(60, "browser", "client", "GET /", handles=["unrelated-value"])])
-    flows.forgot()
+    flows.note_data_loss()
     flows.add(
         event(1000 + number, "client", "resource_server", "GET /invoices", handles=["access-a-0123"])
         for number in range(2)

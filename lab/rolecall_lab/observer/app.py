@@ -46,7 +46,11 @@ def create_app(lab: LabSettings) -> Flask:
     app.before_request(lambda: _refuse_other_names(lab))
     app.after_request(lambda response: _allow_script(response, lab.client_url))
     register(
-        app, [*routes.ROUTES, *health_routes(app, {"redis": lambda: not flows.away, "reading": state.tail.is_well})]
+        app,
+        [
+            *routes.ROUTES,
+            *health_routes(app, {"redis": lambda: not flows.store_unavailable, "reading": state.tail.is_well}),
+        ],
     )
     app.jinja_env.globals.update(
         mark=svg.mark,

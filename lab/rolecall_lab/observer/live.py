@@ -19,7 +19,8 @@ from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet
-from rolecall_lab.recording.flows import Flow, Flows
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorded_flow import RecordedFlow
 from rolecall_lab.settings import LabSettings
 
 PATIENCE: Final = 15.0
@@ -49,7 +50,7 @@ class Drawn:
         id: by which a page says what it has already (HTML section 9.2.4).
     """
 
-    flow: Flow
+    flow: RecordedFlow
     id: str
     picture: Picture
     parts: dict[str, str]
@@ -66,30 +67,30 @@ class Live:
     templates: Environment
     _process: str = field(default_factory=lambda: token_hex(4))
     _drawn: OrderedDict[tuple[str, View], Drawn] = field(default_factory=OrderedDict)
-    _loaded: OrderedDict[str, Flow] = field(default_factory=OrderedDict)
+    _loaded: OrderedDict[str, RecordedFlow] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _drawing: threading.Lock = field(default_factory=threading.Lock)
     _viewers: int = 0
 
-    def find(self, name: str) -> Flow | None:
+    def find(self, name: str) -> RecordedFlow | None:
         """A flow that was recorded, or loaded from a file."""
         with self._lock:
             loaded = self._loaded.get(name)
         return loaded or self.flows.get(name)
 
-    def keep(self, flow: Flow) -> None:
+    def keep(self, flow: RecordedFlow) -> None:
         """Show a flow that somebody loaded; the newest twenty are kept."""
         with self._lock:
             self._loaded[flow.id] = flow
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
 
-    def is_loaded(self, flow: Flow) -> bool:
+    def is_loaded(self, flow: RecordedFlow) -> bool:
         """Whether it is from a file."""
         with self._lock:
             return flow.id in self._loaded
 
-    def draw(self, flow: Flow, view: View) -> Drawn:
+    def draw(self, flow: RecordedFlow, view: View) -> Drawn:
         """The flow's picture and parts; made once for each version and view, of which the newest are kept."""
         key = (flow.id, view)
         with self._drawing:
@@ -101,7 +102,7 @@ class Live:
                 self._drawn.popitem(last=False)
             return found
 
-    def _draw(self, flow: Flow, view: View) -> Drawn:
+    def _draw(self, flow: RecordedFlow, view: View) -> Drawn:
         picture = lay_out(flow.events, self.flows.losses(flow), flow.gap)
         return Drawn(
             flow,
@@ -119,7 +120,7 @@ class Live:
         """Without a request: what is drawn is for all who look."""
         return self.templates.get_template(template).render(**values)
 
-    def id_of(self, flow: Flow) -> str:
+    def id_of(self, flow: RecordedFlow) -> str:
         """What a flow's version is called outside: another process counts anew."""
         return f"{self._process}-{flow.version}"
 
@@ -159,12 +160,12 @@ class Live:
             with self._lock:
                 self._viewers -= 1
 
-    def event(self, flow: Flow, view: View) -> str:
+    def event(self, flow: RecordedFlow, view: View) -> str:
         """One server-sent event; its id tells the flow's version."""
         data: dict[str, Any] = {
             **self.draw(flow, view).parts,
             "id": flow.id,
-            "away": self.flows.away,
+            "away": self.flows.store_unavailable,
             "now": clock.now() + self.tail.offset,
         }
         return f"id: {self.id_of(flow)}\ndata: {json.dumps(data)}\n\n"

@@ -19,7 +19,7 @@ from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.live import MOST_VIEWERS, Live
 from rolecall_lab.observer.svg import View
-from rolecall_lab.recording.flows import Flow, client_id, client_name
+from rolecall_lab.recording.recorded_flow import RecordedFlow, client_id, client_name
 
 PATIENCE: Final = 2.0
 """Seconds that a page waits for a flow that was recorded a moment ago."""
@@ -32,7 +32,8 @@ STALLED: Final = 20
 def flows() -> ResponseReturnValue:
     """GET /: the newest flows."""
     live = _live()
-    return render_template("observer/flows.html", flows=live.flows.newest(), away=live.flows.away, now=_now(live))
+    flows = live.flows
+    return render_template("observer/flows.html", flows=flows.newest(), away=flows.store_unavailable, now=_now(live))
 
 
 def flow(name: str) -> ResponseReturnValue:
@@ -54,7 +55,7 @@ def flow(name: str) -> ResponseReturnValue:
         exports=EXPORTS,
         client=next((told for of in (client_name, client_id) for each in found.events if (told := of(each))), None),
         is_loaded=live.is_loaded(found),
-        away=live.flows.away,
+        away=live.flows.store_unavailable,
         now=_now(live),
     )
 
@@ -144,7 +145,7 @@ def _live() -> Live:
     return live
 
 
-def _found(live: Live, name: str) -> Flow:
+def _found(live: Live, name: str) -> RecordedFlow:
     found = live.find(name)
     if found is None:
         text = "It is older than what is kept (a day, and so many messages in all), or it never was."
@@ -152,7 +153,7 @@ def _found(live: Live, name: str) -> Flow:
     return found
 
 
-def _view(found: Flow) -> View:
+def _view(found: RecordedFlow) -> View:
     """What the address asks for: `stores=yes` for lanes of Redis and SQL, `checks=yes` for each check."""
     asked = [name for name in ("stores", "checks") if request.args.get(name) == "yes"]
     link = url_for("flow", name=found.id) + "?" + "".join(f"{name}=yes&" for name in asked) + "message={}#inspector"

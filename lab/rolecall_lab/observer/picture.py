@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from rolecall_lab.observer.explanations import explain
 from rolecall_lab.observer.values import Place, Value, values
-from rolecall_lab.recording.flows import Loss, paired
+from rolecall_lab.recording.recorded_flow import Loss, paired
 
 Event = dict[str, Any]
 

@@ -61,11 +61,11 @@ class Tail:
                 self.read(BLOCK)
                 if monotonic() > self._old_at:
                     self._forget_what_is_old()
-                self._flows.is_away(False)
+                self._flows.set_store_unavailable(False)
             except (redis.RedisError, OSError) as error:
-                if not self._flows.away:
+                if not self._flows.store_unavailable:
                     log.warning("Redis does not answer", extra={"detail": " ".join(str(error).split())[:300]})
-                self._flows.is_away(True)
+                self._flows.set_store_unavailable(True)
                 self._ends.wait(PAUSE)
 
     def read(self, block: int | None = None) -> int:
@@ -112,7 +112,7 @@ class Tail:
         self.offset = float(offset or 0)
         if self._last != "0" and not there:
             # emptied, or so much has come that it is thrown away already, and perhaps what came after it as well
-            self._flows.forgot()
+            self._flows.note_data_loss()
             self._last = newest[0][0].decode() if newest else "0"
         return [entry for _, entries in answer or [] for entry in entries]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from rolecall_lab.observer.texts import is_mark
-from rolecall_lab.recording.redaction import MIN_SECRET
+from rolecall_lab.recording.rules import MIN_SECRET
 
 Event = dict[str, Any]
 Side = Literal["request", "answer"]

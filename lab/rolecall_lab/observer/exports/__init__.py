@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rolecall_lab.observer.exports import curl, har, json_events, mermaid
-from rolecall_lab.recording import redaction
-from rolecall_lab.recording.flows import Loss
+from rolecall_lab.recording import marks
+from rolecall_lab.recording.recorded_flow import Loss
+from rolecall_lab.recording.rules import MIN_SECRET
 
 MOST_SECRETS: Final = 2000
 
@@ -56,7 +57,7 @@ def masked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     shown = dict(_secrets(events))
     if len(shown) > MOST_SECRETS:
         raise ValueError("The flow carries too many different secrets to be masked")
-    copies: list[dict[str, Any]] = redaction.masked(events)
+    copies: list[dict[str, Any]] = marks.masked(events)
     text = json.dumps(copies)
     found = (whole for whole in shown if json.dumps(whole)[1:-1] in text)
     # the longest first: a part of it that is secret as well would break it up and leave the rest standing
@@ -82,7 +83,7 @@ def _secrets(value: Any) -> Iterator[tuple[str, str]]:
         whole, shown = value.get("value"), value.get("shown")
         if isinstance(whole, str) and isinstance(shown, str) and "hash" in value:
             parts = [whole, whole.rpartition(".")[2]] if "unverified_claims" in value else [whole]
-            yield from ((part, shown) for part in parts if len(part) >= redaction.MIN_SECRET)
+            yield from ((part, shown) for part in parts if len(part) >= MIN_SECRET)
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _secrets(each)
 

@@ -14,8 +14,8 @@ from urllib.parse import quote_plus, urlencode
 from rolecall_lab.observer.picture import NAMES, lay_out, title_of
 from rolecall_lab.observer.texts import is_mark, is_text, pairs, text_of
 from rolecall_lab.observer.values import MAY_SEE, marks, token_names
-from rolecall_lab.recording.flows import Loss
-from rolecall_lab.recording.redaction import HIDDEN
+from rolecall_lab.recording.recorded_flow import Loss
+from rolecall_lab.recording.values import HIDDEN
 
 _LEFT_OUT: Final = frozenset({"host", "content-length", "cookie", "authorization", "traceparent", "origin"})
 _HIDDEN: Final = "(hidden)"

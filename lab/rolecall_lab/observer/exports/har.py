@@ -11,7 +11,7 @@ from rolecall import __version__
 from rolecall_lab.observer.exports.curl import as_sent, media_type, url
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.texts import pairs, phrase, plain, text_of
-from rolecall_lab.recording.flows import Loss, paired
+from rolecall_lab.recording.recorded_flow import Loss, paired
 
 
 def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:

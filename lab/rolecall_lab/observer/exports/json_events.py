@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from rolecall_lab.observer.picture import NAMES
 from rolecall_lab.observer.texts import clean, is_mark
-from rolecall_lab.recording.flows import MAX_LOSSES, Flow, Loss
-from rolecall_lab.recording.recorder import READ, SCHEMA
+from rolecall_lab.recording.event import SCHEMA, SUPPORTED_SCHEMAS
+from rolecall_lab.recording.losses import MAX_LOSSES
+from rolecall_lab.recording.recorded_flow import Loss, RecordedFlow
 
 KIND: Final = "rolecall-flow"
 MAX_EVENTS: Final = 2000
@@ -37,7 +38,7 @@ def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, 
     return json.dumps({"kind": KIND, "schema": SCHEMA, **missing, "events": events}, indent=1) + "\n"
 
 
-def load(text: str) -> Flow:
+def load(text: str) -> RecordedFlow:
     """The flow of such a file: its events in their order, and what it says that is missing.
 
     Raises:
@@ -51,7 +52,7 @@ def load(text: str) -> Flow:
         raise ValueError("The file is not JSON") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise ValueError("The file is no flow that was taken away from an observer")
-    if found.get("schema") not in READ:
+    if found.get("schema") not in SUPPORTED_SCHEMAS:
         raise ValueError(f"The events are of another version; this observer reads version {SCHEMA}")
     events = found.get("events")
     if not isinstance(events, list) or not 1 <= len(events) <= MAX_EVENTS:
@@ -66,7 +67,7 @@ def load(text: str) -> Flow:
         raise ValueError("The file does not say how many events were left out of it")
     name = "file-" + hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
     events.sort(key=lambda event: str(event["id"]))
-    return Flow(name, events, version=1, omitted=omitted, losses=[Loss(**loss) for loss in losses])
+    return RecordedFlow(name, events, version=1, omitted=omitted, losses=[Loss(**loss) for loss in losses])
 
 
 def _is_loss(value: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from rolecall_lab.observer.picture import NAMES, STORES, Row, lay_out, title_of
-from rolecall_lab.recording.flows import Loss
+from rolecall_lab.recording.recorded_flow import Loss
 
 _SHORT: Final = {
     "browser": "B",
