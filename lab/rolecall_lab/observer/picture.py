@@ -200,19 +200,21 @@ def _rows(messages: list[Event], found: list[Value], gaps: list[tuple[str, str]]
 
 
 def _inner(messages: list[Event]) -> dict[int, list[int]]:
-    """By a message's number those that its receiver sent before it answered; under 0 all others."""
-    found: dict[int, list[int]] = {0: []}
-    for number, event in enumerate(messages, 1):
-        begin = _start(event["id"])
-        asked = 0
-        for other in range(number - 1, 0, -1):
-            outer = messages[other - 1]
-            lasted = _start(outer["id"]) + outer["milliseconds"] / 1000
-            if outer["to"] == event["from"] and outer["trace"] == event["trace"] is not None and begin <= lasted:
-                asked = other
-                break
-        found.setdefault(asked, []).append(number)
-    return found
+    """Map the number of each message to the messages that its receiver sent before responding; 0 has all others."""
+    inner: dict[int, list[int]] = {0: []}
+    starts = [_start(event["id"]) for event in messages]
+    earlier: dict[str, list[int]] = {}
+    for number, (event, start) in enumerate(zip(messages, starts, strict=True), 1):
+        candidates = earlier.setdefault(event["trace"], []) if event["trace"] is not None else []
+        outer = (
+            other
+            for other in reversed(candidates)
+            if messages[other - 1]["to"] == event["from"]
+            and start <= starts[other - 1] + messages[other - 1]["milliseconds"] / 1000
+        )
+        inner.setdefault(next(outer, 0), []).append(number)
+        candidates.append(number)
+    return inner
 
 
 def _request(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Row:
