@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar, Final, NamedTuple
 
-from rolecall_lab.observer.picture import NAMES, STORES, Lane, Picture, Row, title_of
+from rolecall_lab.observer.picture import PARTIES, STORES, Lane, Picture, Row, step_title
 from rolecall_lab.observer.shapes import shape_path
 from rolecall_lab.observer.texts import text_of
-from rolecall_lab.observer.values import MOST_NAME, Value
+from rolecall_lab.observer.values import MAX_NAME, Value
 
 LANE_SPACING: Final = 252
 MARGIN: Final = 132
@@ -199,7 +199,7 @@ class Drawing:
                 entries.append(self._entry(row, shape))
                 y += height
             y += 10
-            self.frames.append(Frame(step, title_of(step), top, y, entries))
+            self.frames.append(Frame(step, step_title(step), top, y, entries))
             y += 12
         return y
 
@@ -218,8 +218,8 @@ class Drawing:
     def _entry(self, row: Row, shape: Arrow | Note | Gap) -> Entry:
         if not self._view.link or row.kind != "request":
             return Entry(row, shape)
-        called = self._picture.called
-        label = f"Message {row.number}: {called(row.start)} to {called(row.end)}, {row.text}"
+        title = self._picture.title
+        label = f"Message {row.number}: {title(row.start)} to {title(row.end)}, {row.text}"
         return Entry(row, shape, self._view.link.format(row.number), label)
 
 
@@ -249,7 +249,7 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[Arrow, int]:
     if row.carried:
         chips, more, lines = _chips(row.carried, text_start, line + 10 + extra, right - text_start - 10)
         height = 34 + extra + 22 * lines
-    is_response = row.kind == "answer"
+    is_response = row.kind == "response"
     style = f"line {'front' if row.front else 'back'}"
     cross_x = start if is_response else tip
     arrow = Arrow(
@@ -301,9 +301,7 @@ def _arrow_texts(row: Row, y: int, start: int, end: int, detail_end: int) -> tup
     return texts, 18 if is_below else 0
 
 
-def _chips(
-    carried: Sequence[tuple[Value, str]], x: int, y: int, room: float
-) -> tuple[list[Chip], Text | None, int]:
+def _chips(carried: Sequence[tuple[Value, str]], x: int, y: int, room: float) -> tuple[list[Chip], Text | None, int]:
     """Return a chip for each value, the text for those that are not shown, and the number of lines they take."""
     chips: list[Chip] = []
     used, lines = 0.0, 1
@@ -320,7 +318,7 @@ def _chips(
         chips.append(
             Chip(
                 number=value.number,
-                color=value.colour,
+                color=value.color,
                 x=round(left),
                 y=top - 3,
                 width=round(width - 4),
@@ -336,7 +334,7 @@ def _chips(
 
 def chip_text(value: Value, name: str) -> str:
     """Return the text of a value's chip: the name it has in the message, or its label if that name is too general."""
-    text = name[:MOST_NAME] if name not in {"authorization", "token"} else value.label
+    text = name[:MAX_NAME] if name not in {"authorization", "token"} else value.label
     if value.label[-1].isdigit() and not text[-1].isdigit():
         text += value.label[value.label.rfind(" ") :]
     return text
@@ -374,7 +372,7 @@ def _check_lines(row: Row, view: View) -> Iterator[tuple[str, str]]:
 
 
 def _store_note(row: Row, y: int, x: int, width: int) -> Note:
-    text = _shorten_start(f"{NAMES[row.end][0]}: {row.text}", MAX_NOTE)
+    text = _shorten_start(f"{PARTIES[row.end][0]}: {row.text}", MAX_NOTE)
     note_width = int(len(text) * NOTE_CHARACTER) + 24
     left = _note_left(x, note_width, width)
     line = _text("stored", left + note_width / 2, y + 16, text, MAX_NOTE, anchor="middle")

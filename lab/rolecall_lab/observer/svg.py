@@ -42,7 +42,7 @@ def file(picture: Picture, view: View, title: str) -> Markup:
 
 def mark(value: Value) -> Markup:
     """Draw a value's mark, its shape in its color, for a view box of 16 by 16."""
-    return _render("mark", value.colour, shape_path(value.shape, 8, 8, 6))
+    return _render("mark", value.color, shape_path(value.shape, 8, 8, 6))
 
 
 def _render(macro: str, *arguments: object) -> Markup:
