@@ -104,7 +104,7 @@ def test_the_plain_flow_is_told_message_by_message(page: Page, stack: Stack) -> 
     choose(page, "POST /token")
     inspector = page.locator("#inspector")
     expect(inspector).to_contain_text("PKCE, step by step")
-    expect(inspector).to_contain_text("equal: the client that redeems the code is the one that requested it")
+    expect(inspector).to_contain_text("equal: the client that redeems the code also requested it")
     expect(inspector).to_contain_text("Signature right")
     left = inspector.locator("[data-expires]").first
     expect(left).to_have_text(re.compile(r"\d+ s left"))

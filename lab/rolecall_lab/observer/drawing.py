@@ -26,7 +26,7 @@ LABEL_CHARACTER: Final = 8.4
 """Approximate width of a character of a message's label."""
 
 DETAIL_CHARACTER: Final = 7.2
-"""Approximate width of a character of the detail beside or below a label."""
+"""Approximate width of a character of the detail next to or below a label."""
 
 CHIP_CHARACTER: Final = 7.4
 NOTE_CHARACTER: Final = 6.9
@@ -188,7 +188,7 @@ class Drawing:
         self.height = max(self._add_frames(), 40)
 
     def _add_frames(self) -> int:
-        """Lay out the rows from top to bottom, and return the y coordinate below the last one."""
+        """Lay out the rows from top to bottom, and return the y coordinate of the bottom."""
         y = 8
         for step, rows in groupby(self._picture.rows, lambda row: row.step):
             top = y
@@ -285,7 +285,7 @@ def _cross(x: float, y: int) -> str:
 def _arrow_texts(row: Row, y: int, start: int, end: int, detail_end: int) -> tuple[list[Text], int]:
     """Return the label of a message with its detail, and the extra height if the detail goes below the line.
 
-    The detail moves below the line if there is no room for it beside the label, which is shown in full if possible.
+    The detail goes below the line if the label and the detail do not fit next to each other.
     """
     room = end - start
     is_below = len(row.text) * LABEL_CHARACTER + len(row.detail) * DETAIL_CHARACTER > room
@@ -302,7 +302,7 @@ def _arrow_texts(row: Row, y: int, start: int, end: int, detail_end: int) -> tup
 
 
 def _chips(carried: Sequence[tuple[Value, str]], x: int, y: int, room: float) -> tuple[list[Chip], Text | None, int]:
-    """Return a chip for each value, the text for those that are not shown, and the number of lines they take."""
+    """Return the chips of the values, the text for any further values, and the number of lines that the chips take."""
     chips: list[Chip] = []
     used, lines = 0.0, 1
     for number, (value, name) in enumerate(carried):
@@ -390,7 +390,7 @@ def _short_clause(clause: str) -> str:
 
 
 def _shorten_start(text: str, length: int) -> str:
-    """Cut off the start of a store's change: its end says what happened and for how long."""
+    """Cut off the start of a store's change, because the end has the action and the lifetime."""
     return text if len(text) <= length else "…" + text[1 - length :]
 
 

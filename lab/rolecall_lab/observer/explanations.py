@@ -1,4 +1,4 @@
-"""Explanations from explanations.yaml: what each part of a message means, who requires it, and what it prevents."""
+"""Explanations of the parts of a message, read from explanations.yaml: meaning, requirement, and purpose."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Explanation:
 def explain(place: str, name: object, path: str = "") -> Explanation | None:
     """Return the explanation of a name at a place, one of `PLACES`, in a message to `path`.
 
-    Returns None if there is no explanation or if the name is not a string.
+    The result is None if nothing matches or if the name is not a string.
     """
     if not isinstance(name, str):
         return None

@@ -64,7 +64,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Everything that the inspector shows about a message."""
+    """The content of the inspector for one message."""
 
     number: int
     event: Event
@@ -105,7 +105,7 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
 
 
 def raw(event: Event) -> str:
-    """Reconstruct the request and the response, except for what is never recorded."""
+    """Reconstruct the request and the response, except for the parts that are never recorded."""
     query = _form_encoded(event["query"])
     lines = [f"{event['method']} {event['path']}{'?' + query if query else ''} HTTP/1.1", f"Host: {event['host']}"]
     lines += [f"{name}: {text_of(value)}" for name, value in event["request_headers"].items() if name != "host"]
@@ -204,7 +204,7 @@ def _nested_lines(
 
 
 def _explain_error(name: str, value: Any, path: str) -> Explanation | None:
-    """Explain an error code, if the parameter or member has one."""
+    """Return the explanation of an error code if the parameter or member is `error`."""
     return explain("error", value, path) if name == "error" else None
 
 
@@ -246,9 +246,9 @@ def _client_keys(picture: Picture) -> list[dict[str, Any]]:
 
 
 def _pkce_steps(event: Event, picture: Picture, number: int) -> list[tuple[str, str]]:
-    """Return the steps of the PKCE comparison if the message has a verifier and an earlier one has a challenge.
+    """Return the steps of the PKCE comparison if the message has a verifier and an earlier message has a challenge.
 
-    If no earlier challenge belongs to the verifier, the last one is used.
+    If no earlier challenge belongs to the verifier, the most recent challenge is used.
     """
     verifiers = [mark for place, mark in marks(event) if place.name == "code_verifier" and mark.get("value")]
     if not verifiers:

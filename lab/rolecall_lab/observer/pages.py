@@ -75,7 +75,7 @@ def watch(name: str) -> ResponseReturnValue:
     live = _live()
     found = _find_flow(live, name)
     if live.viewers() >= MAX_VIEWERS:
-        text = "Too many people are watching at once. Reload the page to see new messages.\n"
+        text = "Too many viewers are connected. Reload the page to see new messages.\n"
         return Response(text, 503, mimetype="text/plain")
     version = live.version_from(request.headers.get("Last-Event-ID") or request.args.get("version", ""))
     connection = request.environ.get("gunicorn.socket")

@@ -45,7 +45,7 @@ _OTHER_LANES: Final = tuple(key for key in PARTIES if key.startswith("other") an
 """The lanes of hosts outside the stack, one each; any further hosts share the lane `others`."""
 
 _TOKEN_PATHS: Final = frozenset({"/token", "/par", "/device_authorization", "/jwks"})
-"""Paths at which a client requests a token, prepares to, or fetches the keys that verify one."""
+"""Paths at which a client requests a token, prepares the request, or fetches the keys that verify a token."""
 
 _DECISION_PARAMETERS: Final = frozenset({"interaction", "response_type", "request_uri", "request", "user_code"})
 """Parameters of the authorization server's pages during an authorization; disconnecting an app has none of them."""
@@ -185,7 +185,7 @@ def _rows(messages: list[Event], values: list[Value], gaps: list[tuple[str, str]
         event = messages[number - 1]
         while pending_gaps and pending_gaps[-1][0] <= event["id"]:
             yield Row("gap", step, "", "", pending_gaps.pop()[1])
-        # What the authorization server fetches for a client belongs to the request that it is handling.
+        # A document that the authorization server fetches for a client belongs to the request that it is handling.
         if not event["path"].startswith("/.well-known/") and event["from"] != "authorization_server":
             step = step_of(event, has_token)
         event_values = carried.get(event["id"], [])
@@ -207,7 +207,7 @@ def _rows(messages: list[Event], values: list[Value], gaps: list[tuple[str, str]
 def _inner_messages(messages: list[Event]) -> dict[int, list[int]]:
     """Map the number of each message to the messages that its receiver sent before responding.
 
-    The key 0 has all messages that are not part of another one.
+    The key 0 has all messages that were not sent while handling another message.
     """
     inner: dict[int, list[int]] = {0: []}
     starts = [_start_time(event["id"]) for event in messages]

@@ -26,7 +26,7 @@ _MACROS: Final = _ENVIRONMENT.get_template("observer/picture.svg").module
 
 
 def head(picture: Picture, view: View) -> Markup:
-    """Draw the lanes' titles as an SVG of their own, which the page keeps in view."""
+    """Draw the lanes' titles as a separate SVG, which the page keeps in view."""
     return _render("head", Drawing(picture, view))
 
 

@@ -34,7 +34,7 @@ RETRY_DELAY: Final = 0.5
 
 
 class Tail:
-    """Read the stream from its start into `flows`. Events for which there is no room are deleted from the stream."""
+    """Read the stream from its start into `flows`, and delete the events that `flows` drops from the stream."""
 
     def __init__(self, redis_url: str, flows: Flows) -> None:
         self._client = connect(redis_url)

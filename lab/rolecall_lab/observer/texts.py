@@ -1,4 +1,4 @@
-"""Recorded values as text: in full if they were kept, and otherwise their placeholders."""
+"""Recorded values as text: the value if it was kept, or else its placeholder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_SHOWN: Final = 10_000
 
 
 def clean(value: Any) -> Any:
-    """Replace lone surrogates in parsed JSON, because neither pages nor files can be encoded with them."""
+    """Replace lone surrogates in parsed JSON, because they cannot be encoded as UTF-8."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -23,7 +23,7 @@ def clean(value: Any) -> Any:
 def is_mark(value: Any) -> TypeGuard[dict[str, Any]]:
     """Return whether this is the recorder's mark for a value that can be followed.
 
-    JSON sent by others can look similar; it is shown as it is.
+    JSON in a message can look similar; it is shown unchanged.
     """
     return (
         isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""What the observer shows about a token: whether its signature is valid, its parts, and the PKCE comparison."""
+"""Facts about a token for the inspector: its parts, whether its signature is valid, and the PKCE comparison."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def pkce(verifier: str, challenge: str) -> list[tuple[str, str]]:
     """Return the steps from a verifier to its challenge, each with its result (RFC 7636 section 4.6)."""
     digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
     encoded = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    equal = "equal: the client that redeems the code is the one that requested it"
+    equal = "equal: the client that redeems the code also requested it"
     different = "different: this verifier does not belong to the client that requested the code"
     return [
         ("code_verifier, from the token request", verifier),

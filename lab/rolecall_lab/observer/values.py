@@ -1,4 +1,4 @@
-"""The values of a flow that can be followed, such as codes and tokens: where they appear, and which parties had them."""
+"""The values of a flow that can be followed, such as codes and tokens: their places, and the parties that had them."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict
 
 
 def token_names(events: list[Event]) -> dict[str, str]:
-    """Map the hashes of tokens to the names that say what they are, for tokens that also have a generic name."""
+    """Map the hashes of values to their specific names, to identify tokens that also appear under a generic name."""
     names: dict[str, str] = {}
     for event in events:
         for place, mark in marks(event):

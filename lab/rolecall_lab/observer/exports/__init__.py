@@ -25,8 +25,8 @@ class Export:
     """A format in which a flow can be exported.
 
     Args:
-        write: returns the text of the file for the events, whose marks it writes as they are, and for what is missing:
-            the losses, and the number of dropped events with the ID of the first event after them.
+        write: returns the text of the file. Its arguments are the events, whose marks it writes unchanged, the losses,
+            and the number of dropped events with the ID of the first event after them.
     """
 
     title: str

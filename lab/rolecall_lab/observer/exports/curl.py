@@ -1,4 +1,4 @@
-"""A flow as curl commands: each request as it was sent, with shell variables for secrets."""
+"""A flow as a shell script of curl commands that repeat its requests, with variables for secrets."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class _Variables:
 
 
 def _variable_name(name: str) -> str:
-    """Return the variable for a value. Unknown names get a prefix, because the shell may use them, such as PATH or IFS."""
+    """Return the variable for a value. Unknown names get a prefix, because the shell may use them (PATH, IFS)."""
     variable = re.sub(r"[^A-Z]", "_", name.upper())[:40]
     return variable if name in MAY_SEE else f"VALUE_{variable}"
 
@@ -173,7 +173,7 @@ def url(event: dict[str, Any]) -> str:
     """Return the URL of a request; characters not allowed in URLs are percent-encoded (RFC 3986 section 2.1)."""
     query = urlencode(pairs(event["query"]), errors="replace")
     host = percent_encoded(event["host"], safe=":[]", errors="replace")
-    # Services' requests are recorded with the path as it was sent, so its percent signs must stay.
+    # The paths of requests sent by services were recorded in their encoded form, so percent signs must stay.
     path = percent_encoded(event["path"], safe="/%:@!$&'()*+,;=~", errors="replace")
     return f"http://{host}{path}{'?' + query if query else ''}"
 
@@ -215,7 +215,7 @@ def media_type(event: dict[str, Any]) -> str:
 
 
 def as_sent(value: Any) -> Any:
-    """Return recorded JSON as it was sent, with `(hidden)` for what was never recorded."""
+    """Return the original JSON of a recorded body, with `(hidden)` for values that were never recorded."""
     if isinstance(value, dict):
         return text_of(value) if is_text(value) else {name: as_sent(member) for name, member in value.items()}
     return [as_sent(item) for item in value] if isinstance(value, list) else value

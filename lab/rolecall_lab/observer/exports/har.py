@@ -15,7 +15,7 @@ from rolecall_lab.recording.flows import Loss, paired
 
 
 def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
-    """Return the archive. Members that start with `_` are extensions, and the log's comment says what is missing."""
+    """Return the archive. Members that start with `_` are extensions, and the log's comment lists missing messages."""
     entries = [_entry(event) for event in paired(events) if not event.get("shadowed")]
     log: dict[str, Any] = {"version": "1.2", "creator": {"name": "Rolecall", "version": VERSION}, "entries": entries}
     gaps = [row.text for row in lay_out(events, losses, omitted).rows if row.kind == "gap"]

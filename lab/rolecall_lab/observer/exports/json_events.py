@@ -80,9 +80,9 @@ def _is_loss(value: Any) -> bool:
 
 
 def fault(event: Any) -> str:
-    """Return what is wrong with an event, or an empty string if it is valid.
+    """Return what is wrong with an event, as the rest of a sentence such as `Event 7 is not an object`.
 
-    The text continues a sentence that starts with the event's number, such as `Event 7 is not an object`. Optional members that are missing are added with their defaults.
+    The result is an empty string if the event is valid. Missing optional members are added with their defaults.
     """
     if not isinstance(event, dict):
         return "is not an object"
@@ -132,7 +132,7 @@ def _member_fault(event: dict[str, Any]) -> str:
     if not isinstance(location, str) and not (
         isinstance(location, dict) and isinstance(location.get("parameters", {}), dict)
     ):
-        return "has a location header that is neither a string nor an object with parameters"
+        return "has a location header that is not a string or an object with parameters"
     return _nested_fault(event)
 
 
