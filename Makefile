@@ -19,13 +19,13 @@ help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, AUTH_PORT=, RESOURCE_PORT=, REDIS_URL=)
-	@$(PY) -m rolecall_lab.launcher.run
+	@$(PY) -P -m rolecall_lab.launcher.run
 
 demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=)
-	@FLOW="$(FLOW)" $(PY) -m rolecall_lab.demo
+	@FLOW="$(FLOW)" $(PY) -P -m rolecall_lab.demo
 
 flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=auth-service ARGS="keys rotate")
-	@$(PY) -m rolecall_lab.launcher.flask_command $(SERVICE) $(ARGS)
+	@$(PY) -P -m rolecall_lab.launcher.flask_command $(SERVICE) $(ARGS)
 
 test: .venv/dev.stamp ## all tests that need neither containers nor npm, in parallel (ARGS= for pytest)
 	@$(PYTEST) -m "not long and not npm and not compose" $(ARGS)
@@ -40,7 +40,7 @@ up: ## start everything in containers (HOSTS=localhost-names, CLIENT_PORT=, ARGS
 	@sh compose/up.sh $(ARGS)
 
 doctor: .venv/lab.stamp ## look at what runs, and say what is wrong and how to mend it
-	@$(PY) -m rolecall_lab.launcher.doctor
+	@$(PY) -P -m rolecall_lab.launcher.doctor
 
 down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans
@@ -76,7 +76,7 @@ screenshots: .venv/dev.stamp ## take a picture of every page
 	@$(PY) tests/support/browser/screenshots.py
 
 docs: .venv/lab.stamp ## write the parts of the README that are made from the code
-	@$(PY) -m rolecall_lab.documentation.readme
+	@$(PY) -P -m rolecall_lab.documentation.readme
 
 lock: ## renew the locks in requirements/ (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }

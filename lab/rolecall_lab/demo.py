@@ -1,7 +1,6 @@
-"""Runs a flow of the catalogue against the running lab and prints its picture: `make demo FLOW=replayed_code`.
+"""Run a flow of the catalog against the running lab, and print its diagram: `make demo FLOW=replayed_code`.
 
-Every message shown is one that was really sent, in the order and with the checks of the observer's picture; what the
-services recorded is read from `/_lab/events`.
+The messages and checks are those that the services recorded, read from `/_lab/events`, in the observer's order.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ from rolecall_lab.recording.flows import Flow, Flows
 from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
-WHO: Final = ("alice", "wonderland-lab")
-PATIENCE: Final = 8.0
-"""Seconds in which the services write what they recorded."""
+ACCOUNT: Final = ("alice", "wonderland-lab")
+RECORDING_TIMEOUT: Final = 8.0
+"""Seconds that the services have to write their recordings."""
 
 
 def main() -> int:
-    """Print the flow; 1 and one clear line when the lab does not run or does not play along."""
+    """Print the flow; return 1 and print one line if the lab does not run or the flow fails."""
     name = os.environ.get("FLOW") or PLAIN.FLOW.name
     entry = ENTRIES.get(name)
     if entry is None:
-        return _fail(f"there is no flow {name}; there is {', '.join(ENTRIES)}")
+        return _fail(f"unknown flow {name}; the flows are: {', '.join(ENTRIES)}")
     try:
         urls = running.addresses(os.environ)
     except running.NothingRuns as error:
         return _fail(str(error))
     try:
-        _take_back(urls[AUTH])
+        _disconnect(urls[AUTH])
         walker = Walker()
         if entry.needs == "connection":
-            connect(walker, urls[CLIENT], *WHO)
+            connect(walker, urls[CLIENT], *ACCOUNT)
         elif entry.needs == "sign-in":
             _run(walker, urls[CLIENT], ENTRIES["sign_in"])
         since = _newest(urls[CLIENT])
@@ -51,45 +50,45 @@ def main() -> int:
         took = monotonic() - began
         events = _recorded(urls[CLIENT], since)
     except (OSError, RuntimeError) as error:
-        return _fail(f"the flow did not end well: {error}")
-    _take_back(urls[AUTH])
-    tell(events)
-    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms for all of it. {entry.line}")
+        return _fail(f"the flow did not finish: {error}")
+    _disconnect(urls[AUTH])
+    print_events(events)
+    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms in total. {entry.line}")
     return 0
 
 
 def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
-    """As a person does: press the button, sign in, allow."""
+    """Do what a person does: press the button, sign in, and allow."""
     if entry.module is PLAIN:
-        return connect(walker, client_url, *WHO)
+        return connect(walker, client_url, *ACCOUNT)
     page = walker.open(f"{client_url}/flows/{entry.name}")
     page = walker.follow(walker.submit(page, f"{client_url}/flows/{entry.name}/start"))
     if 'id="login-submit"' in page.text:
-        page = walker.follow(walker.submit(page, username=WHO[0], password=WHO[1]))
+        page = walker.follow(walker.submit(page, username=ACCOUNT[0], password=ACCOUNT[1]))
     if 'id="consent-allow"' in page.text:
         page = walker.follow(walker.submit(page, decision="allow"))
     return page
 
 
 def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
-    """What was recorded of the newest flow since an entry, as soon as nothing more comes."""
-    until, before, quiet = monotonic() + PATIENCE, -1, 0
+    """Return the events of the newest flow since an event, once no more arrive."""
+    until, before, quiet = monotonic() + RECORDING_TIMEOUT, -1, 0
     while quiet < 3 and monotonic() < until:
         events = running.ask(f"{client_url}/_lab/events?after={since}")["events"]
         quiet = quiet + 1 if len(events) == before else 0
         before = len(events)
         sleep(0.2)
-    mine = Counter(event["flow"] for event in events if event["handles"] or "/start" in event["path"])
-    flows = {flow for flow, _ in mine.most_common(1)}
+    counts = Counter(event["flow"] for event in events if event["handles"] or "/start" in event["path"])
+    flows = {flow for flow, _ in counts.most_common(1)}
     traces = {event["trace"] for event in events if event["flow"] in flows}
     return [event for event in events if event["flow"] in flows or event["trace"] in traces]
 
 
-def tell(events: list[dict[str, Any]]) -> None:
-    """Print events, step by step, and where some are missing between them."""
+def print_events(events: list[dict[str, Any]]) -> None:
+    """Print events step by step, and mark gaps where events are missing."""
     flows = Flows(in_flow=MAX_EVENTS)
     flows.add(events)
-    # what a process lost before the first of these has no place among them
+    # losses before the first event are not part of this flow
     losses = [loss for loss in flows.losses(Flow("", events)) if loss.since]
     picture = lay_out(events, losses)
     step: int | None = None
@@ -103,7 +102,7 @@ def tell(events: list[dict[str, Any]]) -> None:
 
 
 def _lines(row: Row, event: dict[str, Any], picture: Picture) -> list[str]:
-    """A row of the picture as text."""
+    """Format a row of the diagram as text."""
     if row.kind == "gap":
         return [f"  ··· {row.text}"]
     if row.kind == "change":
@@ -113,15 +112,15 @@ def _lines(row: Row, event: dict[str, Any], picture: Picture) -> list[str]:
             f"        {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}" for check in row.checks
         ]
     dash = "╌╌" if row.front else "──"
-    who = f"{picture.title(row.start)} {dash}▶ {picture.title(row.end)}"
+    ends = f"{picture.title(row.start)} {dash}▶ {picture.title(row.end)}"
     if row.kind == "response":
-        lines = [f"     {_colour(row)}   {who.lower()}{f'   {row.detail}' if row.detail else ''}"]
+        lines = [f"     {_color(row)}   {ends.lower()}{f'   {row.detail}' if row.detail else ''}"]
         location = event["response_headers"].get("location")
         lines += _pairs("?", location.get("parameters", {}) if isinstance(location, dict) else {})
         if challenge := event["response_headers"].get("www-authenticate"):
             lines.append(f"        WWW-Authenticate: {_short(challenge)}")
         return lines + _pairs("", event["body"] if isinstance(event["body"], dict) else {})
-    lines = ["", f"  {row.number:>2} {_bold(row.text)}   {who.lower()}{f'   {row.detail}' if row.detail else ''}"]
+    lines = ["", f"  {row.number:>2} {_bold(row.text)}   {ends.lower()}{f'   {row.detail}' if row.detail else ''}"]
     if authorization := event["request_headers"].get("authorization"):
         lines.append(f"        Authorization: {_short(authorization)}")
     return lines + _pairs("?", event["query"]) + _pairs("", event["form"])
@@ -132,22 +131,22 @@ def _pairs(sign: str, values: dict[str, Any]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """A recorded value in one line of 100 characters at most."""
+    """Format a recorded value in one line of at most 100 characters."""
     if isinstance(value, list):
-        return f"{len(value)}, the first: {_short(value[0])}"[:100] if value else "none"
+        return f"{len(value)}, first: {_short(value[0])}"[:100] if value else "none"
     text = text_of(value)
     return text if len(text) <= 100 else f"{text[:97]}…"
 
 
-def _take_back(auth_url: str) -> None:
-    """Take alice's consent back, so that she is asked: in this flow, and in the next one in a browser."""
+def _disconnect(auth_url: str) -> None:
+    """Disconnect Tally from alice's account, so that this flow and the next one ask for consent."""
     walker = Walker()
-    page = walker.submit(walker.open(f"{auth_url}/sign-in"), username=WHO[0], password=WHO[1])
+    page = walker.submit(walker.open(f"{auth_url}/sign-in"), username=ACCOUNT[0], password=ACCOUNT[1])
     walker.submit(walker.follow(page), f"{auth_url}/apps/disconnect", client_id="tally")
 
 
 def _newest(client_url: str) -> str:
-    """The entry that was written last."""
+    """Return the id of the last event."""
     last: str = running.ask(f"{client_url}/_lab/events?limit=1")["last"]
     return last
 
@@ -156,7 +155,7 @@ def _bold(text: str) -> str:
     return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
 
 
-def _colour(row: Row) -> str:
+def _color(row: Row) -> str:
     if not sys.stdout.isatty():
         return row.text
     return f"\033[{31 if row.refused else 32}m{row.text}\033[0m"

@@ -122,10 +122,10 @@ def test_a_logo_that_comes_late_is_not_kept(server: Server) -> None:
             assert manage(server, client, method, **members).status_code in {200, 204}
             return Fetched(png(1, 1), "image/png")
 
-    object.__setattr__(server.state, "fetcher", Slow("PUT", logo_uri="https://rp.test/logo-2.png"))
+    object.__setattr__(server.services, "fetcher", Slow("PUT", logo_uri="https://rp.test/logo-2.png"))
     assert manage(server, client, "PUT", logo_uri=LOGO).status_code == 200
     assert shown(server, client).data == png(2, 2)
-    object.__setattr__(server.state, "fetcher", Slow("DELETE"))
+    object.__setattr__(server.services, "fetcher", Slow("DELETE"))
     assert manage(server, client, "PUT", logo_uri=LOGO).status_code == 200
     assert shown(server, client).status_code == 404
 

@@ -279,7 +279,7 @@ def test_in_production_an_initial_access_token_is_needed_and_taken_once(guarded:
     clock.set_offset(DAY + 1)
     assert register(guarded, token=late).status_code == 401
     clock.set_offset(3 * DAY)
-    assert sweep(guarded.state)["initial_access_token"] == 1
+    assert sweep(guarded.services)["initial_access_token"] == 1
 
 
 def test_where_it_is_closed_nobody_registers_and_the_metadata_say_nothing(tmp_path: Path, redis_url: str) -> None:
@@ -313,7 +313,7 @@ def test_a_registration_is_read_replaced_and_ended(server: Server) -> None:
     for method in ("GET", "PUT", "DELETE"):
         assert manage(server, client, method).status_code == 401
     clock.set_offset(2 * DAY)
-    assert sweep(server.state)["client"] == 1
+    assert sweep(server.services)["client"] == 1
 
 
 def test_an_update_cannot_change_what_the_server_chose(server: Server) -> None:

@@ -36,7 +36,7 @@ def test_a_family_that_is_used_stays_and_its_old_tokens_go(server: Server) -> No
         clock.set_offset(day * DAY)
         first = server.refresh(first).json["refresh_token"]
     assert rows(server, RefreshToken) == 4
-    assert sweep(server.state)["refresh_token"] == 2, "idle for two weeks, and a day more"
+    assert sweep(server.services)["refresh_token"] == 2, "idle for two weeks, and a day more"
     assert rows(server, Authorization) == 1
     again = server.refresh(first).json
     assert server.is_active(again["access_token"])
@@ -47,7 +47,7 @@ def test_a_replay_is_noticed_as_long_as_it_would_be_without_the_sweep(server: Se
     old = server.tokens()["refresh_token"]
     new = server.refresh(old).json
     clock.set_offset(13 * DAY)
-    sweep(server.state)
+    sweep(server.services)
     assert server.refresh(old).json["error"] == "invalid_grant"
     assert server.refresh(new["refresh_token"]).json["error"] == "invalid_grant", "the family has ended"
 
@@ -59,16 +59,16 @@ def test_what_nobody_used_what_ended_and_what_ran_out(server: Server) -> None:
     one = server.tokens()["access_token"]
     server.post("/revoke", TALLY, token=one)
     server.app.test_cli_runner().invoke(args=["keys", "rotate"])
-    assert set(sweep(server.state).values()) == {0}
+    assert set(sweep(server.services).values()) == {0}
     clock.set_offset(DAY + 290)
-    assert sweep(server.state)["authorization_grant"] == 0, "its last access token may still be asked about"
+    assert sweep(server.services)["authorization_grant"] == 0, "its last access token may still be asked about"
     clock.set_offset(DAY + 400)
-    assert sweep(server.state) == {"refresh_token": 0, "authorization_grant": 2, "revocation": 1, **NOTHING_ELSE}
+    assert sweep(server.services) == {"refresh_token": 0, "authorization_grant": 2, "revocation": 1, **NOTHING_ELSE}
     assert rows(server, RefreshToken) == 1
     clock.set_offset(DAY + 700)
-    assert sweep(server.state)["signing_key"] == len(ID_TOKEN_ALGORITHMS)
+    assert sweep(server.services)["signing_key"] == len(ID_TOKEN_ALGORITHMS)
     clock.set_offset(16 * DAY)
-    assert sweep(server.state) == {"refresh_token": 1, "authorization_grant": 1, "revocation": 0, **NOTHING_ELSE}
+    assert sweep(server.services) == {"refresh_token": 1, "authorization_grant": 1, "revocation": 0, **NOTHING_ELSE}
     for model in (RefreshToken, Authorization, Revocation):
         assert rows(server, model) == 0
     assert rows(server, SigningKey) == len(ID_TOKEN_ALGORITHMS)
@@ -77,7 +77,7 @@ def test_what_nobody_used_what_ended_and_what_ran_out(server: Server) -> None:
 def test_a_revoked_token_stays_revoked_until_its_end(server: Server) -> None:
     tokens = server.tokens()
     server.post("/revoke", TALLY, token=tokens["refresh_token"])
-    sweep(server.state)
+    sweep(server.services)
     server.services.store.client.flushall()
     assert not server.is_active(tokens["access_token"])
 
@@ -87,7 +87,7 @@ def test_many_rows_go_in_small_steps_while_others_write(server: Server, monkeypa
     with server.services.database.transaction() as session:
         session.add_all(Revocation(token_id=f"t{n}", authorization_id="a", expires_at=1.0) for n in range(50))
     refresh = server.tokens()["refresh_token"]
-    swept = threading.Thread(target=lambda: sweep(server.state))
+    swept = threading.Thread(target=lambda: sweep(server.services))
     swept.start()
     for _ in range(5):
         response = server.refresh(refresh)
@@ -106,8 +106,8 @@ def test_a_row_that_somebody_holds_is_not_waited_for(server: Server) -> None:
         session.add_all(map(is_old, range(3)))
     with server.services.database.transaction() as session:
         session.get_one(Revocation, "t1", with_for_update=True)
-        assert sweep(server.state)["revocation"] == 2
-    assert sweep(server.state)["revocation"] == 1
+        assert sweep(server.services)["revocation"] == 2
+    assert sweep(server.services)["revocation"] == 1
 
 
 def test_one_of_many_workers_sweeps_in_an_hour(server: Server) -> None:
@@ -116,10 +116,10 @@ def test_one_of_many_workers_sweeps_in_an_hour(server: Server) -> None:
             session.add(Revocation(token_id="t", authorization_id="a", expires_at=1.0))
 
     old()
-    sweep_in_turn(server.state)
+    sweep_in_turn(server.services)
     assert rows(server, Revocation) == 0
     old()
-    sweep_in_turn(server.state)
+    sweep_in_turn(server.services)
     assert rows(server, Revocation) == 1, "it was swept a moment ago"
     assert "revocation: 1" in server.app.test_cli_runner().invoke(args=["sweep"]).output
 

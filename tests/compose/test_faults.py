@@ -276,7 +276,7 @@ def doctor() -> subprocess.CompletedProcess[str]:
 
 
 def names_of_all(service: str) -> list[str]:
-    return [each.name for each in in_docker.everything() if each.service == service]
+    return [each.name for each in in_docker.all_containers() if each.service == service]
 
 
 def test_a_second_migrate_at_once_stops_with_one_clear_line() -> None:

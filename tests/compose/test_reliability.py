@@ -341,7 +341,7 @@ def test_nothing_is_lost(load: Load, name: str) -> None:
         with fault.bring_about():
             time.sleep(fault.lasts)
         recovered = load.wait_for_everybody()
-    wait_until(lambda: all(each.is_well for each in in_docker.everything()))
+    wait_until(lambda: all(each.is_healthy for each in in_docker.all_containers()))
     load.look_back()
     figures = load.figures
     assert not figures.lost

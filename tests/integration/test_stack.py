@@ -233,7 +233,7 @@ def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
         check=False,
     )
     assert said.returncode == 1
-    assert said.stderr.startswith("rolecall: the lab does not run; start it with `make run` in another terminal")
+    assert said.stderr.startswith("rolecall: the lab is not running; start it with `make run` in another terminal")
     assert said.stderr.count("\n") == 1
 
 

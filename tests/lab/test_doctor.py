@@ -73,7 +73,7 @@ class Patients:
 @pytest.fixture
 def patients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Patients]:
     monkeypatch.setenv("ROLECALL_DIR", str(tmp_path))
-    monkeypatch.setattr(doctor.containers, "everything", list)
+    monkeypatch.setattr(doctor.containers, "all_containers", list)
     with ExitStack() as ends:
         admitted = Patients()
         admitted.admit(ends)
@@ -97,32 +97,32 @@ def test_all_is_well(patients: Patients, capsys: pytest.CaptureFixture[str]) -> 
     ]
     patients.views["AUTH_PORT"]["offset"] = patients.views["CLIENT_PORT"]["offset"] = 301
     patients.views["RESOURCE_PORT"]["offset"] = 301
-    assert "turned by 301 s" in report(capsys, 0)
+    assert "offset by 301 s" in report(capsys, 0)
 
 
 def test_a_clock_that_is_off(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
     patients.views["RESOURCE_PORT"]["skew"] = -120
     assert "the clock of resource-service (host-of-resource_server) is 120 s behind this machine's" in report(capsys, 1)
     patients.views["RESOURCE_PORT"] |= {"skew": 0, "offset": 60}
-    assert "the lab's clock is turned differently: by 0 s, 60 s" in report(capsys, 1)
+    assert "the services have different clock offsets: 0 s, 60 s" in report(capsys, 1)
 
 
 def test_another_issuer(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
     patients.views["CLIENT_PORT"]["issuer"] = "http://localhost:9"
     said = report(capsys, 1)
-    assert "the services were told different issuers: http://localhost:9 (client-webapp)" in said
-    assert "the issuer http://localhost:9 does not answer from here" in said
+    assert "the services have different issuers configured: http://localhost:9 (client-webapp)" in said
+    assert "the issuer http://localhost:9 is not reachable from this machine" in said
     patients.views["CLIENT_PORT"]["issuer"] = patients.views["AUTH_PORT"]["issuer"]
     patients.metadata["issuer"] = "http://elsewhere"
-    assert "calls itself http://elsewhere" in report(capsys, 1)
+    assert "name the issuer http://elsewhere" in report(capsys, 1)
 
 
 def test_addresses_that_differ_or_lead_nowhere(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
     patients.views["CLIENT_PORT"]["reaches"] = {"auth-service": "http://auth-service:8001 did not answer"}
     patients.views["RESOURCE_PORT"]["addresses"] = {"client-webapp": "http://other"}
     said = report(capsys, 1)
-    assert "client-webapp (host-of-client) does not find auth-service: http://auth-service:8001 did not answer" in said
-    assert "the services were told different addresses" in said
+    assert "client-webapp (host-of-client) cannot reach auth-service: http://auth-service:8001 did not answer" in said
+    assert "the services have different addresses configured" in said
 
 
 def test_stores(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +142,6 @@ def test_ports(patients: Patients, capsys: pytest.CaptureFixture[str], monkeypat
         monkeypatch.setenv("RESOURCE_PORT", str(stranger))
         monkeypatch.setenv("CLIENT_PORT", str(patients.ports["RESOURCE_PORT"]))
         said = report(capsys, 1)
-    assert f"nobody listens at port {nobody}, where the authorization server should be" in said
-    assert f"at port {stranger} something answers that is not Rolecall's resource server (404)" in said
-    assert "should be the client, and is the resource server" in said
+    assert f"nothing listens on port {nobody} of the authorization server" in said
+    assert f"another program responds on port {stranger} of the resource server (404)" in said
+    assert "should be the client, but is the resource server" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -18,106 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from cryptography.fernet import Fernet
 
 from rolecall import gunicorn_conf
-from rolecall.settings import LAB_MARK, ServiceSettings, SettingsError
-from rolecall_lab.launcher import environment, processes, redis_server, run
-from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE, SERVICES, compose, of_service, read_env
-from rolecall_lab.launcher.processes import Fault, last_words
-from rolecall_lab.settings import LabSettings
+from rolecall_lab.launcher import environment, ports, processes, redis_server
+from rolecall_lab.launcher.environment import AUTH, SERVICES
+from rolecall_lab.launcher.processes import LauncherError, last_words
 from support.stack import wait_until
-
-PORTS = {CLIENT: 8000, AUTH: 8001, RESOURCE: 8002}
-
-
-def settings_with(environ: dict[str, str] | None = None, hosts: str = "localhost", data: str = "/d") -> dict[str, str]:
-    published = read_env(environment.LAB_ENV)
-    return compose(environ or {}, published, hosts=hosts, ports=PORTS, redis_url="unix:///r", data=Path(data))
-
-
-# The environment of the services
-
-
-def service_settings() -> list[tuple[environment.Service, type[ServiceSettings]]]:
-    import rolecall_auth.settings
-    import rolecall_client.settings
-    import rolecall_resource.settings
-
-    return [
-        (AUTH, rolecall_auth.settings.Settings),
-        (RESOURCE, rolecall_resource.settings.Settings),
-        (CLIENT, rolecall_client.settings.Settings),
-    ]
-
-
-@pytest.mark.parametrize("hosts", environment.HOSTS)
-def test_each_service_accepts_what_it_gets(hosts: str) -> None:
-    for service, cls in service_settings():
-        environ = of_service(service, settings_with(hosts=hosts), {})
-        assert cls.from_environ(environ, lab=True).lab
-        assert LabSettings.of("client", environ).role_of("http://127.0.0.1:8001") == "authorization_server"
-
-
-def test_production_refuses_every_secret_of_the_lab() -> None:
-    for service, cls in service_settings():
-        environ = of_service(service, settings_with(), {})
-        secrets = [field.name.upper() for field in dataclasses.fields(cls) if field.metadata.get("secret")]
-        with pytest.raises(SettingsError) as refused:
-            cls.from_environ(environ)
-        for name in secrets:
-            assert any(name in fault and "published" in fault for fault in refused.value.faults), name
-
-
-def test_the_published_values_are_marked_and_of_use() -> None:
-    published = read_env(environment.LAB_ENV)
-    for name, value in published.items():
-        assert value.startswith(LAB_MARK), name
-        if name.endswith("_DATA_KEY"):
-            Fernet(value)
-    assert len(set(published.values())) == len(published)
-
-
-def test_no_service_gets_the_secrets_of_another_one() -> None:
-    settings = settings_with()
-    terminal = {"AUTH_SERVICE_SECRET_KEY": "from the terminal", "PATH": "/bin", "GUNICORN_CMD_ARGS": "--reload"}
-    for service in SERVICES:
-        own = of_service(service, settings, terminal)
-        foreign = {value for name, value in settings.items() for other in SERVICES
-                   if other != service and name.startswith(other.prefix) and value.startswith(LAB_MARK)}  # fmt: skip
-        assert foreign.isdisjoint(own.values())
-        assert "from the terminal" not in own.values()
-        assert own["PATH"] == "/bin"
-        assert "GUNICORN_CMD_ARGS" not in own
-
-
-def test_the_terminal_goes_before_the_file_and_the_others_follow() -> None:
-    settings = settings_with(
-        {
-            "AUTH_SERVICE_ISSUER": "http://as.test",
-            "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": "http://invoices.test",
-            "CLIENT_WEBAPP_CLIENT_SECRET": "mine",
-            "LAB_KEY": "",
-        }
-    )
-    client = of_service(CLIENT, settings, {})
-    assert client["ISSUER"] == client["AUTH_URL"] == of_service(RESOURCE, settings, {})["ISSUER"] == "http://as.test"
-    assert client["RESOURCE_IDENTIFIER"] == "http://invoices.test"
-    assert client["CLIENT_SECRET"] == "mine"
-    assert client["LAB_KEY"].startswith(LAB_MARK)  # empty is not set
-
-
-def test_names_change_the_public_addresses_alone() -> None:
-    plain, names = settings_with(), settings_with(hosts="localhost-names")
-    assert plain["AUTH_SERVICE_ISSUER"] == "http://localhost:8001"
-    assert names["AUTH_SERVICE_ISSUER"] == "http://auth.localhost:8001"
-    assert names["CLIENT_WEBAPP_PUBLIC_URL"] == "http://app.localhost:8000"
-    assert names["RESOURCE_SERVICE_PUBLIC_URL"] == names["CLIENT_WEBAPP_RESOURCE_URL"] == "http://api.localhost:8002"
-    inside = [name for name in plain if "BACKCHANNEL" in name]
-    assert len(inside) == 7
-    assert names["CLIENT_WEBAPP_RESOURCE_IDENTIFIER"] == names["RESOURCE_SERVICE_PUBLIC_URL"]
-    assert [plain[name] for name in inside] == [names[name] for name in inside]
-
 
 # Ports
 
@@ -127,10 +32,10 @@ def test_a_busy_port_is_one_line_that_names_port_setting_and_holder() -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(Fault) as fault, run.bound(AUTH, port):
+        with pytest.raises(LauncherError) as fault, ports.bound(AUTH, port):
             pass
     text = str(fault.value)
-    assert f"port {port}, where the authorization server should listen, is in use" in text
+    assert f"port {port} of the authorization server is in use" in text
     assert "AUTH_PORT" in text
     assert "\n" not in text
     if sys.platform == "linux":
@@ -147,8 +52,8 @@ def test_a_busy_port_is_one_line_that_names_port_setting_and_holder() -> None:
     ],
 )
 def test_a_wrong_port_is_one_line(environ: dict[str, str], text: str) -> None:
-    with pytest.raises(Fault, match=text):
-        run.port_of(AUTH, environ)
+    with pytest.raises(LauncherError, match=text):
+        ports.port_of(AUTH, environ)
 
 
 # Redis
@@ -180,8 +85,8 @@ def test_a_redis_without_getdel_is_passed_over(tmp_path: Path, version: str) -> 
 
 
 def test_no_redis_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "_embedded", lambda: None)
-    with pytest.raises(Fault, match=r"there is no Redis: install redis-server 6\.2 or newer, or set REDIS_URL"):
+    monkeypatch.setattr(redis_server, "embedded", lambda: None)
+    with pytest.raises(LauncherError, match=r"there is no Redis: install redis-server 6\.2 or newer, or set REDIS_URL"):
         redis_server.find(str(tmp_path))
 
 
@@ -204,7 +109,7 @@ def lab_folder(path: Path) -> Path:
 @pytest.mark.parametrize("depth", [1, 12])
 def test_our_redis_is_private_keeps_all_and_ends(watch: processes.Watch, tmp_path: Path, depth: int) -> None:
     folder = lab_folder(tmp_path.joinpath(*["a folder, %"] * depth))  # the deep one is no path for a socket
-    with redis_server.taken(watch, folder, {"PATH": os.environ["PATH"]}) as taken:
+    with redis_server.running(watch, folder, {"PATH": os.environ["PATH"]}) as taken:
         client = redis.Redis.from_url(taken.url)
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("port") == {"port": "0"}
@@ -221,7 +126,7 @@ def test_our_redis_is_private_keeps_all_and_ends(watch: processes.Watch, tmp_pat
 
 @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "unix:///nowhere/redis.sock", "nonsense"])
 def test_a_dead_redis_url_is_one_line_without_the_password(url: str) -> None:
-    with pytest.raises(Fault) as fault:
+    with pytest.raises(LauncherError) as fault:
         redis_server.require(url)
     assert str(fault.value).startswith("REDIS_URL, ")
     assert "secret" not in str(fault.value)
@@ -229,50 +134,16 @@ def test_a_dead_redis_url_is_one_line_without_the_password(url: str) -> None:
 
 
 def test_redis_url_goes_first_and_must_not_evict(watch: processes.Watch, tmp_path: Path, redis_url: str) -> None:
-    with redis_server.taken(watch, tmp_path, {"REDIS_URL": redis_url}) as taken:
+    with redis_server.running(watch, tmp_path, {"REDIS_URL": redis_url}) as taken:
         assert (taken.url, taken.child) == (redis_url, None)
     client = redis.Redis.from_url(redis_url)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with pytest.raises(Fault, match=r"REDIS_URL, unix:.*allkeys-lru.*noeviction"):
+        with pytest.raises(LauncherError, match=r"REDIS_URL, unix:.*allkeys-lru.*noeviction"):
             redis_server.require(redis_url)
     finally:
         client.config_set("maxmemory-policy", "noeviction")
         client.close()
-
-
-# The stamp
-
-
-def test_the_fingerprint_changes_with_all_that_preparing_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "FOLDERS", (str(tmp_path / "code"),))
-    (tmp_path / "code/migrations").mkdir(parents=True)
-    script, seeds = tmp_path / "code/migrations/0001_first.py", tmp_path / "code/seeds.yaml"
-    script.write_text("one")
-    seeds.write_text("secret: ${MINE}")
-    settings = settings_with(data=str(tmp_path))
-    databases = [tmp_path / f"{service.name}.db" for service in (AUTH, RESOURCE)]
-    assert run.fingerprint(settings, {}) is None
-    for path in databases:
-        path.touch()
-    first = run.fingerprint(settings, {})
-    assert first is not None
-    assert run.fingerprint({**settings, "AUTH_SERVICE_REDIS_URL": "redis://other"}, {"OTHER": "x"}) == first
-
-    seen = {first, run.fingerprint({**settings, "CLIENT_WEBAPP_PUBLIC_URL": "http://other.test"}, {})}
-    seen.add(run.fingerprint(settings, {"MINE": "x"}))
-    script.write_text("two")
-    seen.add(run.fingerprint(settings, {}))
-    seeds.write_text("secret: other")
-    seen.add(run.fingerprint(settings, {}))
-    (tmp_path / "more.yaml").write_text("people: []")
-    seen.add(run.fingerprint(settings, {"SEEDS_FILE": str(tmp_path / "more.yaml")}))
-    assert len(seen) == 6
-    assert None not in seen
-
-    databases[0].unlink()
-    assert run.fingerprint(settings, {}) is None
-    assert run.fingerprint({**settings, "AUTH_SERVICE_DATABASE_URL": "postgresql://x/y"}, {}) is None
 
 
 # What a log says of its process's end
@@ -281,7 +152,7 @@ def test_the_fingerprint_changes_with_all_that_preparing_reads(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("log", "words"),
     [
-        ("", "it said nothing"),
+        ("", "its log is empty"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'A'\n[2026] [7] [ERROR] Reason: boot\n", "boot"),
         ("Traceback (most recent call last):\n  File x\na.b.Error: why\n\n", "a.b.Error: why"),
         ("auth-service: ISSUER is not set\nauth-service: DATA_KEY is not set\n", "ISSUER is not set; auth-service"),
@@ -318,7 +189,7 @@ STAND_IN = """
     def resource_app():
         return app
 
-    if __name__ == "__main__":
+    def main():
         if "LAB_FAIL" in os.environ:
             sys.exit("a migration failed: no such column")
         for name in ("AUTH_SERVICE_DATABASE_URL", "RESOURCE_SERVICE_DATABASE_URL"):
@@ -328,9 +199,10 @@ STAND_IN = """
 
 LAUNCH = """
     import sys
-    from rolecall_lab import environment, run
+    from rolecall_lab.launcher import environment, run
 
     environment.FOLDERS = run.FOLDERS = ("shared", "lab", sys.argv[1])
+    run.PRELOAD = ()
     run.WSGI = run.PREPARE = "stand_in"
     sys.exit(run.main())
 """
@@ -417,7 +289,7 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
     code, errors = second.end()
     assert code == 1
     assert errors == (
-        f"rolecall: the lab runs already in {first.folder} (pid {first.process.pid}); stop that one first\n"
+        f"rolecall: the lab is already running in {first.folder} (pid {first.process.pid}); stop it first\n"
     )
 
     ports = {service.port_setting: first.url(service).rpartition(":")[2] for service in environment.EVERYTHING}
@@ -432,7 +304,7 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
 
     launchers.append(third := Launcher(tmp_path, **ports))
     third.wait_open()
-    assert "as they should be" in "".join(third.lines)
+    assert "up to date" in "".join(third.lines)
     running = psutil.Process(third.process.pid).children(recursive=True)
     os.kill(third.pid("auth-service"), signal.SIGKILL)
     code, errors = third.end()

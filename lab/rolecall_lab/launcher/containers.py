@@ -1,4 +1,4 @@
-"""The containers of `make up`, as Docker Compose tells them."""
+"""The containers of `make up`, as Docker Compose reports them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 from rolecall_lab.launcher.environment import ROOT
 
 TIMEOUT: Final = 20
-"""Seconds for one question to Docker."""
+"""Seconds that a Docker command may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container: its service, its name, its state and health in Docker's words, and its exit code."""
+    """A container, with its state and health in Docker's terms."""
 
     service: str
     name: str
@@ -24,26 +24,26 @@ class Container:
     exit_code: int
 
     @property
-    def is_well(self) -> bool:
-        """Running and healthy, or done with what it was started for."""
+    def is_healthy(self) -> bool:
+        """Whether the container is running and healthy, or has finished its task."""
         if self.state == "exited":
             return self.exit_code == 0 and self.service == "migrate"
         return self.state == "running" and self.health in {"", "healthy"}
 
 
-def everything() -> list[Container]:
-    """All containers of the project, also those that have stopped; none without Docker."""
+def all_containers() -> list[Container]:
+    """Return all containers of the project, including stopped ones; none without Docker."""
     rows = (json.loads(line) for line in _docker("compose", "ps", "--all", "--format", "json").splitlines())
-    return [Container(row["Service"], row["Name"], row["Services"], row["Health"], row["ExitCode"]) for row in rows]
+    return [Container(row["Service"], row["Name"], row["State"], row["Health"], row["ExitCode"]) for row in rows]
 
 
-def of(service: str) -> list[Container]:
-    """Those of one service that run."""
-    return [each for each in everything() if each.service == service and each.state == "running"]
+def for_service(service: str) -> list[Container]:
+    """Return the running containers of a service."""
+    return [each for each in all_containers() if each.service == service and each.state == "running"]
 
 
-def last_words(container: Container) -> str:
-    """The last line that a container wrote."""
+def last_line(container: Container) -> str:
+    """Return the last line of a container's log."""
     lines = _docker("logs", "--tail", "1", container.name).strip().splitlines()
     return lines[-1][:300] if lines else ""
 

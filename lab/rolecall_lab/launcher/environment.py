@@ -1,4 +1,4 @@
-"""The lab's three services: their roles and addresses, and the environment that each of them gets."""
+"""The services of the lab: their roles and addresses, and the environment of each."""
 
 from __future__ import annotations
 
@@ -8,33 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rolecall.settings import declared
-from rolecall_auth.settings import Settings as AuthSettings
-
 ROOT: Final = Path(__file__).resolve().parents[3]
 FOLDERS: Final = ("shared", "auth-service", "resource-service", "client-webapp", "lab")
-"""Where the packages are."""
+"""The folders that contain the packages."""
 
 LAB_ENV: Final = ROOT / "lab" / "lab.env"
-"""The lab's published secrets."""
-
-THROTTLES: Final = tuple(field.name.upper() for field in declared(AuthSettings) if field.name.endswith("_limit"))
-"""Wide in the lab: a class signs in from one address, and tests try what is wrong."""
+"""The published secrets of the lab."""
 
 HOSTS: Final = ("localhost", "localhost-names")
-"""The choices for the names in the addresses; with the second, each service is a site of its own."""
+"""The choices for the hostnames; with `localhost-names`, each service is a separate site."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One of the three.
+    """A service of the lab.
 
     Args:
-        name: its folder, and what its log is called.
-        role: in the words of RFC 6749 section 1.1.
-        label: `{label}_PORT` sets its port, `{label}_URL` is the lab's setting of its address.
-        port: unless set.
-        hostname: in addresses, when `HOSTS` is `localhost-names`.
+        name: the name of its folder and of its log.
+        role: its role (RFC 6749 section 1.1).
+        label: `{label}_PORT` sets its port, and `{label}_URL` is the lab's setting for its address.
+        port: the default port.
+        hostname: its host if `HOSTS` is `localhost-names`.
     """
 
     name: str
@@ -45,16 +39,16 @@ class Service:
 
     @property
     def prefix(self) -> str:
-        """With which its settings begin wherever those of all services stand together."""
+        """The prefix of its settings where the settings of all services are in one environment."""
         return f"{self.name.replace('-', '_').upper()}_"
 
     @property
     def port_setting(self) -> str:
-        """The variable that changes its port."""
+        """The variable that sets its port."""
         return f"{self.label}_PORT"
 
     def url(self, hosts: str, port: int) -> str:
-        """Where a browser finds it."""
+        """Return the address that a browser uses."""
         return f"http://{self.hostname if hosts == 'localhost-names' else 'localhost'}:{port}"
 
 
@@ -64,17 +58,17 @@ RESOURCE: Final = Service("resource-service", "resource server", "RESOURCE", 800
 SERVICES: Final = (CLIENT, AUTH, RESOURCE)
 
 OBSERVER: Final = Service("lab-observer", "observer", "OBSERVER", 8003, "observer.localhost")
-"""Draws what the other three recorded; they do not know that it is there."""
+"""Draws the messages that the other services recorded; they do not depend on it."""
 
 EVERYTHING: Final = (*SERVICES, OBSERVER)
-"""What the launcher starts, in this order."""
+"""All services, in the order in which the launcher starts them."""
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The `NAME=value` lines of a file.
+    """Read the `NAME=value` lines of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
@@ -90,41 +84,17 @@ def compose(
     redis_url: str,
     data: Path,
 ) -> dict[str, str]:
-    """The settings of all services, each under its service's prefix, and those that all of them share.
+    """Return the settings of all services, each with its service's prefix, and the settings that they share.
 
-    What `environ` sets goes first, then `published` (the lab's secrets), then what follows from the arguments.
-    The services reach each other at 127.0.0.1: not every resolver knows `*.localhost`.
+    `environ` takes precedence over `published` (the secrets of the lab), and both over the defaults derived from the
+    arguments. The services reach each other at 127.0.0.1, because not every resolver resolves `*.localhost`.
 
     Args:
-        ports: where each service listens.
+        ports: the port of each service.
         data: the folder of the SQLite databases.
     """
     public = {service: service.url(hosts, port) for service, port in ports.items()}
-    inside = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
-    settings = {
-        "AUTH_SERVICE_ISSUER": public[AUTH],
-        "AUTH_SERVICE_BACKCHANNEL_URLS": inside[AUTH],
-        "AUTH_SERVICE_DATABASE_URL": f"sqlite:///{data}/auth-service.db",
-        "AUTH_SERVICE_REDIS_URL": redis_url,
-        "AUTH_SERVICE_SIGN_UP": "open",
-        "AUTH_SERVICE_REGISTRATION": "open",
-        "AUTH_SERVICE_REGISTRATION_PROFILE": "openid",
-        **{f"AUTH_SERVICE_{name}": "10000/minute" for name in THROTTLES},
-        "RESOURCE_SERVICE_PUBLIC_URL": public[RESOURCE],
-        "RESOURCE_SERVICE_BACKCHANNEL_URL": inside[AUTH],
-        "RESOURCE_SERVICE_RESOURCE_ID": "invoices-api",
-        # one constant for all who ask, through whichever address; clients compare it with the public one (RFC 9728 3.3)
-        "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": public[RESOURCE],
-        "RESOURCE_SERVICE_DATABASE_URL": f"sqlite:///{data}/resource-service.db",
-        "CLIENT_WEBAPP_PUBLIC_URL": public[CLIENT],
-        "CLIENT_WEBAPP_BACKCHANNEL_URL": inside[AUTH],
-        "CLIENT_WEBAPP_RESOURCE_BACKCHANNEL_URL": inside[RESOURCE],
-        "CLIENT_WEBAPP_CLIENT_ID": "tally",
-        "CLIENT_WEBAPP_REDIS_URL": redis_url,
-        "LAB_REDIS_URL": redis_url,
-        "LOG_LEVEL": "INFO",
-        **{f"{service.label}_BACKCHANNEL_URLS": inside[service] for service in SERVICES},
-    }
+    settings = _defaults(public, ports, redis_url, data)
     prefixes = tuple(service.prefix for service in EVERYTHING)
     settings |= published
     settings |= {
@@ -132,7 +102,7 @@ def compose(
         for name, value in environ.items()
         if value and (name.startswith(prefixes) or name in {"LAB_KEY", "LAB_REDIS_URL", "LOG_LEVEL"})
     }
-    # what one service is called, the others must call it too
+    # settings of one service that the others must agree with
     issuer, resource_url = settings["AUTH_SERVICE_ISSUER"], settings["RESOURCE_SERVICE_PUBLIC_URL"]
     follows = {
         "RESOURCE_SERVICE_ISSUER": issuer,
@@ -147,8 +117,37 @@ def compose(
     return follows | settings
 
 
+def _defaults(
+    public: Mapping[Service, str], ports: Mapping[Service, int], redis_url: str, data: Path
+) -> dict[str, str]:
+    inside = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
+    return {
+        "AUTH_SERVICE_ISSUER": public[AUTH],
+        "AUTH_SERVICE_BACKCHANNEL_URLS": inside[AUTH],
+        "AUTH_SERVICE_DATABASE_URL": f"sqlite:///{data}/auth-service.db",
+        "AUTH_SERVICE_REDIS_URL": redis_url,
+        "AUTH_SERVICE_SIGN_UP": "open",
+        "AUTH_SERVICE_REGISTRATION": "open",
+        "AUTH_SERVICE_REGISTRATION_PROFILE": "openid",
+        "RESOURCE_SERVICE_PUBLIC_URL": public[RESOURCE],
+        "RESOURCE_SERVICE_BACKCHANNEL_URL": inside[AUTH],
+        "RESOURCE_SERVICE_RESOURCE_ID": "invoices-api",
+        # the same value at every address, because clients compare it with the public one (RFC 9728 section 3.3)
+        "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": public[RESOURCE],
+        "RESOURCE_SERVICE_DATABASE_URL": f"sqlite:///{data}/resource-service.db",
+        "CLIENT_WEBAPP_PUBLIC_URL": public[CLIENT],
+        "CLIENT_WEBAPP_BACKCHANNEL_URL": inside[AUTH],
+        "CLIENT_WEBAPP_RESOURCE_BACKCHANNEL_URL": inside[RESOURCE],
+        "CLIENT_WEBAPP_CLIENT_ID": "tally",
+        "CLIENT_WEBAPP_REDIS_URL": redis_url,
+        "LAB_REDIS_URL": redis_url,
+        "LOG_LEVEL": "INFO",
+        **{f"{service.label}_BACKCHANNEL_URLS": inside[service] for service in SERVICES},
+    }
+
+
 def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of one service: its own settings without the prefix, and none of the others'."""
+    """Return the environment of one service: its own settings without the prefix, and none of the other services."""
     prefixes = tuple(each.prefix for each in EVERYTHING)
     shared = {name: value for name, value in settings.items() if not name.startswith(prefixes)}
     if service is OBSERVER:
@@ -160,9 +159,12 @@ def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[s
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a process of the lab takes over from the terminal: all but the services' settings and gunicorn's."""
+    """Return what a process of the lab inherits from the terminal: not the settings of services and of gunicorn."""
     prefixes = tuple(service.prefix for service in EVERYTHING)
     kept = {
         name: value for name, value in environ.items() if not name.startswith(prefixes) and name != "GUNICORN_CMD_ARGS"
     }
-    return kept | {"PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in FOLDERS)}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in FOLDERS),
+        "PYTHONSAFEPATH": "1",  # a module in the current directory must not replace one of ours
+    }

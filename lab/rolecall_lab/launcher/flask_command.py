@@ -1,4 +1,4 @@
-"""Runs a `flask` command of a service with the settings it has in the running lab: `make flask SERVICE=… ARGS=…`."""
+"""Run a `flask` command of a service with its settings in the running lab: `make flask SERVICE=… ARGS=…`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rolecall_lab.launcher.environment import LAB_ENV, ROOT, SERVICES, compose, 
 
 
 def main() -> None:
-    """`python -m rolecall_lab.launcher.flask_command auth-service keys rotate`; becomes `flask`."""
+    """Replace this process by `flask`; the arguments are a service and the command, such as `keys rotate`."""
     folder = Path(os.environ.get("ROLECALL_DIR") or ROOT / ".rolecall").absolute()
     service = next((each for each in SERVICES if each.name == (sys.argv[1:2] or [""])[0]), None)
     if service is None:
         sys.exit(f"rolecall: name a service: {', '.join(each.name for each in SERVICES)}")
     notice = running.notice(os.environ)
     if not notice:
-        if not containers.of(service.name):
-            sys.exit("rolecall: the lab does not run; start it with `make run` in another terminal, or `make up`")
+        if not containers.for_service(service.name):
+            sys.exit("rolecall: the lab is not running; start it with `make run` in another terminal, or `make up`")
         inside = ("sh", "-c", 'exec flask --app "$ROLECALL_WSGI" "$@"', "flask", *sys.argv[2:])
         os.execvp("docker", ["docker", "compose", "exec", service.name, *inside])  # noqa: S606
     urls = {each: urlsplit(notice["services"][each.name]["url"]) for each in SERVICES}

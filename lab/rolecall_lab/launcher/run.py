@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
+import gc
 import hashlib
 import http.client
+import importlib
 import json
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,34 +33,49 @@ from rolecall_lab.launcher.environment import (
     of_service,
     read_env,
 )
-from rolecall_lab.launcher.processes import Child, Ended, Fault, Watch, last_words, short, stop
+from rolecall_lab.launcher.ports import bound, port_of
+from rolecall_lab.launcher.processes import Child, Interrupted, LauncherError, Watch, last_words, short, stop
+
+PRELOAD: Final = (
+    "gunicorn.app.wsgiapp",
+    "gunicorn.workers.gthread",
+    "rolecall.worker",
+    "rolecall_auth",
+    "rolecall_resource",
+    "rolecall_client",
+    "rolecall_lab.wsgi",
+    "rolecall_lab.catalog",
+    "rolecall_lab.compare.pages",
+    "rolecall_lab.observer.app",
+)
+"""The modules of the services: imported once and shared, because the services are copies of the launcher."""
 
 GUNICORN: Final = ("--config=python:rolecall_lab.gunicorn_conf", "--graceful-timeout=5")
 
-LOOKING_ON: Final = ("--config=python:rolecall_lab.observer.gunicorn_conf",)
+OBSERVER_GUNICORN: Final = ("--config=python:rolecall_lab.observer.gunicorn_conf",)
 
 WSGI: Final = "rolecall_lab.wsgi"
-"""What gunicorn loads; it has a factory for each service."""
+"""The module that gunicorn loads; it has a factory for each service."""
 
 PREPARE: Final = "rolecall_lab.launcher.prepare"
-"""Migrates the databases and applies the seeds."""
+"""The module that migrates the databases and applies the seeds."""
 
-READY: Final = 30.0
-"""Seconds that the services get to become ready."""
+READY_TIMEOUT: Final = 30.0
+"""Seconds that the services have to become ready."""
 
-POLL: Final = 0.03
-"""Seconds between two questions whether a service is ready."""
+POLL_INTERVAL: Final = 0.03
+"""Seconds between two checks whether a service is ready."""
 
 
 def main() -> int:
-    """Run the lab until it is asked to end; gives the exit code."""
+    """Run the lab until it is asked to end; return the exit code."""
     watch = Watch()
     try:
         with ExitStack() as ends:
             run(watch, os.environ, ends)
-    except Ended:
+    except Interrupted:
         return 0
-    except (Fault, OSError) as error:
+    except (LauncherError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         with suppress(OSError):
             print(f"rolecall: {text}", file=sys.stderr, flush=True)
@@ -68,69 +84,85 @@ def main() -> int:
 
 
 def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
-    """Start everything and stay until it shall end; `ends` holds what must be stopped then.
+    """Start everything and wait; `ends` stops it again.
 
     Raises:
-        Fault: it cannot start, or something ended by itself.
-        Ended: it was asked to end.
+        LauncherError: the lab cannot start, or one of its processes ended.
+        Interrupted: the launcher was asked to end.
         OSError: a file cannot be written.
     """
     began = monotonic()
     hosts = environ.get("HOSTS") or HOSTS[0]
     if hosts not in HOSTS:
-        raise Fault(f"HOSTS is {hosts}, and must be one of {', '.join(HOSTS)}")
+        raise LauncherError(f"HOSTS is {hosts}, and must be one of {', '.join(HOSTS)}")
     folder = Path(environ.get("ROLECALL_DIR") or ROOT / ".rolecall").absolute()
     notice = ends.enter_context(locked(folder))
     sockets = {service: ends.enter_context(bound(service, port_of(service, environ))) for service in EVERYTHING}
     ports = {service: int(sockets[service][0].getsockname()[1]) for service in EVERYTHING}
-    redis = ends.enter_context(redis_server.taken(watch, folder, inherited(environ)))
-    say("Redis", redis.label)
+    redis = ends.enter_context(redis_server.running(watch, folder, inherited(environ)))
+    report("Redis", redis.label)
 
     settings = compose(environ, read_env(LAB_ENV), hosts=hosts, ports=ports, redis_url=redis.url, data=folder)
+    if any(name.endswith("METRICS_PORT") for name in settings):
+        raise LauncherError("METRICS_PORT is for the containers and for production; `make run` counts nothing")
+    preload()
     prepare(watch, folder, settings, environ)
 
-    say("Services", "starting ...")
+    report("Services", "starting ...")
     children = [redis.child] if redis.child else []
     services: dict[Service, Child] = {}
     ends.callback(lambda: stop(services.values()))
     for service in EVERYTHING:
-        services[service] = start(service, sockets[service], folder, of_service(service, settings, environ))
+        descriptors = [each.fileno() for each in sockets[service]]
+        services[service] = start(service, descriptors, folder, of_service(service, settings, environ))
         if service is not OBSERVER:
             children.append(services[service])
+    for each in sockets.values():
+        for bound_socket in each:
+            bound_socket.close()
     wait_ready(watch, services, ports)
 
     addresses = {service: service.url(hosts, ports[service]) for service in EVERYTHING}
     processes = {each.name: {"url": addresses[each], "pid": services[each].pid} for each in EVERYTHING}
     notice.write_text(json.dumps({"pid": os.getpid(), "redis_url": redis.url, "services": processes}))
     for service in EVERYTHING:
-        say("", f"{addresses[service]:<29} {service.role} ({service.name}, pid {services[service].pid})")
-    say("Logs", short(folder / "logs"))
-    say("Open", f"{addresses[CLIENT]}   (ready after {monotonic() - began:.1f} s; Ctrl-C stops everything)")
+        report("", f"{addresses[service]:<29} {service.role} ({service.name}, pid {services[service].pid})")
+    report("Logs", short(folder / "logs"))
+    report("Open", f"{addresses[CLIENT]}   (ready after {monotonic() - began:.1f} s; Ctrl-C stops everything)")
     try:
-        while True:
-            if ended := next((child for child in children if child.exit_code() is not None), None):
-                raise ended.fault()
-            if OBSERVER in services and services[OBSERVER].exit_code() is not None:
-                # nobody else needs it
-                say("Observer", f"it ended; all else goes on [{short(services.pop(OBSERVER).log)}]")
-            watch.pause()
-    except Ended:
-        say("Stopping", "...")
+        wait(watch, children, services)
+    except Interrupted:
+        report("Stopping", "...")
         raise
 
 
-def say(what: str, text: str) -> None:
-    """One line of progress; that nobody can read it any more is no fault."""
+def wait(watch: Watch, children: Sequence[Child], services: dict[Service, Child]) -> None:
+    """Wait until a process ends. The services do not need the observer, so its end is only reported.
+
+    Raises:
+        LauncherError: one of `children` ended.
+        Interrupted: the launcher was asked to end.
+    """
+    while True:
+        if ended := next((child for child in children if child.exit_code() is not None), None):
+            raise ended.error()
+        if OBSERVER in services and services[OBSERVER].exit_code() is not None:
+            report("Observer", f"it ended; the other services continue [{short(services.pop(OBSERVER).log)}]")
+        watch.pause()
+
+
+def report(topic: str, text: str) -> None:
+    """Print a line of progress; ignore a closed terminal."""
     with suppress(OSError):
-        print(f"{what:<11}{text}", flush=True)
+        print(f"{topic:<11}{text}", flush=True)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Path]:
-    """Make a folder ready and be the only launcher that works in it; gives the file that says what runs there.
+    """Create a folder, lock it for this launcher, and yield the file that describes what runs there.
 
     Raises:
-        Fault: another one does, or the folder cannot be written.
+        LauncherError: another launcher holds the lock, or the folder cannot be written.
     """
     notice = folder / "running.json"
     try:
@@ -140,12 +172,13 @@ def locked(folder: Path) -> Iterator[Path]:
         notice.chmod(0o600)  # REDIS_URL may hold a password
     except OSError as error:
         text = f"the folder {folder} cannot be written ({error.strerror}); ROLECALL_DIR names another one"
-        raise Fault(text) from error
+        raise LauncherError(text) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Fault(f"the lab runs already in {folder}{_pid_in(notice)}; stop that one first") from None
+            text = f"the lab is already running in {folder}{_pid_in(notice)}; stop it first"
+            raise LauncherError(text) from None
         notice.write_text(json.dumps({"pid": os.getpid()}))
         try:
             yield notice
@@ -153,86 +186,32 @@ def locked(folder: Path) -> Iterator[Path]:
             notice.write_text("{}")
 
 
-def port_of(service: Service, environ: Mapping[str, str]) -> int:
-    """The port that is set for a service; 0 is any free one.
-
-    Raises:
-        Fault: that is no port, or set for another service as well.
-    """
-    ports = {}
-    for each in EVERYTHING:
-        text = environ.get(each.port_setting) or str(each.port)
-        if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-            raise Fault(f"{each.port_setting} is {text}, and must be the number of a port")
-        ports[each] = int(text)
-    same = [each.port_setting for each in EVERYTHING if ports[each] == ports[service] != 0]
-    if len(same) > 1:
-        raise Fault(f"{' and '.join(same)} are both {ports[service]}")
-    return ports[service]
-
-
-@contextmanager
-def bound(service: Service, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets at a service's port of 127.0.0.1 and, where there is one, of ::1, to which names may lead first.
-
-    They are bound here so that a busy port shows at once, and nobody can take it meanwhile.
-
-    Raises:
-        Fault: another program has the port, or it may not be used.
-    """
-    with ExitStack() as opened:
-        sockets: list[socket.socket] = []
-        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            try:
-                each = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                each.bind((host, port))
-            except OSError as error:
-                if family == socket.AF_INET6 and error.errno != errno.EADDRINUSE:
-                    continue
-                why = f"is in use{listener(port)}" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
-                raise Fault(
-                    f"port {port}, where the {service.role} should listen, {why}; "
-                    f"free it, or choose another one with {service.port_setting}"
-                ) from error
-            port = each.getsockname()[1]
-            sockets.append(each)
-        yield sockets
-
-
-def listener(port: int) -> str:
-    """Who listens at a port, such as ` by python3 (pid 7)`; empty when that cannot be told."""
-    with suppress(OSError, ValueError, IndexError):
-        rows = [
-            row.split() for table in ("tcp", "tcp6") for row in Path("/proc/net", table).read_text().splitlines()[1:]
-        ]
-        wanted = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
-            with suppress(OSError):
-                if str(link.readlink()) in wanted:
-                    process = link.parents[1]
-                    return f" by {(process / 'comm').read_text().strip()} (pid {process.name})"
-    return ""
+def preload() -> None:
+    """Import what the services need, and keep the garbage collector from writing into the shared memory."""
+    for name in PRELOAD:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def prepare(watch: Watch, folder: Path, settings: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Migrate the databases and apply the seeds, unless that was done with the same code, settings and seeds.
+    """Migrate the databases and apply the seeds, unless that was done with the same code, settings, and seeds.
 
     Raises:
-        Fault: it did not work.
-        Ended: the launcher shall end.
+        LauncherError: it failed.
+        Interrupted: the launcher was asked to end.
     """
     stamp = folder / "prepared"
     now = fingerprint(settings, environ)
     if now is not None and stamp.is_file() and stamp.read_text() == now:
-        say("Databases", "as they should be")
+        report("Databases", "up to date")
         return
     began = monotonic()
-    say("Databases", "migrating them, loading people, clients and invoices ...")
+    report("Databases", "migrating, and loading people, clients, and invoices ...")
     stamp.unlink(missing_ok=True)
-    child = Child(
+    child = Child.fork(
         "prepare",
-        [sys.executable, "-m", PREPARE],
+        lambda: importlib.import_module(PREPARE).main(),
         folder / "logs" / "prepare.log",
         environ={**inherited(environ), **settings},
     )
@@ -242,14 +221,14 @@ def prepare(watch: Watch, folder: Path, settings: Mapping[str, str], environ: Ma
     finally:
         stop([child])
     if child.exit_code() != 0:
-        raise Fault(f"the databases could not be prepared: {last_words(child.log)}")
+        raise LauncherError(f"the databases could not be prepared: {last_words(child.log)}")
     if (now := fingerprint(settings, environ)) is not None:
         stamp.write_text(now)
-    say("", f"done in {monotonic() - began:.1f} s")
+    report("", f"done in {monotonic() - began:.1f} s")
 
 
 def fingerprint(settings: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
-    """Of everything that preparing depends on; None when a database is missing or cannot be looked at."""
+    """Hash everything that the preparation depends on; None if a database is missing or is not SQLite."""
     urls = [value for name, value in settings.items() if name.endswith("_DATABASE_URL")]
     if not all(url.startswith("sqlite:///") and Path(url.removeprefix("sqlite:///")).is_file() for url in urls):
         return None
@@ -268,27 +247,32 @@ def fingerprint(settings: Mapping[str, str], environ: Mapping[str, str]) -> str 
     return digest.hexdigest()
 
 
-def start(service: Service, sockets: Sequence[socket.socket], folder: Path, environ: Mapping[str, str]) -> Child:
-    """Start a service, which takes over its sockets."""
-    command = [sys.executable, "-m", "gunicorn", *(LOOKING_ON if service is OBSERVER else GUNICORN)]
-    command.append(f"--name={service.name}")
-    command.append(f"{WSGI}:{service.label.lower()}_app()")
-    command += [f"--bind=fd://{each.fileno()}" for each in sockets]
+def start(service: Service, descriptors: Sequence[int], folder: Path, environ: Mapping[str, str]) -> Child:
+    """Start a service, which takes over the sockets of these file descriptors."""
+    arguments = [
+        *(OBSERVER_GUNICORN if service is OBSERVER else GUNICORN),
+        f"--name={service.name}",
+        f"{WSGI}:{service.label.lower()}_app()",
+        *(f"--bind=fd://{descriptor}" for descriptor in descriptors),
+    ]
     log = folder / "logs" / f"{service.name}.log"
-    child = Child(service.name, command, log, environ=environ, pass_fds=[each.fileno() for each in sockets])
-    for each in sockets:
-        each.close()
-    return child
+    return Child.fork(service.name, partial(gunicorn, arguments), log, environ=environ, keep=descriptors)
+
+
+def gunicorn(arguments: Sequence[str]) -> None:
+    """Run gunicorn in this process, as its command does."""
+    sys.argv = ["gunicorn", *arguments]
+    importlib.import_module("gunicorn.app.wsgiapp").run()
 
 
 def wait_ready(watch: Watch, services: Mapping[Service, Child], ports: Mapping[Service, int]) -> None:
-    """Wait until every service says that it is ready; an observer that ended is not waited for.
+    """Wait until every service is ready; do not wait for an observer that ended.
 
     Raises:
-        Fault: one ended, or is not ready in time.
-        Ended: the launcher shall end.
+        LauncherError: a service ended, or is not ready in time.
+        Interrupted: the launcher was asked to end.
     """
-    until = monotonic() + READY
+    until = monotonic() + READY_TIMEOUT
     waiting = dict(services)
     while waiting:
         for service, child in list(waiting.items()):
@@ -296,24 +280,28 @@ def wait_ready(watch: Watch, services: Mapping[Service, Child], ports: Mapping[S
                 if service is OBSERVER:
                     del waiting[service]
                     continue
-                raise child.fault()
-            if (hindrance := unready(ports[service])) is None:
+                raise child.error()
+            if (reason := unready(ports[service])) is None:
                 del waiting[service]
             elif monotonic() > until:
-                raise Fault(f"{service.name} is not ready after {READY:.0f} s: {hindrance} [{short(child.log)}]")
+                raise LauncherError(
+                    f"{service.name} is not ready after {READY_TIMEOUT:.0f} s: {reason} [{short(child.log)}]"
+                )
         if waiting:
-            watch.pause(POLL)
+            watch.pause(POLL_INTERVAL)
 
 
 def unready(port: int) -> str | None:
-    """Why the service at a port is not ready; None when it is."""
+    """Return why the service at a port is not ready, or None if it is."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        return None if answer.status == 200 else f"it answers {answer.status} {answer.read(300).decode().strip()}"
+        response = connection.getresponse()
+        if response.status == 200:
+            return None
+        return f"it responds with {response.status} {response.read(300).decode().strip()}"
     except (OSError, http.client.HTTPException) as error:
-        return f"it does not answer ({error})"
+        return f"it does not respond ({error})"
     finally:
         connection.close()
 

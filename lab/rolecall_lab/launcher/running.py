@@ -1,4 +1,4 @@
-"""Where the lab runs on this machine, whether `make run` started it or `make up`."""
+"""The addresses of the lab that runs on this machine, started by `make run` or `make up`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rolecall_lab.walker import LocalNames
 
 
 class NothingRuns(Exception):
-    """The lab does not run here; the text says how to start it."""
+    """The lab does not run on this machine; the text says how to start it."""
 
 
 def notice(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the launcher of `make run` says of itself; empty when none runs."""
+    """Return the launcher's description of what runs, empty if `make run` is not running."""
     folder = Path(environ.get("ROLECALL_DIR") or ROOT / ".rolecall")
     try:
         found: dict[str, Any] = json.loads((folder / "running.json").read_text())
@@ -27,41 +27,43 @@ def notice(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def ports(environ: Mapping[str, str]) -> dict[Service, str]:
-    """Where each service should listen on this machine: `host:port`."""
+    """Return `host:port` where each service should listen on this machine."""
     services = notice(environ).get("services", {})
     if services:
         return {each: services[each.name]["url"].split("//")[1] for each in SERVICES}
     try:
-        chosen = {**read_env(ROOT / ".env"), **environ}  # what `make up` was told
+        chosen = {**read_env(ROOT / ".env"), **environ}  # the settings of `make up`
     except OSError:
         chosen = dict(environ)
     return {each: f"127.0.0.1:{chosen.get(each.port_setting) or each.port}" for each in SERVICES}
 
 
 def addresses(environ: Mapping[str, str]) -> dict[Service, str]:
-    """The public address of each service.
+    """Return the public address of each service.
 
     Raises:
-        NothingRuns: there is no lab.
+        NothingRuns: the lab does not run.
     """
     client = next(iter(SERVICES))
     try:
         urls = ask(f"http://{ports(environ)[client]}/_lab/view")["addresses"]
         return {each: urls[each.name] for each in SERVICES}
     except (OSError, ValueError, KeyError):
-        raise NothingRuns("the lab does not run; start it with `make run` in another terminal, or `make up`") from None
+        raise NothingRuns(
+            "the lab is not running; start it with `make run` in another terminal, or `make up`"
+        ) from None
 
 
 def ask(url: str, timeout: float = 10.0) -> dict[str, Any]:
-    """GET a JSON object of the lab; `timeout` in seconds.
+    """Fetch a JSON object from the lab; `timeout` is in seconds.
 
     Raises:
-        OSError: nobody answers, or with an error.
-        ValueError: it is no JSON object.
+        OSError: there is no response, or an error response.
+        ValueError: the response is not a JSON object.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())
-    with opener.open(url, timeout=timeout) as answer:
-        found = json.loads(answer.read())
+    with opener.open(url, timeout=timeout) as response:
+        found = json.loads(response.read())
     if not isinstance(found, dict):
-        raise ValueError(f"{url} answered with something else")
+        raise ValueError(f"{url} did not return a JSON object")
     return found

@@ -23,8 +23,8 @@ from rolecall import clock
 from rolecall.web import Route
 from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.routes import ROUTES as CLIENT_ROUTES
-from rolecall_lab.launcher.environment import THROTTLES
 from rolecall_resource.routes import ROUTES as API_ROUTES
+from support.auth_server import LIMITS
 from support.fuzz.corpus import EVIL, INJECTED, MARK, Request, twist
 from support.fuzz.visitor import Party, Visitor, register
 from support.stack import Stack
@@ -54,7 +54,7 @@ VISIT: Final = 100
 AGAIN: Final = 0.01
 """The share of requests that may be asked again because they were late or refused as too many, on a busy machine."""
 
-WIDE: Final = {f"AUTH_SERVICE_{name}": "100000000/minute" for name in THROTTLES}
+WIDE: Final = {f"AUTH_SERVICE_{name.upper()}": "100000000/minute" for name in LIMITS}
 """Settings for the stack: what is refused by a throttle is looked at by nobody."""
 
 _LINK_ELSEWHERE: Final = re.compile(

@@ -48,7 +48,7 @@ class Machine(RuleBasedStateMachine):
         if hasattr(self, "server"):
             self.server.services.database.engine.dispose()
             self.server.services.store.client.close()
-            opened.remove(self.server.state)
+            opened.remove(self.server.services)
         clock.set_offset(0)
 
 

@@ -177,14 +177,14 @@ def _register(auth: Server, person: tuple[str, dict[str, Any]]) -> None:
         for _ in range(2)
     ]
     fetcher, image = auth.services.fetcher, Fetched(_PIXEL, "image/png")
-    object.__setattr__(auth.state, "fetcher", SimpleNamespace(get=lambda *_, **__: image))
+    object.__setattr__(auth.services, "fetcher", SimpleNamespace(get=lambda *_, **__: image))
     asked = {
         "redirect_uris": ["https://pictures.example/callback"],
         "logo_uri": "https://pictures.example/logo.png",
         "subject_type": "pairwise",
     }
     made = auth.app.test_client().post("/register", json=asked, headers={"Authorization": f"Bearer {tokens[0]}"}).json
-    object.__setattr__(auth.state, "fetcher", fetcher)
+    object.__setattr__(auth.services, "fetcher", fetcher)
     assert made is not None
     client = App(made["client_id"], asked["redirect_uris"][0], basic(made["client_id"], made["client_secret"]), {})
     assert "id_token" in client.connect(auth, person[0], person[1]["password"], "openid profile")
