@@ -39,21 +39,23 @@ class KeySet:
         self._until = self._again = 0.0
 
     def verdict(self, token: str, name: str = "", registered: Sequence[dict[str, Any]] = ()) -> tuple[bool | None, str]:
-        """Whether the signature of a JWT is right (None: it cannot be told), and why (RFC 7515 section 5.2).
+        """Return whether the signature of a JWT is valid (RFC 7515 section 5.2), and the reason.
+
+        The first result is None if that cannot be determined.
 
         Args:
-            name: of the parameter or member that it stands in: it tells who has signed.
-            registered: the JWKs of clients that are known.
+            name: the parameter or member that contains the JWT, which determines the expected signer.
+            registered: the JWKs of the clients.
         """
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, RecursionError):
-            return False, "this is no JWT"
+            return False, "this is not a JWT"
         algorithm = str(header.get("alg"))
         if algorithm in _WITH_A_SECRET:
-            return None, f"{algorithm} is made with a secret; only the two who share it can tell"
+            return None, f"{algorithm} uses a secret that only the signer and the recipient have"
         if algorithm not in ID_TOKEN_ALGORITHMS:
-            return False, f"the algorithm {algorithm[:20]} is none that anybody here signs with"
+            return False, f"the algorithm {algorithm[:20]} is not supported"
         kid = str(header.get("kid"))
         if name in _OF_CLIENTS:
             return _client_verdict(token, header, registered)
