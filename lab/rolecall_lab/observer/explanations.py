@@ -50,9 +50,11 @@ class Explanation:
 
 
 def explain(place: str, name: object, path: str = "") -> Explanation | None:
-    """Return the explanation of a name at a place, one of `PLACES`, in a message to `path`.
+    """Return the explanation of a name in a message to `path`, or None.
 
-    The result is None if nothing matches or if the name is not a string.
+    Args:
+        place: one of `PLACES`.
+        name: anything except a string has no explanation.
     """
     if not isinstance(name, str):
         return None

@@ -39,9 +39,7 @@ class KeySet:
         self._until = self._again = 0.0
 
     def verdict(self, token: str, name: str = "", registered: Sequence[dict[str, Any]] = ()) -> tuple[bool | None, str]:
-        """Return whether the signature of a JWT is valid (RFC 7515 section 5.2), and the reason.
-
-        The first result is None if that cannot be determined.
+        """Return whether the signature of a JWT is valid (RFC 7515 section 5.2), or None if that is unknown, and why.
 
         Args:
             name: the parameter or member that contains the JWT, which determines the expected signer.
@@ -71,7 +69,7 @@ class KeySet:
                 return False, f"the published key {kid[:12]} is one for {known.algorithm_name}"
             jwt.api_jws.decode(token, known, algorithms=[algorithm])
         except jwt.PyJWTError:
-            return False, f"it does not fit the published key {kid[:12]}"
+            return False, f"it does not match the published key {kid[:12]}"
         return True, f"made with {algorithm} and the published key {kid[:12]}"
 
     def _key(self, kid: str) -> dict[str, Any] | None:
