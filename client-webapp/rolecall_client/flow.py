@@ -13,7 +13,7 @@ from urllib.parse import quote_plus, urlencode
 import jwt
 
 from rolecall import clock
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
@@ -105,7 +105,7 @@ def client_basic(settings: Settings) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
-def keep_tokens(context: Context, answer: Answer) -> None:
+def keep_tokens(context: Context, answer: HttpResponse) -> None:
     """Check a token response and remember what it gives (RFC 6749 section 5.1).
 
     Raises:
@@ -132,7 +132,7 @@ def _is_lifetime(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
-def json_object(answer: Answer) -> dict[str, Any]:
+def json_object(answer: HttpResponse) -> dict[str, Any]:
     """The answer's body; an empty object when it is no JSON object."""
     try:
         return answer.json()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import jwt
 
 from rolecall import checks, clock
-from rolecall.http import Answer, HttpClient, Unreachable, metadata_url
+from rolecall.http import HttpClient, HttpResponse, Unreachable, metadata_url
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_client.settings import Settings
 
@@ -104,7 +104,7 @@ class AuthorizationServer:
             raise Unreachable(url, "what it answers is no metadata") from error
 
 
-def _keys(answer: Answer, url: str) -> dict[str, jwt.PyJWK]:
+def _keys(answer: HttpResponse, url: str) -> dict[str, jwt.PyJWK]:
     """The keys that ID tokens may be signed with; one that cannot be used spoils no other (RFC 7517 section 5)."""
     try:
         listed = answer.json()["keys"]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from rolecall.openapi import (
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     html,
@@ -48,7 +48,7 @@ def description(settings: Settings, cookie: str) -> Description:
     return Description("Tally", _TEXT, settings.public_url, _OPERATIONS, {}, {"session": session})
 
 
-def _button(summary: str, *answers: Answer, **fields: Schema) -> Operation:
+def _button(summary: str, *answers: ResponseObject, **fields: Schema) -> Operation:
     """A form of one of the pages."""
     return Operation(summary, (*answers, _REFUSED, unavailable("page")), form=_form(**fields), security=_SESSION)
 

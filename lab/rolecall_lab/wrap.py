@@ -92,7 +92,7 @@ class Lab:
         self.recorder.flush()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer or pass on one request."""
+        """HttpResponse or pass on one request."""
         self.start()
         path = environ.get("PATH_INFO", "")
         if path == PREFIX or path.startswith(f"{PREFIX}/"):
@@ -140,7 +140,7 @@ class Lab:
         return ClosingIterator(_copied(answer, exchange), [getattr(answer, "close", lambda: None), finish])
 
     def _record_sent(self, serving: str, message: dict[str, Any]) -> None:
-        answer = message["answer"]
+        answer = message["response"]
         self.recorder.record(
             Exchange(
                 "sent",
@@ -236,7 +236,7 @@ def _url(environ: WSGIEnvironment) -> str:
 
 def _call(note: dict[str, Any]) -> dict[str, Any]:
     parts = urlsplit(note["url"])
-    answer = note["answer"]
+    answer = note["response"]
     return {
         "method": note["method"],
         "url": f"{parts.scheme}://{parts.netloc}{parts.path}"[:200],

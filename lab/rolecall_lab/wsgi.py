@@ -12,7 +12,7 @@ from pathlib import Path
 from flask import Flask, Response
 
 from rolecall import trace
-from rolecall.settings import SettingsError, declared
+from rolecall.settings import SettingsError, declared_settings
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -25,7 +25,9 @@ def auth_app() -> Flask:
         from rolecall_auth.settings import Settings
 
         # a class signs in from one address, and tests send invalid requests
-        limits = {each.name.upper(): "10000/minute" for each in declared(Settings) if each.name.endswith("_limit")}
+        limits = {
+            each.name.upper(): "10000/minute" for each in declared_settings(Settings) if each.name.endswith("_limit")
+        }
         settings = Settings.from_environ({**limits, **os.environ}, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings)

@@ -9,7 +9,7 @@ from typing import Final
 
 from rolecall import checks, clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, HttpClient, Unreachable, metadata_url
+from rolecall.http import HttpClient, HttpResponse, Unreachable, metadata_url
 from rolecall_resource.settings import Settings
 from rolecall_resource.validators import away
 
@@ -32,7 +32,7 @@ class Metadata:
     introspection_endpoint: str
 
 
-def max_age(answer: Answer) -> float:
+def max_age(answer: HttpResponse) -> float:
     """Seconds that what was fetched is kept: as its Cache-Control says, but from 10 seconds to an hour."""
     match = _MAX_AGE.search(answer.headers.get("cache-control", ""))
     return float(min(max(int(match[1]) if match else 0, 10), 3600))

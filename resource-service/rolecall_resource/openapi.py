@@ -8,18 +8,18 @@ from typing import Any, Final
 from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
+    error_responses,
     html,
-    json_answer,
+    json_response,
     ref,
-    refusals,
     string,
     unavailable,
 )
@@ -63,7 +63,7 @@ _TOKEN: Final[tuple[Check, ...]] = (
 )
 
 _CHALLENGED: Final = ("WWW-Authenticate",)
-_UNKNOWN: Final = json_answer("There is nothing of this id that is the owner's.", error_body("not_found"), status=404)
+_UNKNOWN: Final = json_response("There is nothing of this id that is the owner's.", error_body("not_found"), status=404)
 
 
 def _count(description: str) -> Schema:
@@ -142,8 +142,8 @@ def _operations(settings: Settings) -> Operations:
     metadata = Operation(
         "What this API is, and whose tokens it takes",
         (
-            json_answer("Metadata (RFC 9728 section 2).", _metadata(settings)),
-            json_answer(
+            json_response("Metadata (RFC 9728 section 2).", _metadata(settings)),
+            json_response(
                 "The metadata stand under the path of the identifier (RFC 9728 section 3.1).",
                 error_body("invalid_request"),
                 status=404,
@@ -155,45 +155,45 @@ def _operations(settings: Settings) -> Operations:
             "The first page",
             (
                 html(200, "The page, for browsers."),
-                json_answer("Nothing, for programs.", error_body("not_found"), status=404),
+                json_response("Nothing, for programs.", error_body("not_found"), status=404),
             ),
         ),
         ("invoices", "GET"): _protected(
             "invoices",
             "The owner's invoices, a page at a time",
-            json_answer("The newest first.", ref("Invoices")),
+            json_response("The newest first.", ref("Invoices")),
             parameters=(_number("limit", LIMIT, MAX_LIMIT), _number("page", 1, MAX_PAGE)),
         ),
         ("invoice", "GET"): _protected(
-            "invoice", "One of the owner's invoices", json_answer("It.", ref("Invoice")), _UNKNOWN
+            "invoice", "One of the owner's invoices", json_response("It.", ref("Invoice")), _UNKNOWN
         ),
         ("payment", "POST"): _protected(
             "payment",
             "Pay an invoice",
-            json_answer("It is paid.", ref("Payment"), status=201),
+            json_response("It is paid.", ref("Payment"), status=201),
             _UNKNOWN,
-            json_answer("It was paid before.", error_body("conflict"), status=409),
+            json_response("It was paid before.", error_body("conflict"), status=409),
         ),
         ("profile", "GET"): _protected(
-            "profile", "The owner's name and address", json_answer("They.", ref("Profile")), _UNKNOWN
+            "profile", "The owner's name and address", json_response("They.", ref("Profile")), _UNKNOWN
         ),
         ("metadata", "GET"): metadata,
         ("metadata-of-path", "GET"): metadata,
     }
 
 
-def _protected(name: str, summary: str, *answers: Answer, parameters: tuple[Schema, ...] = ()) -> Operation:
+def _protected(name: str, summary: str, *answers: ResponseObject, parameters: tuple[Schema, ...] = ()) -> Operation:
     return Operation(summary, (*answers, *_TOKEN_REFUSED), parameters, security=_security(name))
 
 
-def _token_refused() -> tuple[Answer, ...]:
+def _token_refused() -> tuple[ResponseObject, ...]:
     """Of a token; and of none at all, without an error code (RFC 6750 section 3.1)."""
     answers = []
-    for answer in refusals(*_TOKEN, headers=dict.fromkeys((400, 401, 403), _CHALLENGED)):
+    for answer in error_responses(*_TOKEN, headers=dict.fromkeys((400, 401, 403), _CHALLENGED)):
         if answer.status == 401:
             either = {"oneOf": [answer.content[JSON], closed({})]}
             text = "No token, or one that is not good. Without one there is no error code."
-            answers.append(Answer(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *answer.checks)))
+            answers.append(ResponseObject(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *answer.checks)))
         else:
             answers.append(answer)
     return (*answers, unavailable("api", authorization_server.ISSUER))

@@ -10,7 +10,7 @@ import pytest
 import redis
 from flask import jsonify, request
 
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.recording import recorder
 from rolecall_lab.recording.flows import read_events
 from rolecall_lab.recording.recorder import STREAM, Exchange

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step, json_object
 
 
@@ -17,7 +17,7 @@ def resource_request(context: Context) -> Message:
     return Message("back", "GET", f"{base}/invoices{query}", headers=headers)
 
 
-def resource_response(context: Context, answer: Answer) -> None:
+def resource_response(context: Context, answer: HttpResponse) -> None:
     """Keep what came back, a refusal too: the page shows it."""
     context.memory["status"] = answer.status
     context.memory["body"] = json_object(answer)

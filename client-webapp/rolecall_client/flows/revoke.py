@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rolecall import clock
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step, client_basic
 
 
@@ -18,7 +18,7 @@ def revocation_request(context: Context) -> Message:
     )
 
 
-def revocation_response(context: Context, answer: Answer) -> None:
+def revocation_response(context: Context, answer: HttpResponse) -> None:
     """200 says that the token is worth nothing now, whatever it was before."""
     if answer.status != 200:
         raise Refused("server_error", f"the revocation endpoint answered {answer.status}")

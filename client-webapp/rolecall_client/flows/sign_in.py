@@ -8,7 +8,7 @@ from typing import Final
 
 from rolecall import checks, clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client import id_token
 from rolecall_client.flow import (
     Context,
@@ -82,7 +82,7 @@ def token_request(context: Context) -> Message:
     )
 
 
-def token_response(context: Context, answer: Answer) -> None:
+def token_response(context: Context, answer: HttpResponse) -> None:
     """Step 4: an access token, and an ID token, which is believed when every rule holds."""
     keep_tokens(context, answer)
     wanted = id_token.Wanted(
@@ -105,7 +105,7 @@ def userinfo_request(context: Context) -> Message:
     return Message("back", "GET", context.server.userinfo_endpoint, headers=headers)
 
 
-def userinfo_response(context: Context, answer: Answer) -> None:
+def userinfo_response(context: Context, answer: HttpResponse) -> None:
     """Step 6: what is known, and only of the person whom the ID token names."""
     userinfo = json_object(answer)
     if answer.status != 200:

@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from rolecall import clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_client import id_token
 from rolecall_client.flow import Context, Message, Refused, json_object, keep_tokens
@@ -34,7 +34,7 @@ def register(context: Context, **metadata: Any) -> Message:
     return Message("back", "POST", registration_endpoint(context), json=document)
 
 
-def keep_registration(context: Context, response: Answer) -> None:
+def keep_registration(context: Context, response: HttpResponse) -> None:
     """Store the client id, the secret if there is one, and the registration token (RFC 7591 section 3.2.1).
 
     Raises:
@@ -69,13 +69,13 @@ def deletion_request(context: Context) -> Message:
     return management_request(context, "DELETE")
 
 
-def deletion_response(context: Context, response: Answer) -> None:
+def deletion_response(context: Context, response: HttpResponse) -> None:
     """204: the client is deleted and its tokens are revoked, so the flow has nothing left to revoke."""
     require_status(response, 204)
     context.tokens.clear()
 
 
-def require_status(response: Answer, status: int) -> dict[str, Any]:
+def require_status(response: HttpResponse, status: int) -> dict[str, Any]:
     """Return the response's JSON object.
 
     Raises:
@@ -111,7 +111,7 @@ def token_request(context: Context, **authentication: str) -> Message:
     return Message("back", "POST", context.server.token_endpoint, form=form)
 
 
-def keep_id_token(context: Context, response: Answer, algorithm: str) -> None:
+def keep_id_token(context: Context, response: HttpResponse, algorithm: str) -> None:
     """Store the tokens, and the claims of the ID token after validation (OpenID Connect Core section 3.1.3.7).
 
     Raises:

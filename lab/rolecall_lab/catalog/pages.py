@@ -9,7 +9,7 @@ from flask import abort, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from rolecall import clock
-from rolecall.web import allow_form_targets
+from rolecall.web.headers import allow_form_targets
 from rolecall_client import pages as client_pages
 from rolecall_client.errors import explained
 from rolecall_client.flow import Refused

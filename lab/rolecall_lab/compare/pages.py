@@ -16,7 +16,8 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import clock, events
 from rolecall.http import HttpClient, Unreachable
-from rolecall.web import Kind, allow_form_targets
+from rolecall.web.headers import allow_form_targets
+from rolecall.web.routes import Kind
 from rolecall_client.errors import explained
 from rolecall_client.flow import Refused
 from rolecall_client.pages import connect

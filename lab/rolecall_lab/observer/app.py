@@ -7,8 +7,11 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, request
 
-from rolecall import web
 from rolecall.http import HttpClient
+from rolecall.web.app import create_flask
+from rolecall.web.headers import cookie_settings
+from rolecall.web.health import health_routes
+from rolecall.web.routes import register
 from rolecall_lab.observer import routes, svg
 from rolecall_lab.observer.drawing import chip_text, facts
 from rolecall_lab.observer.live import Live
@@ -25,13 +28,13 @@ _HERE = Path(__file__).parent
 
 def create_app(lab: LabSettings) -> Flask:
     """Create the application. Each worker starts the reading thread: `app.extensions["observer"].tail.start()`."""
-    app = web.create_flask(__name__, lab)
+    app = create_flask(__name__, lab)
     app.config.update(SECRET_KEY=secrets.token_hex(32), MAX_CONTENT_LENGTH=MAX_UPLOAD, MAX_FORM_MEMORY_SIZE=MAX_UPLOAD)
     flows = Flows()
     keys = KeySet((lab.auth_backchannel_urls or (lab.auth_url,))[0], HttpClient(connect=0.5, read=1.0))
     live = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys, app.jinja_env)
     app.extensions["observer"] = live
-    web.cookie_settings(app, "rolecall_observer", secure=False)
+    cookie_settings(app, "rolecall_observer", secure=False)
     app.register_blueprint(
         Blueprint(
             "observer",
@@ -43,8 +46,8 @@ def create_app(lab: LabSettings) -> Flask:
     )
     app.before_request(lambda: _reject_unknown_host(lab))
     app.after_request(lambda response: _set_content_security_policy(response, lab.client_url))
-    web.register(
-        app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: not flows.away, "reading": live.tail.is_alive})]
+    register(
+        app, [*routes.ROUTES, *health_routes(app, {"redis": lambda: not flows.away, "reading": live.tail.is_alive})]
     )
     app.jinja_env.globals.update(
         mark=svg.mark,

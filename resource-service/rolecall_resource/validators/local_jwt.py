@@ -12,7 +12,7 @@ import jwt
 
 from rolecall import checks, clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, HttpClient, Unreachable
+from rolecall.http import HttpClient, HttpResponse, Unreachable
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPE, SIGNING_ALGORITHMS
 from rolecall_resource.authorization_server import RETRY_KNOWN, RETRY_UNKNOWN, AuthorizationServer, max_age
@@ -115,7 +115,7 @@ class KeySet:
         self._set = _KeySet(keys, now, now + max_age(answer))
 
 
-def _import(answer: Answer) -> dict[str, jwt.PyJWK]:
+def _import(answer: HttpResponse) -> dict[str, jwt.PyJWK]:
     """The keys that tokens may be signed with; one that cannot be used spoils no other (RFC 7517 section 5)."""
     keys = {}
     for jwk in answer.json()["keys"]:

@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 
 import rolecall_resource
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall.sql import Database
 from rolecall_auth import create_app
 from rolecall_auth.models import Model as AuthModel
@@ -128,9 +128,9 @@ class Wire:
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         response = self.app.test_client().open(urlsplit(url).path, method=method, headers=headers, data=form)
-        return Answer(
+        return HttpResponse(
             response.status_code, {name.lower(): value for name, value in response.headers}, response.data, 1.0
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
@@ -39,7 +39,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **_authentication(context))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: the response contains an ID token and a refresh token."""
     own_client.keep_id_token(context, response, "RS256")
     if "refresh_token" not in context.tokens:
@@ -57,7 +57,7 @@ def refresh_request(context: Context) -> Message:
     return Message("back", "POST", context.server.token_endpoint, form=form)
 
 
-def refresh_response(context: Context, response: Answer) -> None:
+def refresh_response(context: Context, response: HttpResponse) -> None:
     """Verify that the new ID token describes the same sign-in of the same user."""
     own_client.keep_id_token(context, response, "RS256")
     before, now = context.memory["before"], context.memory["claims"]
@@ -75,7 +75,7 @@ def revocation_request(context: Context) -> Message:
     return Message("back", "POST", context.server.revocation_endpoint, form=form)
 
 
-def revocation_response(_context: Context, response: Answer) -> None:
+def revocation_response(_context: Context, response: HttpResponse) -> None:
     """200: every token of the authorization is revoked."""
     if response.status != 200:
         raise Refused("server_error", f"the revocation endpoint responded with {response.status}")

@@ -6,7 +6,7 @@ import json
 
 import jwt
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Refused, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
@@ -54,12 +54,12 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **own_client.assertion(context))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: validate the ID token, as Tally itself does."""
     own_client.keep_id_token(context, response, context.memory["algorithm"])
 
 
-def userinfo_response(context: Context, response: Answer) -> None:
+def userinfo_response(context: Context, response: HttpResponse) -> None:
     """Step 6: a JWT for this client about the user of the ID token (OpenID Connect Core section 5.3.2)."""
     if response.status != 200 or response.headers.get("content-type") != "application/jwt":
         raise Refused("server_error", f"userinfo responded with {response.status}, not with a JWT")
