@@ -1,4 +1,4 @@
-"""A flow as an HTTP Archive (HAR 1.2), which browsers' developer tools and many others read."""
+"""A flow as an HTTP Archive (HAR 1.2), which browsers' developer tools and many other tools can open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rolecall_lab.recording.recorded_flow import Loss, paired
 
 
 def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
-    """The file; members that begin with `_` are ours. What is missing is said in the log's comment."""
+    """Return the archive. Members that start with `_` are extensions, and the log's comment lists missing messages."""
     entries = [_entry(event) for event in paired(events) if not event.get("shadowed")]
     log: dict[str, Any] = {
         "version": "1.2",
@@ -52,12 +52,12 @@ def _entry(event: dict[str, Any]) -> dict[str, Any]:
         "_checks": plain(event["checks"]),
     }
     if cut := event.get("cut"):
-        entry["comment"] = f"Too long, and in part left out: {', '.join(cut)}"
-    if (sent := event.get("json")) is not None:
+        entry["comment"] = f"Too long; partly omitted: {', '.join(cut)}"
+    if (body := event.get("json")) is not None:
         entry["request"]["postData"] = {
             "mimeType": media_type(event),
             "params": [],
-            "text": json.dumps(as_sent(sent)),
+            "text": json.dumps(as_sent(body)),
         }
     if event["form"]:
         form = pairs(event["form"])
@@ -73,7 +73,7 @@ def _response(event: dict[str, Any]) -> dict[str, Any]:
     status = event["status"] or 0
     headers = _headers(event["response_headers"])
     text = "" if event["body"] is None else json.dumps(plain(event["body"]))
-    media_type = next((each["value"] for each in headers if each["name"] == "content-type"), "")
+    media_type = next((header["value"] for header in headers if header["name"] == "content-type"), "")
     location = event["response_headers"].get("location")
     return {
         "status": status,
