@@ -25,7 +25,8 @@ from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.routes import ROUTES as CLIENT_ROUTES
 from rolecall_resource.routes import ROUTES as API_ROUTES
 from support.auth_server import LIMITS
-from support.fuzz.corpus import EVIL, INJECTED, MARK, Request, twist
+from support.fuzz.corpus import twist
+from support.fuzz.request import EVIL, INJECTED, MARK, Request
 from support.fuzz.visitor import Party, Visitor, register
 from support.stack import Stack
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from support.auth_server import CALLBACK
-from support.fuzz.corpus import MARK
+from support.fuzz.request import MARK
 
 NATIVE = "http://127.0.0.1/callback"
 """The redirect URI of the native client that `open_server` has."""

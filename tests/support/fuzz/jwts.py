@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from joserfc.jwk import ECKey, RSAKey
 
-from support.fuzz.corpus import EVIL, TEXTS
 from support.fuzz.metadata import NEAR, VALUES
+from support.fuzz.request import EVIL, TEXTS
 from support.signing import KEYS, hmac_signed, jwk, segment, sign_parts
 
 _OTHER: Final = ECKey.generate_key("P-256")

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Final
 
 from rolecall_auth.clients.metadata import MEMBERS
-from support.fuzz.corpus import EVIL, MARK, TEXTS
+from support.fuzz.request import EVIL, MARK, TEXTS
 
 GOOD: Final[dict[str, Any]] = {
     "client_name": "A client of the fuzz",

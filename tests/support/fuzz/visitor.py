@@ -16,7 +16,7 @@ from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.launcher.environment import LAB_ENV, read_env
 from rolecall_lab.walker import Page, Walker, connect
 from support.fuzz import jwts, metadata
-from support.fuzz.corpus import FORM, Request
+from support.fuzz.request import FORM, Request
 from support.signing import claims as assertion_claims
 from support.signing import jwks, now, signed
 from support.stack import Stack, wait_until
