@@ -1,4 +1,4 @@
-"""The hostile corpus: what a route usually receives, twisted in up to three of the ways of a table."""
+"""The hostile corpus: usual requests, each twisted in up to three of the ways in a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model of the authorization server keeps: clients, browsers, requests, codes, tokens, and consents."""
+"""The state of the authorization server's model: clients, browsers, requests, codes, tokens, and consents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model of the OpenID Provider keeps: clients, browsers, consents, subjects, and tokens."""
+"""The state of the OpenID Provider's model: clients, browsers, consents, subjects, and tokens."""
 
 from __future__ import annotations
 
