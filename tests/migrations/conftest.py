@@ -11,7 +11,7 @@ import pytest
 from rolecall import clock
 from rolecall.sql import Database
 from support.migrations.frozen import MIGRATIONS, SERVICES, Release, dialect_of, start
-from support.migrations.left import RELEASES, Left, left_by
+from support.migrations.released import RELEASES, MigratedServices, released_database
 
 
 @pytest.fixture(params=RELEASES, ids=lambda release: release.name)
@@ -35,17 +35,17 @@ def database(
 ) -> tuple[str, Database]:
     """The name of a service, and its database as the release left it."""
     service: str = request.param
-    opened.append(Database(left_by(release, service, tmp_path), MIGRATIONS[service]))
+    opened.append(Database(released_database(release, service, tmp_path), MIGRATIONS[service]))
     return service, opened[-1]
 
 
 @pytest.fixture
-def running(release: Release, tmp_path: Path, redis_url: str) -> Iterator[Left]:
+def running(release: Release, tmp_path: Path, redis_url: str) -> Iterator[MigratedServices]:
     """Both services of this version on the migrated databases, at the time of the release; Redis is empty."""
-    urls = {service: left_by(release, service, tmp_path) for service in SERVICES}
+    urls = {service: released_database(release, service, tmp_path) for service in SERVICES}
     secrets = release.secrets(dialect_of(urls["auth"]))
     with closing(start(urls, redis_url, secrets)) as both:
         for database in both.databases.values():
             database.upgrade()
         clock.set_offset(secrets["time"] - clock.now())
-        yield Left(both, secrets)
+        yield MigratedServices(both, secrets)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from rolecall.sql import Database, MigrationError
 from support.migrations.frozen import MIGRATIONS, Release, Rows, dialect_of, rows
-from support.migrations.left import RELEASES, left_by
+from support.migrations.released import RELEASES, released_database
 
 pytestmark = pytest.mark.database
 
@@ -38,15 +38,15 @@ def lost(before: Rows, after: Rows) -> list[str]:
 
 
 def test_every_row_and_value_is_kept(release: Release, database: tuple[str, Database]) -> None:
-    service, left = database
-    before = rows(left.engine)
-    counts = release.secrets(dialect_of(left.url))["rows"][service]
+    service, released = database
+    before = rows(released.engine)
+    counts = release.secrets(dialect_of(released.url))["rows"][service]
     assert {table: len(entries) for table, entries in before.items()} == counts, "the dump is not what was frozen"
     assert all(counts.values()), "an empty table proves nothing"
-    left.upgrade()
-    assert lost(before, rows(left.engine)) == []
-    if dialect_of(left.url) == "sqlite":
-        with left.engine.connect() as connection:
+    released.upgrade()
+    assert lost(before, rows(released.engine)) == []
+    if dialect_of(released.url) == "sqlite":
+        with released.engine.connect() as connection:
             assert connection.execute(sa.text("PRAGMA foreign_key_check")).all() == []
 
 
@@ -66,7 +66,7 @@ def test_a_row_or_value_that_is_lost_is_noticed(
     statement: str, expected: str, tmp_path: Path, opened: list[Database]
 ) -> None:
     """Check the test above with a loss in the newest release."""
-    opened.append(Database(left_by(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"]))
+    opened.append(Database(released_database(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"]))
     before = rows(opened[0].engine)
     with opened[0].transaction() as session:
         session.execute(sa.text(statement))
@@ -101,10 +101,10 @@ def _with_one_more(database: Database, folder: Path, statement: str) -> Database
 
 def test_a_table_made_anew_takes_no_other_rows_along(tmp_path: Path, opened: list[Database]) -> None:
     """On SQLite, ON DELETE CASCADE would delete the rows that refer to the old table when it is dropped."""
-    left = Database(left_by(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"])
-    later = _with_one_more(left, tmp_path, "SELECT 1")
-    opened += [left, later]
-    before = rows(left.engine)
+    released = Database(released_database(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"])
+    later = _with_one_more(released, tmp_path, "SELECT 1")
+    opened += [released, later]
+    before = rows(released.engine)
     later.upgrade()
     assert later.revision() == "9999"
     assert lost(before, rows(later.engine)) == []
@@ -114,12 +114,12 @@ def test_a_table_made_anew_takes_no_other_rows_along(tmp_path: Path, opened: lis
 
 
 def test_a_migration_that_leaves_rows_alone_changes_nothing(tmp_path: Path, opened: list[Database]) -> None:
-    left = Database(left_by(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"])
-    later = _with_one_more(left, tmp_path, "UPDATE consent SET user_id = 'nobody'")
-    opened += [left, later]
-    left.upgrade()
-    before, head = rows(left.engine), left.head()
+    released = Database(released_database(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"])
+    later = _with_one_more(released, tmp_path, "UPDATE consent SET user_id = 'nobody'")
+    opened += [released, later]
+    released.upgrade()
+    before, head = rows(released.engine), released.head()
     with pytest.raises((MigrationError, sa.exc.IntegrityError)):
         later.upgrade()
-    assert left.revision() == head
-    assert rows(left.engine) == before
+    assert released.revision() == head
+    assert rows(released.engine) == before

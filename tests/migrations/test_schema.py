@@ -11,9 +11,9 @@ import pytest
 
 from rolecall.sql import Database, MigrationError
 from support.migrations.frozen import MIGRATIONS, SERVICES, Release, dialect_of, dump, load, rows, start
-from support.migrations.left import RELEASES, changed, left_by
+from support.migrations.released import RELEASES, changed_database, released_database
 from support.migrations.schema import problems, schema
-from support.migrations.story import BOTH
+from support.migrations.story import BOTH, play
 
 pytestmark = pytest.mark.database
 
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.database
 def test_it_comes_up_to_this_versions_schema(
     database: tuple[str, Database], tmp_path: Path, opened: list[Database]
 ) -> None:
-    service, left = database
-    left.upgrade()
-    left.require_head()
-    assert problems(service, left, tmp_path, opened) == []
+    service, released = database
+    released.upgrade()
+    released.require_head()
+    assert problems(service, released, tmp_path, opened) == []
 
 
 def _without_not_null(text: str) -> str:
@@ -59,7 +59,7 @@ def test_a_schema_that_differs_is_noticed(
     change: Callable[[str], str], expected: str, tmp_path: Path, opened: list[Database]
 ) -> None:
     """Check the test above with a change in the dump of the newest release."""
-    opened.append(Database(changed(RELEASES[-1], tmp_path, change), MIGRATIONS["auth"]))
+    opened.append(Database(changed_database(RELEASES[-1], tmp_path, change), MIGRATIONS["auth"]))
     opened[0].upgrade()
     found = problems("auth", opened[0], tmp_path, opened)
     assert any(re.search(expected, line) for line in found), found
@@ -69,7 +69,7 @@ def test_a_database_of_a_later_version_is_refused(release: Release, tmp_path: Pa
     def later(text: str) -> str:
         return text + "UPDATE alembic_version SET version_num = '9999';"
 
-    opened.append(Database(changed(release, tmp_path, later), MIGRATIONS["auth"]))
+    opened.append(Database(changed_database(release, tmp_path, later), MIGRATIONS["auth"]))
     with pytest.raises(MigrationError, match="9999"):
         opened[0].require_head()
 
@@ -78,13 +78,13 @@ def test_down_to_nothing_and_up_again_is_a_working_empty_database(
     release: Release, tmp_path: Path, redis_url: str, opened: list[Database]
 ) -> None:
     """The story can be played again in the empty tables."""
-    urls = {service: left_by(release, service, tmp_path) for service in SERVICES}
+    urls = {service: released_database(release, service, tmp_path) for service in SERVICES}
     with closing(start(urls, redis_url, BOTH)) as both:
         for service, database in both.databases.items():
             database.upgrade()
             database.downgrade("base")
             assert database.revision() is None
-            assert rows(database.engine) == {}, "a table was left behind"
+            assert rows(database.engine) == {}, "a table still exists"
             database.upgrade()
             database.require_head()
             assert problems(service, database, tmp_path, opened) == []
@@ -95,13 +95,13 @@ def test_down_to_nothing_and_up_again_is_a_working_empty_database(
 
 
 def test_what_is_dumped_can_be_loaded(database: tuple[str, Database], tmp_path: Path) -> None:
-    service, left = database
-    if dialect_of(left.url) != "sqlite":
+    service, released = database
+    if dialect_of(released.url) != "sqlite":
         pytest.skip("needs pg_dump; freeze.py also compares the rows that it dumps")
-    before = rows(left.engine)
-    left.engine.dispose()
+    before = rows(released.engine)
+    released.engine.dispose()
     copy = Database(f"sqlite:///{tmp_path}/copy.db", MIGRATIONS[service])
-    load(dump(left.url), copy.url)
+    load(dump(released.url), copy.url)
     assert rows(copy.engine) == before
-    assert schema(copy.engine) == schema(left.engine)
+    assert schema(copy.engine) == schema(released.engine)
     copy.engine.dispose()

@@ -11,7 +11,7 @@ from rolecall import clock
 from rolecall.storage import digest
 from rolecall_auth.models.token import RefreshToken
 from support.auth_server import authorize_url, claims
-from support.migrations.left import Left
+from support.migrations.released import MigratedServices
 from support.migrations.story import BOTH
 
 pytestmark = pytest.mark.database
@@ -20,7 +20,7 @@ PEOPLE: Final = tuple(BOTH["people"])
 
 
 @pytest.mark.parametrize("username", PEOPLE)
-def test_passwords_sign_in_and_consent_is_remembered(running: Left, username: str) -> None:
+def test_passwords_sign_in_and_consent_is_remembered(running: MigratedServices, username: str) -> None:
     client_id, scope = ("tally", "invoices:pay profile") if username == "alice" else ("strict-books", "invoices:read")
     app = running.apps[client_id]
     browser = running.auth.browser()
@@ -33,7 +33,7 @@ def test_passwords_sign_in_and_consent_is_remembered(running: Left, username: st
     assert answer.location.startswith(app.redirect_uri), "a remembered consent was requested again"
 
 
-def test_a_live_refresh_token_rotates(running: Left) -> None:
+def test_a_live_refresh_token_rotates(running: MigratedServices) -> None:
     """RFC 6749 section 6."""
     status, tokens = running.refresh("tally", "refresh_token")
     assert status == 200
@@ -42,13 +42,13 @@ def test_a_live_refresh_token_rotates(running: Left) -> None:
     assert running.get("/invoices", tokens["access_token"])[0] == 200
 
 
-def test_a_used_refresh_token_gets_its_sealed_successor_in_the_grace(running: Left) -> None:
+def test_a_used_refresh_token_gets_its_sealed_successor_in_the_grace(running: MigratedServices) -> None:
     status, tokens = running.refresh("tally", "refresh_token_used")
     assert status == 200
     assert tokens["refresh_token"] == running["refresh_token"]
 
 
-def test_a_used_refresh_token_ends_the_family_after_the_grace(running: Left) -> None:
+def test_a_used_refresh_token_ends_the_family_after_the_grace(running: MigratedServices) -> None:
     """RFC 9700 section 4.14.2."""
     clock.set_offset(clock.offset() + 11)
     assert running.is_active("access_token")
@@ -57,13 +57,13 @@ def test_a_used_refresh_token_ends_the_family_after_the_grace(running: Left) -> 
     assert not running.is_active("access_token")
 
 
-def test_a_client_without_a_grace_has_none(running: Left) -> None:
+def test_a_client_without_a_grace_has_none(running: MigratedServices) -> None:
     clock.set_offset(clock.offset() - 59)
     assert running.refresh("strict-books", "refresh_token_of_strict_used")[1]["error"] == "invalid_grant"
     assert running.refresh("strict-books", "refresh_token_of_strict")[1]["error"] == "invalid_grant"
 
 
-def test_its_living_token_rotates(running: Left) -> None:
+def test_its_living_token_rotates(running: MigratedServices) -> None:
     assert running.refresh("strict-books", "refresh_token_of_strict")[0] == 200
 
 
@@ -75,7 +75,7 @@ def test_its_living_token_rotates(running: Left) -> None:
         ("tally", "refresh_token_expired", True),
     ],
 )
-def test_what_was_over_stays_over(running: Left, client_id: str, token: str, expired: bool) -> None:
+def test_what_was_over_stays_over(running: MigratedServices, client_id: str, token: str, expired: bool) -> None:
     """RFC 6749 section 5.2, RFC 7009 section 2.1."""
     with running.auth.services.database.read() as session:
         row = session.get_one(RefreshToken, digest(running[token]))
@@ -86,7 +86,9 @@ def test_what_was_over_stays_over(running: Left, client_id: str, token: str, exp
 
 @pytest.mark.parametrize("token", ["access_token", "access_token_of_the_old_key"])
 @pytest.mark.parametrize("validator", ["jwt", "introspection"])
-def test_access_tokens_of_both_generations_of_keys_are_good(running: Left, token: str, validator: str) -> None:
+def test_access_tokens_of_both_generations_of_keys_are_good(
+    running: MigratedServices, token: str, validator: str
+) -> None:
     """RFC 7517 section 5, RFC 7662 section 2.2: with the key set, by introspection, and at the resource server."""
     keys = jwt.PyJWKSet.from_dict(dict(running.auth.app.test_client().get("/jwks").json or {}))
     assert len({key.key_id for key in keys.keys}) == 4
@@ -99,7 +101,7 @@ def test_access_tokens_of_both_generations_of_keys_are_good(running: Left, token
     assert running.get("/invoices", running[token], validator)[0] == 200
 
 
-def test_the_two_generations_are_two(running: Left) -> None:
+def test_the_two_generations_are_two(running: MigratedServices) -> None:
     kids = {jwt.get_unverified_header(running[name])["kid"] for name in ("access_token", "access_token_of_the_old_key")}
     signing = running.auth.services.keys.signing("ES256").kid
     assert len(kids) == 2
@@ -107,7 +109,7 @@ def test_the_two_generations_are_two(running: Left) -> None:
 
 
 @pytest.mark.parametrize("token", ["access_token_revoked", "access_token_of_the_ended"])
-def test_revoked_access_tokens_are_inactive(running: Left, token: str) -> None:
+def test_revoked_access_tokens_are_inactive(running: MigratedServices, token: str) -> None:
     """RFC 7009 section 2, RFC 7662 section 2.2: the set in Redis is restored from SQL."""
     assert clock.now() < claims(running[token])["exp"]
     assert running.auth.services.keys.verifying(jwt.get_unverified_header(running[token])["kid"])
@@ -115,7 +117,7 @@ def test_revoked_access_tokens_are_inactive(running: Left, token: str) -> None:
 
 
 @pytest.mark.parametrize("username", PEOPLE)
-def test_owners_see_their_invoices_and_profile(running: Left, username: str) -> None:
+def test_owners_see_their_invoices_and_profile(running: MigratedServices, username: str) -> None:
     """RFC 6749 section 1.1: the resource server returns the resources of the owner of the token."""
     person = running["people"][username]
     app = running.apps["tally"]
@@ -135,12 +137,12 @@ def test_owners_see_their_invoices_and_profile(running: Left, username: str) -> 
     assert statuses == [409, 201]
 
 
-def _pay(running: Left, token: str, invoice_id: str) -> int:
+def _pay(running: MigratedServices, token: str, invoice_id: str) -> int:
     headers = {"Authorization": f"Bearer {token}"}
     return running.api.test_client().post(f"/invoices/{invoice_id}/payment", headers=headers).status_code
 
 
-def test_a_native_app_connects_again(running: Left) -> None:
+def test_a_native_app_connects_again(running: MigratedServices) -> None:
     """RFC 8252 sections 7.3 and 8.6: another port of the loopback address, and a consent each time."""
     app, alice = running.apps["tally-native"], running["people"]["alice"]
     tokens = app.connect(running.auth, "alice", alice["password"], "invoices:read")

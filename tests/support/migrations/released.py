@@ -1,4 +1,4 @@
-"""The databases and services that a release left."""
+"""The databases of a release, and the services of this version on them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from support.migrations.story import apps
 RELEASES: Final = releases()
 
 
-class Left:
-    """The services of this version on the databases of a release; `left["refresh_token"]` is a value of the release."""
+class MigratedServices:
+    """The services of this version on the databases of a release.
+
+    `services["refresh_token"]` is a value from the story of the release.
+    """
 
     def __init__(self, both: Running, secrets: dict[str, Any]) -> None:
         self.auth, self.api, self.apps = both.auth, both.api, apps(secrets)
@@ -42,14 +45,14 @@ class Left:
         return response.status_code, dict(response.json or {})
 
 
-def left_by(release: Release, service: str, folder: Path) -> str:
+def released_database(release: Release, service: str, folder: Path) -> str:
     """Return the URL of a new database with the dump of the release."""
     return fresh_database(
         f"{service}-{release.name}", folder, lambda url: load(release.dump(service, dialect_of(url)), url)
     )
 
 
-def changed(release: Release, folder: Path, change: Callable[[str], str]) -> str:
+def changed_database(release: Release, folder: Path, change: Callable[[str], str]) -> str:
     """Return the same for the authorization server, with a changed dump."""
     url = fresh_database("empty", folder, lambda url: load("SELECT 1;", url))
     text = release.dump("auth", dialect_of(url))
