@@ -335,7 +335,7 @@ def _walk_openid(page: Page, stack: Stack, shot: Shot) -> None:
 
 
 def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
-    """The pages that only the lab has: the catalogue, the comparison, and the observer's pictures."""
+    """The pages that only the lab has: the catalog, the comparison, and the observer's pictures."""
     page.goto(f"{stack.auth}/sign-out")
     if page.locator("#logout-confirm").count():
         page.click("#logout-confirm")
