@@ -20,6 +20,8 @@ from support.invoices_api import Api, an_api
 from support.openid import relying_party
 from support.signing import signer
 
+pytest.register_assert_rewrite("support.fuzz.oauth_model", "support.fuzz.openid_model")
+
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
