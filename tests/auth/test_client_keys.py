@@ -15,7 +15,8 @@ from joserfc.jwk import ECKey, OKPKey
 from rolecall import clock
 from rolecall_auth.jose.client_keys import BadJWT, ClientKeys, public_keys
 from rolecall_auth.outbound import fetcher
-from rolecall_auth.outbound.fetcher import FLOOR, Fetcher
+from rolecall_auth.outbound.cache import MIN_LIFETIME
+from rolecall_auth.outbound.fetcher import Fetcher
 from support.auth_server import DATA_KEY, Server
 from support.signing import (
     KEYS,
@@ -39,7 +40,7 @@ def test_where_too_much_is_fetched_the_client_may_try_again(
     """It is not refused as if its keys were wrong, and no failure of its own is counted."""
     server.add(signer("far", jwks=None, jwks_uri=keeper.url + "/keys"))
     with monkeypatch.context() as patched:
-        patched.setattr(server.services.fetcher, "_waiting_for", fetcher._Room(0, 1))
+        patched.setattr(server.services.fetcher, "_waiting", fetcher._Slots(0, 1))
         answer = present(server, signed(claims("far")))
     assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
     assert answer.headers["Retry-After"]
@@ -66,7 +67,7 @@ def test_keys_come_from_jwks_uri_and_again_when_one_is_unknown(server: Server, k
     for _ in range(5):
         assert is_refused(present(server, signed(claims("far"))))
     assert len(keeper.asked) == 2
-    clock.set_offset(FLOOR + 1)
+    clock.set_offset(MIN_LIFETIME + 1)
     assert is_in(present(server, signed(claims("far"))))
     assert len(keeper.asked) == 3
 
@@ -91,7 +92,7 @@ def test_a_jwks_uri_that_gives_no_keys(server: Server, keeper: Keeper, body: byt
     assert is_refused(present(server, signed(claims("far"))))
     assert is_refused(present(server, signed(claims("none"))))
     keeper.status, keeper.body = 500, json.dumps(jwks()).encode()
-    clock.set_offset(FLOOR + 1)
+    clock.set_offset(MIN_LIFETIME + 1)
     assert is_refused(present(server, signed(claims("far"))))
 
 

@@ -55,7 +55,7 @@ def test_rotation_publishes_then_signs_then_verifies_then_ends(server: Server) -
     assert result.output.count("Published") == EACH
     assert len(kids(server)) == 2 * EACH
     assert header(server.tokens()["access_token"])["kid"] == old, "a new key signs before all could fetch it"
-    assert "nothing was changed" in server.app.test_cli_runner().invoke(args=["keys", "rotate"]).output
+    assert "No key was changed" in server.app.test_cli_runner().invoke(args=["keys", "rotate"]).output
     clock.set_offset(270)
     last_token = server.tokens()["access_token"]
     assert header(last_token)["kid"] == old
@@ -111,7 +111,7 @@ def test_the_list_of_keys_tells_their_states(server: Server) -> None:
     assert sorted(conditions(server).values()) == ["published"] * EACH + ["signing"] * EACH
     clock.set_offset(302)
     assert sorted(conditions(server).values()) == ["signing"] * EACH + ["verifying"] * EACH
-    assert re.search(r"verifying  for 3\d\d s more", command(server, "list"))
+    assert re.search(r"verifying  for 3\d\d more seconds", command(server, "list"))
     clock.set_offset(663)
     assert sorted(conditions(server).values()) == ["retired"] * EACH + ["signing"] * EACH
 
@@ -135,7 +135,7 @@ def test_a_key_that_somebody_else_may_hold_is_retired_at_once(server: Server) ->
 def test_retiring_while_another_key_waits_to_sign(server: Server) -> None:
     signing = header(server.tokens()["access_token"])["kid"]
     command(server, "rotate")
-    assert "it signs at once" not in command(server, "retire", signing), "the one that waits takes over"
+    assert "It signs from now on" not in command(server, "retire", signing), "the one that waits takes over"
     taken_over = header(server.tokens()["access_token"])["kid"]
     assert taken_over != signing
     assert taken_over in kids(server)
@@ -144,7 +144,7 @@ def test_retiring_while_another_key_waits_to_sign(server: Server) -> None:
 
 def test_retiring_the_key_that_waits_leaves_the_other_in_office(server: Server) -> None:
     signing = header(server.tokens()["access_token"])["kid"]
-    new = [line.split()[1].rstrip(";") for line in command(server, "rotate").splitlines()]
+    new = [line.split()[1].rstrip(".") for line in command(server, "rotate").splitlines()]
     for kid in new:
         command(server, "retire", kid)
     clock.set_offset(1000)

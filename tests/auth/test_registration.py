@@ -102,9 +102,8 @@ RULES: list[tuple[str, Any, str]] = [
     ("redirect_uris", [], "A redirect URI is required."),
     ("redirect_uris", "https://a.example/cb", "The member redirect_uris is not a list of at most 20 values."),
     ("redirect_uris", [URI, 5], "The member redirect_uris is a list with a value that is not a string."),
-    ("redirect_uris", [URI, "http://a.example/"], "A redirect URI must be https; http is for loopback alone."),
-    ("redirect_uris", [URI + "#x"], "A redirect URI must be a URI of ASCII characters without fragment, quotes and "
-     "spaces."),
+    ("redirect_uris", [URI, "http://a.example/"], "A redirect URI must use https; http is allowed only for loopback."),
+    ("redirect_uris", [URI + "#x"], "A redirect URI must be an ASCII URI without a fragment, quotes, or spaces."),
     ("scope", "unheard-of", "The member scope is empty or contains an unknown scope. The metadata list all scopes in "
      "scopes_supported. Clients with pairwise subjects may only register OpenID Connect scopes."),
     ("client_name", "", "The member client_name is empty."),

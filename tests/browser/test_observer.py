@@ -104,7 +104,7 @@ def test_the_plain_flow_is_told_message_by_message(page: Page, stack: Stack) -> 
     choose(page, "POST /token")
     inspector = page.locator("#inspector")
     expect(inspector).to_contain_text("PKCE, step by step")
-    expect(inspector).to_contain_text("the same: who redeems the code is who asked for it")
+    expect(inspector).to_contain_text("equal: the client that redeems the code also requested it")
     expect(inspector).to_contain_text("Signature right")
     left = inspector.locator("[data-expires]").first
     expect(left).to_have_text(re.compile(r"\d+ s left"))
@@ -151,9 +151,9 @@ def test_the_picture_grows_while_people_look(page: Page, stack: Stack) -> None:
 
 def test_a_denial_ends_at_the_lane_that_said_no(page: Page, stack: Stack) -> None:
     connect(page, stack, "deny")
-    expect(page.locator("main")).to_contain_text("You did not allow it")
+    expect(page.locator("main")).to_contain_text("You denied access")
     open_picture(page)
-    expect(page.locator("#part-body .answer.refused").first).to_be_attached()
+    expect(page.locator("#part-body .response.refused").first).to_be_attached()
     expect(page.locator("#part-body")).to_contain_text("access_denied")
     looks_well(page)
 
@@ -172,7 +172,7 @@ def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, stack: 
     page.get_by_role("link", name="See it as a picture").click()
     body = page.locator("#part-body")
     expect(body).to_contain_text("token.code_once")
-    assert page.locator("#part-body .answer.refused").count() >= 2
+    assert page.locator("#part-body .response.refused").count() >= 2
     choose(page, "POST /token")
     looks_well(page)
 
@@ -195,12 +195,12 @@ def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, 
     connect(page, stack)
     with suspended(stack.pids["resource-service"]):
         page.goto(f"{stack.client}/invoices", timeout=60_000)
-        expect(page.locator("main")).to_contain_text("does not answer")
+        expect(page.locator("main")).to_contain_text("is not responding")
         page.goto(f"{stack.observer}/")
         page.locator("main table a").first.click()
         unanswered = page.locator("#part-body .request.refused")
         expect(unanswered.first).to_be_attached()
-        expect(page.locator("#part-body")).to_contain_text("no answer")
+        expect(page.locator("#part-body")).to_contain_text("no response")
         looks_well(page)
 
 

@@ -21,7 +21,7 @@ from support.tally_pages import connected, press, statuses, tokens_of_a_native_c
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded, pytest.mark.long]
 
-EMPTIED = "Redis was emptied here, or had no room: messages may be missing"
+EMPTIED = "Redis was emptied or full at this point; messages may be missing"
 LOST = re.compile(r"[1-9]\d* messages? of the resource server could not be recorded")
 
 
@@ -54,7 +54,7 @@ def test_a_stopped_authorization_server_is_explained_and_signed_tokens_go_on(lab
         assert statuses(walker.open(f"{lab.client}/invoices?check=introspection")) == ["503"]
         refused = press(walker, page, lab, "/refresh")
         assert refused.status == 503
-        assert "authorization server does not answer" in refused.text
+        assert "authorization server is not responding" in refused.text
     assert statuses(walker.open(f"{lab.client}/invoices?check=introspection")) == ["200"]
 
 

@@ -20,7 +20,7 @@ from support.tally_pages import connected, tokens_of_a_native_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 
-EMPTIED = "Redis was emptied here, or had no room: messages may be missing"
+EMPTIED = "Redis was emptied or full at this point; messages may be missing"
 LOST = re.compile(r"[1-9]\d* messages? of the resource server could not be recorded")
 COMMANDS = "a state; $(touch taken) `touch taken` %0d%0a"
 

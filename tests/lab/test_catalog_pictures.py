@@ -14,9 +14,9 @@ from rolecall_lab.catalog.entries import ENTRIES
 from rolecall_lab.catalog.entry import Entry
 from rolecall_lab.catalog.flows import REFUSED
 from rolecall_lab.observer import svg
+from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import Picture, lay_out
-from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tokens import KeySet
 from rolecall_lab.recording.flows import read_events
 from rolecall_lab.walker import Walker

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.logo import Logo
-from rolecall_auth.outbound.fetcher import FetchError
+from rolecall_auth.outbound.policy import FetchError
 from rolecall_auth.services import services
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TO
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.jose.client_keys import PRIVATE, BadJWT, public_keys
 from rolecall_auth.models.client import MAX_HOST, Client, redirect_uri_fault
-from rolecall_auth.outbound.fetcher import Busy, FetchError, is_secure
+from rolecall_auth.outbound.fetcher import FetchBusy
+from rolecall_auth.outbound.policy import FetchError, is_secure
 from rolecall_auth.services import services
 
 _RFC: Final = "RFC 7591 section 2"
@@ -331,7 +332,7 @@ def _check_sector(metadata: dict[str, Any]) -> None:
         return
     try:
         listed = json.loads(services().fetcher.get(uri, accept="application/json").body)
-    except Busy as error:
+    except FetchBusy as error:
         raise error.refusal() from error
     except (FetchError, ValueError, RecursionError) as error:
         raise SECTOR.refusal(f"sector_identifier_uri: {error}"[:300]) from error

@@ -13,7 +13,8 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of, store_away
+from rolecall.web.errors import PageError, Problem, store_unavailable
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
@@ -111,7 +112,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
     except OAuthError as error:
         return _error_redirect(target, error)
     except (redis.RedisError, *sql.UNAVAILABLE) as error:
-        return _error_redirect(target, store_away(error))
+        return _error_redirect(target, store_unavailable(error))
 
 
 def _resolve_request_object(source: MultiDict[str, str]) -> MultiDict[str, str]:
@@ -202,7 +203,7 @@ def _store_interaction(clean: dict[str, str]) -> str:
 
 
 def _is_remembered(target: Target, sign_in: SignIn, resource: str, scope: str) -> bool:
-    if target.client.asks_every_time(target.redirect_uri):
+    if target.client.always_requires_consent(target.redirect_uri):
         return False
     with services().database.read() as session:
         return has_consent(session, sign_in.user_id, target.client.client_id, resource, scope)
@@ -210,7 +211,7 @@ def _is_remembered(target: Target, sign_in: SignIn, resource: str, scope: str) -
 
 def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Interaction) -> bool:
     """Whether the user disconnected the client after this decision; only for clients without stored consents."""
-    if not target.client.asks_every_time(target.redirect_uri):
+    if not target.client.always_requires_consent(target.redirect_uri):
         return False
     disconnected = services().store.get("disconnected", f"{sign_in.user_id} {target.client.client_id}")
     return disconnected is not None and disconnected["at"] >= (interaction.decided_at or 0)

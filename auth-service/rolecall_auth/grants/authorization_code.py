@@ -136,7 +136,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
     def _has_consent(self, session: Session, authorization: Authorization) -> bool:
         """Whether the consent is still valid; no consent is stored for clients that ask every time."""
         client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
-        if client.asks_every_time(redirect_uri or client.get_default_redirect_uri() or ""):
+        if client.always_requires_consent(redirect_uri or client.get_default_redirect_uri() or ""):
             return True
         key = (authorization.user_id, authorization.client_id, authorization.resource)
         return has_consent(session, *key, self.request.consent_scope, hold=True)

@@ -20,7 +20,8 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from rolecall_auth.jose.signing_keys import KeysError
 from rolecall_auth.models.client import Client
-from rolecall_auth.outbound.fetcher import Busy, Fetcher, FetchError
+from rolecall_auth.outbound.fetcher import FetchBusy, Fetcher
+from rolecall_auth.outbound.policy import FetchError
 
 MAX_LENGTH: Final = 8192
 """Maximum length of a client's JWT in characters."""
@@ -158,7 +159,7 @@ class ClientKeys:
     def _fetch(self, jwks_uri: str, **options: bool) -> tuple[PublicKey, ...]:
         try:
             return public_keys(self._fetcher.get(jwks_uri, accept=_JWK_SET, **options).body)
-        except Busy as error:
+        except FetchBusy as error:
             raise error.refusal() from error
         except FetchError as error:
             raise BadJWT(f"jwks_uri: {error}") from error

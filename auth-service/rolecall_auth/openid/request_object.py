@@ -14,7 +14,8 @@ from rolecall import checks, clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.jose.client_keys import LEEWAY, BadJWT
 from rolecall_auth.models.client import Client
-from rolecall_auth.outbound.fetcher import Busy, FetchError
+from rolecall_auth.outbound.fetcher import FetchBusy
+from rolecall_auth.outbound.policy import FetchError
 from rolecall_auth.services import services
 
 _TYPE: Final = "oauth-authz-req+jwt"
@@ -163,7 +164,7 @@ def _fetch(client: Client, request_uri: str) -> str:
             body = fetcher.get(address, accept=_ACCEPT, renew=True).body
         is_intact = not fragment or _is_hash(fragment, body)
         text = body.decode("ascii").strip() if is_intact else ""
-    except Busy as error:
+    except FetchBusy as error:
         raise error.refusal() from error
     except (FetchError, UnicodeDecodeError) as error:
         actual = str(error)[:100]
