@@ -139,12 +139,12 @@ def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert told() == {"sub": server.ids["alice"], **ALICE}
     for wrong, said in (
-        ({"email_verified": "true"}, "email_verified must be a bool"),
-        ({"updated_at": True}, "updated_at must be a int"),
-        ({"name": ["Alice"]}, "name must be a str"),
-        ({"name": None}, "name must be a str"),
-        ({"address": "Oxford"}, "address must be a dict"),
-        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a str; planet is not a member of address"),
+        ({"email_verified": "true"}, "email_verified must be a boolean"),
+        ({"updated_at": True}, "updated_at must be an integer"),
+        ({"name": ["Alice"]}, "name must be a string"),
+        ({"name": None}, "name must be a string"),
+        ({"address": "Oxford"}, "address must be an object"),
+        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a string; planet is not a member of address"),
         ({"sub": "usr_bob"}, "sub is not a standard claim"),
         ([], "--file must contain a JSON object"),
     ):

@@ -68,14 +68,17 @@ FAULTS = {
     "claims that are none": (f"{_PERSON}    claims: 5", "5: claims must be a mapping"),
     "a text that should be true or false": (
         f"{_PERSON}    claims:\n      email_verified: 'true'",
-        "6: email_verified must be a bool",
+        "6: email_verified must be a boolean",
     ),
-    "a time that is no number": (f"{_PERSON}    claims:\n      updated_at: 2026-01-01", "6: updated_at must be a int"),
-    "a date that is no text": (f"{_PERSON}    claims:\n      birthdate: 1852-05-04", "6: birthdate must be a str"),
-    "an address that is a text": (f"{_PERSON}    claims:\n      address: Oxford", "6: address must be a dict"),
+    "a time that is no number": (
+        f"{_PERSON}    claims:\n      updated_at: 2026-01-01",
+        "6: updated_at must be an integer",
+    ),
+    "a date that is no text": (f"{_PERSON}    claims:\n      birthdate: 1852-05-04", "6: birthdate must be a string"),
+    "an address that is a text": (f"{_PERSON}    claims:\n      address: Oxford", "6: address must be an object"),
     "an address with a number": (
         f"{_PERSON}    claims:\n      address:\n        postal_code: 10115",
-        "7: postal_code must be a str",
+        "7: postal_code must be a string",
     ),
     "invoices of nobody": ("invoices:\n  carol: []", "2: carol has invoices but is not in people"),
     "not a list": ("people: 5", "1: people must be a list"),

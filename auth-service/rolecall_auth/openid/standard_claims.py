@@ -15,6 +15,13 @@ TYPES: Final[Mapping[str, type]] = {
     "address": dict,
 }
 
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    str: "a string",
+    int: "an integer",
+    bool: "a boolean",
+    dict: "an object",
+}
+
 ADDRESS: Final = ("formatted", "street_address", "locality", "region", "postal_code", "country")
 """The members of an address, which are strings (OpenID Connect Core section 5.1.1)."""
 
@@ -30,7 +37,7 @@ def faults(claims: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
         elif name == "address" and isinstance(value, dict):
             yield from _address_faults(value)
         elif type(value) is not TYPES[name]:
-            yield (name,), f"{name} must be a {TYPES[name].__name__}"
+            yield (name,), f"{name} must be {_TYPE_NAMES[TYPES[name]]}"
 
 
 def _address_faults(address: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -38,4 +45,4 @@ def _address_faults(address: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...
         if name not in ADDRESS:
             yield ("address", name), f"{name} is not a member of address"
         elif not isinstance(value, str):
-            yield ("address", name), f"{name} must be a str"
+            yield ("address", name), f"{name} must be a string"
