@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from rolecall.clock import monotonic
 from rolecall_lab.catalog.entries import ENTRIES
-from rolecall_lab.catalog.entry import PLAIN, Entry
+from rolecall_lab.catalog.entry import BASE, Entry
 from rolecall_lab.launcher import running
 from rolecall_lab.launcher.environment import AUTH, CLIENT
 from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
@@ -29,7 +29,7 @@ RECORDING_TIMEOUT: Final = 8.0
 
 def main() -> int:
     """Print the flow; return 1 and print one line if the lab does not run or the flow fails."""
-    name = os.environ.get("FLOW") or PLAIN.FLOW.name
+    name = os.environ.get("FLOW") or BASE.FLOW.name
     entry = ENTRIES.get(name)
     if entry is None:
         return _fail(f"unknown flow {name}; the flows are: {', '.join(ENTRIES)}")
@@ -53,13 +53,13 @@ def main() -> int:
         return _fail(f"the flow did not finish: {error}")
     _disconnect(urls[AUTH])
     print_events(events)
-    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms in total. {entry.line}")
+    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms in total. {entry.summary}")
     return 0
 
 
 def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
     """Do what a person does: press the button, sign in, and allow."""
-    if entry.module is PLAIN:
+    if entry.module is BASE:
         return connect(walker, client_url, *ACCOUNT)
     page = walker.open(f"{client_url}/flows/{entry.name}")
     page = walker.follow(walker.submit(page, f"{client_url}/flows/{entry.name}/start"))

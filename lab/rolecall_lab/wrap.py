@@ -18,7 +18,6 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
-from rolecall_lab import api_docs
 from rolecall_lab.control.api import PREFIX, Control
 from rolecall_lab.control.clock import Follower
 from rolecall_lab.control.outage import Away
@@ -35,7 +34,7 @@ VALIDATORS: Final = ("jwt", "introspection")
 MAX_CHECKS_HEADER: Final = 6 * 1024
 """Bytes of the header `Rolecall-Checks`."""
 
-_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json", api_docs.PATH})
+_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json"})
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 

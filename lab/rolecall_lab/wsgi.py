@@ -13,7 +13,6 @@ from flask import Flask, Response
 
 from rolecall import trace
 from rolecall.settings import SettingsError, declared_settings
-from rolecall_lab import api_docs
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -92,7 +91,6 @@ def _wrapped(build: Callable[[], Flask], role: Role) -> Flask:
     except SettingsError as error:
         sys.exit(str(error))
     _add_templates(app)
-    api_docs.show(app)
     wrap(app, lab)
     return app
 

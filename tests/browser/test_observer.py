@@ -185,7 +185,7 @@ def test_the_two_checks_side_by_side(page: Page, stack: Stack) -> None:
     looks_well(page)
     page.get_by_role("button", name="Revoke the token").click()
     board = page.locator("#board")
-    expect(board).to_contain_text("refused after")
+    expect(board).to_contain_text("rejected after")
     expect(board).to_contain_text("still accepted after")
     looks_well(page)
 

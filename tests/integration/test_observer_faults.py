@@ -161,7 +161,7 @@ def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
                 texts.append(connect(walker, stack.client, "", "").text)
             except RuntimeError as error:
                 # the services give up on each other after some seconds, which a busy machine may need
-                if "answered 503" not in str(error):
+                if "responded with 503" not in str(error):
                     raise
             return bool(texts)
 

@@ -19,7 +19,7 @@ from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_client.settings import Settings
 from rolecall_lab.compare import board
-from rolecall_lab.compare.asking import Asked
+from rolecall_lab.compare.asking import Probe
 from rolecall_lab.control import outage
 from rolecall_lab.walker import Page, Walker, connect
 from support.stack import Stack, running_stack, wait_until
@@ -166,20 +166,20 @@ def test_what_ends_early_is_noticed_by_asking_at_once_and_by_the_signature_when_
     """RFC 7662 section 2.2; RFC 9068 section 4 knows no revocation."""
     walker = connected(own)
     noticed = do(walker, own, event)
-    assert noticed["introspection"].result.startswith("refused after ")
+    assert noticed["introspection"].result.startswith("rejected after ")
     assert noticed["introspection"].answer == "401 invalid_token"
-    assert "1 question." in noticed["introspection"].details
+    assert "1 request." in noticed["introspection"].details
     assert noticed["jwt"].result.startswith("still accepted after ")
     assert noticed["jwt"].answer == "200"
     assert measured(walker, own)["going_on"] is True
     page = press(walker, own, "/event", event="expire")
     second, first = rows(page).values()
-    assert second["introspection"].result == "refused before this already"
+    assert second["introspection"].result == "rejected before this event"
     assert second["introspection"].answer == "401 invalid_token"
     assert second["jwt"].answer == first["jwt"].answer == "401 invalid_token"
     for row in (first, second):
         assert "expired" in row["jwt"].details
-        figure = re.fullmatch(r"refused after (\d+) s", row["jwt"].result)
+        figure = re.fullmatch(r"rejected after (\d+) s", row["jwt"].result)
         assert figure is not None, "by the lab's clock"
         assert 240 < int(figure[1]) < 320
         assert "in real time" in row["jwt"].details
@@ -209,7 +209,7 @@ def test_a_disabled_client_gets_nothing_until_it_is_enabled(own: Stack) -> None:
     assert "Tally is disabled there" in walker.open(f"{own.client}/compare").text
     assert own.get(f"{own.auth}/_lab/acts")[1]["disabled"] == ["tally"]
     other = Walker()
-    with pytest.raises(RuntimeError, match="answered 400"):
+    with pytest.raises(RuntimeError, match="responded with 400"):
         wait_until(lambda: connect(other, own.client, *ALICE) is None)
     page = press(walker, own, "/back", what="")
     assert "enabled again" in page.text
@@ -226,7 +226,7 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
         measured(walker, own)
     row = newest(walker.open(f"{own.client}/compare"))
     assert row["introspection"].answer == "503 temporarily_unavailable"
-    assert row["introspection"].result.startswith("refused after ")
+    assert row["introspection"].result.startswith("rejected after ")
     assert row["jwt"].result.startswith("still accepted after ")
     for path in ("/healthz", "/jwks", "/", "/static/rolecall/rolecall.css"):
         for _ in range(4):
@@ -235,7 +235,7 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
     assert status == 200
     assert 0 < condition["away"] <= outage.LONGEST
     page = press(walker, own, "/event", event="revoke")
-    assert "Nothing was done" in page.text
+    assert "The event did not happen" in page.text
     assert len(rows(page)) == 1
     page = press(walker, own, "/back", what="go-on")
     assert "answers again" in page.text
@@ -257,7 +257,7 @@ def test_a_turned_clock_is_noticed_both_ways_when_it_passes_the_tokens_end(own: 
     assert {cell.answer for cell in row.values()} == {"401 invalid_token"}
     page = press(walker, own, "/back", what="")
     assert own.get(f"{own.api}/_lab/clock")[1]["offset"] == 0
-    assert "clock is right again" in page.text
+    assert "clock shows the real time again" in page.text
     before = rows(page)
     assert rows(press(walker, own, "/send")) == before, "what was put back is measured no longer"
 
@@ -271,7 +271,7 @@ def test_a_rotated_key_is_noticed_by_nobody(own: Stack) -> None:
         measured(walker, own)
     row = newest(walker.open(f"{own.client}/compare"))
     assert {cell.answer for cell in row.values()} == {"200"}
-    assert all("4 questions" in cell.details for cell in row.values())
+    assert all("4 requests" in cell.details for cell in row.values())
     wait_until(lambda: len(own.get(f"{own.auth}/jwks")[1]["keys"]) == 2 * len(ID_TOKEN_ALGORITHMS))
     page = press(walker, own, "/event", event="rotate")
     assert "nothing was changed" in page.text
@@ -301,7 +301,7 @@ def test_a_retired_key_is_noticed_by_the_signature_when_the_keys_are_fetched_aga
         do(walker, stack, "clock-61")
         wait_until(lambda: "key is not known" in asked()["jwt"].details)
         first = rows(walker.open(f"{stack.client}/compare"))[1]
-        figure = re.fullmatch(r"refused after (\d+) s", first["jwt"].result)
+        figure = re.fullmatch(r"rejected after (\d+) s", first["jwt"].result)
         assert figure is not None
         assert 60 < int(figure[1]) < 200
         assert "key is not known" in first["jwt"].details
@@ -465,8 +465,8 @@ def _hello(_environ: Any, start_response: Any) -> list[bytes]:
 TOKENS = {"access_token": "one", "expires_at": 1300.0}
 
 
-def asked(way: str, at: float, status: int = 200, lab: float | None = None) -> Asked:
-    return Asked(way, at, at + 0.01, at + 0.01 if lab is None else lab, status, "", "", 1.0)
+def asked(way: str, at: float, status: int = 200, lab: float | None = None) -> Probe:
+    return Probe(way, at, at + 0.01, at + 0.01 if lab is None else lab, status, "", "", 1.0)
 
 
 def begun(event: str = "revoke", at: float = 1000.0) -> board.Board:
@@ -478,34 +478,34 @@ def begun(event: str = "revoke", at: float = 1000.0) -> board.Board:
 
 def test_an_answer_to_a_question_put_before_the_event_or_with_another_token_does_not_count() -> None:
     made = begun()
-    made.take("one", [asked("introspection", 999.99, 401)])
-    made.take("two", [asked("introspection", 1001, 401)])
+    made.record("one", [asked("introspection", 999.99, 401)])
+    made.record("two", [asked("introspection", 1001, 401)])
     assert made.rows[0].ways["introspection"].tries == 0
-    made.take("one", [asked("introspection", 1001, 401)])
-    assert made.rows[0].ways["introspection"].result == "refused after 1.0 s"
-    made.take("one", [asked("introspection", 1002, 401)])
+    made.record("one", [asked("introspection", 1001, 401)])
+    assert made.rows[0].ways["introspection"].result == "rejected after 1.0 s"
+    made.record("one", [asked("introspection", 1002, 401)])
     assert made.rows[0].ways["introspection"].tries == 1, "the first refusal is the figure"
-    assert made.going_on("one")
-    assert not made.going_on("two")
+    assert made.is_measuring("one")
+    assert not made.is_measuring("two")
 
 
 def test_another_event_ends_the_measurement_and_the_passing_of_time_does_not() -> None:
     made = begun()
     before = [asked("introspection", 1001, 401), asked("jwt", 1001)]
     made.add(board.EVENTS["clock-300"], "", TOKENS, before, at=1002, lab_at=1002)
-    made.take("one", [asked("jwt", 1003, 401, lab=1303)])
-    assert [row.ways["jwt"].result for row in made.rows] == ["refused after 303 s", "refused after 301 s"]
-    assert made.rows[1].ways["introspection"].result == "refused before this already"
+    made.record("one", [asked("jwt", 1003, 401, lab=1303)])
+    assert [row.ways["jwt"].result for row in made.rows] == ["rejected after 303 s", "rejected after 301 s"]
+    assert made.rows[1].ways["introspection"].result == "rejected before this event"
     made = begun("rotate")
     made.add(board.EVENTS["disable"], "", TOKENS, before[1:] + before[:1], at=1002, lab_at=1002)
-    made.take("one", [asked("jwt", 1003, 401)])
+    made.record("one", [asked("jwt", 1003, 401)])
     assert [row.ways["jwt"].tries for row in made.rows] == [0, 1]
 
 
 def test_the_board_is_bounded_and_comes_back_as_it_was_kept() -> None:
     made = begun()
     for number in range(30):
-        made.take("one", [asked("jwt", 1000 + number)])
+        made.record("one", [asked("jwt", 1000 + number)])
         before = [asked(way, 1000) for way in ("introspection", "jwt")]
         made.add(board.EVENTS["rotate"], "", TOKENS, before, at=1000 + number, lab_at=1000 + number)
     assert len(made.rows) == board.MAX_ROWS
@@ -516,11 +516,11 @@ def test_the_board_is_bounded_and_comes_back_as_it_was_kept() -> None:
 @pytest.mark.parametrize(
     ("event", "left", "says"),
     [
-        ("revoke", 240.0, "goes on until the token expires, in\u00a04\u00a0min\u00a00\u00a0s"),
-        ("clock-61", 240.0, "goes on: the token then expires in\u00a02\u00a0min\u00a059\u00a0s"),
-        ("clock-300", 240.0, "refuses at the next question: expired"),
-        ("rotate", -1.0, "refuses at the next question: the token has expired"),
-        ("revoke", None, "goes on until the token expires"),
+        ("revoke", 240.0, "accepts the token until it expires, in\u00a04\u00a0min\u00a00\u00a0s"),
+        ("clock-61", 240.0, "accepts the token, which then expires in\u00a02\u00a0min\u00a059\u00a0s"),
+        ("clock-300", 240.0, "rejects the next request: expired"),
+        ("rotate", -1.0, "rejects the next request: the token has expired"),
+        ("revoke", None, "accepts the token until it expires"),
     ],
 )
 def test_the_prediction_knows_what_the_token_has_left(event: str, left: float | None, says: str) -> None:

@@ -84,7 +84,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def quiet_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A lab in which only the catalogue's flows run, for tests that read everything that was recorded."""
+    """A lab in which only the catalog's flows run, for tests that read everything that was recorded."""
     with running_stack(tmp_path_factory.mktemp("quiet")) as running:
         yield running
 

@@ -81,7 +81,7 @@ def walk_asking(page: Page, stack: Stack, shot: Shot) -> None:
     shot("auth-consent-registered")
     introduced = registered(
         stack,
-        "Tally, with a face",
+        "Tally (with a logo)",
         logo_uri=f"{stack.client}/flows/static/tally.png",
         policy_uri="https://app.example/what-becomes-of-what-we-learn",
         tos_uri="https://terms.app.example/",
@@ -92,9 +92,6 @@ def walk_asking(page: Page, stack: Stack, shot: Shot) -> None:
     page.click("#consent-allow")
     shot("auth-form-post")
     page.unroute("**/form_post.js")
-    for name, address in (("api", stack.api), ("client", stack.client)):
-        page.goto(f"{address}/docs")
-        shot(f"{name}-docs")
     page.goto(f"{stack.auth}/sign-out")
     page.click("#logout-confirm")
 

@@ -318,7 +318,7 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
 
 
 def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
-    """What only the lab has: the catalogue, the comparison, and the observer's pictures."""
+    """What only the lab has: the catalog, the comparison, and the observer's pictures."""
     page.goto(f"{stack.auth}/sign-out")
     if page.locator("#logout-confirm").count():
         page.click("#logout-confirm")
@@ -355,12 +355,12 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
             page.goto(f"{stack.client}/invoices")
             picture("unanswered", beside)
     page.goto(f"{stack.client}/flows")
-    shot("catalogue")
+    shot("catalog")
     page.goto(f"{stack.client}/flows/wrong_verifier")
     page.locator("form[action$='/start'] button").first.click()
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
-    shot("catalogue-refused")
+    shot("catalog-refused")
     picture("refused", as_a_picture)
     page.goto(f"{stack.client}/flows/replayed_code")
     page.locator("form[action$='/start'] button").first.click()

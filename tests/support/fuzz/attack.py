@@ -67,7 +67,6 @@ _MORE: Final = (
     "/readyz",
     "/static/rolecall/rolecall.css",
     "/openapi.json",
-    "/docs",
     "/_lab/view",
     "/metrics",
 )
