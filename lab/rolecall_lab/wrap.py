@@ -92,7 +92,7 @@ class Lab:
         self.recorder.flush()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer or pass on one request."""
+        """HttpResponse or pass on one request."""
         self.start()
         path = environ.get("PATH_INFO", "")
         if path == PREFIX or path.startswith(f"{PREFIX}/"):

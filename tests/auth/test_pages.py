@@ -54,7 +54,7 @@ def test_wrong_password_and_unknown_name_look_the_same(server: Server) -> None:
         page = server.browser()
         response = page.submit("/sign-in", username=name, password=password.encode("utf-8", "replace").decode())
         assert response.status_code == 403
-        assert "is not right" in response.text
+        assert "is incorrect" in response.text
         texts.add(re.sub(r'value="[^"]*"', "", response.text))
     assert len(texts) == 1
 
@@ -144,10 +144,10 @@ def test_a_request_is_answered_once_and_only_in_its_browser(server: Server) -> N
     for path in ("/consent", "/authorize", "/sign-up"):
         response = stranger.client.get(f"{path}?interaction={name}")
         assert response.status_code == 400
-        assert "no longer waiting" in response.text
+        assert "no longer valid" in response.text
     done = browser.submit(consent, decision="allow")
     assert "code=" in browser.client.get(done.location).location
-    assert "no longer waiting" in browser.client.get(done.location).text
+    assert "no longer valid" in browser.client.get(done.location).text
 
 
 def test_a_request_that_waited_too_long_says_so(server: Server) -> None:
@@ -155,7 +155,7 @@ def test_a_request_that_waited_too_long_says_so(server: Server) -> None:
     browser.sign_in()
     consent = browser.request().location
     clock.set_offset(901)
-    assert "it took too long" in browser.client.get(consent).text
+    assert "it has expired" in browser.client.get(consent).text
 
 
 def test_another_person_at_the_same_browser_decides_anew(server: Server) -> None:

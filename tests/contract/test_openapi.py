@@ -53,7 +53,7 @@ Services = list[tuple[Flask, Operations]]
 
 @pytest.fixture
 def services(server: Server, api: Api, tally: Tally) -> Services:
-    auth = rolecall_auth.openapi.description.description(server.services.settings, "cookie")
+    auth = rolecall_auth.openapi.description.build_description(server.services.settings, "cookie")
     invoices = rolecall_resource.openapi.description(api.app.extensions["rolecall_resource"])
     client = rolecall_client.openapi.description(tally.services.settings, "cookie")
     return [(server.app, auth.operations), (api.app, invoices.operations), (tally.app, client.operations)]
@@ -106,7 +106,7 @@ def test_every_parameter_of_the_guard_is_described(server: Server) -> None:
                     continue
                 assert schema["maxLength"] == parameter.max_length, (endpoint, parameter.name)
                 assert schema["pattern"] == f"^(?:{parameter.grammar.pattern})$", (endpoint, parameter.name)
-    assert rolecall_auth.openapi.description.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
+    assert rolecall_auth.openapi.description.GRANT_PARAMETERS.keys() == {grant.grant_type for grant in GRANTS}
     body = operations["POST", "/token"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
     assert [each["title"] for each in body["oneOf"]] == [grant.grant_type for grant in GRANTS]
 

@@ -477,9 +477,9 @@ def _may_be(service: str, request: Request, answer: Answer, began: float) -> boo
     if answer.status == 505:
         return request.version == b"HTTP/2.0"  # nginx; RFC 9110 section 15.6.6
     if answer.status == 503:
-        if b"may have forgotten what was used before" in answer.body:
+        if b"record of used identifiers may have been lost" in answer.body:
             return not _is_made_since(began, request)
-        return b"Very many people sign in" in answer.body
+        return b"Too many people are signing in" in answer.body
     # what another service refused, Tally reports as such
     return (
         service == "client-webapp"
