@@ -1,4 +1,4 @@
-"""Every way in which a flow can end early, as a page that says what happened and what to do."""
+"""Error pages: how each error that ends a flow is explained to the user."""
 
 from __future__ import annotations
 
@@ -13,145 +13,147 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
-from rolecall.web import PageError, Problem
-from rolecall_client.flow import Refused
+from rolecall.web.errors import PageError, Problem
+from rolecall_client.flow import FlowError
 from rolecall_client.services import services
 
 log = logging.getLogger(__name__)
 
-_AGAIN: Final = ("Start again", "/")
-_FORGED: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
-_REFUSALS: Final = {
+_START_AGAIN: Final = ("Start again", "/")
+_HOME: Final = ("Back to the home page", "/")
+_SUSPICIOUS: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
+"""Errors that can be a sign of an attack; they are written to the audit log."""
+
+_PROBLEMS: Final = {
     "access_denied": Problem(
         403,
-        "You did not allow it",
-        "You denied Tally access to your invoices, so it has been given nothing. That is fine; nothing has changed.",
-        (("Back to the first page", "/"),),
+        "You denied access",
+        "You denied Tally access to your invoices, so it did not get a token.",
+        (_HOME,),
         is_error=False,
     ),
     "unknown_state": Problem(
         400,
-        "This answer belongs to no request of this browser",
-        "It was used already, it took too long, your session was lost, or somebody sent you a link with an answer that "
-        "is not yours. Tally has used nothing of it.",
-        (_AGAIN,),
+        "This response does not match a request from this browser",
+        "It has already been used, it took too long, your session has ended, or someone sent you a link with a "
+        "response that is not yours. Tally has ignored it.",
+        (_START_AGAIN,),
     ),
     "repeated_parameter": Problem(
         400,
-        "This answer can be read in two ways",
-        "One of its parameters comes twice (RFC 6749 section 3.1). Tally believes neither and has used nothing of it.",
-        (_AGAIN,),
+        "This response is ambiguous",
+        "One of its parameters is repeated (RFC 6749 section 3.1). Tally has ignored the response.",
+        (_START_AGAIN,),
     ),
     "mixed_up": Problem(
         400,
-        "This answer does not come from where the request went",
-        "The answer names another authorization server or another request (RFC 9207). Tally has stopped here, so "
+        "This response comes from another server",
+        "It names another authorization server, or belongs to another request (RFC 9207). Tally has ignored it, so "
         "that your code cannot reach the wrong server.",
-        (_AGAIN,),
+        (_START_AGAIN,),
     ),
     "invalid_grant": Problem(
         400,
-        "This code is no longer good",
-        "A code works once, and within a minute. This one came too late, or was used already, or you "
-        "disconnected Tally. Tally has been given nothing for it.",
-        (_AGAIN,),
+        "The authorization code is no longer valid",
+        "A code works once, within a minute. This one is too old, has already been used, or was revoked because you "
+        "disconnected Tally. Tally did not get a token.",
+        (_START_AGAIN,),
     ),
     "refused_refresh": Problem(
         400,
-        "The refresh token is no longer good",
-        "You disconnected Tally, or its time is over, or somebody used an old one again, which ends all that was "
-        "given (RFC 9700 section 4.14). Tally holds nothing of yours any more. Connect again to go on.",
-        (_AGAIN,),
+        "The refresh token is no longer valid",
+        "You disconnected Tally, the token expired, or an old refresh token was used again, which revokes all tokens "
+        "of the connection (RFC 9700 section 4.14). Tally has deleted its tokens. Connect again to continue.",
+        (_START_AGAIN,),
     ),
     "login_required": Problem(
         403,
-        "You would have to sign in there first",
-        "Tally asked silently (prompt=none): the authorization server was to answer without showing you a page. It "
-        "could not, because you are not signed in there, or not recently enough. What Tally knew before is as it was.",
-        (_AGAIN,),
+        "You need to sign in to the authorization server",
+        "Tally asked for a silent sign-in (prompt=none), but you are not signed in to the authorization server, or "
+        "not recently enough. Your sign-in to Tally has not changed.",
+        (_START_AGAIN,),
         is_error=False,
     ),
     "consent_required": Problem(
         403,
-        "You have not allowed this yet",
-        "Tally asked silently (prompt=none), and the authorization server would have had to ask you first whether "
-        "Tally may know who you are. What Tally knew before is as it was.",
-        (_AGAIN,),
+        "Your consent is required",
+        "Tally asked for a silent sign-in (prompt=none), but the authorization server needs your consent first. Your "
+        "sign-in to Tally has not changed.",
+        (_START_AGAIN,),
         is_error=False,
     ),
     "another_subject": Problem(
         502,
-        "Two answers, about two people",
-        "The ID token names one person, and userinfo is about another (OpenID Connect Core section 5.3.2). Tally "
-        "believes neither: somebody may have exchanged the access token. Nobody was signed in.",
-        (_AGAIN,),
+        "The responses are about different users",
+        "The ID token and the userinfo response have different subjects (OpenID Connect Core section 5.3.2), so the "
+        "access token may have been exchanged. Tally has rejected both, and you are not signed in.",
+        (_START_AGAIN,),
     ),
     "temporarily_unavailable": Problem(
         503,
-        "The authorization server cannot answer now",
-        "Something that it needs is away for the moment. Nothing is lost. Wait a few seconds and start again.",
-        (_AGAIN,),
+        "The authorization server is temporarily unavailable",
+        "No data are lost. Wait a few seconds, and start again.",
+        (_START_AGAIN,),
     ),
 }
 
 
-def explained(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
-    """Every way in which a flow can end early ends on a page that says what happened and what to do."""
+def with_error_pages(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
+    """Show an error page for the exceptions of flows: FlowError, Unreachable, and OAuthError."""
 
     @wraps(view)
-    def inner() -> ResponseReturnValue:
+    def wrapped() -> ResponseReturnValue:
         try:
             return view()
-        except Refused as error:
+        except FlowError as error:
             log.info("flow ended", extra={"error": error.error, "detail": error.detail})
-            if error.error in _FORGED:
+            if error.error in _SUSPICIOUS:
                 audit.record("answer_refused", error=error.error)
-            raise PageError(_REFUSALS.get(error.error) or _of_id_token(error) or _other_refusal(error)) from error
+            raise PageError(_problem(error)) from error
         except Unreachable as error:
             log.warning("unreachable", extra={"detail": str(error)})
             raise PageError(_unreachable(error)) from error
         except OAuthError as error:
-            raise PageError(
-                Problem(502, "The authorization server is not the expected one", error.description, (_AGAIN,))
-            ) from error
+            title = "This is not the expected authorization server"
+            raise PageError(Problem(502, title, error.description, (_START_AGAIN,))) from error
 
-    return inner
+    return wrapped
 
 
-def _of_id_token(error: Refused) -> Problem | None:
-    if error.error != "bad_id_token":
-        return None
+def _problem(error: FlowError) -> Problem:
+    if error.error == "bad_id_token":
+        return Problem(
+            502,
+            "Tally rejected the ID token",
+            f"{error.detail} An ID token is valid only if it complies with every rule of OpenID Connect Core section "
+            "3.1.3.7, so you are not signed in, and Tally has ignored the token.",
+            (_START_AGAIN,),
+        )
+    return _PROBLEMS.get(error.error) or _unexpected_error(error.error)
+
+
+def _unexpected_error(code: str) -> Problem:
+    is_valid = code.isascii() and code.replace("_", "").isalnum() and len(code) < 60
     return Problem(
         502,
-        "Tally does not believe this ID token",
-        f"{error.detail} An ID token is believed only when every rule of OpenID Connect Core section 3.1.3.7 holds, "
-        "so nobody was signed in, and nothing of it is kept.",
-        (_AGAIN,),
-    )
-
-
-def _other_refusal(error: Refused) -> Problem:
-    known = error.error.isascii() and error.error.replace("_", "").isalnum() and len(error.error) < 60
-    return Problem(
-        502,
-        "The authorization server refused",
-        f"It answered {error.error if known else 'something unknown'}. Nothing of yours was given to Tally. "
-        "Try again; if that does not help, whoever runs Tally has to look at how it is registered.",
-        (_AGAIN,),
+        "The authorization server returned an error",
+        f"The error code is {code if is_valid else 'invalid'}. Tally did not get a token. Try again. If the error "
+        "persists, the operator of Tally has to check its registration.",
+        (_START_AGAIN,),
     )
 
 
 def _unreachable(error: Unreachable) -> Problem:
-    resource = services().settings.resource_backchannel_url or services().settings.resource_url
-    who = "The Invoices API" if error.url.startswith(resource) else "The authorization server"
+    api = services().settings.resource_backchannel_url or services().settings.resource_url
+    server = "The Invoices API" if error.url.startswith(api) else "The authorization server"
     return Problem(
         503,
-        f"{who} does not answer",
-        f"Tally asked and got no answer: {error.reason}. Nothing is lost. Start that service again, or wait until "
-        "it is back, and repeat what you did.",
-        (("Try again", _here()), ("Back to the first page", "/")),
+        f"{server} is not responding",
+        f"Tally did not get a response: {error.reason}. No data are lost. Start the service again, or wait until it is "
+        "available, and try again.",
+        (("Try again", _retry_url()), _HOME),
     )
 
 
-def _here() -> str:
+def _retry_url() -> str:
     return request.full_path.rstrip("?") if request.method == "GET" and request.path != "/callback" else "/"

@@ -1,4 +1,4 @@
-"""A flow is data: a list of steps, each of which builds one message and names what handles its answer."""
+"""Flows as data: a list of steps, each of which builds a message and names the handler of its response."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from urllib.parse import quote_plus, urlencode
 import jwt
 
 from rolecall import clock
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a step sends: through the browser (front; `form` becomes the query of a redirect) or directly (back).
+    """A message that a step sends.
 
-    Directly it may be `json` as well, in the place of a form.
+    On the front channel, the browser is redirected, and `form` becomes the query. On the back channel, the client sends
+    `form` or `json` directly.
     """
 
     channel: Literal["front", "back"]
@@ -33,17 +34,21 @@ class Message:
     json: Mapping[str, Any] | None = None
 
     @property
-    def address(self) -> str:
-        """The URL that the browser is sent to."""
+    def redirect_url(self) -> str:
+        """The URL to which the browser is redirected."""
         separator = "&" if "?" in self.url else "?"
         return self.url + separator + urlencode(self.form) if self.form else self.url
 
 
 @dataclass(slots=True)
 class Context:
-    """What the steps of a running flow work with. `memory` is kept in Redis between steps, and `tokens` afterwards.
+    """The data of a running flow.
 
-    `metadata` gives the authorization server's, `key` a published key of it by its id.
+    Args:
+        metadata: returns the authorization server's metadata.
+        key: returns the authorization server's key with a given ID, or None.
+        memory: kept in Redis between steps.
+        tokens: kept in Redis between steps, and afterwards as the connection.
     """
 
     settings: Settings
@@ -54,17 +59,22 @@ class Context:
 
     @property
     def server(self) -> Metadata:
-        """The authorization server's metadata. A step that has no use for them goes on without it.
+        """The authorization server's metadata, fetched on first use.
 
         Raises:
-            Unreachable: it does not answer, and never did.
-            OAuthError: the metadata are another issuer's.
+            Unreachable: the metadata have never been fetched and cannot be fetched now.
+            OAuthError: the metadata name another issuer.
         """
         return self.metadata()
 
 
-class Refused(Exception):
-    """The flow ends here: `error` is the code that a specification names, or our own word for what is wrong."""
+class FlowError(Exception):
+    """An error that ends a flow.
+
+    Args:
+        error: the error code of a specification, or one of this client's own (see `errors.py`).
+        detail: for the log.
+    """
 
     def __init__(self, error: str, detail: str) -> None:
         super().__init__(f"{error}: {detail}")
@@ -74,7 +84,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One message and its answer. `diagram` is the number of the step in the role diagram."""
+    """A message and the handler of its response. `diagram` is the number of the step in the role diagram."""
 
     name: str
     diagram: int
@@ -93,30 +103,30 @@ class Flow:
 
 
 def pkce_pair() -> tuple[str, str]:
-    """A fresh verifier and its S256 challenge (RFC 7636 sections 4.1 and 4.2)."""
+    """Return a new verifier and its S256 challenge (RFC 7636 sections 4.1 and 4.2)."""
     verifier = secrets.token_urlsafe(32)
     digest = hashlib.sha256(verifier.encode("ascii")).digest()
     return verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def client_basic(settings: Settings) -> dict[str, str]:
-    """Client authentication in the header: id and secret form-urlencoded, then Basic (RFC 6749 section 2.3.1)."""
-    pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"
-    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    """Return the header for client authentication with form-urlencoded ID and secret (RFC 6749 section 2.3.1)."""
+    credentials = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"
+    return {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}
 
 
-def keep_tokens(context: Context, answer: Answer) -> None:
-    """Check a token response and remember what it gives (RFC 6749 section 5.1).
+def keep_tokens(context: Context, response: HttpResponse) -> None:
+    """Validate a token response and store its tokens (RFC 6749 section 5.1).
 
     Raises:
-        Refused: it is an error (section 5.2), or not what it should be.
+        FlowError: it is an error response (section 5.2), or invalid.
     """
-    body = json_object(answer)
-    if answer.status != 200:
-        raise Refused(str(body.get("error", "server_error")), f"the token endpoint answered {answer.status}")
+    body = json_object(response)
+    if response.status != 200:
+        raise FlowError(str(body.get("error", "server_error")), f"the token endpoint returned status {response.status}")
     access_token, expires_in = body.get("access_token"), body.get("expires_in")
     if not isinstance(access_token, str) or str(body.get("token_type")).lower() != "bearer":
-        raise Refused("server_error", "the token response holds no bearer token")
+        raise FlowError("server_error", "the token response does not contain a bearer token")
     context.tokens |= {
         "access_token": access_token,
         "expires_at": clock.now() + expires_in if _is_lifetime(expires_in) else None,
@@ -128,13 +138,12 @@ def keep_tokens(context: Context, answer: Answer) -> None:
 
 
 def _is_lifetime(value: Any) -> TypeGuard[float]:
-    """Whether it is a number of seconds that can be."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
-def json_object(answer: Answer) -> dict[str, Any]:
-    """The answer's body; an empty object when it is no JSON object."""
+def json_object(response: HttpResponse) -> dict[str, Any]:
+    """Return the response's body, or an empty object if it is not a JSON object."""
     try:
-        return answer.json()
+        return response.json()
     except ValueError:
         return {}

@@ -1,4 +1,4 @@
-"""Amounts as people read them: a currency's minor unit is a hundredth of it, but not everywhere (ISO 4217)."""
+"""Amounts of money as text. The minor unit of most currencies is a hundredth, but not of all (ISO 4217)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ DECIMALS: Final = (
     | dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
     | dict.fromkeys(("CLF", "UYW"), 4)
 )
-"""Digits of the minor unit, of each currency that has not two (ISO 4217 list one)."""
+"""The number of decimal digits, for currencies that do not have two (ISO 4217 list one)."""
 
 
 def money(minor: int, currency: str) -> str:
-    """An amount in minor units, with thousands set apart: `1,234.56 GBP`, `3,600 JPY`."""
+    """Format an amount in minor units: `1,234.56 GBP`, `3,600 JPY`."""
     digits = DECIMALS.get(currency, 2)
     return f"{Decimal(minor).scaleb(-digits):,.{digits}f} {currency}"

@@ -1,12 +1,11 @@
-"""Tally's pages: connect, the callback, the invoices, and what can be done with a token."""
+"""Tally's pages: home, connect, the callback, the invoices, and the token actions."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -16,31 +15,32 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import audit, clock
 from rolecall.http import Unreachable
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of
-from rolecall_client.errors import explained
-from rolecall_client.flow import Refused
+from rolecall.web.errors import PageError, Problem
+from rolecall.web.headers import allow_form_targets, origin_of
+from rolecall_client.errors import with_error_pages
+from rolecall_client.flow import FlowError
 from rolecall_client.flows import sign_in
 from rolecall_client.money import money
 from rolecall_client.services import services
-from rolecall_client.told import Told, moment, told
+from rolecall_client.times import moment
 
 log = logging.getLogger(__name__)
 
-WAYS: Final = {"introspection": ("introspection",), "jwt": ("jwt",), "both": ("introspection", "jwt")}
-"""The ways of checking a token that a page can ask for."""
-
-_INVOICE_TEXTS: Final = ("supplier", "description", "number", "currency", "due_on", "state")
+_INVOICE_STRINGS: Final = ("supplier", "description", "number", "currency", "due_on", "state")
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What one question to the API came to: status, a page of invoices, and what the resource server did, if it tells.
+class InvoicesResponse:
+    """A response of the Invoices API.
 
     Args:
-        total: invoices on all pages, of which `unpaid` are open.
+        milliseconds: the response time.
+        invoices: the valid invoices on this page.
+        total: the number of invoices on all pages; `unpaid` of them are open.
+        challenge: the header WWW-Authenticate.
+        error: the error description.
     """
 
-    way: str
     status: int
     milliseconds: float
     invoices: list[dict[str, Any]]
@@ -49,211 +49,226 @@ class Outcome:
     pages: int
     challenge: str
     error: str
-    checks: list[Told] = field(default_factory=list)
-    calls: list[dict[str, Any]] = field(default_factory=list)
-    spent: float | None = None
 
 
 def home() -> ResponseReturnValue:
-    """GET /: the role diagram and the button."""
+    """GET /: the role diagram, and the buttons to connect and to sign in."""
     response = make_response(
         render_template(
             "home.html",
             connected=services().sessions.tokens() is not None,
-            person=services().sessions.person(),
+            user=services().sessions.user(),
             settings=services().settings,
         )
     )
-    # the button's answer leads to the authorization server, and from there back to us
+    # the forms redirect to the authorization server
     allow_form_targets(response, origin_of(services().settings.issuer))
     return response
 
 
-@explained
+@with_error_pages
 def connect() -> ResponseReturnValue:
-    """POST /connect: begin the flow, send the browser on."""
+    """POST /connect: start the authorization code flow."""
     return redirect(services().runner.start("authorization_code", services().sessions.browser()), 303)
 
 
-@explained
+@with_error_pages
 def callback() -> ResponseReturnValue:
-    """GET /callback: the browser brings the answer; then away from the address that holds the code."""
-    flow, context, _ = services().runner.resume(services().sessions.browser(), _once(request.args))
+    """GET /callback: handle the authorization response, and redirect, so that the code leaves the address bar."""
+    flow, context, _ = services().runner.resume(services().sessions.browser(), _unique_parameters(request.args))
     if flow == sign_in.FLOW.name:
         return _signed_in(context.memory["claims"], context.memory["userinfo"])
-    _give_back()
+    _revoke_connection()
     services().sessions.begin(context.tokens)
     audit.record("connected")
     return redirect(url_for("invoices"), 303)
 
 
 def _signed_in(claims: dict[str, Any], userinfo: dict[str, Any]) -> ResponseReturnValue:
-    """The access token was for userinfo: nobody keeps it, and it ends by itself in a few minutes."""
-    before = services().sessions.person()
-    if before and before["claims"]["sub"] != claims["sub"]:
-        # what another person connected in this browser is not theirs
-        _give_back()
+    # The access token was only needed for userinfo. It is not stored, and expires in a few minutes.
+    previous = services().sessions.user()
+    if previous and previous["claims"]["sub"] != claims["sub"]:
+        # the connection belongs to another user
+        _revoke_connection()
         services().sessions.end()
     services().sessions.sign_in(claims, userinfo)
     audit.record("signed_in", subject=claims["sub"])
     return redirect(url_for("me"), 303)
 
 
-def _give_back() -> None:
-    """Nobody will hold the connection's tokens any more; should they live on, they end by themselves."""
-    if before := services().sessions.tokens():
-        with suppress(Refused, Unreachable):
-            services().runner.run("disconnect", before)
+def _revoke_connection() -> None:
+    """Revoke the tokens of the current connection. If that fails, they expire on their own."""
+    if tokens := services().sessions.tokens():
+        with suppress(FlowError, Unreachable):
+            services().runner.run("disconnect", tokens)
 
 
-@explained
+@with_error_pages
 def posted_callback() -> ResponseReturnValue:
-    """POST /callback: the answer in a form. Another site's form brings no Lax cookie; the GET that follows does."""
-    answer = _once(request.form)
-    services().runner.keep_answer(answer)
-    return redirect(url_for("callback", state=answer["state"], response_mode="form_post"), 303)
+    """POST /callback: store an authorization response sent as a form, and redirect to GET /callback.
+
+    A form of another site does not send the session cookie, which is SameSite=Lax; the GET request does.
+    """
+    parameters = _unique_parameters(request.form)
+    services().runner.store_response(parameters)
+    return redirect(url_for("callback", state=parameters["state"], response_mode="form_post"), 303)
 
 
-@explained
+@with_error_pages
 def invoices() -> ResponseReturnValue:
-    """GET /invoices: ask the API, one way or both, and show what came back."""
-    tokens = _tokens()
-    way = request.args.get("check", "introspection")
-    asked = request.args.get("page", "1")
-    page_number = int(asked) if re.fullmatch("[1-9][0-9]{0,5}", asked) else 1
-    # only the lab's API lets the caller choose how it checks
-    chosen = WAYS.get(way, WAYS["introspection"]) if services().settings.lab else ("",)
-    outcomes = [_ask(tokens, each, page_number) for each in chosen]
-    statuses = {outcome.status for outcome in outcomes}
-    status = 200 if 200 in statuses else 503 if 503 in statuses else 502
-    now = clock.now()
-    page = render_template(
-        "invoices.html",
-        outcomes=outcomes,
-        tokens=tokens,
-        way=way,
-        page_number=page_number,
-        now=now,
-        money=money,
-        day=_day,
-        moment=lambda seconds: moment(seconds, now),
+    """GET /invoices: request a page of invoices from the API, and show the response."""
+    tokens = current_tokens()
+    number = page_number()
+    response = read_response(services().runner.run("ask", tokens, page=number).memory)
+    return invoices_page("invoices.html", tokens, number, response)
+
+
+def page_number() -> int:
+    """Return the page that this request asks for; 1 if the parameter is missing or invalid."""
+    value = request.args.get("page", "1")
+    return int(value) if re.fullmatch("[1-9][0-9]{0,5}", value) else 1
+
+
+def read_response(memory: dict[str, Any]) -> InvoicesResponse:
+    """Return the response that the flow `ask` stored in its memory, without invalid parts."""
+    body = memory["body"]
+    rows = _invoices(body.get("invoices"))
+    return InvoicesResponse(
+        status=memory["status"],
+        milliseconds=memory["milliseconds"],
+        invoices=rows,
+        total=_count(body.get("total"), len(rows)),
+        unpaid=_count(body.get("open"), sum(row["state"] == "open" for row in rows)),
+        pages=_count(body.get("pages"), 1),
+        challenge=memory["challenge"],
+        error=str(body.get("error_description", "")),
     )
-    return page, status, {"Retry-After": "2"} if status == 503 else {}
 
 
-@explained
+def invoices_page(
+    template: str, tokens: dict[str, Any], number: int, response: InvoicesResponse, **values: Any
+) -> ResponseReturnValue:
+    """Render the page for a response of the API.
+
+    Args:
+        number: the page of invoices that was requested.
+        values: further variables of the template; they replace those given here.
+    """
+    now = clock.now()
+    variables = {
+        "response": response,
+        "tokens": tokens,
+        "page_number": number,
+        "page_url": lambda other: url_for("invoices", page=other, _anchor="list"),
+        "now": now,
+        "money": money,
+        "day": _day,
+        "moment": lambda seconds: moment(seconds, now),
+    }
+    status = response.status if response.status in {200, 503} else 502
+    return render_template(template, **(variables | values)), status, {"Retry-After": "2"} if status == 503 else {}
+
+
+@with_error_pages
 def refresh() -> ResponseReturnValue:
-    """POST /refresh: a new access token for the refresh token."""
-    with services().sessions.alone():
-        tokens = _tokens()
+    """POST /refresh: get new tokens with the refresh token."""
+    with services().sessions.exclusive():
+        tokens = current_tokens()
         try:
             services().runner.run("refresh_token", tokens)
-        except Refused as error:
+        except FlowError as error:
             if error.error != "invalid_grant":
                 raise
             services().sessions.end()
-            raise Refused("refused_refresh", error.detail) from error
+            raise FlowError("refused_refresh", error.detail) from error
         tokens.pop("revoked_at", None)
-        services().sessions.keep(tokens)
-    flash("Tally has a new access token, and a new refresh token in the place of the old one.")
-    return redirect(url_for("invoices", check=request.form.get("check")), 303)
+        services().sessions.save(tokens)
+    flash("Tally has a new access token and a new refresh token.")
+    return redirect(url_for("invoices"), 303)
 
 
-@explained
+@with_error_pages
 def revoke() -> ResponseReturnValue:
-    """POST /revoke: the access token ends; both ways of checking are asked at once, to see the difference."""
-    with services().sessions.alone():
-        tokens = _tokens()
+    """POST /revoke: revoke the access token, and show how the API responds to it."""
+    revoke_access_token()
+    flash("The access token is revoked. Below is the API’s response to it.")
+    return redirect(url_for("invoices"), 303)
+
+
+def revoke_access_token() -> None:
+    """Revoke the access token of the current connection.
+
+    Raises:
+        FlowError: the authorization server rejected the request.
+        Unreachable: the authorization server did not respond.
+    """
+    with services().sessions.exclusive():
+        tokens = current_tokens()
         services().runner.run("revoke", tokens)
-        services().sessions.keep(tokens)
-    again = ", both ways" if services().settings.lab else ""
-    flash(f"The access token is revoked. Below, the API was asked with it again{again}.")
-    return redirect(url_for("invoices", check="both"), 303)
+        services().sessions.save(tokens)
 
 
-@explained
+@with_error_pages
 def disconnect() -> ResponseReturnValue:
-    """POST /disconnect: revoke everything, end the session."""
-    with services().sessions.alone():
+    """POST /disconnect: revoke all tokens, and end the connection."""
+    with services().sessions.exclusive():
         tokens = services().sessions.tokens()
         if tokens:
             services().runner.run("disconnect", tokens)
             audit.record("disconnected")
         services().sessions.end()
     flash(
-        "Tally is disconnected: its tokens are revoked and forgotten. The authorization server still remembers that "
-        "you allowed it, and that you are signed in, so it will not ask next time. To be asked again, "
-        "disconnect it there too, under connected apps."
+        "Tally is disconnected: its tokens are revoked and deleted. You are still signed in to the authorization "
+        "server, and it still has your consent, so it will not ask next time. To be asked again, disconnect Tally "
+        "there too, under connected apps."
     )
     return redirect(url_for("home"), 303)
 
 
-def _once(answer: MultiDict[str, str]) -> dict[str, str]:
-    """The answer's parameters, each once (RFC 6749 section 3.1)."""
-    if any(len(values) > 1 for _, values in answer.lists()):
-        raise Refused("repeated_parameter", "a parameter is repeated")
-    return answer.to_dict()
+def _unique_parameters(parameters: MultiDict[str, str]) -> dict[str, str]:
+    """Return the parameters, none of which may be repeated (RFC 6749 section 3.1)."""
+    if any(len(values) > 1 for _, values in parameters.lists()):
+        raise FlowError("repeated_parameter", "a parameter is repeated")
+    return parameters.to_dict()
 
 
-def _tokens() -> dict[str, Any]:
+def current_tokens() -> dict[str, Any]:
+    """Return the tokens of the current connection.
+
+    Raises:
+        PageError: the browser is not connected.
+    """
     tokens = services().sessions.tokens()
     if tokens is None:
         lost = services().sessions.was_connected()
         raise PageError(
             Problem(
                 403,
-                "Your session with Tally is gone" if lost else "Tally is not connected",
-                "It ended, or was lost with the memory that held it. Your invoices are where they were; "
-                "connect again to see them."
+                "Your session with Tally has ended" if lost else "Tally is not connected",
+                "The session expired, or its data were lost. Your invoices are not affected. Connect again to see them."
                 if lost
-                else "There is nothing to show before you connect your invoices.",
-                (("Back to the first page", "/"),),
+                else "Connect your invoices to see them here.",
+                (("Back to the home page", "/"),),
                 is_error=lost,
             )
         )
     return tokens
 
 
-def _ask(tokens: dict[str, Any], way: str, page_number: int) -> Outcome:
-    answer = services().runner.run("ask", tokens, validator=way, page=page_number).memory
-    try:
-        report = json.loads(answer["report"] or "{}")
-    except ValueError:
-        report = {}
-    report = report if isinstance(report, dict) else {}
-    now = clock.now()
-    body = answer["body"]
-    listed = _invoices(body.get("invoices"))
-    return Outcome(
-        way=way,
-        status=answer["status"],
-        milliseconds=answer["milliseconds"],
-        invoices=listed,
-        total=_count(body.get("total"), len(listed)),
-        unpaid=_count(body.get("open"), sum(row["state"] == "open" for row in listed)),
-        pages=_count(body.get("pages"), 1),
-        challenge=answer["challenge"],
-        error=str(body.get("error_description", "")),
-        checks=[told(check, now) for check in _objects(report.get("checks"))],
-        calls=_objects(report.get("calls")),
-        spent=report.get("milliseconds"),
-    )
-
-
 def _invoices(value: Any) -> list[dict[str, Any]]:
-    """The rows that are what an invoice must be: the API is another party, and may answer strangely."""
-    rows = _objects(value)
-    good = [row for row in rows if _is_invoice(row)]
-    if len(good) < len(rows):
-        log.warning("the API sent invoices that are none", extra={"number": len(rows) - len(good)})
-    return good
+    """Return the valid invoices; the API is another party, and its response may be malformed."""
+    rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+    valid = [row for row in rows if _is_invoice(row)]
+    if len(valid) < len(rows):
+        log.warning("the API returned invalid invoices", extra={"number": len(rows) - len(valid)})
+    return valid
 
 
 def _is_invoice(row: dict[str, Any]) -> bool:
     amount = row.get("amount_minor")
     if not isinstance(amount, int) or abs(amount) >= 10**15:
         return False
-    if not all(isinstance(row.get(name), str) for name in _INVOICE_TEXTS):
+    if not all(isinstance(row.get(name), str) for name in _INVOICE_STRINGS):
         return False
     try:
         date.fromisoformat(row["due_on"][:10])
@@ -262,14 +277,9 @@ def _is_invoice(row: dict[str, Any]) -> bool:
     return True
 
 
-def _count(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
+def _count(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else default
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _day(text: str) -> str:
-    """An ISO date as people read it."""
-    return date.fromisoformat(text[:10]).strftime("%-d %b %Y")
+def _day(date_text: str) -> str:
+    return date.fromisoformat(date_text[:10]).strftime("%-d %b %Y")

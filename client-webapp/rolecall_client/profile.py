@@ -1,4 +1,4 @@
-"""Tally's pages of OpenID Connect: sign in, who is signed in and how Tally knows, sign out."""
+"""Tally's pages for OpenID Connect: sign in, the signed-in user, and sign out."""
 
 from __future__ import annotations
 
@@ -9,84 +9,85 @@ from flask import flash, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit, clock
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of
+from rolecall.web.errors import PageError, Problem
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_client import flows
-from rolecall_client.errors import explained
+from rolecall_client.errors import with_error_pages
 from rolecall_client.services import services
-from rolecall_client.told import moment
+from rolecall_client.times import moment
 
-_MEANS: Final[Mapping[str, str]] = {
-    "iss": "who says so",
-    "sub": "who it is: a name for this person that never changes and is never given to another",
-    "aud": "for whom it is said: Tally alone",
-    "azp": "to whom it was issued",
-    "exp": "until when it may be taken as news",
-    "iat": "when it was said",
-    "auth_time": "when the person last proved who they are",
-    "nonce": "to which request of Tally's it answers",
-    "at_hash": "which access token came with it",
-    "amr": "how the person proved it",
-    "acr": "how much that proves",
+_MEANINGS: Final[Mapping[str, str]] = {
+    "iss": "the issuer of the token",
+    "sub": "the user: an identifier that never changes and is never reused",
+    "aud": "the audience: Tally alone",
+    "azp": "the client to which it was issued",
+    "exp": "when the token expires",
+    "iat": "when it was issued",
+    "auth_time": "when the user last authenticated",
+    "nonce": "the request of Tally to which it responds",
+    "at_hash": "the access token issued with it",
+    "amr": "how the user authenticated",
+    "acr": "the level of assurance of the authentication",
     "sid": "the session at the authorization server",
 }
-"""The claims of every ID token (OpenID Connect Core section 2), for people."""
+"""The meaning of each claim of an ID token (OpenID Connect Core section 2)."""
 
 _TIMES: Final = ("exp", "iat", "auth_time", "updated_at")
 
 
-@explained
+@with_error_pages
 def sign_in() -> ResponseReturnValue:
-    """POST /sign-in: begin the flow, send the browser on; `again` is how (see the flow)."""
+    """POST /sign-in: start the sign-in flow; `again` selects its parameters (see `flows.sign_in.AGAIN`)."""
     again = request.form.get("again", "")
     again = again if again in flows.sign_in.AGAIN else ""
     return redirect(services().runner.start("sign_in", services().sessions.browser(), again=again), 303)
 
 
 def me() -> ResponseReturnValue:
-    """GET /me: who is signed in, what the ID token and userinfo say, and what being signed in is and is not."""
-    person = services().sessions.person()
-    if person is None:
+    """GET /me: the signed-in user, the ID token, and the userinfo response."""
+    user = services().sessions.user()
+    if user is None:
         raise PageError(
             Problem(
                 403,
                 "You are not signed in to Tally",
-                "Tally does not know who you are: nobody has signed in with this browser, or the session has ended.",
-                (("Back to the first page", "/"),),
+                "You have not signed in with this browser, or your session has ended.",
+                (("Back to the home page", "/"),),
                 is_error=False,
             )
         )
-    claims, userinfo = person["claims"], person["userinfo"]
+    claims, userinfo = user["claims"], user["userinfo"]
     response = make_response(
         render_template(
             "me.html",
             name=str(userinfo.get("name") or claims["sub"]),
-            claims=[(name, _MEANS.get(name, ""), _shown(name, value)) for name, value in claims.items()],
-            userinfo=[(name, _shown(name, value)) for name, value in userinfo.items()],
+            claims=[(name, _MEANINGS.get(name, ""), _display_text(name, value)) for name, value in claims.items()],
+            userinfo=[(name, _display_text(name, value)) for name, value in userinfo.items()],
             connected=services().sessions.tokens() is not None,
-            came_with=person["request_id"],
+            came_with=user["request_id"],
             since=moment(claims["auth_time"], clock.now()) if "auth_time" in claims else "",
         )
     )
-    # to prove it again leads to the authorization server, and from there back to us
+    # the forms redirect to the authorization server
     allow_form_targets(response, origin_of(services().settings.issuer))
     return response
 
 
-@explained
+@with_error_pages
 def sign_out() -> ResponseReturnValue:
-    """POST /sign-out: Tally forgets who you are; the authorization server does not."""
-    if person := services().sessions.person():
+    """POST /sign-out: end the session at Tally, not at the authorization server."""
+    if user := services().sessions.user():
         services().sessions.sign_out()
-        audit.record("signed_out", subject=person["claims"]["sub"])
+        audit.record("signed_out", subject=user["claims"]["sub"])
     flash(
-        "You are signed out of Tally. At the authorization server you are still signed in, so the next sign-in may "
-        "ask for nothing. Whether Tally is connected to your invoices has not changed either."
+        "You are signed out of Tally. You are still signed in to the authorization server, so your next sign-in may "
+        "not ask for a password. Tally’s connection to your invoices has not changed."
     )
     return redirect(url_for("home"), 303)
 
 
-def _shown(name: str, value: Any) -> str:
-    """A claim as people read it; the server is another party, and may say anything."""
+def _display_text(name: str, value: Any) -> str:
+    """Return a claim as text. The server is another party, and the value can be of any type."""
     if name in _TIMES and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11:
         return f"{value} ({moment(value, clock.now())})"
     if isinstance(value, bool):

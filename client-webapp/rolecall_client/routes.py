@@ -1,11 +1,11 @@
-"""Every URL of the client."""
+"""The URLs of the client."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from rolecall import openapi
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_client.pages import callback, connect, disconnect, home, invoices, posted_callback, refresh, revoke
 from rolecall_client.profile import me, sign_in, sign_out
 
@@ -23,7 +23,7 @@ ROUTES: Final = (
         posted_callback,
         "page",
         "OAuth 2.0 Form Post Response Mode section 2",
-        csrf=False,  # it comes from the authorization server; `state` ties it to what this client began
+        csrf=False,  # the authorization server sends it; `state` binds it to a request of this client
     ),
     Route("sign-in", "/sign-in", _POST, sign_in, "page", "OpenID Connect Core section 3.1.2.1"),
     Route("me", "/me", _GET, me, "page", "OpenID Connect Core sections 2 and 5.3"),

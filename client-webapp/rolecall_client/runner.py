@@ -1,4 +1,4 @@
-"""Runs flows: sends each message, hands its answer to its step, and waits in Redis for the browser to come back."""
+"""Runs flows: sends messages, calls the handlers of responses, and stores flows in Redis while the browser is away."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rolecall.http import Answer, HttpClient
+from rolecall.http import HttpClient, HttpResponse
 from rolecall.storage import Store, digest
-from rolecall_client.flow import Context, Flow, Message, Refused
+from rolecall_client.flow import Context, Flow, FlowError, Message
 from rolecall_client.flows import FLOWS
 from rolecall_client.issuer import AuthorizationServer
 from rolecall_client.settings import Settings
 
 POSTED_LIFETIME: Final = 60
-"""Seconds that an answer which came as a form waits for the browser's next request."""
+"""Seconds for which an authorization response sent as a form is stored, until the browser follows the redirect."""
 
 
 class Runner:
-    """One for the life of a process. Whoever wraps the application may add to its `flows`."""
+    """Runs the flows in `flows`, to which wrappers of the application may add."""
 
     def __init__(self, settings: Settings, store: Store, http: HttpClient) -> None:
         self.flows: dict[str, Flow] = dict(FLOWS)
@@ -29,56 +29,57 @@ class Runner:
         self._server = AuthorizationServer(settings, http)
 
     def start(self, name: str, browser: str, **memory: Any) -> str:
-        """Begin a flow that leads through the browser; gives the address to send the browser to.
+        """Start a flow that uses the browser, and return the URL to which to redirect it.
 
         Raises:
-            Unreachable: the authorization server does not answer.
+            Unreachable: the authorization server did not respond.
         """
-        address = self._go_on(name, 0, self._context(dict(memory), {}), browser)
-        assert address is not None, "this flow leads through the browser"
-        return address
+        url = self._continue(name, 0, self._context(dict(memory), {}), browser)
+        assert url is not None, "the flow uses the browser"
+        return url
 
-    def resume(self, browser: str, answer: Mapping[str, str]) -> tuple[str, Context, str | None]:
-        """Go on with the flow whose `state` the answer names.
+    def resume(self, browser: str, response: Mapping[str, str]) -> tuple[str, Context, str | None]:
+        """Continue the flow that waits for this authorization response, identified by its `state`.
 
-        Gives its name, what it has come to, and where to send the browser next, if it leads through it once more.
+        A response that was sent as a form is taken from the store (see `store_response`).
 
-        An answer that came as a form was kept before, and waits under its `state`.
+        Returns:
+            The flow's name, its context, and the URL to which to redirect the browser, or None if the flow has ended.
 
         Raises:
-            Refused: it is no answer to a request of this browser, or one of the steps failed.
-            Unreachable: somebody does not answer.
+            FlowError: no flow of this browser waits for the response, or a step failed.
+            Unreachable: a server did not respond.
         """
-        state = answer.get("state", "")
+        state = response.get("state", "")
         waiting = self._store.get("flow", state)
-        mine = waiting is not None and hmac.compare_digest(waiting["browser"], digest(browser))
-        if not mine or (waiting := self._store.take("flow", state)) is None:
-            raise Refused("unknown_state", "no flow of this browser waits for this answer")
+        is_bound = waiting is not None and hmac.compare_digest(waiting["browser"], digest(browser))
+        if not is_bound or (waiting := self._store.take("flow", state)) is None:
+            raise FlowError("unknown_state", "no flow of this browser waits for this response")
         if posted := self._store.take("posted", state):
-            answer = posted["answer"]
+            response = posted["answer"]
         name, step = waiting["flow"], waiting["step"]
-        # one that began before this version has none
+        # a flow stored by an older version has no tokens
         context = self._context(waiting["memory"], waiting.get("tokens", {}))
-        self.flows[name].steps[step].handle(context, answer)
-        return name, context, self._go_on(name, step + 1, context, browser)
+        self.flows[name].steps[step].handle(context, response)
+        return name, context, self._continue(name, step + 1, context, browser)
 
-    def keep_answer(self, answer: Mapping[str, str]) -> None:
-        """Keep what a browser brought in a form until it comes back with its cookie (Form Post section 2).
+    def store_response(self, response: Mapping[str, str]) -> None:
+        """Store a response that was sent as a form, until the browser comes back with its cookie (Form Post section 2).
 
         Raises:
-            Refused: nobody waits for it; whoever posts just anything shall fill no memory.
+            FlowError: no flow waits for it; other responses are not stored, so that they cannot fill the memory.
         """
-        state = answer.get("state", "")
+        state = response.get("state", "")
         if self._store.get("flow", state) is None:
-            raise Refused("unknown_state", "no flow waits for this answer")
-        self._store.put("posted", state, {"answer": dict(answer)}, POSTED_LIFETIME)
+            raise FlowError("unknown_state", "no flow waits for this response")
+        self._store.put("posted", state, {"answer": dict(response)}, POSTED_LIFETIME)
 
     def run(self, name: str, tokens: dict[str, Any], **memory: Any) -> Context:
-        """Run a flow without the browser, on the tokens at hand.
+        """Run a flow that does not use the browser on existing tokens.
 
         Raises:
-            Refused: a step failed.
-            Unreachable: somebody does not answer.
+            FlowError: a step failed.
+            Unreachable: a server did not respond.
         """
         context = self._context(dict(memory), tokens)
         self._advance(name, 0, context)
@@ -87,27 +88,27 @@ class Runner:
     def _context(self, memory: dict[str, Any], tokens: dict[str, Any]) -> Context:
         return Context(self._settings, self._server.metadata, self._server.key, memory, tokens)
 
-    def _go_on(self, name: str, position: int, context: Context, browser: str) -> str | None:
-        """Send what can be sent; where to send the browser when it is its turn, and the flow waits for it."""
+    def _continue(self, name: str, position: int, context: Context, browser: str) -> str | None:
+        """Run the flow until it needs the browser; then store it and return the URL to which to redirect."""
         reached = self._advance(name, position, context)
         if reached is None:
             return None
         step, message = reached
-        value = {"flow": name, "step": step, "memory": context.memory, "tokens": context.tokens}
-        value["browser"] = digest(browser)
-        self._store.put("flow", context.memory["state"], value, self._settings.flow_lifetime)
-        return message.address
+        waiting = {"flow": name, "step": step, "memory": context.memory, "tokens": context.tokens}
+        waiting["browser"] = digest(browser)
+        self._store.put("flow", context.memory["state"], waiting, self._settings.flow_lifetime)
+        return message.redirect_url
 
     def _advance(self, name: str, position: int, context: Context) -> tuple[int, Message] | None:
-        """Send message after message until one must go through the browser: its step's number and it."""
+        """Run steps until one needs the browser; return its number and message, or None at the end of the flow."""
         for number, step in enumerate(self.flows[name].steps[position:], position):
             message = step.build(context)
             if message.channel == "front":
                 return number, message
-            step.handle(context, self._sent(message))
+            step.handle(context, self._send(message))
         return None
 
-    def _sent(self, message: Message) -> Answer:
+    def _send(self, message: Message) -> HttpResponse:
         if message.json is None:
             return self._http.send(message.method, message.url, headers=message.headers, form=message.form)
         headers = {**message.headers, "Content-Type": "application/json"}

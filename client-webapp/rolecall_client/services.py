@@ -1,4 +1,4 @@
-"""What the service is made of, once a process."""
+"""The service's dependencies, built once per process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rolecall_client.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Settings and stores."""
+    """Settings, stores, and the runner of flows."""
 
     settings: Settings
     store: storage.Store
@@ -24,18 +24,18 @@ class Services:
     runner: Runner
 
 
-def build(settings: Settings) -> Services:
-    """Put it together; connects to nothing yet."""
+def build(settings: Settings, http: HttpClient) -> Services:
+    """Build the services. Does not open any connections."""
     client = storage.connect(settings.redis_url)
     store = storage.Store(client, "client", keep=settings.keep_expired, cipher=settings.data_key)
     return Services(
         settings=settings,
         store=store,
         sessions=Sessions(store, settings.session_lifetime),
-        runner=Runner(settings, store, HttpClient(ca_file=settings.ca_file)),
+        runner=Runner(settings, store, http),
     )
 
 
 def services() -> Services:
-    """That of the application which serves this request."""
+    """Return the services of the current application."""
     return cast("Services", current_app.extensions["rolecall_client"])

@@ -1,4 +1,4 @@
-"""A browser's connection and sign-in: the cookie names them, Redis holds them sealed; the browser sees no token."""
+"""The connection and the sign-in of a browser: encrypted in Redis under random names from the session cookie."""
 
 from __future__ import annotations
 
@@ -14,76 +14,78 @@ from rolecall.storage import Store
 
 
 class Sessions:
-    """Connections, by the secret in Flask's signed cookie."""
+    """Connections and sign-ins, found through secrets in Flask's signed session cookie."""
 
     def __init__(self, store: Store, lifetime: int) -> None:
         self._store = store
         self._lifetime = lifetime
 
     def browser(self) -> str:
-        """The secret that binds unfinished flows to this browser."""
+        """Return the secret that binds unfinished flows to this browser."""
         if "browser" not in cookie:
             cookie["browser"] = secrets.token_urlsafe(32)
         return str(cookie["browser"])
 
     def tokens(self) -> dict[str, Any] | None:
-        """The tokens of this browser's connection; None when there is none any more."""
+        """Return the tokens of this browser's connection, or None if it is not connected."""
         name = cookie.get("session")
         entry = self._store.get("session", name) if name else None
         return entry["tokens"] if entry else None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let one request of this connection at a time change its tokens: each old refresh token is used once.
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock of this connection: one request at a time may change its tokens.
+
+        Without it, two requests could use the same refresh token, which would revoke the connection.
 
         Raises:
-            redis.RedisError: Redis does not answer, or another request takes too long.
+            redis.RedisError: Redis is unavailable, or another request holds the lock for too long.
         """
         name = f"{self._store.key('session', cookie.get('session', ''))}:lock"
-        # longer than any request takes; shorter than the grace of the old refresh token (RFC 9700 section 4.14.2), so
-        # that a lock which Redis could not take back, when it failed meanwhile, costs no connection
+        # The timeout is longer than any request takes, and shorter than the grace period of the old refresh token
+        # (RFC 9700 section 4.14.2): if Redis fails before the lock is released, the connection survives.
         with self._store.client.lock(name, timeout=7, blocking_timeout=5):
             yield
 
     def was_connected(self) -> bool:
-        """Whether the browser remembers a connection, be it alive or lost."""
+        """Return whether the cookie names a connection, even if it no longer exists."""
         return "session" in cookie
 
     def begin(self, tokens: dict[str, Any]) -> None:
-        """Connect, under a new name: one that was known before is worth nothing."""
+        """Store a new connection under a new name, and delete the old entry."""
         self.end()
         cookie["session"] = secrets.token_urlsafe(32)
-        self.keep(tokens)
+        self.save(tokens)
 
-    def keep(self, tokens: dict[str, Any]) -> None:
-        """Store changed tokens."""
+    def save(self, tokens: dict[str, Any]) -> None:
+        """Store the changed tokens of the connection."""
         self._store.put("session", cookie["session"], {"tokens": tokens}, self._lifetime)
 
     def end(self) -> None:
-        """Forget the connection. What binds flows that wait in other tabs stays."""
+        """Delete the connection, but not the binding of unfinished flows in other tabs."""
         if name := cookie.pop("session", None):
             self._store.delete("session", name)
 
-    def person(self) -> dict[str, Any] | None:
-        """What is known of who is signed in; None when nobody is.
+    def user(self) -> dict[str, Any] | None:
+        """Return the signed-in user, or None.
 
-        The ID token's `claims`, `userinfo`, and `request_id`: of the request that brought the answer.
+        The members are the ID token's `claims`, `userinfo`, and `request_id`, the ID of the request that signed in.
         """
         name = cookie.get("person")
         return self._store.get("person", name) if name else None
 
     def was_signed_in(self) -> bool:
-        """Whether the browser remembers a sign-in, be it alive or lost."""
+        """Return whether the cookie names a sign-in, even if it no longer exists."""
         return "person" in cookie
 
     def sign_in(self, claims: dict[str, Any], userinfo: dict[str, Any]) -> None:
-        """Sign somebody in, under a new name: one that was known before is worth nothing."""
+        """Store a new sign-in under a new name, and delete the old entry."""
         self.sign_out()
         cookie["person"] = secrets.token_urlsafe(32)
-        known = {"claims": claims, "userinfo": userinfo, "request_id": trace.current()}
-        self._store.put("person", cookie["person"], known, self._lifetime)
+        user = {"claims": claims, "userinfo": userinfo, "request_id": trace.current()}
+        self._store.put("person", cookie["person"], user, self._lifetime)
 
     def sign_out(self) -> None:
-        """Forget who is signed in, here and nowhere else."""
+        """Delete the sign-in; the session at the authorization server remains."""
         if name := cookie.pop("person", None):
             self._store.delete("person", name)

@@ -22,38 +22,48 @@ from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
 @settings_class
 class Settings(ServiceSettings):
-    """Read once, when the process starts."""
+    """Settings, read once when the process starts."""
 
     SERVICE: ClassVar[str] = "client-webapp"
 
-    public_url: str = setting("The address under which browsers reach this service.", https=True, parse=url)
+    public_url: str = setting("The URL at which browsers reach this service.", https=True, parse=url)
     issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=identifier)
     backchannel_url: str | None = setting(
-        "The authorization server's address from here; without it, the issuer.", default=None, https=True, parse=url
+        "The address of the authorization server for this service. Default: the issuer.",
+        default=None,
+        https=True,
+        parse=url,
     )
-    resource_url: str = setting("The Invoices API's public address.", https=True, parse=url)
+    resource_url: str = setting("The public URL of the Invoices API.", https=True, parse=url)
     resource_backchannel_url: str | None = setting(
-        "The Invoices API's address from here; without it, the public one.", default=None, https=True, parse=url
+        "The address of the Invoices API for this service. Default: the public URL.",
+        default=None,
+        https=True,
+        parse=url,
     )
-    resource_identifier: str = setting("The Invoices API's identifier (RFC 8707).", https=True, parse=identifier)
-    client_id: str = setting("This client's id at the authorization server.")
-    client_secret: str = setting("This client's secret there.", secret=True)
+    resource_identifier: str = setting(
+        "The resource identifier of the Invoices API (RFC 8707).", https=True, parse=identifier
+    )
+    client_id: str = setting("The client ID at the authorization server.")
+    client_secret: str = setting("The client secret.", secret=True)
     id_token_signed_response_alg: str = setting(
-        "The algorithm of ID tokens that this client is registered with there.",
+        "The ID token signing algorithm that is registered for this client.",
         default=ID_TOKEN_ALGORITHMS[0],
         parse=one_of(*ID_TOKEN_ALGORITHMS),
     )
-    redis_url: str = setting("Redis: sessions and unfinished flows.")
+    redis_url: str = setting("Redis, for sessions and unfinished flows.")
     data_key: MultiFernet = setting(
-        "Seals the tokens in Redis: Fernet keys, the newest first.", secret=True, parse=fernet_keys
+        "The Fernet keys that encrypt the tokens in Redis, newest first.", secret=True, parse=fernet_keys
     )
-    session_lifetime: int = setting("How long a browser stays connected.", default=12 * 3600, parse=seconds)
+    session_lifetime: int = setting("How long a connection or a sign-in lasts.", default=12 * 3600, parse=seconds)
     flow_lifetime: int = setting("How long a flow may take.", default=1800, parse=seconds)
     ca_file: str | None = setting(
-        "Certificate authorities (PEM) that are trusted besides the system's.", default=None, parse=certificates
+        "A file with certificate authorities (PEM) to trust in addition to the system's.",
+        default=None,
+        parse=certificates,
     )
 
     @property
     def redirect_uri(self) -> str:
-        """Where the authorization server's answers arrive."""
+        """The redirection endpoint, which receives authorization responses."""
         return f"{self.public_url}/callback"

@@ -145,7 +145,7 @@ class Lab:
         return ClosingIterator(_copy_body(response, exchange), [getattr(response, "close", lambda: None), finish])
 
     def _record_sent(self, serving: str, message: dict[str, Any]) -> None:
-        response = message["answer"]
+        response = message["response"]
         self.recorder.record(
             Exchange(
                 "sent",
@@ -238,7 +238,7 @@ def _url(environ: WSGIEnvironment) -> str:
 
 def _call(note: dict[str, Any]) -> dict[str, Any]:
     parts = urlsplit(note["url"])
-    response = note["answer"]
+    response = note["response"]
     return {
         "method": note["method"],
         "url": f"{parts.scheme}://{parts.netloc}{parts.path}"[:200],

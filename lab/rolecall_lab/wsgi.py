@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response
 
 from rolecall import trace
-from rolecall.settings import SettingsError, declared
+from rolecall.settings import SettingsError, declared_settings
 from rolecall.storage import connect
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
@@ -33,7 +33,9 @@ def auth_app() -> Flask:
         from rolecall_auth.settings import Settings
 
         # people in a classroom share one address, and tests send many invalid requests
-        limits = {each.name.upper(): "10000/minute" for each in declared(Settings) if each.name.endswith("_limit")}
+        limits = {
+            each.name.upper(): "10000/minute" for each in declared_settings(Settings) if each.name.endswith("_limit")
+        }
         settings = Settings.from_environ({**limits, **os.environ}, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings)
@@ -55,11 +57,14 @@ def resource_app() -> Flask:
 
     def build(_lab: LabSettings) -> Flask:
         import rolecall_resource
+        from rolecall_lab.compare import validator
         from rolecall_resource.settings import Settings
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
-        return rolecall_resource.create_app(settings)
+        app = rolecall_resource.create_app(settings)
+        validator.show(app)
+        return app
 
     return _wrapped("resource_server", build)
 
@@ -71,13 +76,16 @@ def client_app() -> Flask:
         import rolecall_client
         from rolecall_client.settings import Settings
         from rolecall_lab import catalog
+        from rolecall_lab.compare import invoices
         from rolecall_lab.compare import pages as compare
 
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
         app = rolecall_client.create_app(settings)
         catalog.show(app, lab)
+        invoices.show(app)
         compare.show(app)
+        _override_templates(app, "client")
         _show_observer(app, lab.observer_url)
         return app
 
@@ -116,6 +124,16 @@ def _add_templates(app: Flask) -> None:
     loader = app.jinja_env.loader
     assert loader is not None
     app.jinja_env.loader = ChoiceLoader([loader, FileSystemLoader(Path(__file__).parent / "templates")])
+
+
+def _override_templates(app: Flask, folder: str) -> None:
+    """Prefer the lab's templates in `folder`; they can extend the originals as `product/<name>`."""
+    from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
+
+    loader = app.jinja_env.loader
+    assert loader is not None
+    overrides = FileSystemLoader(Path(__file__).parent / "templates" / folder)
+    app.jinja_env.loader = ChoiceLoader([overrides, loader, PrefixLoader({"product": loader})])
 
 
 def _show_observer(app: Flask, url: str | None) -> None:

@@ -8,38 +8,41 @@ from typing import Final
 import click
 from flask import Flask
 
-from rolecall import web
 from rolecall.http import HttpClient
 from rolecall.openapi import publish
-from rolecall.sql import Database, MigrationError
+from rolecall.sql import Database, MigrationError, register_error_handlers
+from rolecall.web.app import create_flask
+from rolecall.web.health import health_routes
+from rolecall.web.routes import register
 from rolecall_resource import openapi, routes
 from rolecall_resource.authorization_server import AuthorizationServer
 from rolecall_resource.protect import REALM
 from rolecall_resource.settings import Settings
+from rolecall_resource.validators import Validator
 from rolecall_resource.validators.introspection import Introspection
-from rolecall_resource.validators.local_jwt import KeySet, LocalJwt
+from rolecall_resource.validators.local_jwt import LocalJwt
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
-    """The application; the only wiring. Connects to nothing: `/readyz` says whether everything answers."""
-    app = web.create_flask(__name__, settings)
+    """Create the application and its dependencies. Does not open any connections; `/readyz` reports availability."""
+    app = create_flask(__name__, settings)
+    register_error_handlers(app)
     http = http or HttpClient(connect=0.5, read=1.5, ca_file=settings.ca_file)
     server = AuthorizationServer(settings, http)
     database = Database(settings.database_url, MIGRATIONS)
     app.extensions["rolecall_resource"] = settings
     app.extensions["resource_database"] = database
-    app.extensions["resource_validators"] = {
+    validators: dict[str, Validator] = {
         "jwt": LocalJwt(
-            KeySet(server, http),
-            issuer=settings.issuer,
-            audience=settings.resource_identifier,
-            leeway=settings.clock_leeway,
+            server, issuer=settings.issuer, audience=settings.resource_identifier, leeway=settings.clock_leeway
         ),
         "introspection": Introspection(server, http, settings),
     }
-    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"sql": lambda: _is_migrated(database)})])
+    app.extensions["resource_validators"] = validators
+    app.extensions["resource_validator"] = validators[settings.validator]
+    register(app, [*routes.ROUTES, *health_routes(app, {"sql": lambda: _is_migrated(database)})])
     publish(app, openapi.description(settings))
 
     app.jinja_env.globals.update(
@@ -51,7 +54,7 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
 
     @app.cli.command("db-upgrade")
     def db_upgrade() -> None:
-        """Bring the database to this version's schema."""
+        """Upgrade the database to the current schema."""
         try:
             database.upgrade()
         except MigrationError as error:

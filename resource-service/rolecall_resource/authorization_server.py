@@ -1,26 +1,21 @@
-"""The authorization server as this service knows it: its metadata (RFC 8414 section 3)."""
+"""The authorization server whose tokens this service accepts: its metadata (RFC 8414 section 3) and keys."""
 
 from __future__ import annotations
 
-import re
-import threading
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
-from rolecall import checks, clock
+import jwt
+
+from rolecall import checks
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, HttpClient, Unreachable, metadata_url
+from rolecall.http import HttpClient, Unreachable
+from rolecall.issuer import CachedKeys, CachedMetadata
+from rolecall.vocabulary import SIGNING_ALGORITHMS
 from rolecall_resource.settings import Settings
-from rolecall_resource.validators import away
-
-RETRY_KNOWN: Final = 10.0
-RETRY_UNKNOWN: Final = 1.0
-"""Seconds after a fetch that failed until the next, with something older to go on with, and with nothing."""
-
-_MAX_AGE: Final = re.compile(r"max-age=(\d{1,9})")
 
 ISSUER = checks.define(
-    "metadata.issuer", "RFC 8414 section 3.3", "server_error", "The metadata are those of another issuer.", status=503
+    "metadata.issuer", "RFC 8414 section 3.3", "server_error", "The metadata name another issuer.", status=503
 )
 
 
@@ -32,59 +27,54 @@ class Metadata:
     introspection_endpoint: str
 
 
-def max_age(answer: Answer) -> float:
-    """Seconds that what was fetched is kept: as its Cache-Control says, but from 10 seconds to an hour."""
-    match = _MAX_AGE.search(answer.headers.get("cache-control", ""))
-    return float(min(max(int(match[1]) if match else 0, 10), 3600))
-
-
 class AuthorizationServer:
-    """Fetches the metadata when they are needed; what was fetched outlives an outage."""
+    """Fetches the metadata and the keys when they are needed, and keeps the old ones during an outage."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
-        self._settings = settings
-        self._http = http
-        self._lock = threading.Lock()
-        self._metadata: Metadata | None = None
-        self._fetch_at = float("-inf")
+        self._metadata = CachedMetadata(
+            http, settings.issuer, _endpoints, is_issuer=ISSUER, backchannel_url=settings.backchannel_url
+        )
+        self._keys = CachedKeys(http, lambda: self._metadata.get().jwks_uri, SIGNING_ALGORITHMS)
 
     def metadata(self) -> Metadata:
-        """The endpoints.
+        """Return the endpoints.
 
         Raises:
-            OAuthError: temporarily_unavailable, when they were never fetched and cannot be.
+            OAuthError: temporarily_unavailable, if they have never been fetched and cannot be fetched now.
         """
-        known = self._metadata
-        # who has something to go on with does not wait for somebody else's fetch
-        if not self._lock.acquire(blocking=known is None):
-            assert known is not None
-            return known
         try:
-            if clock.cache_time() >= self._fetch_at:
-                try:
-                    self._metadata, lifetime = self._fetch()
-                    self._fetch_at = clock.cache_time() + lifetime
-                except (Unreachable, OAuthError) as error:
-                    self._fetch_at = clock.cache_time() + (RETRY_KNOWN if self._metadata else RETRY_UNKNOWN)
-                    if self._metadata is None:
-                        raise away(str(error)) from error
-            if self._metadata is None:
-                # those who waited for the same fetch to fail do not each wait for their own
-                raise away("no metadata: they could not be fetched a moment ago")
-            return self._metadata
-        finally:
-            self._lock.release()
+            return self._metadata.get()
+        except (Unreachable, OAuthError) as error:
+            raise authorization_server_unavailable(f"no metadata: {error}") from error
 
-    def _fetch(self) -> tuple[Metadata, float]:
-        url = metadata_url(self._settings.issuer, self._settings.backchannel_url)
-        answer = self._http.send("GET", url)
-        if answer.status != 200:
-            raise Unreachable(url, f"it answered {answer.status}")
+    def key(self, kid: str) -> jwt.PyJWK | None:
+        """Return the published key with this ID, or None for an unknown ID, also if refetching the keys failed.
+
+        Raises:
+            OAuthError: temporarily_unavailable, if no keys have ever been fetched and they cannot be fetched now.
+        """
         try:
-            document = answer.json()
-            named = document.get("issuer")
-            ISSUER(named == self._settings.issuer, expected=self._settings.issuer, actual=str(named)[:200])
-            endpoints = Metadata(str(document["jwks_uri"]), str(document["introspection_endpoint"]))
-            return endpoints, max_age(answer)
-        except (ValueError, KeyError) as error:
-            raise Unreachable(url, "what it answers is no metadata") from error
+            return self._keys.get(kid)
+        except (Unreachable, OAuthError) as error:
+            if self._keys.is_available:
+                return None
+            raise authorization_server_unavailable(f"no key set: {error}") from error
+
+
+def authorization_server_unavailable(detail: str) -> OAuthError:
+    """Return the error for an authorization server that is needed and does not respond properly.
+
+    Args:
+        detail: for the log only.
+    """
+    return OAuthError(
+        "temporarily_unavailable",
+        "The token cannot be validated because the authorization server is unavailable. Try again in a few seconds.",
+        detail=detail,
+        status=503,
+        retry_after=2,
+    )
+
+
+def _endpoints(document: dict[str, Any]) -> Metadata:
+    return Metadata(str(document["jwks_uri"]), str(document["introspection_endpoint"]))

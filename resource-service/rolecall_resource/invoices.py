@@ -1,4 +1,4 @@
-"""The Invoices API: an owner's invoices, paying one, the owner's profile."""
+"""The endpoints of the Invoices API: the owner's invoices, payment, and the owner's profile."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rolecall_resource.validators import AccessToken
 
 SCOPES: Final = ("invoices:read", "invoices:pay", "profile")
 
-LIMIT: Final = 25
-"""Invoices in one answer, unless `limit` asks for another number."""
+DEFAULT_LIMIT: Final = 25
+"""Invoices per page without the parameter `limit`."""
 
 MAX_LIMIT: Final = 100
 MAX_PAGE: Final = 1_000_000
@@ -27,17 +27,18 @@ MAX_PAGE: Final = 1_000_000
 
 @requires("invoices:read")
 def invoices(token: AccessToken) -> ResponseReturnValue:
-    """GET /invoices: a page of the owner's, the newest first; how many there are in all, and where the next page is."""
-    limit, page = _asked("limit", LIMIT, MAX_LIMIT), _asked("page", 1, MAX_PAGE)
-    mine = Invoice.owner_sub == token.subject
-    query = sa.select(Invoice).where(mine).order_by(Invoice.issued_on.desc(), Invoice.id)
+    """GET /invoices: a page of the owner's invoices, newest first, with totals and the URL of the next page."""
+    limit = _positive_int_parameter("limit", DEFAULT_LIMIT, MAX_LIMIT)
+    page = _positive_int_parameter("page", 1, MAX_PAGE)
+    is_owned = Invoice.owner_sub == token.subject
+    query = sa.select(Invoice).where(is_owned).order_by(Invoice.issued_on.desc(), Invoice.id)
     count = sa.func.count()
     with _database().read() as session:
-        total, unpaid = session.execute(sa.select(count, count.filter(Invoice.state == "open")).where(mine)).one()
+        total, unpaid = session.execute(sa.select(count, count.filter(Invoice.state == "open")).where(is_owned)).one()
         rows = session.scalars(query.limit(limit).offset((page - 1) * limit)).all()
     pages = max(1, -(-total // limit))
     return jsonify(
-        invoices=[_json(row) for row in rows],
+        invoices=[_invoice_object(row) for row in rows],
         total=total,
         open=unpaid,
         page=page,
@@ -46,38 +47,37 @@ def invoices(token: AccessToken) -> ResponseReturnValue:
     )
 
 
-def _asked(name: str, default: int, most: int) -> int:
-    """A parameter of the query that is a number from 1 on."""
-    texts = request.args.getlist(name) or [str(default)]
-    if len(texts) == 1 and re.fullmatch("[1-9][0-9]{0,6}", texts[0]) and int(texts[0]) <= most:
-        return int(texts[0])
-    raise OAuthError("invalid_request", f"{name} must be a whole number from 1 to {most}, once.")
+def _positive_int_parameter(name: str, default: int, maximum: int) -> int:
+    values = request.args.getlist(name) or [str(default)]
+    if len(values) == 1 and re.fullmatch("[1-9][0-9]{0,6}", values[0]) and int(values[0]) <= maximum:
+        return int(values[0])
+    raise OAuthError("invalid_request", f"{name} must be a single integer from 1 to {maximum}.")
 
 
 @requires("invoices:read")
 def invoice(token: AccessToken, invoice_id: str) -> ResponseReturnValue:
-    """GET /invoices/{id}: somebody else's is as unknown as one that never was."""
+    """GET /invoices/{id}: 404 for other owners' invoices, as for unknown ones."""
     with _database().read() as session:
-        row = session.scalar(sa.select(Invoice).where(_mine(token, invoice_id)))
+        row = session.scalar(sa.select(Invoice).where(_is_owned_invoice(token, invoice_id)))
     if row is None:
-        raise _unknown()
-    return jsonify(_json(row))
+        raise _not_found()
+    return jsonify(_invoice_object(row))
 
 
 @requires("invoices:pay")
 def pay(token: AccessToken, invoice_id: str) -> ResponseReturnValue:
-    """POST /invoices/{id}/payment: 201 once; 409 for one that is paid."""
+    """POST /invoices/{id}/payment: 201, or 409 if the invoice is already paid."""
     with _database().transaction() as session:
         paid = session.execute(
             sa.update(Invoice)
-            .where(_mine(token, invoice_id), Invoice.state == "open")
+            .where(_is_owned_invoice(token, invoice_id), Invoice.state == "open")
             .values(state="paid", paid_at=clock.now())
         )
-        row = session.scalar(sa.select(Invoice).where(_mine(token, invoice_id)))
+        row = session.scalar(sa.select(Invoice).where(_is_owned_invoice(token, invoice_id)))
     if row is None:
-        raise _unknown()
+        raise _not_found()
     if cast("Any", paid).rowcount != 1:
-        raise OAuthError("conflict", "The invoice is paid already.", status=409)
+        raise OAuthError("conflict", "The invoice is already paid.", status=409)
     events.note("state", store="sql", key=f"invoice:{row.id}", change="paid")
     audit.record("invoice_paid", client_id=token.client_id, invoice=row.id)
     body = {"invoice_id": row.id, "amount_minor": row.amount_minor, "currency": row.currency, "paid_at": row.paid_at}
@@ -86,28 +86,28 @@ def pay(token: AccessToken, invoice_id: str) -> ResponseReturnValue:
 
 @requires("profile")
 def profile(token: AccessToken) -> ResponseReturnValue:
-    """GET /profile: what this API knows of the owner."""
+    """GET /profile: the owner's name and email address."""
     with _database().read() as session:
         row = session.get(Profile, token.subject)
     if row is None:
-        raise _unknown()
+        raise _not_found()
     return jsonify(sub=row.owner_sub, name=row.name, email=row.email)
 
 
-def _mine(token: AccessToken, invoice_id: str) -> sa.ColumnElement[bool]:
-    if "\0" in invoice_id:  # PostgreSQL takes no such text
-        raise _unknown()
+def _is_owned_invoice(token: AccessToken, invoice_id: str) -> sa.ColumnElement[bool]:
+    if "\0" in invoice_id:  # PostgreSQL does not accept NUL in text
+        raise _not_found()
     return sa.and_(Invoice.id == invoice_id, Invoice.owner_sub == token.subject)
 
 
-def _json(row: Invoice) -> dict[str, Any]:
+def _invoice_object(row: Invoice) -> dict[str, Any]:
     return {
         column.name: getattr(row, column.name) for column in Invoice.__table__.columns if column.name != "owner_sub"
     }
 
 
-def _unknown() -> OAuthError:
-    return OAuthError("not_found", "There is nothing of this id that is yours.", status=404)
+def _not_found() -> OAuthError:
+    return OAuthError("not_found", "The owner of the token has no resource with this ID.", status=404)
 
 
 def _database() -> Database:

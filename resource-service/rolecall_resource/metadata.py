@@ -14,7 +14,7 @@ from rolecall_resource.settings import Settings
 
 
 def metadata(path: str = "") -> ResponseReturnValue:
-    """GET the metadata; the identifier's own path follows the well-known part (RFC 9728 section 3.1)."""
+    """Return the metadata; the identifier's path follows the well-known path (RFC 9728 section 3.1)."""
     settings = cast("Settings", current_app.extensions["rolecall_resource"])
     if path != urlsplit(settings.resource_identifier).path.lstrip("/"):
         abort(404)

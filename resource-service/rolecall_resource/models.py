@@ -1,4 +1,4 @@
-"""Invoices, their payments, and who their owners are. Times are seconds since the epoch."""
+"""Tables: invoices with their payments, and profiles of their owners. Times are seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Model(DeclarativeBase):
-    """All tables of this service."""
+    """The base class of this service's tables."""
 
 
 class Invoice(Model):
-    """An invoice: `amount_minor` in the currency's minor unit, days as ISO dates, `state` open or paid."""
+    """An invoice. `amount_minor` is in the currency's minor unit, dates are ISO 8601, `state` is open or paid."""
 
     __tablename__ = "invoice"
     __table_args__ = (sa.Index("ix_invoice_owner", "owner_sub", "issued_on"),)
@@ -30,7 +30,7 @@ class Invoice(Model):
 
 
 class Profile(Model):
-    """An owner, as far as this API knows them."""
+    """An owner of invoices."""
 
     __tablename__ = "profile"
 

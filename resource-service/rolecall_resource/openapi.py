@@ -1,4 +1,4 @@
-"""What the Invoices API says of itself in OpenAPI 3.1: its scopes, and the checks that every token goes through."""
+"""The OpenAPI 3.1 description of the Invoices API: operations, scopes, and the checks of access tokens."""
 
 from __future__ import annotations
 
@@ -8,44 +8,43 @@ from typing import Any, Final
 from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
+    error_responses,
     html,
-    json_answer,
+    json_response,
     ref,
-    refusals,
     string,
     unavailable,
 )
 from rolecall.vocabulary import ACCESS_TOKEN_TYPE
 from rolecall_resource import authorization_server, protect, validators
-from rolecall_resource.invoices import LIMIT, MAX_LIMIT, MAX_PAGE, SCOPES
+from rolecall_resource.invoices import DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE, SCOPES
 from rolecall_resource.protect import REALM
 from rolecall_resource.routes import ROUTES
 from rolecall_resource.settings import Settings
 from rolecall_resource.validators import introspection, local_jwt
 
 _TEXT: Final = (
-    "The resource server of the role diagram (RFC 6749 section 1.1): invoices, for whoever shows an access token "
-    "(RFC 6750) that their owner allowed. The addresses of the authorization server are in its metadata (RFC 8414)."
+    "The resource server of the role diagram (RFC 6749 section 1.1): invoices for clients with an access token "
+    "(RFC 6750) from their owner. The endpoints of the authorization server are in its metadata (RFC 8414)."
 )
 
-SENTENCES: Final[Mapping[str, str]] = {
-    "invoices:read": "See the owner's invoices.",
-    "invoices:pay": "Pay them.",
-    "profile": "See the owner's name and address.",
+SCOPE_DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "invoices:read": "Read the owner's invoices.",
+    "invoices:pay": "Pay the owner's invoices.",
+    "profile": "Read the owner's name and email address.",
 }
 
-_TOKEN: Final[tuple[Check, ...]] = (
+_TOKEN_CHECKS: Final[tuple[Check, ...]] = (
     protect.ONE_HEADER,
     protect.WELL_FORMED,
-    protect.VALIDATOR,
     protect.SCOPE,
     introspection.ACTIVE,
     local_jwt.FORM,
@@ -63,20 +62,19 @@ _TOKEN: Final[tuple[Check, ...]] = (
 )
 
 _CHALLENGED: Final = ("WWW-Authenticate",)
-_UNKNOWN: Final = json_answer("There is nothing of this id that is the owner's.", error_body("not_found"), status=404)
+_NOT_FOUND: Final = json_response("The owner has no resource with this ID.", error_body("not_found"), status=404)
 
 
 def _count(description: str) -> Schema:
     return {"type": "integer", "minimum": 0, "description": description}
 
 
-def _number(name: str, default: int, most: int) -> Schema:
-    """A parameter of the query that is a number from 1 on."""
+def _integer_parameter(name: str, default: int, maximum: int) -> Schema:
     return {
         "name": name,
         "in": "query",
-        "description": f"none: from 1 to {most}, and {default} unless it is named",
-        "schema": {"type": "integer", "minimum": 1, "maximum": most, "default": default},
+        "description": f"none: from 1 to {maximum}, default {default}",
+        "schema": {"type": "integer", "minimum": 1, "maximum": maximum, "default": default},
     }
 
 
@@ -95,14 +93,14 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     "Invoices": closed(
         {
             "invoices": {"type": "array", "items": ref("Invoice"), "maxItems": MAX_LIMIT},
-            "total": _count("Of the owner's invoices, on all pages."),
-            "open": _count("Of those, how many are to be paid."),
-            "page": {"type": "integer", "minimum": 1, "description": "Which of the pages this is."},
+            "total": _count("The number of the owner's invoices on all pages."),
+            "open": _count("The number of them that are not paid yet."),
+            "page": {"type": "integer", "minimum": 1, "description": "The number of this page."},
             "pages": {"type": "integer", "minimum": 1},
             "next": {
                 "type": ["string", "null"],
                 "format": "uri-reference",
-                "description": "The next page, as long as there is one (RFC 3986 section 4.2).",
+                "description": "The URL of the next page, null on the last one (RFC 3986 section 4.2).",
             },
         }
     ),
@@ -119,7 +117,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
 
 
 def description(settings: Settings) -> Description:
-    """Everything but the table of routes."""
+    """Return the description, without the table of routes."""
     return Description(
         REALM,
         _TEXT,
@@ -131,8 +129,8 @@ def description(settings: Settings) -> Description:
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": ACCESS_TOKEN_TYPE,
-                "description": f"From {settings.issuer}, whose metadata say where to get one (RFC 8414).",
-                "x-scopes": {scope: SENTENCES.get(scope, "") for scope in SCOPES},
+                "description": f"Issued by {settings.issuer}; its metadata contain the endpoints (RFC 8414).",
+                "x-scopes": {scope: SCOPE_DESCRIPTIONS.get(scope, "") for scope in SCOPES},
             },
         },
     )
@@ -140,11 +138,11 @@ def description(settings: Settings) -> Description:
 
 def _operations(settings: Settings) -> Operations:
     metadata = Operation(
-        "What this API is, and whose tokens it takes",
+        "Protected resource metadata",
         (
-            json_answer("Metadata (RFC 9728 section 2).", _metadata(settings)),
-            json_answer(
-                "The metadata stand under the path of the identifier (RFC 9728 section 3.1).",
+            json_response("Metadata (RFC 9728 section 2).", _metadata(settings)),
+            json_response(
+                "The path is not that of the resource identifier (RFC 9728 section 3.1).",
                 error_body("invalid_request"),
                 status=404,
             ),
@@ -152,59 +150,64 @@ def _operations(settings: Settings) -> Operations:
     )
     return {
         ("home", "GET"): Operation(
-            "The first page",
+            "The home page",
             (
-                html(200, "The page, for browsers."),
-                json_answer("Nothing, for programs.", error_body("not_found"), status=404),
+                html(200, "The home page, for browsers."),
+                json_response("Not found, for other clients.", error_body("not_found"), status=404),
             ),
         ),
         ("invoices", "GET"): _protected(
             "invoices",
-            "The owner's invoices, a page at a time",
-            json_answer("The newest first.", ref("Invoices")),
-            parameters=(_number("limit", LIMIT, MAX_LIMIT), _number("page", 1, MAX_PAGE)),
+            "List the owner's invoices",
+            json_response("A page of invoices, newest first.", ref("Invoices")),
+            parameters=(_integer_parameter("limit", DEFAULT_LIMIT, MAX_LIMIT), _integer_parameter("page", 1, MAX_PAGE)),
         ),
         ("invoice", "GET"): _protected(
-            "invoice", "One of the owner's invoices", json_answer("It.", ref("Invoice")), _UNKNOWN
+            "invoice", "Get one of the owner's invoices", json_response("The invoice.", ref("Invoice")), _NOT_FOUND
         ),
         ("payment", "POST"): _protected(
             "payment",
             "Pay an invoice",
-            json_answer("It is paid.", ref("Payment"), status=201),
-            _UNKNOWN,
-            json_answer("It was paid before.", error_body("conflict"), status=409),
+            json_response("The invoice has been paid.", ref("Payment"), status=201),
+            _NOT_FOUND,
+            json_response("The invoice is already paid.", error_body("conflict"), status=409),
         ),
         ("profile", "GET"): _protected(
-            "profile", "The owner's name and address", json_answer("They.", ref("Profile")), _UNKNOWN
+            "profile",
+            "Get the owner's name and email address",
+            json_response("The profile.", ref("Profile")),
+            _NOT_FOUND,
         ),
         ("metadata", "GET"): metadata,
         ("metadata-of-path", "GET"): metadata,
     }
 
 
-def _protected(name: str, summary: str, *answers: Answer, parameters: tuple[Schema, ...] = ()) -> Operation:
-    return Operation(summary, (*answers, *_TOKEN_REFUSED), parameters, security=_security(name))
+def _protected(name: str, summary: str, *responses: ResponseObject, parameters: tuple[Schema, ...] = ()) -> Operation:
+    return Operation(summary, (*responses, *_TOKEN_ERRORS), parameters, security=_security(name))
 
 
-def _token_refused() -> tuple[Answer, ...]:
-    """Of a token; and of none at all, without an error code (RFC 6750 section 3.1)."""
-    answers = []
-    for answer in refusals(*_TOKEN, headers=dict.fromkeys((400, 401, 403), _CHALLENGED)):
-        if answer.status == 401:
-            either = {"oneOf": [answer.content[JSON], closed({})]}
-            text = "No token, or one that is not good. Without one there is no error code."
-            answers.append(Answer(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *answer.checks)))
+def _token_errors() -> tuple[ResponseObject, ...]:
+    """Return the error responses to a bad token and, without an error code, to a missing one (RFC 6750 section 3.1)."""
+    responses = []
+    for response in error_responses(*_TOKEN_CHECKS, headers=dict.fromkeys((400, 401, 403), _CHALLENGED)):
+        if response.status == 401:
+            either = {"oneOf": [response.content[JSON], closed({})]}
+            text = "The token is missing or invalid. If it is missing, the response has no error code."
+            responses.append(
+                ResponseObject(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *response.checks))
+            )
         else:
-            answers.append(answer)
-    return (*answers, unavailable("api", authorization_server.ISSUER))
+            responses.append(response)
+    return (*responses, unavailable("api", authorization_server.ISSUER))
 
 
-_TOKEN_REFUSED: Final = _token_refused()
+_TOKEN_ERRORS: Final = _token_errors()
 
 
 def _security(name: str) -> Security:
     view: Callable[..., Any] = next(route.view for route in ROUTES if route.name == name)
-    return ({"bearer": [str(view.scope)]},)  # type: ignore[attr-defined]  # that `requires` put there
+    return ({"bearer": [str(view.scope)]},)  # type: ignore[attr-defined]  # set by `requires`
 
 
 def _metadata(settings: Settings) -> Schema:

@@ -1,4 +1,4 @@
-"""The first page, for people: what this API answers, to whom, and how to get a token for it."""
+"""The home page: a description of the API, and how to get an access token."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from flask.typing import ResponseReturnValue
 
 from rolecall.errors import OAuthError, json_response
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_resource.protect import metadata_url
 from rolecall_resource.settings import Settings
 
-SENTENCES: Final = {
-    "invoices": "The invoices of the token's owner, the newest first, a page at a time.",
-    "invoice": "One of them.",
-    "payment": "Pays it: 201 once, and 409 when it is paid already.",
-    "profile": "The owner's name and address.",
+SUMMARIES: Final = {
+    "invoices": "A page of the owner's invoices, newest first.",
+    "invoice": "One of the owner's invoices.",
+    "payment": "Pays the invoice: 201, or 409 if it is already paid.",
+    "profile": "The owner's name and email address.",
 }
-"""What each endpoint does, by its name in the table of routes."""
+"""A summary of each endpoint, by route name."""
 
 
 def home() -> ResponseReturnValue:
-    """GET /: a page for browsers; a program that opens the bare address is told that nothing is there."""
+    """GET /: the home page for browsers, 404 in JSON for other clients."""
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) != "text/html":
-        text = f"Nothing is at this address. What there is, the metadata say: {RESOURCE_METADATA_PATH}"
+        text = f"Not found. The resource metadata are at {RESOURCE_METADATA_PATH}"
         return json_response(OAuthError("not_found", text, status=404))
     settings = cast("Settings", current_app.extensions["rolecall_resource"])
     routes: tuple[Route, ...] = current_app.extensions["rolecall_routes"]
     endpoints = [
-        (route.methods[0], route.path, route.view.scope, SENTENCES[route.name])
+        (route.methods[0], route.path, route.view.scope, SUMMARIES[route.name])
         for route in routes
         if hasattr(route.view, "scope")
     ]

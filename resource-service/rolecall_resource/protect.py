@@ -1,4 +1,4 @@
-"""The bearer token of a request (RFC 6750): read from the header, validated, its scope checked, refusals explained."""
+"""Access control by bearer token (RFC 6750): credentials, validation, scope, and the challenge in error responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from flask import Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit, checks
+from rolecall import audit, authorization_header, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
 from rolecall_resource.settings import Settings
@@ -20,33 +20,39 @@ from rolecall_resource.validators import MAX_LENGTH, Validator
 REALM: Final = "Invoices API"
 
 _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
-# WSGI has one value a header: servers join those of a repeated one with commas
-_CREDENTIALS: Final = re.compile(r"(?:^|,)\s*(?:Bearer|Basic|DPoP|Digest|Negotiate)(?=\s|,|$)", re.IGNORECASE)
 
 ONE_HEADER = checks.define(
-    "bearer.one_header", "RFC 6750 section 3.1", "invalid_request", "There is more than one Authorization header."
+    "bearer.one_header",
+    "RFC 6750 section 3.1",
+    "invalid_request",
+    "There are several Authorization headers.",
 )
 PRESENT = checks.define(
-    "bearer.present", "RFC 6750 section 3.1", "invalid_request", "There is no bearer token.", status=401
+    "bearer.present",
+    "RFC 6750 section 3.1",
+    "invalid_request",
+    "The bearer token is missing.",
+    status=401,
 )
 WELL_FORMED = checks.define(
     "bearer.form", "RFC 6750 section 2.1", "invalid_request", "The bearer token is malformed or too long."
 )
-VALIDATOR = checks.define(
-    "bearer.validator", "none: the lab's choice", "invalid_request", "The validator is jwt or introspection."
-)
 SCOPE = checks.define(
-    "token.scope", "RFC 6750 section 3.1", "insufficient_scope", "The token does not allow this.", status=403
+    "token.scope",
+    "RFC 6750 section 3.1",
+    "insufficient_scope",
+    "The token lacks the required scope.",
+    status=403,
 )
 
 _CHALLENGED: Final = (400, 401, 403)
-"""The statuses of RFC 6750 section 3.1."""
+"""The statuses of error responses with a challenge (RFC 6750 section 3.1)."""
 
 View = Callable[..., ResponseReturnValue]
 
 
 def requires(scope: str) -> Callable[[View], View]:
-    """Let a view be reached only with a token that has `scope`; the view is given the `AccessToken` first."""
+    """Require a valid access token with `scope`; the view gets the `AccessToken` as its first argument."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -54,8 +60,9 @@ def requires(scope: str) -> Callable[[View], View]:
             try:
                 token = _bearer_token()
                 if token is None:
-                    return _ask_for_token()
-                access_token = _validator().validate(token)
+                    return _challenge_without_error()
+                validator = cast("Validator", current_app.extensions["resource_validator"])
+                access_token = validator.validate(token)
                 g.client_id = access_token.client_id
                 g.flow_id = access_token.authorization_id or None
                 SCOPE(scope in access_token.scope, expected=scope, actual=" ".join(sorted(access_token.scope)))
@@ -66,48 +73,38 @@ def requires(scope: str) -> Callable[[View], View]:
                     audit.record("access_token_refused", error=error.error, client_id=g.get("client_id"))
                 raise
 
-        protected.scope = scope  # type: ignore[attr-defined]  # for the first page's table
+        protected.scope = scope  # type: ignore[attr-defined]  # for the home page and OpenAPI
         return protected
 
     return decorate
 
 
 def metadata_url(settings: Settings) -> str:
-    """Where this resource's metadata stand, seen from outside: before the path (RFC 9728 section 3.1)."""
+    """Return the public URL of this resource's metadata (RFC 9728 section 3.1)."""
     return f"{settings.public_url}{RESOURCE_METADATA_PATH}{urlsplit(settings.resource_identifier).path}"
 
 
 def _bearer_token() -> str | None:
-    header = request.headers.get("Authorization", "")
-    count = len(_CREDENTIALS.findall(header))
+    value = request.headers.get("Authorization", "")
+    count = authorization_header.count_credentials(value)
     ONE_HEADER(count <= 1, expected="one", actual=count)
-    scheme, _, rest = header.partition(" ")
-    is_bearer = scheme.lower() == "bearer"
-    PRESENT.note(is_bearer, expected="a bearer token in the header", actual="it is" if is_bearer else "none")
+    header = authorization_header.parse(value)
+    is_bearer = header.is_bearer
+    PRESENT.note(is_bearer, expected="a bearer token in the header", actual="present" if is_bearer else "missing")
     if not is_bearer:
         return None
-    token = rest.lstrip(" ")
-    good = len(token) <= MAX_LENGTH and _B64TOKEN.fullmatch(token) is not None
-    WELL_FORMED(good, expected=f"1 to {MAX_LENGTH} characters of b64token", actual=f"{len(token)} characters")
+    token = header.credentials
+    is_well_formed = len(token) <= MAX_LENGTH and _B64TOKEN.fullmatch(token) is not None
+    WELL_FORMED(is_well_formed, expected=f"1 to {MAX_LENGTH} characters of b64token", actual=f"{len(token)} characters")
     return token
-
-
-def _validator() -> Validator:
-    validators = cast("dict[str, Validator]", current_app.extensions["resource_validators"])
-    # the lab's wrapper may put a choice of the caller's here; nothing that a client sends gets into this key
-    name = request.environ.get("rolecall.validator") or _settings().validator
-    if name not in validators:
-        VALIDATOR(False, expected="jwt or introspection", actual="another")
-    request.environ["rolecall.validator"] = name
-    return validators[name]
 
 
 def _settings() -> Settings:
     return cast("Settings", current_app.extensions["rolecall_resource"])
 
 
-def _ask_for_token() -> Response:
-    """No credentials: no error code either (RFC 6750 section 3.1)."""
+def _challenge_without_error() -> Response:
+    """Return the response to a request without credentials: no error code (RFC 6750 section 3.1)."""
     value = challenge("Bearer", realm=REALM, resource_metadata=metadata_url(_settings()))
     return Response("{}", status=401, headers={"WWW-Authenticate": value, **NO_STORE}, mimetype="application/json")
 

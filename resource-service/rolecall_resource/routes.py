@@ -1,4 +1,4 @@
-"""Every URL of the resource server."""
+"""The URLs of the resource server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from rolecall import openapi
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_resource.invoices import invoice, invoices, pay, profile
 from rolecall_resource.metadata import metadata
 from rolecall_resource.pages import home
@@ -14,7 +14,7 @@ from rolecall_resource.pages import home
 _GET: Final = ("GET",)
 
 ROUTES: Final = (
-    Route("home", "/", _GET, home, "page", "none: what this API is, for a person who opens its address"),
+    Route("home", "/", _GET, home, "page", "none: a description of this API for people"),
     Route("invoices", "/invoices", _GET, invoices, "api", "RFC 6750 section 2.1"),
     Route("invoice", "/invoices/<invoice_id>", _GET, invoice, "api", "RFC 6750 section 2.1"),
     Route("payment", "/invoices/<invoice_id>/payment", ("POST",), pay, "api", "RFC 6750 section 2.1"),

@@ -7,28 +7,37 @@ from typing import ClassVar
 from rolecall.settings import ServiceSettings, certificates, identifier, one_of, seconds, setting, settings_class, url
 
 VALIDATORS = ("jwt", "introspection")
-"""The ways of checking an access token."""
+"""How an access token can be validated."""
 
 
 @settings_class
 class Settings(ServiceSettings):
-    """Read once, when the process starts."""
+    """Settings, read once when the process starts."""
 
     SERVICE: ClassVar[str] = "resource-service"
 
     issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=identifier)
     backchannel_url: str | None = setting(
-        "The authorization server's address from here; without it, the issuer.", default=None, https=True, parse=url
+        "The address of the authorization server for this service. Default: the issuer.",
+        default=None,
+        https=True,
+        parse=url,
     )
-    public_url: str = setting("The address under which clients reach this service.", https=True, parse=url)
+    public_url: str = setting("The URL at which clients reach this service.", https=True, parse=url)
     resource_identifier: str = setting(
-        "This API's identifier, the `aud` of its tokens: a constant.", https=True, parse=identifier
+        "The identifier of this API, which is the `aud` of its tokens. It must not change.",
+        https=True,
+        parse=identifier,
     )
-    resource_id: str = setting("This API's name at the introspection endpoint.")
-    resource_secret: str = setting("This API's secret there.", secret=True)
-    database_url: str = setting("SQL: an SQLAlchemy URL.")
-    validator: str = setting("How access tokens are checked.", default=VALIDATORS[0], parse=one_of(*VALIDATORS))
-    clock_leeway: int = setting("How far the issuer's clock may be ahead.", default=5, parse=seconds)
+    resource_id: str = setting("The ID with which this API authenticates at the introspection endpoint.")
+    resource_secret: str = setting("The secret for that ID.", secret=True)
+    database_url: str = setting("The database, as an SQLAlchemy URL.")
+    validator: str = setting("How access tokens are validated.", default=VALIDATORS[0], parse=one_of(*VALIDATORS))
+    clock_leeway: int = setting(
+        "How far the issuer's clock may be ahead of this service's clock.", default=5, parse=seconds
+    )
     ca_file: str | None = setting(
-        "Certificate authorities (PEM) that are trusted besides the system's.", default=None, parse=certificates
+        "A file with certificate authorities (PEM) to trust in addition to the system's.",
+        default=None,
+        parse=certificates,
     )

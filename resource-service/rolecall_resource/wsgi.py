@@ -1,14 +1,14 @@
-"""For gunicorn and `flask`, in production: `rolecall_resource.wsgi:app()`."""
+"""The application factory for gunicorn and `flask` in production: `rolecall_resource.wsgi:app()`."""
 
 from __future__ import annotations
 
 from flask import Flask
 
-from rolecall.web import app_of_environ
+from rolecall.web.app import app_of_environ
 from rolecall_resource import create_app
 from rolecall_resource.settings import Settings
 
 
 def app() -> Flask:
-    """The application with the settings of the environment."""
+    """Create the application with settings from the environment."""
     return app_of_environ(create_app, Settings)

@@ -151,7 +151,7 @@ def test_the_picture_grows_while_people_look(page: Page, stack: Stack) -> None:
 
 def test_a_denial_ends_at_the_lane_that_said_no(page: Page, stack: Stack) -> None:
     connect(page, stack, "deny")
-    expect(page.locator("main")).to_contain_text("You did not allow it")
+    expect(page.locator("main")).to_contain_text("You denied access")
     open_picture(page)
     expect(page.locator("#part-body .answer.refused").first).to_be_attached()
     expect(page.locator("#part-body")).to_contain_text("access_denied")
@@ -195,7 +195,7 @@ def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, 
     connect(page, stack)
     with suspended(stack.pids["resource-service"]):
         page.goto(f"{stack.client}/invoices", timeout=60_000)
-        expect(page.locator("main")).to_contain_text("does not answer")
+        expect(page.locator("main")).to_contain_text("is not responding")
         page.goto(f"{stack.observer}/")
         page.locator("main table a").first.click()
         unanswered = page.locator("#part-body .request.refused")

@@ -175,7 +175,7 @@ def test_a_bad_id_token_signs_nobody_in(tally: Tally, issuer: Issuer, make: Make
     with events.watching(notebook):
         page = browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
     assert page.status_code == 502
-    assert "Tally does not believe this ID token" in page.text
+    assert "Tally rejected the ID token" in page.text
     assert id_token_check(rule).description in page.text.replace("&#39;", "'")
     failed = [fact["name"] for fact in noted(notebook) if not fact["passed"]]
     assert failed == [f"id_token.{rule}"]
@@ -204,7 +204,7 @@ def test_a_good_one_passes_every_rule_in_order(tally: Tally, issuer: Issuer) -> 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "PS256", "EdDSA"])
 def test_each_algorithm_that_a_client_may_register(algorithm: str, tally: Tally) -> None:
     issuer = Issuer(tally, f"{algorithm}-1", published=["RS256-1", "ES256-1", "PS256-1", "EdDSA-1"])
-    wanted = id_token.Wanted(ISSUER, "tally", algorithm, "n0nce", TOKENS["access_token"])
+    wanted = id_token.ExpectedClaims(ISSUER, "tally", algorithm, "n0nce", TOKENS["access_token"])
     token = issuer.sign(issuer.claims("n0nce"))
     keys = {kid: jwt.PyJWK(public_jwk(kid)) for kid in issuer.published}
     assert id_token.validate(token, keys.get, wanted)["sub"] == SUB
@@ -255,7 +255,7 @@ def test_without_keys_nobody_is_signed_in(tally: Tally, issuer: Issuer, answer: 
     tally.http.answers[JWKS] = answer
     page = browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
     assert page.status_code == 503
-    assert "does not answer" in page.text
+    assert "is not responding" in page.text
     assert browser.client.get("/me").status_code == 403
 
 
@@ -265,12 +265,12 @@ def test_without_keys_nobody_is_signed_in(tally: Tally, issuer: Issuer, answer: 
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ((200, {**USERINFO, "sub": "usr_bob"}, {}), "about two people"),
-        ((200, {"name": "Alice"}, {}), "about two people"),
-        ((200, [], {}), "about two people"),
+        ((200, {**USERINFO, "sub": "usr_bob"}, {}), "about different users"),
+        ((200, {"name": "Alice"}, {}), "about different users"),
+        ((200, [], {}), "about different users"),
         ((401, {"error": "invalid_token"}, {}), "invalid_token"),
         ((500, "", {}), "server_error"),
-        (None, "does not answer"),
+        (None, "is not responding"),
     ],
 )
 def test_userinfo_of_somebody_else_signs_nobody_in(tally: Tally, issuer: Issuer, answer: Any, says: str) -> None:
@@ -288,9 +288,9 @@ def test_userinfo_of_somebody_else_signs_nobody_in(tally: Tally, issuer: Issuer,
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
-        ("login_required", 403, "You would have to sign in there first"),
-        ("consent_required", 403, "You have not allowed this yet"),
-        ("access_denied", 403, "You did not allow it"),
+        ("login_required", 403, "You need to sign in"),
+        ("consent_required", 403, "Your consent is required"),
+        ("access_denied", 403, "You denied access"),
         ("interaction_required", 502, "interaction_required"),
     ],
 )
@@ -312,7 +312,7 @@ def test_mixed_up_answers_are_refused_here_too(tally: Tally) -> None:
     browser = tally.browser()
     state = browser.begin("/sign-in")["state"]
     page = browser.come_back(code="c0de", state=state, iss="http://evil.test")
-    assert "does not come from where" in page.text
+    assert "comes from another server" in page.text
     assert not tally.http.to(TOKEN)
 
 
@@ -339,7 +339,7 @@ def test_a_sign_in_that_is_older_than_was_asked_for_is_refused(
     page = browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
     assert page.status_code == (303 if good else 502)
     if not good:
-        assert "older than Tally asked for" in page.text
+        assert "older than the requested maximum age" in page.text
 
 
 def test_max_age_needs_an_auth_time(tally: Tally, issuer: Issuer) -> None:

@@ -20,10 +20,11 @@ import rolecall_resource.openapi
 from rolecall import checks, openapi
 from rolecall.openapi import Operations, path_template
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.limits import limit
+from rolecall_client.issuer import AuthorizationServer
 from support.auth_server import (
     INVOICES,
     LIMITS,
@@ -53,7 +54,7 @@ Services = list[tuple[Flask, Operations]]
 
 @pytest.fixture
 def services(server: Server, api: Api, tally: Tally) -> Services:
-    auth = rolecall_auth.openapi.description.description(server.services.settings, "cookie")
+    auth = rolecall_auth.openapi.description.build_description(server.services.settings, "cookie")
     invoices = rolecall_resource.openapi.description(api.app.extensions["rolecall_resource"])
     client = rolecall_client.openapi.description(tally.services.settings, "cookie")
     return [(server.app, auth.operations), (api.app, invoices.operations), (tally.app, client.operations)]
@@ -106,7 +107,7 @@ def test_every_parameter_of_the_guard_is_described(server: Server) -> None:
                     continue
                 assert schema["maxLength"] == parameter.max_length, (endpoint, parameter.name)
                 assert schema["pattern"] == f"^(?:{parameter.grammar.pattern})$", (endpoint, parameter.name)
-    assert rolecall_auth.openapi.description.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
+    assert rolecall_auth.openapi.description.GRANT_PARAMETERS.keys() == {grant.grant_type for grant in GRANTS}
     body = operations["POST", "/token"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
     assert [each["title"] for each in body["oneOf"]] == [grant.grant_type for grant in GRANTS]
 
@@ -240,7 +241,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     browser.come_back(error="access_denied", state=browser.begin()["state"], iss=ISSUER)
     browser.come_back(error="server_error", state=browser.begin()["state"], iss=ISSUER)
     browser.connect()
-    browser.client.get("/invoices?check=both")
+    browser.client.get("/invoices")
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 303
         assert browser.client.post(path).status_code == 400
@@ -258,7 +259,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 502
     tally.http.answers = answers | {f"{ISSUER}/.well-known/oauth-authorization-server": (200, {"issuer": "x"}, {})}
-    tally.services.runner._server._metadata = None
+    tally.services.runner._server = AuthorizationServer(tally.services.settings, tally.http)  # type: ignore[arg-type]
     assert tally.browser().press("/connect").status_code == 502
     assert tally.browser().press("/sign-in").status_code == 502
     tally.http.answers = answers
@@ -412,9 +413,9 @@ def _sql_is_away(server: Server) -> None:
 def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
     from rolecall_client import create_app
 
-    app = create_app(dataclasses.replace(tally.services.settings, redis_url=redis.url))
+    settings = dataclasses.replace(tally.services.settings, redis_url=redis.url)
+    app = create_app(settings, tally.http)  # type: ignore[arg-type]
     away = Tally(app, app.extensions["rolecall_client"], tally.http)
-    away.services.runner._http = away.services.runner._server._http = tally.http  # type: ignore[assignment]
     watched(app, document.seen)
     browser = away.browser()
     browser.connect()
@@ -448,7 +449,7 @@ def _api_again(api: Api, **changes: Any) -> Flask:
 
     settings = dataclasses.replace(api.app.extensions["rolecall_resource"], **changes)
     app = create_app(settings, http=api.server)  # type: ignore[arg-type]
-    app.extensions["resource_validators"] |= api.app.extensions["resource_validators"]
+    app.extensions["resource_validator"] = api.app.extensions["resource_validator"]
     return app
 
 

@@ -47,7 +47,7 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever signs in a thousand times would wait for nothing else."""
     hasher = argon2.PasswordHasher(1, 64, 1)
     monkeypatch.setattr(user, "_hasher", hasher)
-    monkeypatch.setattr(user, "_nobody", hasher.hash("nobody's"))
+    monkeypatch.setattr(user, "_DUMMY_HASH", hasher.hash("nobody's"))
 
 
 @pytest.fixture(autouse=True)

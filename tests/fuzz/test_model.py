@@ -315,7 +315,7 @@ class Model(Machine):
 
     def _is_lost(self, answer: TestResponse) -> None:
         assert answer.status_code == 400
-        assert "no longer waiting" in answer.text
+        assert "no longer valid" in answer.text
 
     def _is_waiting(self, request: Waiting) -> bool:
         return not request.gone and clock.now() < request.expires_at

@@ -54,7 +54,7 @@ def test_a_stopped_authorization_server_is_explained_and_signed_tokens_go_on(lab
         assert statuses(walker.open(f"{lab.client}/invoices?check=introspection")) == ["503"]
         refused = press(walker, page, lab, "/refresh")
         assert refused.status == 503
-        assert "authorization server does not answer" in refused.text
+        assert "authorization server is not responding" in refused.text
     assert statuses(walker.open(f"{lab.client}/invoices?check=introspection")) == ["200"]
 
 

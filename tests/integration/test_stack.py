@@ -71,7 +71,7 @@ def test_taking_it_back_at_the_authorization_server_ends_the_refresh_too(stack: 
     walker.submit(apps, f"{stack.auth}/apps/disconnect", client_id="tally")
     assert statuses(walker.open(f"{stack.client}/invoices")) == ["401"]
     page = press(walker, walker.open(f"{stack.client}/invoices"), stack, "/refresh")
-    assert "no longer good" in page.text
+    assert "no longer valid" in page.text
 
 
 def test_denying_ends_on_a_page_that_says_so(stack: Stack) -> None:
@@ -87,7 +87,7 @@ def test_denying_ends_on_a_page_that_says_so(stack: Stack) -> None:
     )
     assert "asks for access" in page.text
     page = walker.follow(walker.submit(page, decision="deny"))
-    assert "You did not allow it" in page.text
+    assert "You denied access" in page.text
     page = walker.follow(walker.submit(walker.open(f"{stack.client}/"), f"{stack.client}/connect"))
     page = walker.follow(walker.submit(page, decision="allow"))
     assert "no invoice of yours yet" in page.text
@@ -116,7 +116,7 @@ def test_the_clock_turns_in_every_worker_of_every_service(stack: Stack) -> None:
                 held = walker.submit(held, decision="allow")
         assert held.location is not None
         stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 61}')
-        assert "no longer good" in walker.open(held.location).text, "an expired code"
+        assert "no longer valid" in walker.open(held.location).text, "an expired code"
     finally:
         stack.call("DELETE", f"{stack.client}/_lab/clock", None)
 

@@ -16,7 +16,7 @@ import requests
 from flask import Flask, jsonify
 
 from rolecall import clock
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.control import clock as clock_push
 from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.wrap import Lab

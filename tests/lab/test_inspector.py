@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm
 
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall_lab.observer.inspector import Inspection, inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
@@ -25,12 +25,12 @@ class Keys:
         self.asked = 0
         self.away = False
 
-    def send(self, _method: str, url: str) -> Answer:
+    def send(self, _method: str, url: str) -> HttpResponse:
         if self.away:
             raise Unreachable(url, "it is away")
         self.asked += 1
         key = json.loads(ECAlgorithm.to_jwk(self.private.public_key())) | {"kid": "k1", "alg": "ES256", "use": "sig"}
-        return Answer(200, {}, json.dumps({"keys": [key]}).encode(), 1.0)
+        return HttpResponse(200, {}, json.dumps({"keys": [key]}).encode(), 1.0)
 
 
 def test_a_token_is_judged_by_the_published_keys() -> None:

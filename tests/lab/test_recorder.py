@@ -15,7 +15,7 @@ from flask import jsonify, request
 
 from rolecall import checks, clock, events
 from rolecall.http import HttpClient
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.recording import recorder
 from rolecall_lab.recording.event import Exchange, describe
 from rolecall_lab.recording.flows import read_events, read_flows
@@ -225,7 +225,7 @@ def test_a_turned_clock_changes_the_time_and_not_the_order(settings: Callable[..
 
 def test_a_dead_receiver_is_visible(in_lab: Callable[..., Lab], store: redis.Redis) -> None:
     def view() -> Any:
-        with pytest.raises(Exception, match="did not answer"):
+        with pytest.raises(Exception, match="did not respond"):
             HttpClient(connect=0.2).send("GET", "http://127.0.0.1:9/invoices")
         return jsonify(ok=True)
 
@@ -235,7 +235,7 @@ def test_a_dead_receiver_is_visible(in_lab: Callable[..., Lab], store: redis.Red
     lab.recorder.flush()
     sent = one(read_events(store), "/invoices", "sent")
     assert sent["shadowed"] is False
-    assert (sent["status"], sent["failure"]) == (None, "nobody listens there")
+    assert (sent["status"], sent["failure"]) == (None, "the connection failed")
     assert (sent["to"], sent["host"]) == ("resource_server", "127.0.0.1:9")
 
 
@@ -345,7 +345,7 @@ def test_health_and_style_sheets_are_not_recorded(in_lab: Callable[..., Lab], st
 
 def test_unwrapped_nothing_happens(store: redis.Redis) -> None:
     watched = []
-    route = Route("token", "/token", ("GET",), lambda: watched.append(events.watched()) or jsonify(), "api", "test")
+    route = Route("token", "/token", ("GET",), lambda: watched.append(events.is_watched()) or jsonify(), "api", "test")
     app = flask_app("resource", route)
     answer = app.test_client().get("/token", headers={"Rolecall-Validator": "jwt"})
     assert watched == [False]

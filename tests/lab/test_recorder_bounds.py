@@ -10,7 +10,7 @@ import pytest
 import redis
 from flask import jsonify, request
 
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.recording import recorder
 from rolecall_lab.recording.event import Exchange
 from rolecall_lab.recording.flows import read_events

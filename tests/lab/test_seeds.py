@@ -64,7 +64,7 @@ FAULTS = {
         "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
         "7: id_token_signed_response_alg must be one of RS256",
     ),
-    "unknown claim": (f"{_PERSON}    claims:\n      shoe: 9", "6: shoe is not known in claims"),
+    "unknown claim": (f"{_PERSON}    claims:\n      shoe: 9", "6: shoe is not a standard claim"),
     "claims that are none": (f"{_PERSON}    claims: 5", "5: claims must be a mapping"),
     "a text that should be true or false": (
         f"{_PERSON}    claims:\n      email_verified: 'true'",

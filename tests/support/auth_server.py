@@ -21,7 +21,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from rolecall.settings import declared
+from rolecall.settings import declared_settings
 from rolecall.storage import digest
 from rolecall_auth import create_app
 from rolecall_auth.limits import limit
@@ -156,7 +156,7 @@ def csrf_token(page: TestResponse) -> str:
     return match[1]
 
 
-LIMITS = tuple(field.name for field in declared(Settings) if field.name.endswith("_limit"))
+LIMITS = tuple(field.name for field in declared_settings(Settings) if field.name.endswith("_limit"))
 """The settings of how often one may try."""
 
 WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000/minute"))

@@ -11,6 +11,7 @@ import pytest
 import redis
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from rolecall_lab.compare import invoices
 from support import containers as in_docker
 from support import witness
 from support.auth_server import Server, make_server, make_settings, opened
@@ -70,6 +71,13 @@ def server(tmp_path: Path, redis_url: str) -> Server:
 def tally(redis_url: str) -> Tally:
     """Tally in this process, with scripted responses of the other two services."""
     return make_tally(redis_url)
+
+
+@pytest.fixture
+def lab_tally(tally: Tally) -> Tally:
+    """The same, whose page with the invoices has the choice of the validator, as in the lab."""
+    invoices.show(tally.app)
+    return tally
 
 
 @pytest.fixture(scope="session")

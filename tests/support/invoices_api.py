@@ -16,8 +16,9 @@ from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from rolecall import clock
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall.sql import Database
+from rolecall_lab.compare import validator
 from rolecall_resource import MIGRATIONS, create_app
 from rolecall_resource.models import Invoice, Profile
 from rolecall_resource.settings import Settings
@@ -47,7 +48,7 @@ class FakeServer:
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         self.asked.append(url)
         self.sent.append((url, dict(headers or {}), dict(form or {})))
         if self.gate is not None:
@@ -66,7 +67,7 @@ class FakeServer:
         else:
             body = self.introspection
         status = self.status if url.endswith("/introspect") else 200
-        return Answer(status, {"cache-control": "public, max-age=300"}, json.dumps(body).encode(), 1.0)
+        return HttpResponse(status, {"cache-control": "public, max-age=300"}, json.dumps(body).encode(), 1.0)
 
     def count(self, path: str) -> int:
         return sum(url.endswith(path) for url in self.asked)
@@ -132,6 +133,7 @@ def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
         lab=True,
     )
     app = create_app(settings, http=server)  # type: ignore[arg-type]
+    validator.show(app)
     database: Database = app.extensions["resource_database"]
     with database.transaction() as session:
         session.add_all(rows)

@@ -1,4 +1,4 @@
-"""The client's flows, one file each, one line here."""
+"""The registry of the client's flows, one per module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636): read it like the figure."""
+"""The authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636); the steps are those of the RFC's figure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import secrets
 from collections.abc import Mapping
 
 from rolecall import checks
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, client_basic, keep_tokens, pkce_pair
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client_basic, keep_tokens, pkce_pair
 
-ISS = checks.define("client.iss", "RFC 9207 section 2.4", "invalid_request", "The answer names another issuer.")
-STATE = checks.define("client.state", "RFC 6749 section 10.12", "invalid_request", "The answer is to another request.")
+ISS = checks.define("client.iss", "RFC 9207 section 2.4", "invalid_request", "The response names another issuer.")
+STATE = checks.define(
+    "client.state",
+    "RFC 6749 section 10.12",
+    "invalid_request",
+    "The response belongs to another request.",
+)
 
 SCOPE = "invoices:read"
 
 
 def authorization_request(context: Context) -> Message:
-    """Steps A and B: send the browser to the authorization server, with values that only this request has."""
+    """Build the authorization request (steps A and B), with a new state and verifier."""
     context.memory["state"] = secrets.token_urlsafe(32)
     context.memory["code_verifier"], challenge = pkce_pair()
     return Message(
@@ -36,23 +41,23 @@ def authorization_request(context: Context) -> Message:
     )
 
 
-def authorization_response(context: Context, answer: Mapping[str, str]) -> None:
-    """Step C: the browser is back. Whose answer is it, and to which request? Only then look at it."""
-    state, issuer = answer.get("state", ""), answer.get("iss")
-    mine = hmac.compare_digest(state.encode(), context.memory["state"].encode())
-    STATE.note(mine, expected="the state of this request", actual="it" if mine else "another")
+def authorization_response(context: Context, response: Mapping[str, str]) -> None:
+    """Handle the authorization response (step C): check its issuer and state before anything else."""
+    state, issuer = response.get("state", ""), response.get("iss")
+    has_state = hmac.compare_digest(state.encode(), context.memory["state"].encode())
+    STATE.note(has_state, expected="the state of this request", actual="the same" if has_state else "another")
     ISS.note(issuer == context.server.issuer, expected=context.server.issuer, actual=issuer)
-    if not mine or issuer != context.server.issuer:
-        raise Refused("mixed_up", "state or iss is not that of this request")
-    if "error" in answer:
-        raise Refused(answer["error"], "the authorization server refused")
-    if "code" not in answer:
-        raise Refused("invalid_response", "the answer holds neither code nor error")
-    context.memory["code"] = answer["code"]
+    if not has_state or issuer != context.server.issuer:
+        raise FlowError("mixed_up", "the state or iss does not match the request")
+    if "error" in response:
+        raise FlowError(response["error"], "the authorization server returned an error")
+    if "code" not in response:
+        raise FlowError("invalid_response", "the response has no code and no error")
+    context.memory["code"] = response["code"]
 
 
 def token_request(context: Context) -> Message:
-    """Step D: the code, and the verifier that proves it is ours."""
+    """Build the token request (step D), with the code and the verifier."""
     return Message(
         "back",
         "POST",

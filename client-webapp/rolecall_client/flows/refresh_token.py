@@ -1,14 +1,14 @@
-"""Refresh (RFC 6749 section 6): a new access token, and a new refresh token in the place of the old one."""
+"""Refresh the tokens (RFC 6749 section 6); the response contains a new refresh token."""
 
 from __future__ import annotations
 
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, client_basic, keep_tokens
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client_basic, keep_tokens
 
 
 def token_request(context: Context) -> Message:
-    """The refresh token, with client authentication."""
+    """Build the token request with the refresh token."""
     if not context.tokens.get("refresh_token"):
-        raise Refused("invalid_grant", "there is no refresh token")
+        raise FlowError("invalid_grant", "the connection has no refresh token")
     return Message(
         "back",
         "POST",

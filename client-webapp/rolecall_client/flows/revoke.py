@@ -1,14 +1,14 @@
-"""Revoke the access token (RFC 7009): the refresh token stays good."""
+"""Revoke the access token (RFC 7009); the refresh token remains valid."""
 
 from __future__ import annotations
 
 from rolecall import clock
-from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, client_basic
+from rolecall.http import HttpResponse
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client_basic
 
 
 def revocation_request(context: Context) -> Message:
-    """The token, with client authentication."""
+    """Build the revocation request for the access token."""
     return Message(
         "back",
         "POST",
@@ -18,10 +18,10 @@ def revocation_request(context: Context) -> Message:
     )
 
 
-def revocation_response(context: Context, answer: Answer) -> None:
-    """200 says that the token is worth nothing now, whatever it was before."""
-    if answer.status != 200:
-        raise Refused("server_error", f"the revocation endpoint answered {answer.status}")
+def revocation_response(context: Context, response: HttpResponse) -> None:
+    """Mark the access token as revoked. Status 200 means that it is invalid now, whether it was valid before or not."""
+    if response.status != 200:
+        raise FlowError("server_error", f"the revocation endpoint returned status {response.status}")
     context.tokens["revoked_at"] = clock.now()
 
 

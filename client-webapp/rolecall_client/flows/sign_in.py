@@ -1,4 +1,4 @@
-"""Sign in (OpenID Connect Core section 3.1): the code flow, and its answer says who it was. Read it like the figure."""
+"""Sign in with OpenID Connect (Core section 3.1): the code flow with an ID token; the steps are those of its figure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 
 from rolecall import checks, clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client import id_token
 from rolecall_client.flow import (
     Context,
     Flow,
+    FlowError,
     Message,
-    Refused,
     Step,
     client_basic,
     json_object,
@@ -24,7 +24,10 @@ from rolecall_client.flow import (
 from rolecall_client.flows.authorization_code import authorization_response
 
 SUBJECT = checks.define(
-    "client.userinfo_sub", "OpenID Connect Core section 5.3.2", "invalid_token", "Userinfo is about somebody else."
+    "client.userinfo_sub",
+    "OpenID Connect Core section 5.3.2",
+    "invalid_token",
+    "Userinfo describes another user.",
 )
 
 SCOPE: Final = "openid profile email"
@@ -36,18 +39,19 @@ AGAIN: Final[Mapping[str, Mapping[str, str]]] = {
     "silent": {"prompt": "none"},
     "choose": {"prompt": "select_account"},
 }
-"""How a sign-in can be asked for: as it comes, proven anew, not older than a minute, without a page, with a choice."""
+"""Parameters for a repeated sign-in: none, with a new password check, at most a minute old, without any page, or with a
+choice of account."""
 
 
 def authentication_request(context: Context) -> Message:
-    """Steps 1 and 2: send the browser to the OpenID Provider, with values that only this request has."""
-    again = AGAIN[context.memory.get("again", "")]
+    """Build the authentication request (steps 1 and 2), with a new state, nonce, and verifier."""
+    parameters = AGAIN[context.memory.get("again", "")]
     context.memory["state"] = secrets.token_urlsafe(32)
     context.memory["nonce"] = secrets.token_urlsafe(32)
     context.memory["code_verifier"], challenge = pkce_pair()
-    if "max_age" in again:
-        # the server judges it when the browser is there, which is later than now
-        context.memory["signed_in_since"] = clock.now() - int(again["max_age"])
+    if "max_age" in parameters:
+        # the server compares max_age with its time when it handles the request, which is later than now
+        context.memory["signed_in_since"] = clock.now() - int(parameters["max_age"])
     return Message(
         "front",
         "GET",
@@ -61,13 +65,13 @@ def authentication_request(context: Context) -> Message:
             "nonce": context.memory["nonce"],
             "code_challenge": challenge,
             "code_challenge_method": "S256",
-            **again,
+            **parameters,
         },
     )
 
 
 def token_request(context: Context) -> Message:
-    """Step 3: the code, and the verifier that proves it is ours."""
+    """Build the token request (step 3), with the code and the verifier."""
     return Message(
         "back",
         "POST",
@@ -82,10 +86,10 @@ def token_request(context: Context) -> Message:
     )
 
 
-def token_response(context: Context, answer: Answer) -> None:
-    """Step 4: an access token, and an ID token, which is believed when every rule holds."""
-    keep_tokens(context, answer)
-    wanted = id_token.Wanted(
+def token_response(context: Context, response: HttpResponse) -> None:
+    """Handle the token response (step 4): an access token, and an ID token that must pass every check."""
+    keep_tokens(context, response)
+    expected = id_token.ExpectedClaims(
         issuer=context.server.issuer,
         client_id=context.settings.client_id,
         algorithm=context.settings.id_token_signed_response_alg,
@@ -94,26 +98,26 @@ def token_response(context: Context, answer: Answer) -> None:
         signed_in_since=context.memory.get("signed_in_since"),
     )
     try:
-        context.memory["claims"] = id_token.validate(json_object(answer).get("id_token"), context.key, wanted)
+        context.memory["claims"] = id_token.validate(json_object(response).get("id_token"), context.key, expected)
     except OAuthError as error:
-        raise Refused("bad_id_token", error.description) from error
+        raise FlowError("bad_id_token", error.description) from error
 
 
 def userinfo_request(context: Context) -> Message:
-    """Step 5: ask what there is to know of the person, with the access token in the header."""
+    """Build the userinfo request (step 5), with the access token in the header."""
     headers = {"Authorization": f"Bearer {context.tokens['access_token']}"}
     return Message("back", "GET", context.server.userinfo_endpoint, headers=headers)
 
 
-def userinfo_response(context: Context, answer: Answer) -> None:
-    """Step 6: what is known, and only of the person whom the ID token names."""
-    userinfo = json_object(answer)
-    if answer.status != 200:
-        raise Refused(str(userinfo.get("error", "server_error")), f"userinfo answered {answer.status}")
-    same = userinfo.get("sub") == context.memory["claims"]["sub"]
-    SUBJECT.note(same, expected="the sub of the ID token", actual="it" if same else "another")
-    if not same:
-        raise Refused("another_subject", "userinfo has another sub than the ID token")
+def userinfo_response(context: Context, response: HttpResponse) -> None:
+    """Handle the userinfo response (step 6), which must be about the user in the ID token."""
+    userinfo = json_object(response)
+    if response.status != 200:
+        raise FlowError(str(userinfo.get("error", "server_error")), f"userinfo returned status {response.status}")
+    is_same = userinfo.get("sub") == context.memory["claims"]["sub"]
+    SUBJECT.note(is_same, expected="the sub of the ID token", actual="the same" if is_same else "another")
+    if not is_same:
+        raise FlowError("another_subject", "the sub of userinfo differs from that of the ID token")
     context.memory["userinfo"] = userinfo
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType, ModuleType
-from typing import Final
+from typing import Final, cast
 
-from flask import redirect, url_for
+from flask import current_app, redirect, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall_client import pages, profile
-from rolecall_client.errors import explained
+from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import Flow
 from rolecall_client.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
 from rolecall_client.services import services
@@ -37,6 +37,15 @@ def _client_entry(
     name, title = name or flow.name, title or flow.title
     clause = flow.specification
     return Entry(name, module, title, summary, description, clause, expected, start, needs, base, parameters)
+
+
+def _view(name: str) -> Start:
+    """Call a view of Tally that the lab may have replaced."""
+
+    def start() -> ResponseReturnValue:
+        return cast("ResponseReturnValue", current_app.view_functions[name]())
+
+    return start
 
 
 def _show_invoices(validator: str) -> ResponseReturnValue:
@@ -77,7 +86,7 @@ _TOKENS: Final = (
     ),
     _client_entry(
         refresh_token,
-        pages.refresh,
+        _view("refresh"),
         ("200",),
         "The client exchanges its refresh token for a new access token, without the user.",
         "The response contains a new refresh token, and the old one becomes invalid. If anyone presents the old one "
@@ -85,7 +94,7 @@ _TOKENS: Final = (
     ),
     _client_entry(
         revoke,
-        pages.revoke,
+        _view("revoke"),
         ("200",),
         "The client revokes its access token and keeps its refresh token.",
         "The server responds with 200 whether or not the token was valid. The page that follows sends the revoked "
@@ -103,7 +112,7 @@ _TOKENS: Final = (
 
 
 def _sign_in(again: str) -> ResponseReturnValue:
-    return explained(
+    return with_error_pages(
         lambda: redirect(services().runner.start("sign_in", services().sessions.browser(), again=again), 303)
     )()
 

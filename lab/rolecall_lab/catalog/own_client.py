@@ -17,10 +17,10 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from rolecall import clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_client import id_token
-from rolecall_client.flow import Context, Message, Refused, json_object, keep_tokens
+from rolecall_client.flow import Context, FlowError, Message, json_object, keep_tokens
 from rolecall_client.services import services
 from rolecall_lab.settings import LabSettings
 
@@ -34,11 +34,11 @@ def register(context: Context, **metadata: Any) -> Message:
     return Message("back", "POST", registration_endpoint(context), json=document)
 
 
-def keep_registration(context: Context, response: Answer) -> None:
+def keep_registration(context: Context, response: HttpResponse) -> None:
     """Store the client id, the secret if there is one, and the registration token (RFC 7591 section 3.2.1).
 
     Raises:
-        Refused: the server rejected the registration.
+        FlowError: the server rejected the registration.
     """
     body = require_status(response, 201)
     names = ("client_id", "client_secret", "registration_access_token")
@@ -49,10 +49,10 @@ def registration_endpoint(context: Context) -> str:
     """Return the registration endpoint from the server's metadata (RFC 8414 section 2).
 
     Raises:
-        Refused: the metadata has no registration endpoint.
+        FlowError: the metadata has no registration endpoint.
     """
     if context.server.registration_endpoint is None:
-        raise Refused("server_error", "the server does not offer client registration")
+        raise FlowError("server_error", "the server does not offer client registration")
     return context.server.registration_endpoint
 
 
@@ -69,21 +69,21 @@ def deletion_request(context: Context) -> Message:
     return management_request(context, "DELETE")
 
 
-def deletion_response(context: Context, response: Answer) -> None:
+def deletion_response(context: Context, response: HttpResponse) -> None:
     """204: the client is deleted and its tokens are revoked, so the flow has nothing left to revoke."""
     require_status(response, 204)
     context.tokens.clear()
 
 
-def require_status(response: Answer, status: int) -> dict[str, Any]:
+def require_status(response: HttpResponse, status: int) -> dict[str, Any]:
     """Return the response's JSON object.
 
     Raises:
-        Refused: the response has another status.
+        FlowError: the response has another status.
     """
     body = json_object(response)
     if response.status != status:
-        raise Refused(str(body.get("error", "server_error")), f"the server responded with {response.status}")
+        raise FlowError(str(body.get("error", "server_error")), f"the server responded with {response.status}")
     return body
 
 
@@ -111,15 +111,15 @@ def token_request(context: Context, **authentication: str) -> Message:
     return Message("back", "POST", context.server.token_endpoint, form=form)
 
 
-def keep_id_token(context: Context, response: Answer, algorithm: str) -> None:
+def keep_id_token(context: Context, response: HttpResponse, algorithm: str) -> None:
     """Store the tokens, and the claims of the ID token after validation (OpenID Connect Core section 3.1.3.7).
 
     Raises:
-        Refused: the response is an error, or the ID token is invalid.
+        FlowError: the response is an error, or the ID token is invalid.
     """
     is_first = "access_token" not in context.tokens
     keep_tokens(context, response)
-    wanted = id_token.Wanted(
+    wanted = id_token.ExpectedClaims(
         issuer=context.server.issuer,
         client_id=client_id(context),
         algorithm=algorithm,
@@ -130,7 +130,7 @@ def keep_id_token(context: Context, response: Answer, algorithm: str) -> None:
     try:
         context.memory["claims"] = id_token.validate(json_object(response).get("id_token"), context.key, wanted)
     except OAuthError as error:
-        raise Refused("bad_id_token", error.description) from error
+        raise FlowError("bad_id_token", error.description) from error
 
 
 def new_key(context: Context, kid: str, algorithm: str) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from flask import abort, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from rolecall import clock
-from rolecall.web import allow_form_targets
+from rolecall.web.headers import allow_form_targets
 from rolecall_client import pages as client_pages
-from rolecall_client.errors import explained
-from rolecall_client.flow import Refused
+from rolecall_client.errors import with_error_pages
+from rolecall_client.flow import FlowError
 from rolecall_client.services import services
-from rolecall_client.told import moment
+from rolecall_client.times import moment
 from rolecall_lab.catalog.entries import ENTRIES, GROUPS
 from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry, file_name
 from rolecall_lab.catalog.runs import outcome_rows, runs, verdict
@@ -44,19 +44,19 @@ def flow(name: str) -> ResponseReturnValue:
 def start(name: str) -> ResponseReturnValue:
     """POST /flows/<name>/start: run a flow, or redirect to the client's view that starts it."""
     entry = _entry(name)
-    return entry.start() if entry.start else explained(lambda: _run(entry))()
+    return entry.start() if entry.start else with_error_pages(lambda: _run(entry))()
 
 
 def callback() -> ResponseReturnValue:
     """GET /callback: continue a flow of the lab, which ends on its page, or call the client's view."""
     entry = _waiting_entry()
-    return explained(lambda: _resume(entry))() if entry else client_pages.callback()
+    return with_error_pages(lambda: _resume(entry))() if entry else client_pages.callback()
 
 
 def _run(entry: Entry) -> ResponseReturnValue:
     if entry.uses_the_browser:
         return redirect(services().runner.start(entry.flow.name, services().sessions.browser()), 303)
-    with suppress(Refused):
+    with suppress(FlowError):
         services().runner.run(entry.flow.name, {})
     return _redirect_to_page(entry)
 
@@ -64,7 +64,7 @@ def _run(entry: Entry) -> ResponseReturnValue:
 def _resume(entry: Entry) -> ResponseReturnValue:
     try:
         *_, next_url = services().runner.resume(services().sessions.browser(), request.args)
-    except Refused as error:
+    except FlowError as error:
         if error.error == "unknown_state":
             raise
         next_url = None
@@ -93,7 +93,7 @@ def _redirect_to_page(entry: Entry) -> ResponseReturnValue:
 
 def _page(template: str, **values: object) -> ResponseReturnValue:
     sessions = services().sessions
-    available = {"": True, "connection": sessions.tokens() is not None, "sign-in": sessions.person() is not None}
+    available = {"": True, "connection": sessions.tokens() is not None, "sign-in": sessions.user() is not None}
     response = make_response(
         render_template(template, available=available, CODE=CODE, NO_RESPONSE=NO_RESPONSE, **values)
     )

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, TypedDict
 from flask import current_app
 
 from rolecall import clock, trace
-from rolecall.http import Answer, Unreachable
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object
+from rolecall.http import HttpResponse, Unreachable
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, json_object
 from rolecall_client.services import services
 from rolecall_lab.catalog.entries import ENTRIES
 from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry
@@ -101,12 +101,12 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
         refusal = None
         try:
             step.handle(context, response)
-        except Refused as error:
+        except FlowError as error:
             refusal = error
             raise
         finally:
             if run := context.memory.get("run"):
-                describe = _server_outcome if isinstance(response, Answer) else _browser_outcome
+                describe = _server_outcome if isinstance(response, HttpResponse) else _browser_outcome
                 outcome, description = describe(response, refusal)
                 run["messages"][-1] |= {"outcome": outcome[:MAX_TEXT], "description": description[:MAX_TEXT]}
                 _store(flow, run, context)
@@ -122,7 +122,7 @@ def _is_watched(context: Context) -> bool:
     return "catalog" in current_app.blueprints and not context.memory.get("unwatched")
 
 
-def _server_outcome(response: Answer, refusal: Refused | None) -> tuple[str, str]:
+def _server_outcome(response: HttpResponse, refusal: FlowError | None) -> tuple[str, str]:
     """Return a response's status and error code, and its description (RFC 6749 section 5.2, RFC 6750 section 3).
 
     For a successful response that the client rejects, return the client's error and its reason.
@@ -134,7 +134,7 @@ def _server_outcome(response: Answer, refusal: Refused | None) -> tuple[str, str
     return f"{response.status} {body.get('error', '')}".strip(), str(description)
 
 
-def _browser_outcome(response: Mapping[str, str], refusal: Refused | None) -> tuple[str, str]:
+def _browser_outcome(response: Mapping[str, str], refusal: FlowError | None) -> tuple[str, str]:
     """Return `CODE` or the error of an authorization response, and its description (RFC 6749 section 4.1.2)."""
     return refusal.error if refusal else CODE, response.get("error_description", "")
 
@@ -151,7 +151,7 @@ def _store(flow: str, run: Run, context: Context) -> None:
     # `put` would record a change of state, which would appear in the flow's picture
     pipeline = store.client.pipeline(transaction=False)
     pipeline.hset(_key(), _entry_name(flow, context), store.dump(dict(run)))
-    pipeline.expire(_key(), store.bin_seconds(lifetime))
+    pipeline.expire(_key(), store.redis_ttl(lifetime))
     pipeline.execute()
 
 
@@ -162,5 +162,5 @@ def _key() -> str:
 def _revoke_tokens(context: Context) -> None:
     """Revoke the tokens of a lab flow, which are of no further use; if this fails, they expire by themselves."""
     if context.tokens:
-        with suppress(Refused, Unreachable):
+        with suppress(FlowError, Unreachable):
             services().runner.run("disconnect", context.tokens, unwatched=True)

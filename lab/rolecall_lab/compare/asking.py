@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 from rolecall import clock
 from rolecall.http import Unreachable
 from rolecall_client.services import services
+from rolecall_lab.compare.report import objects, report
 
 WAYS: Final = {"introspection": "Introspection", "jwt": "Signed token"}
 """The API's validation methods: the value of the request header, and the title on the page."""
@@ -81,7 +81,7 @@ def _probe(tokens: dict[str, Any], way: str) -> Probe:
         if not error.url.startswith(settings.resource_backchannel_url or settings.resource_url):
             raise
         return Probe(way, began, real_time(), clock.now(), 0, "no answer", error.reason, 0.0)
-    report = _report(response["report"])
+    reported = report(response)
     return Probe(
         way,
         began,
@@ -91,25 +91,13 @@ def _probe(tokens: dict[str, Any], way: str) -> Probe:
         error=_error(response),
         description=str(response["body"].get("error_description", ""))[:200],
         milliseconds=response["milliseconds"],
-        spent=report.get("milliseconds"),
-        calls=_objects(report.get("calls")),
-        checks=_objects(report.get("checks")),
+        spent=reported.get("milliseconds"),
+        calls=objects(reported.get("calls")),
+        checks=objects(reported.get("checks")),
     )
-
-
-def _report(text: str) -> dict[str, Any]:
-    try:
-        report = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return report if isinstance(report, dict) else {}
 
 
 def _error(response: dict[str, Any]) -> str:
     """Return the error code from the challenge (RFC 6750 section 3.1) or from the body."""
     match = _ERROR.search(response["challenge"])
     return match[1] if match else str(response["body"].get("error", ""))[:60]
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from rolecall.storage import digest
-from rolecall_client.told import distance
+from rolecall_client.times import distance
 from rolecall_lab.compare.asking import WAYS, Probe
 
 MAX_ROWS: Final = 20

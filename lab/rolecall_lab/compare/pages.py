@@ -16,14 +16,16 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import clock, events
 from rolecall.http import HttpClient, Unreachable
-from rolecall.web import Kind, allow_form_targets
-from rolecall_client.errors import explained
-from rolecall_client.flow import Refused
+from rolecall.web.headers import allow_form_targets
+from rolecall.web.routes import Kind
+from rolecall_client.errors import with_error_pages
+from rolecall_client.flow import FlowError
 from rolecall_client.pages import connect
 from rolecall_client.services import services
-from rolecall_client.told import distance, moment, told
+from rolecall_client.times import distance, moment
 from rolecall_lab.compare.asking import WAYS, Probe, probe_both, real_time
 from rolecall_lab.compare.board import EVENTS, Board, Event, prediction
+from rolecall_lab.compare.sentences import check_result
 
 PATH: Final = "/compare"
 
@@ -93,7 +95,7 @@ def compare() -> ResponseReturnValue:
         is_measuring=bool(tokens and board.is_measuring(tokens["access_token"])),
         is_fresh=bool(newest and real_time() - newest.at < MEASURING_TIME),
         predicted=lambda event, way: prediction(event, way, left),
-        told=lambda check: told(check, now),
+        check_result=lambda check: check_result(check, now),
         moment=lambda seconds: moment(seconds, now),
         distance=distance,
     )
@@ -105,7 +107,7 @@ def compare() -> ResponseReturnValue:
     return response
 
 
-@explained
+@with_error_pages
 def send() -> ResponseReturnValue:
     """POST /compare/send: send the token once with each validation method."""
     tokens = services().sessions.tokens()
@@ -114,7 +116,7 @@ def send() -> ResponseReturnValue:
     return redirect(url_for("compare.compare"), 303)
 
 
-@explained
+@with_error_pages
 def event() -> ResponseReturnValue:
     """POST /compare/event: send the token, let the event happen, and send the token again."""
     chosen, tokens = EVENTS.get(request.form.get("event", "")), services().sessions.tokens()
@@ -134,7 +136,7 @@ def event() -> ResponseReturnValue:
     return redirect(url_for("compare.compare", _anchor="board"), 303)
 
 
-@explained
+@with_error_pages
 def again() -> ResponseReturnValue:
     """POST /compare/again: send the token again, for browsers without JavaScript."""
     tokens = services().sessions.tokens()
@@ -223,12 +225,12 @@ def _perform(chosen: Event, tokens: dict[str, Any]) -> str:
         return f"The lab’s clock was advanced by {seconds} s and is now {round(offset)} s ahead."
     if chosen.name == "revoke":
         try:
-            with services().sessions.alone():
+            with services().sessions.exclusive():
                 held = services().sessions.tokens() or tokens
                 services().runner.run("revoke", held)
-                services().sessions.keep(held)
-        except (Refused, Unreachable) as error:
-            detail = error.detail if isinstance(error, Refused) else str(error)
+                services().sessions.save(held)
+        except (FlowError, Unreachable) as error:
+            detail = error.detail if isinstance(error, FlowError) else str(error)
             raise EventFailed(detail) from error
         return "Tally has revoked its access token."
     return str(_control("POST", "/acts", {"act": chosen.name, **_PARAMETERS[chosen.name](tokens)})["said"])

@@ -9,9 +9,9 @@ from flask import Flask
 
 from rolecall import clock
 from rolecall.http import HttpClient, Unreachable
-from rolecall.settings import ServiceSettings, declared
+from rolecall.settings import ServiceSettings, declared_settings
 from rolecall.vocabulary import METADATA_PATH, RESOURCE_METADATA_PATH
-from rolecall.web import fault_of
+from rolecall.web.health import fault_of
 from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE
 from rolecall_lab.settings import LabSettings
 
@@ -26,7 +26,7 @@ def collect(app: Flask, lab: LabSettings) -> dict[str, Any]:
     each store and each service that this one calls, the error message, or an empty string if it works).
     """
     settings: ServiceSettings = app.extensions["rolecall_settings"]
-    values = {field.name: getattr(settings, field.name) for field in declared(type(settings))}
+    values = {field.name: getattr(settings, field.name) for field in declared_settings(type(settings))}
     return {
         "role": lab.role,
         "host": socket.gethostname(),

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, request
 
-from rolecall import web
 from rolecall.http import HttpClient
+from rolecall.web.app import create_flask
+from rolecall.web.headers import cookie_settings
+from rolecall.web.health import health_routes
+from rolecall.web.routes import register
 from rolecall_lab.observer import routes, svg
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.tail import Tail
@@ -24,13 +27,13 @@ _HERE = Path(__file__).parent
 
 def create_app(lab: LabSettings) -> Flask:
     """The application. Its thread that reads begins with each worker: `app.extensions["observer"].tail.start()`."""
-    app = web.create_flask(__name__, lab)
+    app = create_flask(__name__, lab)
     app.config.update(SECRET_KEY=secrets.token_hex(32), MAX_CONTENT_LENGTH=MAX_UPLOAD, MAX_FORM_MEMORY_SIZE=MAX_UPLOAD)
     flows = Flows()
     keys = KeySet((lab.auth_backchannel_urls or (lab.auth_url,))[0], HttpClient(connect=0.5, read=1.0))
     state = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys, app.jinja_env)
     app.extensions["observer"] = state
-    web.cookie_settings(app, "rolecall_observer", secure=False)
+    cookie_settings(app, "rolecall_observer", secure=False)
     app.register_blueprint(
         Blueprint(
             "observer",
@@ -42,11 +45,11 @@ def create_app(lab: LabSettings) -> Flask:
     )
     app.before_request(lambda: _refuse_other_names(lab))
     app.after_request(lambda response: _allow_script(response, lab.client_url))
-    web.register(
+    register(
         app,
         [
             *routes.ROUTES,
-            *web.health_routes(app, {"redis": lambda: not flows.store_unavailable, "reading": state.tail.is_well}),
+            *health_routes(app, {"redis": lambda: not flows.store_unavailable, "reading": state.tail.is_well}),
         ],
     )
     app.jinja_env.globals.update(

@@ -12,7 +12,7 @@ from flask import Response, current_app, redirect, render_template, request, url
 from flask.typing import ResponseReturnValue
 
 from rolecall import clock
-from rolecall.web import PageError, Problem
+from rolecall.web.errors import PageError, Problem
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as load_events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.observer.pages import export, flow, flows, load, message, of_trace, watch
 
 _GET: Final = ("GET",)

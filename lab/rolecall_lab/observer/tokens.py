@@ -5,21 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
 import jwt
 
-from rolecall import clock
 from rolecall.http import HttpClient, Unreachable
+from rolecall.issuer import CachedKeys
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 
-AGAIN: Final = 1.0
-"""Seconds until an unknown key is looked for again."""
+REFETCH_AFTER: Final = 1.0
+"""Seconds between two fetches that are caused by unknown key IDs."""
 
-KEEP: Final = 10.0
-"""Seconds that a key set is believed."""
+MAX_LIFETIME: Final = 10.0
+"""Seconds for which the key set is cached: short, because the lab's keys change while the observer is open."""
 
 _WITH_A_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
 """RFC 7518 section 3.2."""
@@ -29,14 +28,16 @@ _OF_CLIENTS: Final = frozenset({"client_assertion", "request", "assertion"})
 
 
 class KeySet:
-    """The authorization server's public keys, fetched from its `/jwks` when somebody looks at a token."""
+    """The authorization server's public keys, fetched from its `/jwks` when a page shows a token."""
 
     def __init__(self, auth_url: str, http: HttpClient) -> None:
-        self._url = f"{auth_url}/jwks"
-        self._http = http
-        self._lock = threading.Lock()
-        self._keys: dict[str, Any] = {}
-        self._until = self._again = 0.0
+        self._keys = CachedKeys(
+            http,
+            lambda: f"{auth_url}/jwks",
+            ID_TOKEN_ALGORITHMS,
+            max_lifetime=MAX_LIFETIME,
+            refetch_after=REFETCH_AFTER,
+        )
 
     def verdict(self, token: str, name: str = "", registered: Sequence[dict[str, Any]] = ()) -> tuple[bool | None, str]:
         """Whether the signature of a JWT is right (None: it cannot be told), and why (RFC 7515 section 5.2).
@@ -58,30 +59,18 @@ class KeySet:
         if name in _OF_CLIENTS:
             return _of_client(token, header, registered)
         try:
-            key = self._key(kid)
-        except (Unreachable, ValueError) as error:
+            key = self._keys.get(kid)
+        except Unreachable as error:
             return None, f"the keys cannot be had: {error}"
         if key is None:
             return None, f"it is not a signature of this server's, which publishes no key {kid[:12]}"
+        if key.algorithm_name != algorithm:
+            return False, f"the published key {kid[:12]} is one for {key.algorithm_name}"
         try:
-            known = jwt.PyJWK.from_dict(key)
-            if known.algorithm_name != algorithm:
-                return False, f"the published key {kid[:12]} is one for {known.algorithm_name}"
-            jwt.api_jws.decode(token, known, algorithms=[algorithm])
+            jwt.api_jws.decode(token, key, algorithms=[algorithm])
         except jwt.PyJWTError:
             return False, f"it does not fit the published key {kid[:12]}"
         return True, f"made with {algorithm} and the published key {kid[:12]}"
-
-    def _key(self, kid: str) -> dict[str, Any] | None:
-        with self._lock:
-            if clock.monotonic() > self._until or (kid not in self._keys and clock.monotonic() > self._again):
-                # also when it fails: whoever looks next does not wait for the same silence
-                self._again = clock.monotonic() + AGAIN
-                answer = self._http.send("GET", self._url)
-                found = answer.json().get("keys", [])
-                self._keys = {str(key.get("kid")): key for key in found if isinstance(key, dict)}
-                self._until = clock.monotonic() + KEEP
-            return self._keys.get(kid)
 
 
 def _of_client(token: str, header: dict[str, Any], registered: Sequence[dict[str, Any]]) -> tuple[bool | None, str]:

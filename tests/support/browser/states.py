@@ -16,6 +16,7 @@ import rolecall_client
 from rolecall import clock
 from rolecall.http import Unreachable
 from rolecall_client.settings import Settings as ClientSettings
+from rolecall_lab.compare import invoices
 from rolecall_lab.seeds import DEFAULT
 from support.browser.accounts import walk_accounts, walk_asking
 from support.browser.serving import Shot, serving
@@ -80,14 +81,6 @@ def listed(number: int) -> dict[str, Any]:
 
 def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
     """Tally, whose neighbours answer what the test says."""
-    app = rolecall_client.create_app(
-        ClientSettings(
-            public_url="http://tally.test", issuer="http://auth.test", resource_url="http://api.test",
-            resource_identifier="http://api.test", client_id="tally", client_secret="client-secret-value",
-            redis_url=redis_url, secret_key="a secret key of the tests, long enough", log_level="CRITICAL",
-            data_key=MultiFernet([Fernet(Fernet.generate_key())]), lab=lab,
-        )
-    )  # fmt: skip
     http = FakeHttp(
         {
             "http://auth.test/.well-known/oauth-authorization-server": (200, METADATA, {}),
@@ -95,8 +88,17 @@ def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
             METADATA["revocation_endpoint"]: (200, "", {}),
         }
     )
-    runner: Any = app.extensions["rolecall_client"].runner
-    runner._http = runner._server._http = http
+    app = rolecall_client.create_app(
+        ClientSettings(
+            public_url="http://tally.test", issuer="http://auth.test", resource_url="http://api.test",
+            resource_identifier="http://api.test", client_id="tally", client_secret="client-secret-value",
+            redis_url=redis_url, secret_key="a secret key of the tests, long enough", log_level="CRITICAL",
+            data_key=MultiFernet([Fernet(Fernet.generate_key())]), lab=lab,
+        ),
+        http,  # type: ignore[arg-type]
+    )  # fmt: skip
+    if lab:
+        invoices.show(app)
     return app, http
 
 

@@ -20,7 +20,7 @@ import psutil
 import redis
 
 from rolecall import clock
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.routes import ROUTES as CLIENT_ROUTES
 from rolecall_resource.routes import ROUTES as API_ROUTES
@@ -477,9 +477,9 @@ def _may_be(service: str, request: Request, answer: Answer, began: float) -> boo
     if answer.status == 505:
         return request.version == b"HTTP/2.0"  # nginx; RFC 9110 section 15.6.6
     if answer.status == 503:
-        if b"may have forgotten what was used before" in answer.body:
+        if b"record of used identifiers may have been lost" in answer.body:
             return not _is_made_since(began, request)
-        return b"Very many people sign in" in answer.body
+        return b"Too many people are signing in" in answer.body
     # what another service refused, Tally reports as such
     return (
         service == "client-webapp"
@@ -505,8 +505,8 @@ _LASTING: Final = frozenset({b"auth:replays-since", b"auth:revoked-run-id"})
 """Keys of a few bytes that say since when Redis remembers."""
 
 _REPORTED: Final = (
-    b"The authorization server refused",
-    b"The authorization server is not the expected one",
+    b"The authorization server returned an error",
+    b"This is not the expected authorization server",
     b'<span class="tag no">',
 )
 """On Tally's pages about an answer that it could not use: an error, another `iss`, a refusal of the API's."""

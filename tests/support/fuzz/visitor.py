@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.launcher.environment import LAB_ENV, read_env
 from rolecall_lab.walker import Page, Walker, connect

@@ -21,11 +21,12 @@ from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 
 import rolecall_resource
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall.sql import Database
 from rolecall_auth import create_app
 from rolecall_auth.models import Model as AuthModel
 from rolecall_auth.services import MIGRATIONS as AUTH_MIGRATIONS
+from rolecall_lab.compare import validator
 from rolecall_resource.models import Model as ResourceModel
 from rolecall_resource.settings import Settings as ResourceSettings
 from support.auth_server import Server, make_settings
@@ -128,9 +129,9 @@ class Wire:
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         response = self.app.test_client().open(urlsplit(url).path, method=method, headers=headers, data=form)
-        return Answer(
+        return HttpResponse(
             response.status_code, {name.lower(): value for name, value in response.headers}, response.data, 1.0
         )
 
@@ -175,4 +176,5 @@ def start(urls: Mapping[str, str], redis_url: str, secrets: Mapping[str, Any]) -
         lab=True,
     )
     api = rolecall_resource.create_app(settings, http=Wire(auth))  # type: ignore[arg-type]
+    validator.show(api)
     return Running(Server(auth, auth.extensions["rolecall_auth"]), api)

@@ -15,7 +15,7 @@ from flask import Flask
 
 from rolecall import clock
 from rolecall_auth.models.user import User
-from rolecall_auth.outbound.fetcher import Fetched
+from rolecall_auth.outbound.cache import Fetched
 from rolecall_lab import seeds
 from support.auth_server import Server, basic, csrf_token
 from support.migrations.frozen import Running, rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall.http import HttpResponse
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
@@ -19,11 +19,11 @@ def authentication_request(context: Context) -> Message:
     return with_parameters(sign_in.authentication_request(context), scope="openid", acr_values=" ".join(WANTED))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: accept the ID token only if its `acr` is one of them."""
     sign_in.token_response(context, response)
     if context.memory["claims"].get("acr") not in WANTED:
-        raise Refused("bad_id_token", "the acr claim is not one of the requested values")
+        raise FlowError("bad_id_token", "the acr claim is not one of the requested values")
 
 
 FLOW = Flow(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step, json_object
+from rolecall.http import HttpResponse
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, json_object
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request
@@ -23,7 +23,7 @@ def authentication_request(context: Context) -> Message:
     )
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: also store the ID token, to send it as a hint."""
     sign_in.token_response(context, response)
     context.memory["hint"] = json_object(response)["id_token"]
@@ -37,11 +37,11 @@ def silent_request(context: Context) -> Message:
     )
 
 
-def silent_response(context: Context, response: Answer) -> None:
+def silent_response(context: Context, response: HttpResponse) -> None:
     """Step 4 again: verify that the user is the same."""
     sign_in.token_response(context, response)
     if context.memory["claims"]["sub"] != context.memory["before"]["sub"]:
-        raise Refused("another_subject", "the second ID token identifies another user")
+        raise FlowError("another_subject", "the second ID token identifies another user")
 
 
 FLOW = Flow(

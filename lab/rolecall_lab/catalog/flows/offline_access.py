@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall.http import HttpResponse
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalog import own_client
@@ -39,11 +39,11 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **_authentication(context))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: the response contains an ID token and a refresh token."""
     own_client.keep_id_token(context, response, "RS256")
     if "refresh_token" not in context.tokens:
-        raise Refused("server_error", "the response contains no refresh token")
+        raise FlowError("server_error", "the response contains no refresh token")
     context.memory["before"] = context.memory["claims"]
 
 
@@ -57,12 +57,12 @@ def refresh_request(context: Context) -> Message:
     return Message("back", "POST", context.server.token_endpoint, form=form)
 
 
-def refresh_response(context: Context, response: Answer) -> None:
+def refresh_response(context: Context, response: HttpResponse) -> None:
     """Verify that the new ID token describes the same sign-in of the same user."""
     own_client.keep_id_token(context, response, "RS256")
     before, now = context.memory["before"], context.memory["claims"]
     if any(before[name] != now[name] for name in ("iss", "sub", "aud", "auth_time")) or now["iat"] < before["iat"]:
-        raise Refused("bad_id_token", "the new ID token describes another sign-in")
+        raise FlowError("bad_id_token", "the new ID token describes another sign-in")
 
 
 def revocation_request(context: Context) -> Message:
@@ -75,10 +75,10 @@ def revocation_request(context: Context) -> Message:
     return Message("back", "POST", context.server.revocation_endpoint, form=form)
 
 
-def revocation_response(_context: Context, response: Answer) -> None:
+def revocation_response(_context: Context, response: HttpResponse) -> None:
     """200: every token of the authorization is revoked."""
     if response.status != 200:
-        raise Refused("server_error", f"the revocation endpoint responded with {response.status}")
+        raise FlowError("server_error", f"the revocation endpoint responded with {response.status}")
 
 
 def _authentication(context: Context) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
@@ -38,7 +38,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, client_id=own_client.client_id(context))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: validate the ID token, as any client does."""
     own_client.keep_id_token(context, response, "ES256")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 
-from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall.http import HttpResponse
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import userinfo_response
@@ -55,7 +55,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **own_client.assertion(context))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: the ID token is signed with the algorithm that the client registered."""
     own_client.keep_id_token(context, response, ALGORITHM)
 
@@ -73,10 +73,10 @@ def revocation_request(context: Context) -> Message:
     return Message("back", "POST", context.server.revocation_endpoint, form=form)
 
 
-def revocation_response(_context: Context, response: Answer) -> None:
+def revocation_response(_context: Context, response: HttpResponse) -> None:
     """200: the new key has authenticated the client."""
     if response.status != 200:
-        raise Refused("server_error", f"the revocation endpoint responded with {response.status}")
+        raise FlowError("server_error", f"the revocation endpoint responded with {response.status}")
 
 
 FLOW = Flow(

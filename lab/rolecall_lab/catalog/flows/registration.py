@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall.http import HttpResponse
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_lab.catalog.entry import lab_entry
 from rolecall_lab.catalog.own_client import (
     deletion_request,
@@ -33,7 +33,7 @@ def registration_request(context: Context) -> Message:
     return Message("back", "POST", registration_endpoint(context), json=metadata)
 
 
-def registration_response(context: Context, response: Answer) -> None:
+def registration_response(context: Context, response: HttpResponse) -> None:
     """Store the client id and the registration token. This flow does not need the secret."""
     body = require_status(response, 201)
     context.memory["registered"] = {name: body[name] for name in ("client_id", "registration_access_token")}
@@ -44,11 +44,11 @@ def read_request(context: Context) -> Message:
     return management_request(context, "GET")
 
 
-def read_response(context: Context, response: Answer) -> None:
+def read_response(context: Context, response: HttpResponse) -> None:
     """The response contains all metadata, but not the secret, which the server shows only once."""
     body = require_status(response, 200)
     if "client_secret" in body:
-        raise Refused("server_error", "the server returned the client secret a second time")
+        raise FlowError("server_error", "the server returned the client secret a second time")
     context.memory["metadata"] = {
         name: body[name] for name in ("client_id", "redirect_uris", "token_endpoint_auth_method", "scope")
     }
@@ -59,10 +59,10 @@ def update_request(context: Context) -> Message:
     return management_request(context, "PUT", {**context.memory["metadata"], "client_name": NEW_NAME})
 
 
-def update_response(_context: Context, response: Answer) -> None:
+def update_response(_context: Context, response: HttpResponse) -> None:
     """The response contains the new metadata."""
     if require_status(response, 200)["client_name"] != NEW_NAME:
-        raise Refused("server_error", "the server did not store the new client name")
+        raise FlowError("server_error", "the server did not store the new client name")
 
 
 FLOW = Flow(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
 from rolecall_client.flows import ask
 from rolecall_client.flows.authorization_code import authorization_request, authorization_response, token_request
 from rolecall_lab.catalog.entry import CODE, lab_entry
 
 
-def replay_response(context: Context, response: Answer) -> None:
+def replay_response(context: Context, response: HttpResponse) -> None:
     """The second response is an error. Continue with the token from the first response."""
     context.memory["replayed"] = response.status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
@@ -50,7 +50,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, client_id=own_client.client_id(context), client_secret=secret)
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: the ID token contains the nonce of the request that the server fetched."""
     own_client.keep_id_token(context, response, "RS256")
 

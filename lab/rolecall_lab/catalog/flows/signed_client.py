@@ -6,8 +6,8 @@ import json
 
 import jwt
 
-from rolecall.http import Answer
-from rolecall_client.flow import Context, Flow, Message, Refused, Step
+from rolecall.http import HttpResponse
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import userinfo_request
@@ -54,25 +54,25 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **own_client.assertion(context))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: validate the ID token, as Tally itself does."""
     own_client.keep_id_token(context, response, context.memory["algorithm"])
 
 
-def userinfo_response(context: Context, response: Answer) -> None:
+def userinfo_response(context: Context, response: HttpResponse) -> None:
     """Step 6: a JWT for this client about the user of the ID token (OpenID Connect Core section 5.3.2)."""
     if response.status != 200 or response.headers.get("content-type") != "application/jwt":
-        raise Refused("server_error", f"userinfo responded with {response.status}, not with a JWT")
+        raise FlowError("server_error", f"userinfo responded with {response.status}, not with a JWT")
     try:
         text = response.body.decode("ascii")
         key = context.key(str(jwt.get_unverified_header(text).get("kid")))
         claims = json.loads(jwt.api_jws.decode(text, key, algorithms=[context.memory["algorithm"]])) if key else {}
     except (ValueError, jwt.PyJWTError) as error:
-        raise Refused("server_error", "the JWT from userinfo is not signed by the issuer") from error
+        raise FlowError("server_error", "the JWT from userinfo is not signed by the issuer") from error
     if (claims.get("iss"), claims.get("aud")) != (context.server.issuer, own_client.client_id(context)):
-        raise Refused("another_subject", "the response from userinfo is for another client")
+        raise FlowError("another_subject", "the response from userinfo is for another client")
     if claims.get("sub") != context.memory["claims"]["sub"]:
-        raise Refused("another_subject", "the response from userinfo is about another user")
+        raise FlowError("another_subject", "the response from userinfo is about another user")
 
 
 FLOW = Flow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
@@ -39,7 +39,7 @@ def token_request(context: Context) -> Message:
     return own_client.token_request(context, **own_client.assertion(context, secret=own_client.client_secret(context)))
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Step 4: the server still signs the ID token with its own key."""
     own_client.keep_id_token(context, response, ALGORITHM)
 

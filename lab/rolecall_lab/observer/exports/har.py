@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from rolecall.openapi import VERSION
+from rolecall import __version__
 from rolecall_lab.observer.exports.curl import as_sent, media_type, url
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.texts import pairs, phrase, plain, text_of
@@ -17,7 +17,11 @@ from rolecall_lab.recording.recorded_flow import Loss, paired
 def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
     """The file; members that begin with `_` are ours. What is missing is said in the log's comment."""
     entries = [_entry(event) for event in paired(events) if not event.get("shadowed")]
-    log: dict[str, Any] = {"version": "1.2", "creator": {"name": "Rolecall", "version": VERSION}, "entries": entries}
+    log: dict[str, Any] = {
+        "version": "1.2",
+        "creator": {"name": "Rolecall", "version": __version__},
+        "entries": entries,
+    }
     gaps = [row.text for row in lay_out(events, losses, omitted).rows if row.kind == "gap"]
     if gaps:
         log["comment"] = "; ".join(gaps)

@@ -1,0 +1,321 @@
+"""The caches of an authorization server's metadata and keys: fetches, lifetimes, retries, and unknown keys."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rolecall import clock
+from rolecall.checks import Check
+from rolecall.errors import OAuthError
+from rolecall.http import Answer, Unreachable
+from rolecall.issuer import (
+    MAX_LIFETIME,
+    MIN_LIFETIME,
+    REFETCH_AFTER,
+    RETRY_WITH_VALUE,
+    RETRY_WITHOUT_VALUE,
+    CachedKeys,
+    CachedMetadata,
+)
+from support.stack import wait_until
+
+ISSUER = "http://auth.test"
+CHECK = Check("test.issuer", "RFC 8414 section 3.3", "server_error", "The metadata name another issuer.")
+
+
+def jwk(kid: str) -> dict[str, Any]:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(public)), "kid": kid, "alg": "ES256"}
+
+
+@dataclass
+class FakeHttp:
+    """Returns the same document to every request, or fails; `gate` delays responses."""
+
+    document: Any
+    cache_control: str = "public, max-age=300"
+    status: int = 200
+    is_down: bool = False
+    gate: threading.Event | None = None
+    urls: list[str] = field(default_factory=list)
+
+    def send(self, _method: str, url: str) -> Answer:
+        self.urls.append(url)
+        if self.gate is not None:
+            assert self.gate.wait(60)
+        if self.is_down:
+            raise Unreachable(url, "connection refused")
+        return Answer(self.status, {"cache-control": self.cache_control}, json.dumps(self.document).encode(), 1.0)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets time pass for the caches."""
+    start, passed = clock.monotonic(), [0.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: start + passed[0])
+
+    def advance(seconds: float) -> None:
+        passed[0] += seconds
+
+    return advance
+
+
+def metadata(http: FakeHttp, backchannel_url: str | None = None) -> CachedMetadata[str]:
+    return CachedMetadata(
+        http,  # type: ignore[arg-type]
+        ISSUER,
+        lambda document: str(document["jwks_uri"]),
+        is_issuer=CHECK,
+        backchannel_url=backchannel_url,
+    )
+
+
+def keys(http: FakeHttp, **options: Any) -> CachedKeys:
+    return CachedKeys(http, lambda: f"{ISSUER}/jwks", ["ES256"], **options)  # type: ignore[arg-type]
+
+
+def good_metadata(jwks_uri: str = "/jwks", **options: Any) -> FakeHttp:
+    return FakeHttp({"issuer": ISSUER, "jwks_uri": jwks_uri}, **options)
+
+
+def test_threads_without_metadata_share_one_fetch() -> None:
+    http = good_metadata(gate=threading.Event())
+    cached = metadata(http)
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(cached.get) for _ in range(8)]
+        wait_until(lambda: http.urls)
+        http.gate.set()  # type: ignore[union-attr]
+        assert {result.result() for result in results} == {"/jwks"}
+    assert len(http.urls) == 1
+
+
+def test_threads_do_not_wait_for_a_refresh(later: Callable[[float], None]) -> None:
+    http = good_metadata()
+    cached = metadata(http)
+    cached.get()
+    later(300)
+    http.document, http.gate = {"issuer": ISSUER, "jwks_uri": "/new"}, threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        refreshed = pool.submit(cached.get)
+        wait_until(lambda: len(http.urls) == 2)
+        assert [cached.get() for _ in range(3)] == ["/jwks"] * 3
+        http.gate.set()
+        assert refreshed.result() == "/new"
+    assert cached.get() == "/new"
+    assert len(http.urls) == 2
+
+
+def test_threads_that_wait_for_a_failing_fetch_share_its_failure() -> None:
+    http = good_metadata(gate=threading.Event(), is_down=True)
+    cached = metadata(http)
+
+    def failure() -> str:
+        with pytest.raises(Unreachable) as error:
+            cached.get()
+        return error.value.reason
+
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(failure) for _ in range(8)]
+        wait_until(lambda: http.urls)
+        http.gate.set()  # type: ignore[union-attr]
+        assert {result.result() for result in results} == {"connection refused"}
+    assert len(http.urls) == 1
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "lifetime"),
+    [
+        ("public, max-age=300", 300.0),
+        ("max-age=1", MIN_LIFETIME),
+        ("no-store", MIN_LIFETIME),
+        ("", MIN_LIFETIME),
+        ("max-age=99999999", MAX_LIFETIME),
+    ],
+)
+def test_the_lifetime_is_bounded(later: Callable[[float], None], cache_control: str, lifetime: float) -> None:
+    """RFC 9111 section 5.2.2: max-age, from 10 seconds to an hour."""
+    http = good_metadata(cache_control=cache_control)
+    cached = metadata(http)
+    cached.get()
+    later(lifetime - 1)
+    cached.get()
+    assert len(http.urls) == 1
+    later(1)
+    cached.get()
+    assert len(http.urls) == 2
+
+
+def test_a_failed_fetch_is_repeated_after_a_delay(later: Callable[[float], None]) -> None:
+    http = good_metadata(is_down=True)
+    cached = metadata(http)
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            cached.get()
+    assert len(http.urls) == 1
+    later(RETRY_WITHOUT_VALUE)
+    http.is_down = False
+    assert cached.get() == "/jwks"
+    assert len(http.urls) == 2
+
+
+def test_old_metadata_outlive_an_outage(later: Callable[[float], None]) -> None:
+    http = good_metadata()
+    cached = metadata(http)
+    cached.get()
+    http.is_down = True
+    later(300)
+    for _ in range(3):
+        assert cached.get() == "/jwks"
+    assert len(http.urls) == 2
+    later(RETRY_WITH_VALUE)
+    assert cached.get() == "/jwks"
+    assert len(http.urls) == 3
+
+
+@pytest.mark.parametrize("issuer", ["http://evil.test", f"{ISSUER}/", None, 5])
+def test_metadata_of_another_issuer_are_rejected(later: Callable[[float], None], issuer: Any) -> None:
+    """RFC 8414 section 3.3."""
+    http = FakeHttp({"issuer": issuer, "jwks_uri": "/evil"})
+    cached = metadata(http)
+    for _ in range(2):
+        with pytest.raises(OAuthError, match="another issuer"):
+            cached.get()
+    http.document = {"issuer": ISSUER, "jwks_uri": "/jwks"}
+    later(RETRY_WITHOUT_VALUE)
+    assert cached.get() == "/jwks"
+    http.document = {"issuer": issuer, "jwks_uri": "/evil"}
+    later(300)
+    assert cached.get() == "/jwks", "they do not replace those of the right one"
+
+
+@pytest.mark.parametrize(("document", "status"), [([], 200), ({"issuer": ISSUER}, 200), ({"issuer": ISSUER}, 503)])
+def test_a_response_without_metadata_counts_as_unreachable(document: Any, status: int) -> None:
+    with pytest.raises(Unreachable):
+        metadata(FakeHttp(document, status=status)).get()
+
+
+def test_metadata_come_through_the_back_channel() -> None:
+    http = good_metadata()
+    metadata(http, "http://auth:8001").get()
+    assert http.urls == ["http://auth:8001/.well-known/oauth-authorization-server"]
+
+
+def test_an_unknown_key_is_fetched_again_but_not_for_each_token(later: Callable[[float], None]) -> None:
+    http = FakeHttp({"keys": [jwk("one")]})
+    cached = keys(http)
+    assert cached.get("one") is cached.get("one") is not None
+    http.document = {"keys": [jwk("one"), jwk("two")]}
+    for _ in range(3):
+        assert cached.get("two") is None
+    assert len(http.urls) == 1
+    later(REFETCH_AFTER)
+    assert cached.get("two") is not None
+    for _ in range(3):
+        assert cached.get("three") is None
+    assert len(http.urls) == 2
+
+
+def test_threads_with_an_unknown_key_share_one_fetch(later: Callable[[float], None]) -> None:
+    http = FakeHttp({"keys": [jwk("one")]})
+    cached = keys(http)
+    cached.get("one")
+    later(REFETCH_AFTER)
+    http.document, http.gate = {"keys": [jwk("one"), jwk("two")]}, threading.Event()
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(cached.get, "two") for _ in range(8)]
+        wait_until(lambda: len(http.urls) == 2)
+        assert cached.get("one") is not None, "a known key does not wait"
+        http.gate.set()
+        assert None not in [result.result() for result in results]
+    assert len(http.urls) == 2
+
+
+def test_known_keys_outlive_an_outage_and_unknown_ones_report_it(later: Callable[[float], None]) -> None:
+    http = FakeHttp({"keys": [jwk("one")]})
+    cached = keys(http)
+    one = cached.get("one")
+    http.is_down = True
+    later(REFETCH_AFTER)
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            cached.get("two")
+        assert cached.get("one") is one
+    assert len(http.urls) == 2
+    http.is_down = False
+    later(RETRY_WITH_VALUE)
+    assert cached.get("two") is None
+
+
+def test_without_keys_every_request_reports_the_failure(later: Callable[[float], None]) -> None:
+    http = FakeHttp({"keys": [jwk("one")]}, status=503)
+    cached = keys(http)
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            cached.get("one")
+    assert not cached.is_available
+    assert len(http.urls) == 1
+    http.status = 200
+    later(RETRY_WITHOUT_VALUE)
+    assert cached.get("one") is not None
+    assert cached.is_available
+
+
+def test_an_empty_key_set_is_not_kept_during_an_outage(later: Callable[[float], None]) -> None:
+    http = FakeHttp({"keys": []})
+    cached = keys(http)
+    assert cached.get("one") is None
+    assert not cached.is_available
+    http.is_down = True
+    later(300)
+    with pytest.raises(Unreachable):
+        cached.get("one")
+
+
+def test_the_users_limits_replace_the_common_ones(later: Callable[[float], None]) -> None:
+    http = FakeHttp({"keys": [jwk("one")]})
+    cached = keys(http, max_lifetime=20.0, refetch_after=1.0)
+    cached.get("one")
+    later(1)
+    cached.get("two")
+    assert len(http.urls) == 2
+    later(19)
+    cached.get("one")
+    assert len(http.urls) == 2
+    later(1)
+    cached.get("one")
+    assert len(http.urls) == 3
+
+
+@pytest.mark.parametrize(
+    "changes", [{"alg": "RS256"}, {"alg": ["ES256"]}, {"use": "enc"}, {"x": 5}, {"kid": 7}], ids=str
+)
+def test_an_unusable_key_does_not_affect_the_others(changes: dict[str, Any]) -> None:
+    """RFC 7517 section 5."""
+    cached = keys(FakeHttp({"keys": [5, {}, jwk("one") | changes, jwk("two")]}))
+    assert cached.get("two") is not None
+    assert cached.get("one") is None
+
+
+@pytest.mark.parametrize("document", [[], {}, {"keys": 5}, {"keys": None}])
+def test_a_response_without_a_key_set_counts_as_unreachable(document: Any) -> None:
+    with pytest.raises(Unreachable):
+        keys(FakeHttp(document)).get("one")
+
+
+def test_a_turned_clock_makes_the_cache_stale() -> None:
+    """An offset of the lab's clock, in either direction, ages what is cached."""
+    http = good_metadata()
+    cached = metadata(http)
+    cached.get()
+    clock.set_offset(-301)
+    cached.get()
+    assert len(http.urls) == 2
