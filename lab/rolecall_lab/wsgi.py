@@ -130,10 +130,10 @@ def _override_templates(app: Flask, folder: str) -> None:
     """Prefer the lab's templates in `folder`; they can extend the originals as `product/<name>`."""
     from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
 
-    own = app.jinja_env.loader
-    assert own is not None
+    loader = app.jinja_env.loader
+    assert loader is not None
     overrides = FileSystemLoader(Path(__file__).parent / "templates" / folder)
-    app.jinja_env.loader = ChoiceLoader([overrides, own, PrefixLoader({"product": own})])
+    app.jinja_env.loader = ChoiceLoader([overrides, loader, PrefixLoader({"product": loader})])
 
 
 def _show_observer(app: Flask, url: str | None) -> None:
