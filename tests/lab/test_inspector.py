@@ -45,12 +45,12 @@ def test_a_token_is_judged_by_the_published_keys() -> None:
     assert known.verdict(jwt.encode({}, stranger, "ES256", headers={"kid": "k1"}))[0] is False
     assert known.verdict(jwt.encode({}, stranger, "ES256", headers={"kid": "other"})) == (
         None,
-        "it is not a signature of this server's, which publishes no key other",
+        "not signed by this server, which does not publish a key other",
     )
     assert known.verdict(jwt.encode({}, None, "none"))[0] is False
     rsa_key = rsa.generate_private_key(65537, 2048)
     under_another = jwt.encode({}, rsa_key, "RS256", headers={"kid": "k1"})
-    assert known.verdict(under_another) == (False, "the published key k1 is one for ES256")
+    assert known.verdict(under_another) == (False, "the published key k1 is for ES256")
     assert known.verdict("no jwt") == (False, "this is not a JWT")
     assert keys.asked == 1, "an unknown key is looked for once in a while, not for each token"
     keys.away = True

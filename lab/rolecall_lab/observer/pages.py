@@ -94,7 +94,7 @@ def export(name: str, kind: str) -> ResponseReturnValue:
     found = _find_flow(live, name)
     picture = live.draw(found, _view(found)).picture
     if kind == "svg":
-        body = str(svg.file(picture, View(checks=True), f"RecordedFlow {found.id}"))
+        body = str(svg.file(picture, View(checks=True), f"Flow {found.id}"))
         media_type, extension = "image/svg+xml", "svg"
     elif kind in EXPORTS:
         chosen = EXPORTS[kind]
@@ -148,7 +148,7 @@ def _find_flow(live: Live, name: str) -> RecordedFlow:
     found = live.find(name)
     if found is None:
         text = "The flow does not exist or was deleted. Flows are kept for a day, as long as there is enough room."
-        raise PageError(Problem(404, "RecordedFlow not found", text, _BACK))
+        raise PageError(Problem(404, "Flow not found", text, _BACK))
     return found
 
 

@@ -20,10 +20,10 @@ REFETCH_AFTER: Final = 1.0
 MAX_LIFETIME: Final = 10.0
 """Seconds for which the key set is cached: short, because the lab's keys change while the observer is open."""
 
-_WITH_A_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
-"""RFC 7518 section 3.2."""
+_SECRET_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
+"""Algorithms that use a shared secret (RFC 7518 section 3.2)."""
 
-_OF_CLIENTS: Final = frozenset({"client_assertion", "request", "assertion"})
+_SIGNED_BY_CLIENT: Final = frozenset({"client_assertion", "request", "assertion"})
 """Parameters that contain a JWT signed by a client (RFC 7523 section 2, RFC 9101 section 4)."""
 
 
@@ -51,21 +51,21 @@ class KeySet:
         except (jwt.PyJWTError, RecursionError):
             return False, "this is not a JWT"
         algorithm = str(header.get("alg"))
-        if algorithm in _WITH_A_SECRET:
+        if algorithm in _SECRET_ALGORITHMS:
             return None, f"{algorithm} uses a secret that only the signer and the recipient have"
         if algorithm not in ID_TOKEN_ALGORITHMS:
             return False, f"the algorithm {algorithm[:20]} is not supported"
         kid = str(header.get("kid"))
-        if name in _OF_CLIENTS:
+        if name in _SIGNED_BY_CLIENT:
             return _client_verdict(token, header, registered)
         try:
             key = self._keys.get(kid)
         except Unreachable as error:
-            return None, f"the keys cannot be had: {error}"
+            return None, f"the keys are not available: {error}"
         if key is None:
-            return None, f"it is not a signature of this server's, which publishes no key {kid[:12]}"
+            return None, f"not signed by this server, which does not publish a key {kid[:12]}"
         if key.algorithm_name != algorithm:
-            return False, f"the published key {kid[:12]} is one for {key.algorithm_name}"
+            return False, f"the published key {kid[:12]} is for {key.algorithm_name}"
         try:
             jwt.api_jws.decode(token, key, algorithms=[algorithm])
         except jwt.PyJWTError:
