@@ -21,7 +21,7 @@ KNOWN = checks.define(
 
 
 class RequestedValidator:
-    """Validates with the validator that the request names, or with the configured one."""
+    """Validates a token with the validator that the request names. The default is the configured validator."""
 
     def __init__(self, validators: Mapping[str, Validator], default: str) -> None:
         self._validators = validators
