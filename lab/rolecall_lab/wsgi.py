@@ -31,6 +31,7 @@ def auth_app() -> Flask:
     def build(_lab: LabSettings) -> Flask:
         import rolecall_auth
         from rolecall_auth.settings import Settings
+        from rolecall_lab import seeds
 
         # people in a classroom share one address, and tests send many invalid requests
         limits = {
@@ -39,7 +40,8 @@ def auth_app() -> Flask:
         settings = Settings.from_environ({**limits, **os.environ}, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings)
-        _show_people(app)
+        _override_templates(app, "auth")
+        app.jinja_env.globals["lab_people"] = cache(seeds.people)
         services = app.extensions["rolecall_auth"]
         app.extensions["rolecall_ready"]["seeds"] = lambda: bool(services.registry.resources())
         return app
@@ -149,9 +151,3 @@ def _show_observer(app: Flask, url: str | None) -> None:
 
     # functions are called in reverse order, and the policy must be set before this one is called
     app.after_request_funcs.setdefault(None, []).insert(0, allow_frame)
-
-
-def _show_people(app: Flask) -> None:
-    from rolecall_lab import seeds
-
-    app.jinja_env.globals["lab_people"] = cache(seeds.people)
