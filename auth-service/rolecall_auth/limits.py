@@ -1,7 +1,7 @@
-"""How often one may try: sign-in, sign-up and client authentication (RFC 6749 section 10.10, RFC 9700 section 2.5).
+"""Rate limits for sign-in, sign-up, and client authentication (RFC 6749 section 10.10, RFC 9700 section 2.5).
 
-Counted in Redis by the library `limits`, and by Redis's own time: this slows guessing and protects the machine; no
-decision of the protocol hangs on it.
+The library `limits` counts in Redis and uses the time of Redis instead of `rolecall.clock`. The limits slow down
+guessing and protect the machine; no decision of the protocol depends on them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rolecall import clock
 from rolecall.storage import digest
 
 MAX_BLOCKED: Final = 10_000
-"""Clients and addresses that a process remembers as blocked."""
+"""Blocked clients and addresses that a process keeps in memory."""
 
 
 class TooMany(Exception):
-    """Somebody tried too often; `seconds` until the next attempt is looked at."""
+    """A rate limit is exceeded; the next attempt is accepted after `seconds`."""
 
     def __init__(self, what: str, seconds: int) -> None:
         super().__init__(f"too many attempts: {what}")
@@ -35,16 +35,16 @@ class TooMany(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is allowed.
+    """The rate limits.
 
     Args:
-        account: sign-in attempts for one account, from browsers in which its owner never signed in; and as many more
-            from each browser in which the owner did: a guesser does not lock the owner out.
+        account: sign-in attempts for one account, counted together for all browsers in which the owner never signed
+            in, and separately for each browser in which the owner did, so that guessing does not lock the owner out.
         address: sign-in attempts from one address.
         sign_up: new accounts from one address.
-        authorization: requests from one address that are kept until a person has decided.
+        authorization: requests from one address that are stored until a person decides.
         client: failed authentications of one client from one address.
-        client_address: failed authentications from one address, whichever client it says it is.
+        client_address: failed authentications from one address, for all clients together.
         registration: registrations from one address.
     """
 
@@ -58,9 +58,10 @@ class Limits:
 
 
 class Throttles:
-    """The counters. A person's attempt is counted before it is looked at, so that parallel ones count as well.
+    """The counters of the rate limits.
 
-    Of programs only failures are counted: their secrets cannot be guessed, and a good one costs no question to Redis.
+    A person's attempt is counted before it is verified, so that concurrent attempts count as well. For clients, only
+    failures are counted: their secrets cannot be guessed, and a successful authentication needs no request to Redis.
     """
 
     def __init__(self, limits: Limits, client: redis.Redis, prefix: str) -> None:
@@ -71,57 +72,60 @@ class Throttles:
         self._lock = threading.Lock()
 
     def sign_in(self, username: str, address: str, device: str | None) -> None:
-        """Count an attempt to sign in; `device` is a browser's that has signed in as this person before.
+        """Count an attempt to sign in.
+
+        Args:
+            device: the identifier of a browser in which this person has signed in before.
 
         Raises:
-            TooMany: this one is not to be looked at.
-            redis.RedisError: Redis does not answer.
+            TooMany: reject the attempt without verifying the password.
+            redis.RedisError: Redis does not respond.
         """
         self._count("sign-in-address", self._limits.address, network(address))
         self._count("sign-in", self._limits.account, *self._account(username, device))
 
     def signed_in(self, username: str, device: str | None) -> None:
-        """The attempt was good: those before it are forgiven."""
+        """Reset the account's counter after a successful sign-in."""
         self._limiter.clear(self._limits.account, "sign-in", *self._account(username, device))
 
     def sign_up(self, address: str) -> None:
         """Count a new account.
 
         Raises:
-            TooMany: no more from there for now.
-            redis.RedisError: Redis does not answer.
+            TooMany: the limit of this address is exceeded.
+            redis.RedisError: Redis does not respond.
         """
         self._count("sign-up", self._limits.sign_up, network(address))
 
     def authorization(self, address: str) -> None:
-        """Count a request that is about to be kept: memory is not to be had for the asking.
+        """Count an authorization request that is about to be stored, which uses memory.
 
         Raises:
-            TooMany: no more from there for now.
-            redis.RedisError: Redis does not answer.
+            TooMany: the limit of this address is exceeded.
+            redis.RedisError: Redis does not respond.
         """
         self._count("authorization", self._limits.authorization, network(address))
 
     def registration(self, address: str) -> None:
-        """Count a client that is about to be registered, or an attempt.
+        """Count a client registration or a failed attempt.
 
         Raises:
-            TooMany: no more from there for now.
-            redis.RedisError: Redis does not answer.
+            TooMany: the limit of this address is exceeded.
+            redis.RedisError: Redis does not respond.
         """
         self._count("registration", self._limits.registration, network(address))
 
     def client(self, client_id: str | None, address: str) -> None:
-        """Refuse a client, or an address, that failed too often. Costs no question to Redis: this process remembers.
+        """Reject a client or an address that this process has blocked; this does not query Redis.
 
         Args:
-            client_id: None for somebody who names no client.
+            client_id: None if the request does not name a client.
 
         Raises:
-            TooMany: its credentials are not to be looked at.
+            TooMany: reject the request without verifying its credentials.
         """
-        place, now = network(address), clock.cache_time()
-        until = max(self._blocked.get((each, place), 0.0) for each in (None, client_id))
+        source, now = network(address), clock.cache_time()
+        until = max(self._blocked.get((each, source), 0.0) for each in (None, client_id))
         if until > now:
             raise TooMany("client", max(1, round(until - now)))
 
@@ -129,30 +133,30 @@ class Throttles:
         """Count a failed authentication.
 
         Raises:
-            TooMany: it was one too many.
-            redis.RedisError: Redis does not answer.
+            TooMany: this failure exceeds the limit.
+            redis.RedisError: Redis does not respond.
         """
-        place = network(address)
-        self._count_failure(None, place, self._limits.client_address, "client-address", place)
+        source = network(address)
+        self._count_failure(None, source, self._limits.client_address, "client-address", source)
         if client_id:
-            self._count_failure(client_id, place, self._limits.client, "client", digest(client_id), place)
+            self._count_failure(client_id, source, self._limits.client, "client", digest(client_id), source)
 
-    def _count_failure(self, client_id: str | None, place: str, limit: RateLimitItem, what: str, *who: str) -> None:
+    def _count_failure(self, client_id: str | None, source: str, limit: RateLimitItem, what: str, *key: str) -> None:
         try:
-            self._count(what, limit, *who)
+            self._count(what, limit, *key)
         except TooMany as error:
             with self._lock:
-                self._blocked[(client_id, place)] = clock.cache_time() + error.seconds
+                self._blocked[(client_id, source)] = clock.cache_time() + error.seconds
                 while len(self._blocked) > MAX_BLOCKED:
                     self._blocked.popitem(last=False)
             raise
 
-    def _count(self, what: str, limit: RateLimitItem, *who: str) -> None:
-        if not self._limiter.hit(limit, what, *who):
-            reset = self._limiter.get_window_stats(limit, what, *who).reset_time
-            # its own clock set that time
-            left = reset - (clock.now() - clock.offset())
-            raise TooMany(what, max(1, min(round(left), limit.get_expiry())))
+    def _count(self, what: str, limit: RateLimitItem, *key: str) -> None:
+        if not self._limiter.hit(limit, what, *key):
+            reset = self._limiter.get_window_stats(limit, what, *key).reset_time
+            # the limiter does not know the offset of rolecall.clock
+            remaining = reset - (clock.now() - clock.offset())
+            raise TooMany(what, max(1, min(round(remaining), limit.get_expiry())))
 
     @staticmethod
     def _account(username: str, device: str | None) -> tuple[str, str]:
@@ -160,7 +164,7 @@ class Throttles:
 
 
 def network(address: str) -> str:
-    """An address as it is counted: for IPv6 its network of 64 bits, of which one household has all."""
+    """Return the network that an address is counted as: for IPv6 the /64, which one household owns as a whole."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -173,5 +177,5 @@ def network(address: str) -> str:
 
 
 def limit(text: str) -> RateLimitItem:
-    """A number of attempts in a time, such as `10/5 minutes`."""
+    """Parse a number of attempts per period, such as `10/5 minutes`."""
     return parse(text)

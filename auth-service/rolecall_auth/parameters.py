@@ -1,4 +1,4 @@
-"""The guard before the engine: every parameter's grammar, length and place in one table (RFC 6749 appendix A)."""
+"""The request parameters: one table with the grammar, length, and endpoints of each (RFC 6749 appendix A)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks
 from rolecall.checks import Check
+
+REQUIRED = checks.define(
+    "token.parameters", "RFC 6749 section 5.2", "invalid_request", "A required parameter is missing."
+)
 
 _VSCHAR: Final = re.compile(r"[\x20-\x7e]+")
 _NQCHAR: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -31,12 +35,12 @@ class Parameter:
     """A request parameter that this server understands. Unknown ones are ignored (RFC 6749 sections 3.1, 3.2).
 
     Args:
-        name: as in the specification.
-        grammar: what the whole value must match.
-        max_length: characters.
-        endpoints: the routes that take it.
-        clause: where it is defined.
-        error: what a bad value is answered with.
+        name: the name in the specification.
+        grammar: a pattern that the whole value must match.
+        max_length: in characters.
+        endpoints: the names of the routes that accept it.
+        clause: the section that defines it.
+        error: the error code for an invalid value.
     """
 
     name: str
@@ -48,12 +52,12 @@ class Parameter:
 
     @property
     def once(self) -> Check:
-        """Present at most once."""
+        """The check that the parameter occurs at most once."""
         return checks.registry[f"parameter.{self.name}.once"]
 
     @property
     def well_formed(self) -> Check:
-        """Of the right form and length."""
+        """The check of the parameter's grammar and length."""
         return checks.registry[f"parameter.{self.name}.form"]
 
 
@@ -85,7 +89,7 @@ PARAMETERS: Final = (
     _define("id_token_hint", _VSCHAR, 8192, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("login_hint", _TEXT, 200, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("acr_values", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
-    # taken and not used: the pages are in one language, and fit every window
+    # accepted but unused: the pages have one language, and adapt to any window
     _define("display", _VSCHAR, 100, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("ui_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("claims_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 5.2"),
@@ -93,7 +97,7 @@ PARAMETERS: Final = (
     _define("access_token", _VSCHAR, 16000, "userinfo", "RFC 6750 section 2.2"),
     _define("request", _JWT, 8192, "authorize", "RFC 9101 section 5.1", "invalid_request_object"),
     _define("request_uri", _URI, 512, "authorize", "RFC 9101 section 5.2", "invalid_request_uri"),
-    _define("interaction", _BASE64URL, 64, "authorize sign-in sign-up consent", "none: our own pages"),
+    _define("interaction", _BASE64URL, 64, "authorize sign-in sign-up consent", "none: the pages of this server"),
     _define("grant_type", _GRANT_TYPE, 200, "token", "RFC 6749 appendix A.10"),
     _define("code", _VSCHAR, 200, "token", "RFC 6749 appendix A.11"),
     _define("code_verifier", _UNRESERVED_43, 128, "token", "RFC 7636 section 4.1"),
@@ -112,15 +116,15 @@ BY_ENDPOINT: Final = {
 
 
 def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | None = None) -> dict[str, str]:
-    """The endpoint's parameters, each once and well-formed; an empty one counts as omitted (RFC 6749 section 3.1).
+    """Return the endpoint's parameters; an empty one counts as omitted (RFC 6749 section 3.1).
 
     Args:
-        only: look at these alone.
+        only: read no other parameters than these.
 
     Raises:
-        OAuthError: one is repeated, malformed or too long.
+        OAuthError: a parameter is repeated, malformed, or too long.
     """
-    found = {}
+    parameters = {}
     for parameter in BY_ENDPOINT[endpoint]:
         if only is not None and parameter.name not in only:
             continue
@@ -132,7 +136,7 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
         value = values[0]
         if len(value) > parameter.max_length or not parameter.grammar.fullmatch(value):
             parameter.well_formed(False, expected=f"up to {parameter.max_length} characters", actual=len(value))
-        found[parameter.name] = value
+        parameters[parameter.name] = value
     if only is None:
-        GUARD.note(True, expected="each once, of the right form and length", actual=", ".join(found))
-    return found
+        GUARD.note(True, expected="each once, well-formed, and not too long", actual=", ".join(parameters))
+    return parameters

@@ -1,4 +1,4 @@
-"""Every URL of the authorization server."""
+"""The URLs of the authorization server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from rolecall import openapi
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth.endpoints.authorize import authorize
 from rolecall_auth.endpoints.introspect import introspect
 from rolecall_auth.endpoints.jwks import jwks
@@ -28,13 +28,13 @@ _GET: Final = ("GET",)
 _FORM: Final = ("GET", "POST")
 
 ROUTES: Final = (
-    Route("home", "/", _GET, home, "page", "none: where a person begins"),
+    Route("home", "/", _GET, home, "page", "none: the home page"),
     Route("authorize", "/authorize", _FORM, authorize, "page", "RFC 6749 section 3.1", "authorization_endpoint", False),
     Route("sign-in", "/sign-in", _FORM, sign_in, "page", "RFC 6749 section 3.1", None, False),
-    Route("sign-up", "/sign-up", _FORM, sign_up, "page", "none: an account of one's own"),
+    Route("sign-up", "/sign-up", _FORM, sign_up, "page", "none: creates an account"),
     Route("consent", "/consent", _FORM, consent, "page", "RFC 6749 section 4.1.1"),
-    Route("apps", "/apps", _GET, apps, "page", "none: what apps may do"),
-    Route("disconnect", "/apps/disconnect", _POST, disconnect, "page", "none: takes it back"),
+    Route("apps", "/apps", _GET, apps, "page", "none: lists connected apps"),
+    Route("disconnect", "/apps/disconnect", _POST, disconnect, "page", "none: disconnects an app"),
     Route("sign-out", "/sign-out", _FORM, sign_out, "page", "none: ends the session"),
     Route("token", "/token", _POST, token, "api", "RFC 6749 section 3.2", "token_endpoint"),
     Route("introspect", "/introspect", _POST, introspect, "api", "RFC 7662 section 2", "introspection_endpoint"),

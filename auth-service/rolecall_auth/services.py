@@ -1,4 +1,4 @@
-"""What the service is made of, once a process."""
+"""The service's dependencies, built once per process."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from rolecall_auth.settings import Settings
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 PREFIX: Final = "auth"
-"""Of all keys in Redis."""
+"""The prefix of all Redis keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Settings and stores."""
+    """The settings, stores, and other dependencies of the service."""
 
     settings: Settings
     database: Database
@@ -47,7 +47,7 @@ class Services:
 
 
 def build(settings: Settings) -> Services:
-    """Put it together; connects to nothing yet."""
+    """Build the dependencies without opening connections."""
     database = Database(settings.database_url, MIGRATIONS)
     revocations = Revocations(database, PREFIX, lifetime=settings.access_token_lifetime, keep=settings.keep_expired)
 
@@ -96,5 +96,5 @@ def build(settings: Settings) -> Services:
 
 
 def services() -> Services:
-    """That of the application which serves this request."""
+    """Return the dependencies of the current application."""
     return cast("Services", current_app.extensions["rolecall_auth"])

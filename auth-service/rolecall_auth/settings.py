@@ -1,4 +1,4 @@
-"""The authorization server's settings."""
+"""Settings of the authorization server."""
 
 from __future__ import annotations
 
@@ -13,61 +13,65 @@ from rolecall.vocabulary import PROFILES
 from rolecall_auth.limits import limit
 
 MAX_LIFETIME = 86400
-"""Seconds that an access token may be made to live."""
+"""The maximum of ACCESS_TOKEN_LIFETIME, in seconds."""
 MAX_CODE_LIFETIME = 600
-"""Seconds, the recommended maximum (RFC 6749 section 4.1.2)."""
+"""The maximum of CODE_LIFETIME, in seconds, as recommended by RFC 6749 section 4.1.2."""
 
 
 @settings_class
 class Settings(ServiceSettings):
-    """Read once, when the process starts."""
+    """The settings, which are read once when the process starts."""
 
     SERVICE: ClassVar[str] = "auth-service"
 
     issuer: str = setting(
-        "The issuer identifier: the one public address (RFC 8414 section 2).", https=True, parse=identifier
+        "The issuer identifier: the public URL of this server (RFC 8414 section 2).", https=True, parse=identifier
     )
     backchannel_urls: tuple[str, ...] = setting(
-        "Other addresses under which containers reach this service; metadata fetched there names back-channel "
-        "endpoints under them.",
+        "Further URLs under which containers reach this service. Metadata fetched from such a URL lists back-channel "
+        "endpoints under the same URL.",
         default=(),
         parse=urls,
     )
-    database_url: str = setting("SQL: an SQLAlchemy URL.")
-    redis_url: str = setting("Redis: codes, sessions, pending requests, the set of revoked tokens.")
+    database_url: str = setting("The SQL database, as an SQLAlchemy URL.")
+    redis_url: str = setting("The Redis instance for codes, sessions, pending requests, and the set of revoked tokens.")
     data_key: MultiFernet = setting(
-        "Seals what must be read back (signing keys): Fernet keys, the newest first.", secret=True, parse=fernet_keys
+        "Fernet keys that encrypt stored secrets, such as signing keys; the newest comes first.",
+        secret=True,
+        parse=fernet_keys,
     )
-    code_lifetime: int = setting("How long an authorization code lives.", default=60, parse=seconds)
-    access_token_lifetime: int = setting("How long an access token lives.", default=300, parse=seconds)
-    refresh_idle_lifetime: int = setting("How long a refresh token lives unused.", default=14 * 86400, parse=seconds)
+    code_lifetime: int = setting("The lifetime of an authorization code.", default=60, parse=seconds)
+    access_token_lifetime: int = setting("The lifetime of an access token.", default=300, parse=seconds)
+    refresh_idle_lifetime: int = setting(
+        "How long an unused refresh token is valid.", default=14 * 86400, parse=seconds
+    )
     refresh_lifetime: int = setting(
-        "How long a family of refresh tokens lives at most.", default=90 * 86400, parse=seconds
+        "The maximum lifetime of a family of refresh tokens.", default=90 * 86400, parse=seconds
     )
     session_lifetime: int = setting("How long a sign-in lasts.", default=12 * 3600, parse=seconds)
     request_lifetime: int = setting(
-        "How long a person may take over an authorization request.", default=900, parse=seconds
+        "How long a person can take to respond to an authorization request.", default=900, parse=seconds
     )
     jwks_max_age: int = setting(
-        "How long others may keep the key set; a new key is published that long, and a second more, before it signs.",
+        "How long others may cache the key set. A new key is published this long, plus one second, before it signs.",
         default=300,
         parse=seconds,
     )
     sign_up: str = setting(
-        "Whether people may make their own account.", default="closed", parse=one_of("open", "closed")
+        "Whether people can create their own accounts.", default="closed", parse=one_of("open", "closed")
     )
 
     sign_in_limit: RateLimitItem = setting(
-        "Attempts to sign in to one account, from browsers that are new to it and from each that is not.",
+        "Sign-in attempts for one account: from all new browsers together, and from each browser used before.",
         default=limit("10/5 minutes"),
         parse=limit,
     )
     sign_in_address_limit: RateLimitItem = setting(
-        "Attempts to sign in from one address.", default=limit("60/minute"), parse=limit
+        "Sign-in attempts from one address.", default=limit("60/minute"), parse=limit
     )
     sign_up_limit: RateLimitItem = setting("New accounts from one address.", default=limit("10/hour"), parse=limit)
     authorization_limit: RateLimitItem = setting(
-        "Authorization requests from one address that have to wait for a person.",
+        "Authorization requests from one address that wait for a person.",
         default=limit("300/minute"),
         parse=limit,
     )
@@ -75,35 +79,34 @@ class Settings(ServiceSettings):
         "Failed authentications of one client or resource from one address.", default=limit("60/minute"), parse=limit
     )
     client_address_limit: RateLimitItem = setting(
-        "Failed authentications of clients and resources from one address, whichever they say they are.",
+        "Failed authentications from one address, for all clients and resources together.",
         default=limit("300/minute"),
         parse=limit,
     )
 
     registration: str = setting(
-        "Who may register clients (RFC 7591): anybody, who has an initial access token, or nobody.",
+        "Who can register clients (RFC 7591): anyone, holders of an initial access token, or no one.",
         default="token",
         parse=one_of("open", "token", "closed"),
     )
     registration_profile: str = setting(
-        "How strict the server is with clients that registered without an initial access token; "
-        "fapi2 is as oauth2.1 so far.",
+        "The profile of clients that register without an initial access token. fapi2 currently behaves like oauth2.1.",
         default=PROFILES[0],
         parse=one_of(*PROFILES),
     )
     registration_limit: RateLimitItem = setting(
-        "Registrations of clients from one address.", default=limit("30/hour"), parse=limit
+        "Client registrations from one address.", default=limit("30/hour"), parse=limit
     )
 
     def faults(self) -> list[str]:
-        """Lifetimes that contradict each other, or that RFC 6749 section 4.1.2 has a maximum for."""
+        """Return all invalid values, including lifetimes that are too long or that contradict each other."""
         faults = super().faults()
         if self.code_lifetime > MAX_CODE_LIFETIME:
-            faults.append(f"CODE_LIFETIME is longer than {MAX_CODE_LIFETIME} seconds, ten minutes")
+            faults.append(f"CODE_LIFETIME must be at most {MAX_CODE_LIFETIME} seconds (ten minutes)")
         if self.access_token_lifetime > MAX_LIFETIME:
-            faults.append(f"ACCESS_TOKEN_LIFETIME is longer than {MAX_LIFETIME} seconds, a day")
+            faults.append(f"ACCESS_TOKEN_LIFETIME must be at most {MAX_LIFETIME} seconds (one day)")
         if urlsplit(self.issuer).path:
-            faults.append("ISSUER has a path (a slash at its end is one), and this server can only be at a host's root")
+            faults.append("ISSUER must not have a path, not even a trailing slash")
         if self.refresh_idle_lifetime > self.refresh_lifetime:
-            faults.append("REFRESH_IDLE_LIFETIME is longer than REFRESH_LIFETIME")
+            faults.append("REFRESH_IDLE_LIFETIME must not be longer than REFRESH_LIFETIME")
         return faults

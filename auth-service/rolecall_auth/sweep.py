@@ -1,4 +1,4 @@
-"""Removes rows that nobody needs any more, a few at a time: `flask sweep`, and every hour in production by itself."""
+"""Deletes expired rows in small batches, for `flask sweep` and for the hourly job."""
 
 from __future__ import annotations
 
@@ -20,41 +20,46 @@ from rolecall_auth.services import PREFIX, Services
 
 log = logging.getLogger(__name__)
 
-EVERY: Final = 3600.0
+SWEEP_INTERVAL: Final = 3600.0
 """Seconds between two sweeps."""
 
-KEEP: Final = 86400.0
-"""Seconds that rows stay after their end: clocks differ, and the set of revocations is rebuilt from some of them."""
+RETENTION: Final = 86400.0
+"""Seconds that rows are kept after they expire: clocks differ, and the set of revocations is rebuilt from rows."""
 
 BATCH: Final = 500
-"""Rows removed in one transaction: nobody waits long for one of them."""
+"""Rows deleted in one transaction, small enough that other transactions do not wait long for a lock."""
 
 
 def sweep(services: Services) -> dict[str, int]:
-    """Remove all that is over; gives the number of rows by table.
+    """Delete expired rows, and return the number of deleted rows by table.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database does not answer; what was removed stays so.
+        sqlalchemy.exc.SQLAlchemyError: the database does not respond. Batches that were committed stay deleted.
     """
     tables = ("refresh_token", "authorization_grant", "revocation", "signing_key", "initial_access_token", "client")
     counts = dict.fromkeys(tables, 0)
-    for model, over in _over(clock.now() - KEEP, clock.now() - KEEP - services.settings.access_token_lifetime):
-        counts[model.__tablename__] += _remove(services, model, over)
+    ended = clock.now() - RETENTION
+    for model, condition in _expired_rows(ended, ended - services.settings.access_token_lifetime):
+        counts[model.__tablename__] += _delete(services, model, condition)
     return counts
 
 
-def sweep_in_turn(services: Services) -> None:
-    """Sweep, unless another process has done so within the hour."""
-    if not services.store.client.set(f"{PREFIX}:sweep", "1", nx=True, ex=int(EVERY) - 60):
+def sweep_if_due(services: Services) -> None:
+    """Sweep, unless another process has done so within the last hour."""
+    if not services.store.client.set(f"{PREFIX}:sweep", "1", nx=True, ex=int(SWEEP_INTERVAL) - 60):
         return
-    log.info("swept", extra={"removed": sweep(services)})
+    log.info("expired rows deleted", extra={"removed": sweep(services)})
 
 
-def _over(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.ColumnElement[bool]]]:
-    """What is over, in an order in which nothing is removed that something else still needs.
+def _expired_rows(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.ColumnElement[bool]]]:
+    """Yield each table with its condition, in an order in which no row is deleted that another row needs.
 
-    A refresh token that has expired is refused as such, used or not, so that its row proves no replay any more. An
-    authorization is over when it ended, or when none of its refresh tokens is left and its last access token expired.
+    An expired refresh token is rejected whether it was used or not, so its row is not needed to detect a replay. An
+    authorization has expired if it ended, or if it has no refresh tokens and its last access token has expired.
+
+    Args:
+        ended: rows that expired before this time, in seconds since the epoch, can be deleted.
+        tokens_ended: access tokens that were issued before this time have expired.
     """
     yield RefreshToken, RefreshToken.expires_at < ended
     no_refresh_token = ~sa.exists().where(RefreshToken.authorization_id == Authorization.id)
@@ -67,14 +72,15 @@ def _over(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.C
     yield Client, sa.and_(Client.disabled_at < tokens_ended, Client.registration_token_hash == ENDED)
 
 
-def _remove(services: Services, model: type[Model], over: sa.ColumnElement[bool]) -> int:
+def _delete(services: Services, model: type[Model], condition: sa.ColumnElement[bool]) -> int:
     [key] = sa.inspect(model).primary_key
-    removed: int = 0
+    deleted: int = 0
     while True:
         with services.database.transaction() as session:
-            # who works with a row at this moment is not waited for; the next sweep finds it again
-            rows = list(session.scalars(sa.select(key).where(over).limit(BATCH).with_for_update(skip_locked=True)))
-            gone: Any = session.execute(sa.delete(model).where(key.in_(rows), over))
-        removed += gone.rowcount
+            # skip rows that another transaction has locked; the next sweep finds them again
+            query = sa.select(key).where(condition).limit(BATCH).with_for_update(skip_locked=True)
+            rows = list(session.scalars(query))
+            result: Any = session.execute(sa.delete(model).where(key.in_(rows), condition))
+        deleted += result.rowcount
         if len(rows) < BATCH:
-            return removed
+            return deleted

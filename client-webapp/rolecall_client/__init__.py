@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from rolecall import storage, web
+from rolecall import storage
 from rolecall.http import HttpClient
 from rolecall.openapi import publish
+from rolecall.web.app import create_flask
+from rolecall.web.headers import cookie_settings
+from rolecall.web.health import health_routes
+from rolecall.web.routes import register
 from rolecall_client import openapi, routes
 from rolecall_client.services import Services, build
 from rolecall_client.settings import Settings
@@ -14,10 +18,10 @@ from rolecall_client.settings import Settings
 
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     """Create the application and its dependencies. Does not open any connections; `/readyz` reports availability."""
-    app = web.create_flask(__name__, settings)
+    app = create_flask(__name__, settings)
     services = app.extensions["rolecall_client"] = build(settings, http or HttpClient(ca_file=settings.ca_file))
-    web.cookie_settings(app, "rolecall_client", secure=settings.public_url.startswith("https://"))
-    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: _has_noeviction(services)})])
+    cookie_settings(app, "rolecall_client", secure=settings.public_url.startswith("https://"))
+    register(app, [*routes.ROUTES, *health_routes(app, {"redis": lambda: _has_noeviction(services)})])
     publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Tally",

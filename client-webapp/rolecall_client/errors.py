@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
-from rolecall.web import PageError, Problem
+from rolecall.web.errors import PageError, Problem
 from rolecall_client.flow import FlowError
 from rolecall_client.services import services
 

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus, urlencode
 import jwt
 
 from rolecall import clock
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
@@ -115,7 +115,7 @@ def client_basic(settings: Settings) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}
 
 
-def keep_tokens(context: Context, response: Answer) -> None:
+def keep_tokens(context: Context, response: HttpResponse) -> None:
     """Validate a token response and store its tokens (RFC 6749 section 5.1).
 
     Raises:
@@ -141,7 +141,7 @@ def _is_lifetime(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
-def json_object(response: Answer) -> dict[str, Any]:
+def json_object(response: HttpResponse) -> dict[str, Any]:
     """Return the response's body, or an empty object if it is not a JSON object."""
     try:
         return response.json()

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from rolecall.openapi import (
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     html,
@@ -46,7 +46,7 @@ def description(settings: Settings, cookie: str) -> Description:
     return Description("Tally", _TEXT, settings.public_url, _OPERATIONS, {}, {"session": session})
 
 
-def _button(summary: str, *responses: Answer, **fields: Schema) -> Operation:
+def _button(summary: str, *responses: ResponseObject, **fields: Schema) -> Operation:
     """Describe the target of a form on one of the pages."""
     return Operation(summary, (*responses, _BAD_GATEWAY, unavailable("page")), form=_form(**fields), security=_SESSION)
 

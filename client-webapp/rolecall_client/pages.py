@@ -15,7 +15,8 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import audit, clock
 from rolecall.http import Unreachable
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of
+from rolecall.web.errors import PageError, Problem
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import FlowError
 from rolecall_client.flows import sign_in

@@ -9,7 +9,8 @@ from flask import flash, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit, clock
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of
+from rolecall.web.errors import PageError, Problem
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_client import flows
 from rolecall_client.errors import with_error_pages
 from rolecall_client.services import services

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rolecall import openapi
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_client.pages import callback, connect, disconnect, home, invoices, posted_callback, refresh, revoke
 from rolecall_client.profile import me, sign_in, sign_out
 

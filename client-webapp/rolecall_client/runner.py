@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rolecall.http import Answer, HttpClient
+from rolecall.http import HttpClient, HttpResponse
 from rolecall.storage import Store, digest
 from rolecall_client.flow import Context, Flow, FlowError, Message
 from rolecall_client.flows import FLOWS
@@ -108,7 +108,7 @@ class Runner:
             step.handle(context, self._send(message))
         return None
 
-    def _send(self, message: Message) -> Answer:
+    def _send(self, message: Message) -> HttpResponse:
         if message.json is None:
             return self._http.send(message.method, message.url, headers=message.headers, form=message.form)
         headers = {**message.headers, "Content-Type": "application/json"}

@@ -1,1 +1,1 @@
-"""What only the lab has: it wraps the services' applications from outside; no production image contains it."""
+"""The lab around the services. It wraps their applications from outside; production images do not contain it."""

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from rolecall.clock import monotonic
 from rolecall_lab.catalog.entries import ENTRIES
-from rolecall_lab.catalog.entry import PLAIN, Entry
+from rolecall_lab.catalog.entry import BASE, Entry
 from rolecall_lab.launcher import running
 from rolecall_lab.launcher.environment import AUTH, CLIENT
-from rolecall_lab.observer.picture import Picture, Row, lay_out, title_of
+from rolecall_lab.observer.picture import Picture, Row, lay_out, step_title
 from rolecall_lab.observer.texts import text_of
-from rolecall_lab.recording.flows import Flow, Flows
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorded_flow import RecordedFlow
 from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
@@ -29,7 +30,7 @@ RECORDING_TIMEOUT: Final = 8.0
 
 def main() -> int:
     """Print the flow; return 1 and print one line if the lab does not run or the flow fails."""
-    name = os.environ.get("FLOW") or PLAIN.FLOW.name
+    name = os.environ.get("FLOW") or BASE.FLOW.name
     entry = ENTRIES.get(name)
     if entry is None:
         return _fail(f"unknown flow {name}; the flows are: {', '.join(ENTRIES)}")
@@ -53,13 +54,13 @@ def main() -> int:
         return _fail(f"the flow did not finish: {error}")
     _disconnect(urls[AUTH])
     print_events(events)
-    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms in total. {entry.line}")
+    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms in total. {entry.summary}")
     return 0
 
 
 def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
     """Do what a person does: press the button, sign in, and allow."""
-    if entry.module is PLAIN:
+    if entry.module is BASE:
         return connect(walker, client_url, *ACCOUNT)
     page = walker.open(f"{client_url}/flows/{entry.name}")
     page = walker.follow(walker.submit(page, f"{client_url}/flows/{entry.name}/start"))
@@ -86,16 +87,16 @@ def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
 
 def print_events(events: list[dict[str, Any]]) -> None:
     """Print events step by step, and mark gaps where events are missing."""
-    flows = Flows(in_flow=MAX_EVENTS)
+    flows = Flows(max_in_flow=MAX_EVENTS)
     flows.add(events)
     # losses before the first event are not part of this flow
-    losses = [loss for loss in flows.losses(Flow("", events)) if loss.since]
+    losses = [loss for loss in flows.losses(RecordedFlow("", events)) if loss.since]
     picture = lay_out(events, losses)
     step: int | None = None
     for row in picture.rows:
         if row.step != step:
             step = row.step
-            title = f"{step or '·'}  {title_of(step)}"
+            title = f"{step or '·'}  {step_title(step)}"
             print(f"\n{_bold(title)}\n{'─' * 78}")
         event = picture.messages[row.number - 1] if row.number else {}
         print("\n".join(_lines(row, event, picture)))
@@ -106,14 +107,14 @@ def _lines(row: Row, event: dict[str, Any], picture: Picture) -> list[str]:
     if row.kind == "gap":
         return [f"  ··· {row.text}"]
     if row.kind == "change":
-        return [f"        {picture.called(row.end)}: {row.text}"]
+        return [f"        {picture.title(row.end)}: {row.text}"]
     if row.kind == "checks":
         return [
             f"        {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}" for check in row.checks
         ]
     dash = "╌╌" if row.front else "──"
-    ends = f"{picture.called(row.start)} {dash}▶ {picture.called(row.end)}"
-    if row.kind == "answer":
+    ends = f"{picture.title(row.start)} {dash}▶ {picture.title(row.end)}"
+    if row.kind == "response":
         lines = [f"     {_color(row)}   {ends.lower()}{f'   {row.detail}' if row.detail else ''}"]
         location = event["response_headers"].get("location")
         lines += _pairs("?", location.get("parameters", {}) if isinstance(location, dict) else {})

@@ -1,4 +1,4 @@
-"""Gunicorn with the lab: its threads begin with each worker, and what was recorded is written before it ends."""
+"""The gunicorn configuration of services in the lab: starts the lab's threads in each worker, and stops them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from rolecall.gunicorn_conf import *  # noqa: F403
 
 
 def post_worker_init(worker: Any) -> None:  # type: ignore[no-redef]
-    """Follow the lab's clock before the first request comes; threads do not survive a fork, so not earlier.
+    """Start to follow the lab's clock before the first request.
 
-    In the place of what production does here: the lab does nothing by itself.
+    This cannot happen earlier, because threads do not survive a fork. It replaces the hook of the production
+    configuration, because the lab does not run the periodic tasks that this hook starts.
     """
     if lab := _lab(worker):
         lab.start()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Write what still waits."""
+    """Write the queued events before the worker ends."""
     if lab := _lab(worker):
         lab.stop()
 
 
 def _lab(worker: Any) -> Any:
-    """The lab's layer of the worker's application; None when the worker never had one."""
+    """Return the lab's layer of the worker's application; None if the worker did not load the application."""
     return getattr(getattr(worker, "wsgi", None), "extensions", {}).get("rolecall_lab")

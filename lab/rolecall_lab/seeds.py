@@ -1,4 +1,4 @@
-"""The lab's people, clients and resources from one YAML file, applied as often as one likes."""
+"""The lab's people, clients, resources, and invoices from a YAML file, which can be applied repeatedly."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
+from sqlalchemy.orm import Session
 
 from rolecall.sql import Database
 from rolecall.storage import digest
-from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS, PROFILES
+from rolecall.vocabulary import PROFILES
+from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, hash_password, is_password, normal_username
@@ -29,7 +31,7 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 
 
 class SeedsError(Exception):
-    """The file has faults; each names its line."""
+    """The file is invalid; each of the `faults` starts with its line number."""
 
     def __init__(self, path: Path, faults: list[str]) -> None:
         super().__init__("; ".join(f"{path.name}:{fault}" for fault in faults))
@@ -38,14 +40,36 @@ class SeedsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A member of an entry: its type, and whether it must be there."""
+    """A member of an entry; `choices` are the allowed values of a string, or of each string in a list."""
 
     type: type
     required: bool = False
     choices: tuple[str, ...] = ()
 
+    def fault(self, value: Any) -> str:
+        """Return what the value must be if it is invalid, else an empty string."""
+        # bool is a subclass of int
+        if not isinstance(value, self.type) or isinstance(value, bool) != (self.type is bool):
+            return _TYPE_NAMES[self.type]
+        values = value if isinstance(value, list) else [value]
+        if self.choices and not all(each in self.choices for each in values):
+            return f"one of {', '.join(self.choices)}"
+        return ""
 
-_SIGNING: Final = tuple(each for algorithms in ASSERTION_ALGORITHMS.values() for each in algorithms)
+
+_TYPE_NAMES: Final = {str: "a string", int: "an integer", bool: "true or false", list: "a list", dict: "a mapping"}
+
+_MEMBER_TYPES: Final[Mapping[str, type]] = {
+    "text": str,
+    "uri": str,
+    "texts": list,
+    "uris": list,
+    "number": int,
+    "flag": bool,
+    "keys": dict,
+}
+
+_REQUIRED_MEMBERS: Final = {"client_name", "token_endpoint_auth_method", "redirect_uris", "scope"}
 
 _FIELDS: Final[dict[str, dict[str, Field]]] = {
     "people": {
@@ -65,27 +89,15 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
     },
     "clients": {
         "client_id": Field(str, required=True),
-        "client_name": Field(str, required=True),
         "description": Field(str),
-        "client_uri": Field(str),
         "profile": Field(str, choices=PROFILES),
-        "application_type": Field(str, choices=("web", "native")),
-        "token_endpoint_auth_method": Field(str, required=True, choices=CLIENT_AUTH_METHODS),
         "secret": Field(str),
-        "redirect_uris": Field(list, required=True),
-        "grant_types": Field(list),
-        "response_types": Field(list),
-        "scope": Field(str, required=True),
         "refresh_grace": Field(int),
-        "subject_type": Field(str, choices=("public", "pairwise")),
-        "id_token_signed_response_alg": Field(str, choices=ID_TOKEN_ALGORITHMS),
-        "userinfo_signed_response_alg": Field(str, choices=ID_TOKEN_ALGORITHMS),
-        "token_endpoint_auth_signing_alg": Field(str, choices=_SIGNING),
-        "request_object_signing_alg": Field(str, choices=ID_TOKEN_ALGORITHMS),
-        "request_uris": Field(list),
-        "jwks": Field(dict),
-        "jwks_uri": Field(str),
-        "default_max_age": Field(int),
+        **{
+            member.name: Field(_MEMBER_TYPES[member.kind], member.name in _REQUIRED_MEMBERS, member.choices)
+            for member in MEMBERS
+            if member.column
+        },
     },
 }
 
@@ -94,7 +106,7 @@ _INVOICE: Final = ("number", "supplier", "description", "amount_minor", "currenc
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """The file's content, checked; lists of plain dicts."""
+    """The validated content of the file, as lists of plain dicts."""
 
     people: list[dict[str, Any]]
     resources: list[dict[str, Any]]
@@ -103,36 +115,38 @@ class Seeds:
 
 
 def read(path: Path = DEFAULT, environ: Mapping[str, str] = os.environ) -> Seeds:
-    """Read and check a seeds file.
+    """Read and validate a seeds file.
 
     Raises:
-        SeedsError: with every fault and its line.
+        SeedsError: the file cannot be read or is invalid; it reports every fault with its line number.
     """
     try:
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SeedsError(path, [f"0: cannot be read ({error.strerror})"]) from error
+        raise SeedsError(path, [f"0: the file cannot be read ({error.strerror})"]) from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise SeedsError(path, [f"{line}: {error.problem}"]) from error
     if not isinstance(document, CommentedMap):
-        raise SeedsError(path, ["1: must hold people, resources, clients and invoices"])
+        raise SeedsError(path, ["1: the file must be a mapping with people, resources, clients, and invoices"])
     reader = _Reader(environ)
     sections = {name: reader.section(document, name) for name in _FIELDS}
     invoices = reader.invoices(document, {person["username"] for person in sections["people"] if "username" in person})
-    reader.unknown(document, {*_FIELDS, "invoices"}, "")
+    reader.check_names(document, [*_FIELDS, "invoices"], "the file")
     if reader.faults:
         raise SeedsError(path, reader.faults)
     return Seeds(**sections, invoices=invoices)
 
 
 def people(environ: Mapping[str, str] = os.environ) -> list[dict[str, Any]]:
-    """The people that the sign-in page shows; the rest of the file is not looked at."""
+    """Return the people for the sign-in page, without reading the other sections."""
     path = Path(environ.get("SEEDS_FILE") or DEFAULT)
     return _Reader(environ).section(YAML(typ="rt").load(path.read_text(encoding="utf-8")), "people")
 
 
 class _Reader:
+    """Reads the sections of a document and collects their faults."""
+
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.faults: list[str] = []
@@ -142,63 +156,71 @@ class _Reader:
         if not isinstance(entries, list):
             self.faults.append(f"{_line(document, name)}: {name} must be a list")
             return []
-        return [self._entry(document, name, entries, position) for position in range(len(entries))]
-
-    def _entry(self, document: CommentedMap, section: str, entries: Any, position: int) -> dict[str, Any]:
-        entry = entries[position]
-        if not isinstance(entry, CommentedMap):
-            self.faults.append(f"{_line(document, section)}: entry {position + 1} of {section} must have names")
-            return {}
-        fields = _FIELDS[section]
-        self.unknown(entry, set(fields), f" in {section}")
-        found = {}
-        for name, wanted in fields.items():
-            line = _line(entry, name)
-            if name not in entry:
-                if wanted.required:
-                    self.faults.append(f"{line}: {name} is missing in {section}")
-                continue
-            value = self._value(entry[name], line)
-            if not isinstance(value, wanted.type) or isinstance(value, bool):
-                self.faults.append(f"{line}: {name} must be a {wanted.type.__name__}")
-            elif wanted.choices and value not in wanted.choices:
-                self.faults.append(f"{line}: {name} must be one of {', '.join(wanted.choices)}")
+        found = []
+        for number, entry in enumerate(entries, 1):
+            if isinstance(entry, CommentedMap):
+                found.append(self._entry(entry, name))
             else:
-                found[name] = value
-        self._claims(entry.get("claims"))
-        if section == "clients":
-            method, line = found.get("token_endpoint_auth_method"), _line(entry, "client_id")
-            if ("secret" in found) == (method in {"none", "private_key_jwt"}):
-                self.faults.append(f"{line}: a client has a secret unless its method is none or private_key_jwt")
-            if method == "private_key_jwt" and ("jwks" in found) == ("jwks_uri" in found):
-                self.faults.append(f"{line}: a client with private_key_jwt has jwks or jwks_uri")
+                self.faults.append(f"{_line(document, name)}: entry {number} of {name} must be a mapping")
         return found
 
-    def _claims(self, claims: Any) -> None:
+    def invoices(self, document: CommentedMap, usernames: set[str]) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for owner, rows in (document.get("invoices") or {}).items():
+            line = _line(document["invoices"], owner)
+            if owner not in usernames:
+                self.faults.append(f"{line}: {owner} has invoices but is not in people")
+            found[owner] = []
+            for row in rows:
+                if not isinstance(row, list) or len(row) != len(_INVOICE) or not isinstance(row[3], int):
+                    self.faults.append(f"{line}: an invoice of {owner} must be a list of {', '.join(_INVOICE)}")
+                    continue
+                found[owner].append(dict(zip(_INVOICE, map(_plain, row), strict=True)))
+        return found
+
+    def check_names(self, entry: CommentedMap, expected: list[str], place: str) -> None:
+        self.faults += [
+            f"{_line(entry, name)}: {name} is unknown in {place}, expected one of {', '.join(expected)}"
+            for name in entry
+            if name not in expected
+        ]
+
+    def _entry(self, entry: CommentedMap, section: str) -> dict[str, Any]:
+        fields = _FIELDS[section]
+        self.check_names(entry, [*fields], section)
+        found = {}
+        for name, field in fields.items():
+            line = _line(entry, name)
+            if name not in entry:
+                if field.required:
+                    self.faults.append(f"{line}: {name} is required in {section}")
+                continue
+            value = self._value(entry[name], line)
+            if fault := field.fault(value):
+                self.faults.append(f"{line}: {name} must be {fault}")
+            else:
+                found[name] = value
+        self._check_claims(entry.get("claims"))
+        if section == "clients":
+            self._check_authentication(found, _line(entry, "client_id"))
+        return found
+
+    def _check_authentication(self, client: Mapping[str, Any], line: int) -> None:
+        method = client.get("token_endpoint_auth_method")
+        if ("secret" in client) == (method in {"none", "private_key_jwt"}):
+            self.faults.append(f"{line}: a client must have a secret, unless its method is none or private_key_jwt")
+        if method == "private_key_jwt" and ("jwks" in client) == ("jwks_uri" in client):
+            self.faults.append(f"{line}: a client with private_key_jwt must have either jwks or jwks_uri")
+
+    def _check_claims(self, claims: Any) -> None:
         if not isinstance(claims, CommentedMap):
             return
         for path, fault in standard_claims.faults(claims):
             place = claims[path[0]] if len(path) > 1 else claims
             self.faults.append(f"{_line(place, path[-1])}: {fault}")
 
-    def invoices(self, document: CommentedMap, people: set[str]) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = {}
-        for owner, rows in (document.get("invoices") or {}).items():
-            line = _line(document["invoices"], owner)
-            if owner not in people:
-                self.faults.append(f"{line}: there is no person {owner}")
-            found[owner] = []
-            for row in rows:
-                if not isinstance(row, list) or len(row) != len(_INVOICE) or not isinstance(row[3], int):
-                    self.faults.append(f"{line}: an invoice of {owner} is not [{', '.join(_INVOICE)}]")
-                    continue
-                found[owner].append(dict(zip(_INVOICE, map(_plain, row), strict=True)))
-        return found
-
-    def unknown(self, entry: CommentedMap, known: set[str], where: str) -> None:
-        self.faults += [f"{_line(entry, name)}: {name} is not known{where}" for name in entry if name not in known]
-
     def _value(self, value: Any, line: int) -> Any:
+        """Return the value as plain Python objects, with environment variables replaced."""
         if isinstance(value, str):
             return _VARIABLE.sub(lambda match: self._variable(match, line), value)
         if isinstance(value, list):
@@ -207,60 +229,41 @@ class _Reader:
             return {str(key): self._value(each, line) for key, each in value.items()}
         return value
 
+    def _variable(self, match: re.Match[str], line: int) -> str:
+        value = self._environ.get(match[1]) or self._from_file(match[1]) or match[2]
+        if value is None:
+            self.faults.append(f"{line}: the environment variable {match[1]} is not set")
+        return value or ""
+
     def _from_file(self, name: str) -> str | None:
         file = self._environ.get(f"{name}_FILE")
         return Path(file).read_text(encoding="utf-8").strip() if file else None
 
-    def _variable(self, match: re.Match[str], line: int) -> str:
-        value = self._environ.get(match[1]) or self._from_file(match[1]) or match[2]
-        if value is None:
-            self.faults.append(f"{line}: the variable {match[1]} is not set")
-        return value or ""
-
 
 def apply(seeds: Seeds, auth: Database, resource: Database, seal: Callable[[bytes], bytes]) -> None:
-    """Bring both databases to the state of the file; what people made themselves is left alone.
+    """Bring both databases to the state of the file, without touching what users have created.
 
     Args:
         seal: encrypts the secret of a client that signs with it, under DATA_KEY.
     """
     with auth.transaction() as session:
         for person in seeds.people:
-            _person(session, person)
+            _apply_person(session, person)
         for entry in seeds.resources:
-            values = {**entry, "secret_hash": digest(entry["secret"])}
-            values.pop("secret")
-            # the lab may have moved to other addresses
-            moved = (Resource.resource_id == entry["resource_id"]) & (Resource.identifier != entry["identifier"])
-            session.execute(sa.delete(Resource).where(moved))
-            session.merge(Resource(**values))
+            _apply_resource(session, entry)
         for entry in seeds.clients:
-            values = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], **entry}
-            secret = values.pop("secret", None)
-            signs = values["token_endpoint_auth_method"] == "client_secret_jwt"
-            session.merge(
-                Client(
-                    **values,
-                    secret_hash=digest(secret) if secret and not signs else None,
-                    secret_sealed=seal(secret.encode()) if secret and signs else None,
-                )
-            )
-    subjects = {person["username"]: person for person in seeds.people}
+            _apply_client(session, entry, seal)
+    people_by_name = {person["username"]: person for person in seeds.people}
     with resource.transaction() as session:
-        for username, person in subjects.items():
-            session.merge(
-                Profile(owner_sub=person["sub"], name=person.get("name", username), email=person.get("email"))
-            )
+        for username, person in people_by_name.items():
+            name, email = person.get("name", username), person.get("email")
+            session.merge(Profile(owner_sub=person["sub"], name=name, email=email))
         for owner, rows in seeds.invoices.items():
-            subject = subjects[owner]["sub"]
             for row in rows:
-                # an invoice that was paid since stays paid
-                invoice_id = "inv_" + digest(f"{subject} {row['number']}")[:20]
-                if session.get(Invoice, invoice_id) is None:
-                    session.add(Invoice(id=invoice_id, owner_sub=subject, **row))
+                _apply_invoice(session, people_by_name[owner]["sub"], row)
 
 
-def _person(session: Any, person: dict[str, Any]) -> None:
+def _apply_person(session: Session, person: dict[str, Any]) -> None:
     user = session.get(User, person["sub"])
     if user is None:
         user = User(id=person["sub"], username="", password_hash="")
@@ -271,11 +274,39 @@ def _person(session: Any, person: dict[str, Any]) -> None:
         user.password_hash = hash_password(person["password"])
 
 
+def _apply_resource(session: Session, entry: dict[str, Any]) -> None:
+    # the lab may have moved to other addresses
+    moved = (Resource.resource_id == entry["resource_id"]) & (Resource.identifier != entry["identifier"])
+    session.execute(sa.delete(Resource).where(moved))
+    values = {name: value for name, value in entry.items() if name != "secret"}
+    session.merge(Resource(**values, secret_hash=digest(entry["secret"])))
+
+
+def _apply_client(session: Session, entry: dict[str, Any], seal: Callable[[bytes], bytes]) -> None:
+    values = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], **entry}
+    secret = values.pop("secret", None)
+    signs = values["token_endpoint_auth_method"] == "client_secret_jwt"
+    session.merge(
+        Client(
+            **values,
+            secret_hash=digest(secret) if secret and not signs else None,
+            secret_sealed=seal(secret.encode()) if secret and signs else None,
+        )
+    )
+
+
+def _apply_invoice(session: Session, owner_sub: str, row: dict[str, Any]) -> None:
+    # an existing invoice is left alone, because it may have been paid
+    invoice_id = "inv_" + digest(f"{owner_sub} {row['number']}")[:20]
+    if session.get(Invoice, invoice_id) is None:
+        session.add(Invoice(id=invoice_id, owner_sub=owner_sub, **row))
+
+
 def _line(entry: CommentedMap, name: Any) -> int:
-    """The line of a member, or of the entry when the member is not there."""
-    place: Callable[[Any], tuple[int, int]] = entry.lc.key
+    """Return the line number of a member, or of the entry if it has no such member."""
+    position: Callable[[Any], tuple[int, int]] = entry.lc.key
     try:
-        return place(name)[0] + 1
+        return position(name)[0] + 1
     except KeyError:
         return int(entry.lc.line) + 1
 

@@ -1,4 +1,4 @@
-"""The lab's settings: where it records, the key of its hashes, and which address belongs to which role."""
+"""The lab's settings: its Redis, the key of its hashes, and the addresses of the services."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from rolecall.settings import (
 )
 
 Role = Literal["client", "authorization_server", "resource_server", "observer"]
-"""The roles that record (RFC 6749 section 1.1), and the one that looks on."""
+"""The roles of RFC 6749 section 1.1 that record exchanges, and the observer."""
 
 Party = Literal["browser", "client", "authorization_server", "resource_server", "other"]
-"""Who an exchange can be drawn between."""
+"""The possible participants of an exchange."""
 
 
 def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> None:
-    """Stop the lab where people outside could reach it.
+    """Prevent the lab from running at addresses that other machines can reach.
 
     Args:
-        addresses: URLs a browser uses; each host must be loopback, `*.localhost` or `*.test`.
-        backchannel: URLs only services use; the host may also be a container's name, which has no dot.
+        addresses: URLs for browsers, whose hosts must be loopback, `*.localhost`, or `*.test`.
+        backchannel: URLs for services, whose hosts may also be names of containers, which do not contain a dot.
 
     Raises:
-        SettingsError: some address is neither.
+        SettingsError: lists the addresses that are not allowed.
     """
     faults = [f"{address} is not a local address" for address in addresses if not is_loopback(address)]
     faults += [
-        f"{address} is neither a local address nor a container's name"
+        f"{address} is not a local address or the name of a container"
         for address in backchannel
         if not is_loopback(address) and not is_container(address)
     ]
@@ -48,36 +48,33 @@ def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> 
 
 @settings_class
 class LabSettings(ServiceSettings):
-    """Read once, beside the service's own settings; made only for local addresses.
+    """The settings of the lab around one service; the service has separate settings.
 
-    `role` does not come from the environment: the code that wraps a service says which one it is.
+    `role` is not read from the environment, because the code that wraps the service passes it. Creating the settings
+    fails if an address is not local.
     """
 
     SERVICE: ClassVar[str] = "the lab"
 
-    secret_key: str = ""  # the lab signs nothing, so it does not read the service's
+    secret_key: str = ""  # not needed, because the lab does not sign anything
     role: Role = "client"
-    lab_key: str = setting("The lab's keyed hashes, by which it recognises a value; one for all services.", secret=True)
-    lab_redis_url: str = setting("Redis: what was recorded, and the lab's clock. Without it, REDIS_URL.")
+    lab_key: str = setting("The key of the hashes that identify values; the same for all services.", secret=True)
+    lab_redis_url: str = setting("Redis for the recorded events and the lab's clock. Defaults to REDIS_URL.")
     lab_clock_skew: float = setting(
-        "Seconds by which this service's clock is off, to see what that does.", default=0.0, parse=float
+        "Seconds by which this service's clock is wrong, to show the effects.", default=0.0, parse=float
     )
-    client_url: str = setting("Where the browser finds the client.", default="http://localhost:8000", parse=url)
-    auth_url: str = setting(
-        "Where the browser finds the authorization server.", default="http://localhost:8001", parse=url
-    )
-    resource_url: str = setting(
-        "Where the browser finds the resource server.", default="http://localhost:8002", parse=url
-    )
-    observer_url: str | None = setting("Where the browser finds the observer.", default=None, parse=url)
+    client_url: str = setting("The client's URL for browsers.", default="http://localhost:8000", parse=url)
+    auth_url: str = setting("The authorization server's URL for browsers.", default="http://localhost:8001", parse=url)
+    resource_url: str = setting("The resource server's URL for browsers.", default="http://localhost:8002", parse=url)
+    observer_url: str | None = setting("The observer's URL for browsers.", default=None, parse=url)
     client_backchannel_urls: tuple[str, ...] = setting(
-        "Other addresses of the client, between containers.", default=(), parse=urls
+        "Further URLs of the client, for other containers.", default=(), parse=urls
     )
     auth_backchannel_urls: tuple[str, ...] = setting(
-        "Other addresses of the authorization server, between containers.", default=(), parse=urls
+        "Further URLs of the authorization server, for other containers.", default=(), parse=urls
     )
     resource_backchannel_urls: tuple[str, ...] = setting(
-        "Other addresses of the resource server, between containers.", default=(), parse=urls
+        "Further URLs of the resource server, for other containers.", default=(), parse=urls
     )
 
     def __post_init__(self) -> None:
@@ -87,27 +84,27 @@ class LabSettings(ServiceSettings):
         )
 
     @classmethod
-    def of(cls, role: Role, environ: Mapping[str, str]) -> Self:
+    def from_environ(cls, environ: Mapping[str, str], *, lab: bool = True, role: Role = "client") -> Self:
         """Read the settings for the service of this role.
 
         Raises:
-            SettingsError: with all the faults found.
+            SettingsError: lists all errors.
         """
         environ = dict(environ)
         if not environ.get("LAB_REDIS_URL") and not environ.get("LAB_REDIS_URL_FILE"):
             environ["LAB_REDIS_URL"] = environ.get("REDIS_URL", "")
             environ["LAB_REDIS_URL_FILE"] = environ.get("REDIS_URL_FILE", "")
         if role == "observer":
-            environ |= {"LAB_KEY": "none, it makes no marks", "LAB_KEY_FILE": ""}
-        settings = cls.from_environ(environ, lab=True)
+            environ |= {"LAB_KEY": "unused, because the observer does not create marks", "LAB_KEY_FILE": ""}
+        settings = super().from_environ(environ, lab=lab)
         return dataclasses.replace(settings, role=role)
 
     def role_of(self, address: str) -> Party:
-        """Whose a URL or a `host:port` is; `other` when it is none of ours."""
+        """Return the role of the service at a URL or `host:port`; `other` if it is not one of our services."""
         return self._roles.get(_netloc(address), "other")
 
     def is_known_host(self, host: str) -> bool:
-        """Whether a `Host` header names this machine or one of the services: DNS rebinding names another one."""
+        """Return whether a `Host` header names this machine or one of the services, to prevent DNS rebinding."""
         try:
             return "@" not in host and (self.role_of(host) != "other" or is_loopback(f"http://{host}"))
         except ValueError:

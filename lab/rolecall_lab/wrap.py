@@ -1,4 +1,4 @@
-"""Wraps a service's WSGI application from outside: records its exchanges and answers under /_lab."""
+"""The lab's WSGI layer around a service: it records the exchanges and serves the control API at `/_lab`."""
 
 from __future__ import annotations
 
@@ -14,46 +14,52 @@ from urllib.parse import urlsplit
 import click
 from flask import Flask
 from werkzeug.datastructures import EnvironHeaders
-from werkzeug.wrappers import Request
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
-from rolecall_lab import api_docs
-from rolecall_lab.control.api import PREFIX, Control
+from rolecall_lab.control.api import PREFIX, ControlApi
 from rolecall_lab.control.clock import Follower
-from rolecall_lab.control.outage import Away
-from rolecall_lab.recording.recorder import MAX_FORM, Exchange, Recorder, is_json
-from rolecall_lab.recording.redaction import MAX_BODY, Redaction
+from rolecall_lab.control.outage import Outage
+from rolecall_lab.recording.event import MAX_FORM, Exchange, is_json
+from rolecall_lab.recording.recorder import Recorder
+from rolecall_lab.recording.redaction import Redaction
+from rolecall_lab.recording.rules import MAX_BODY
 from rolecall_lab.settings import LabSettings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from rolecall_lab.control.actions import Actions
+
 VALIDATORS: Final = ("jwt", "introspection")
-"""What the header `Rolecall-Validator` may ask the resource server for."""
+"""Valid values of the header `Rolecall-Validator`, which selects how the resource server validates the token."""
 
 MAX_CHECKS_HEADER: Final = 6 * 1024
-"""Bytes of the header `Rolecall-Checks`."""
+"""Maximum size of the header `Rolecall-Checks`, in bytes."""
 
-_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json", api_docs.PATH})
+_NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json"})
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 
-def wrap(app: Flask, lab: LabSettings) -> Lab:
-    """Put the lab around `app`; what it adds is also at `app.extensions["rolecall_lab"]`."""
-    wrapped = Lab(app, lab)
-    app.extensions["rolecall_lab"] = wrapped
-    app.wsgi_app = wrapped  # type: ignore[method-assign]
-    _on_the_labs_clock(app.cli, wrapped)
-    return wrapped
+def wrap(app: Flask, lab: LabSettings, actions: Actions | None = None) -> Lab:
+    """Put the lab around `app`, and store it as `app.extensions["rolecall_lab"]`.
+
+    Args:
+        actions: the actions of the authorization server, which also gets simulated outages; None for other services.
+    """
+    layer = Lab(app, lab, actions)
+    app.extensions["rolecall_lab"] = layer
+    app.wsgi_app = layer  # type: ignore[method-assign]
+    _synchronize_commands(app.cli, layer)
+    return layer
 
 
-def _on_the_labs_clock(group: click.Group, lab: Lab) -> None:
-    """Let the service's commands follow the lab's clock before they begin; `check` asks for nothing of the kind."""
+def _synchronize_commands(group: click.Group, lab: Lab) -> None:
+    """Make the service's commands use the lab's clock, except for `check`, which does not depend on the time."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
-            _on_the_labs_clock(command, lab)
+            _synchronize_commands(command, lab)
         elif name != "check" and command.callback is not None:
             command.callback = _after(lab.start, command.callback)
 
@@ -70,43 +76,41 @@ def _after(first: Callable[[], None], callback: Callable[..., Any]) -> Callable[
 class Lab:
     """The outermost WSGI layer of a service."""
 
-    def __init__(self, app: Flask, lab: LabSettings) -> None:
-        self._app: WSGIApplication = app.wsgi_app
+    def __init__(self, app: Flask, lab: LabSettings, actions: Actions | None = None) -> None:
         self._flask = app
         self._lab = lab
         self._follower = Follower(lab)
         self.recorder = Recorder(lab)
-        self._control = Control(app, lab, self.recorder)
-        self._away: Away | None = None
-        if "rolecall_auth" in app.extensions:
-            self._app = self._away = Away(self._app, lab.lab_redis_url)
+        self._outage = Outage(app.wsgi_app, lab.lab_redis_url) if actions is not None else None
+        self._app: WSGIApplication = self._outage or app.wsgi_app
+        self._control = ControlApi(app, lab, self.recorder, actions).create_app()
 
     def start(self) -> None:
-        """Follow the lab's clock in this process; does nothing when it does so already."""
+        """Synchronize this process's clock with the lab's clock; has no effect if it is already synchronized."""
         self._follower.start()
 
     def stop(self) -> None:
-        """Write what still waits, before the process ends."""
+        """Stop the threads and write the queued events, before the process ends."""
         self._follower.stop()
-        if self._away is not None:
-            self._away.stop()
+        if self._outage is not None:
+            self._outage.stop()
         self.recorder.flush()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer or pass on one request."""
+        """Serve a request, from the control API or from the service."""
         self.start()
         path = environ.get("PATH_INFO", "")
         if path == PREFIX or path.startswith(f"{PREFIX}/"):
-            return self._control.answer(Request(environ))(environ, start_response)
+            return self._control(environ, start_response)
         if path in _NOT_RECORDED or path.startswith("/static/"):
             return self._app(environ, start_response)
         return self._record(environ, start_response)
 
     def _record(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         began = clock.monotonic()
-        if self._lab.role == "resource_server" and (asked := environ.get("HTTP_ROLECALL_VALIDATOR")) in VALIDATORS:
-            environ["rolecall.validator"] = asked
-        body = environ["wsgi.input"] = _Copying(environ["wsgi.input"], MAX_FORM + 1)
+        if self._lab.role == "resource_server" and (validator := environ.get("HTTP_ROLECALL_VALIDATOR")) in VALIDATORS:
+            environ["rolecall.validator"] = validator
+        body = environ["wsgi.input"] = _CopyingInput(environ["wsgi.input"], MAX_FORM + 1)
         exchange = Exchange(
             "received",
             environ["REQUEST_METHOD"],
@@ -137,30 +141,30 @@ class Lab:
             self.recorder.record(exchange)
 
         with events.watching(notebook):
-            answer = self._app(environ, start)
-        return ClosingIterator(_copied(answer, exchange), [getattr(answer, "close", lambda: None), finish])
+            response = self._app(environ, start)
+        return ClosingIterator(_copy_body(response, exchange), [getattr(response, "close", lambda: None), finish])
 
     def _record_sent(self, serving: str, message: dict[str, Any]) -> None:
-        answer = message["answer"]
+        response = message["response"]
         self.recorder.record(
             Exchange(
                 "sent",
                 message["method"],
                 message["url"],
                 dict(message["headers"]),
-                answer.milliseconds if answer else 0.0,
+                response.milliseconds if response else 0.0,
                 serving=serving,
                 request_body=(message["body"] or b"")[: MAX_FORM + 1],
-                status=answer.status if answer else None,
+                status=response.status if response else None,
                 failure=message["failure"],
-                response_headers=[*answer.headers.items()] if answer else [],
-                # a byte too many shows that it was too long
-                body=answer.body[: MAX_BODY + 1] if answer else b"",
+                response_headers=[*response.headers.items()] if response else [],
+                # one byte more than allowed shows that the body is too long
+                body=response.body[: MAX_BODY + 1] if response else b"",
             )
         )
 
     def _is_back_channel(self, environ: WSGIEnvironment) -> bool:
-        """Whether a program sent the request by itself, and not a browser on somebody's behalf."""
+        """Return whether a service sent the request, as opposed to a person's browser."""
         if self._lab.role == "client" or environ.get("HTTP_SEC_FETCH_MODE") == "navigate":
             return False
         if self._lab.role == "resource_server" or "HTTP_AUTHORIZATION" in environ:
@@ -169,7 +173,7 @@ class Lab:
         return any(route.kind == "api" and route.path == environ.get("PATH_INFO") for route in routes)
 
     def _checks_header(self, environ: WSGIEnvironment, notebook: events.Notebook, began: float) -> str:
-        """What the resource server did, for the client's page; expected and actual are left out when it is long."""
+        """Describe the validation for the client's page; without expected and actual values if it would be too long."""
         redaction = Redaction(self._lab.lab_key)
         sent = [note for note in notebook.notes if note["kind"] == "sent"]
         checks = [note for note in notebook.notes if note["kind"] == "check"]
@@ -192,11 +196,11 @@ class Lab:
         return text
 
 
-class _Copying(io.RawIOBase):
-    """A request's body that keeps a copy of what the application reads, and reads nothing by itself.
+class _CopyingInput(io.RawIOBase):
+    """A request's body that copies what the application reads, and does not read anything itself.
 
     Args:
-        limit: bytes of the copy.
+        limit: the maximum size of the copy, in bytes.
     """
 
     def __init__(self, stream: Any, limit: int) -> None:
@@ -205,52 +209,49 @@ class _Copying(io.RawIOBase):
         self._copy = bytearray()
 
     def readable(self) -> bool:
-        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read into `buffer`; gives the number of bytes."""
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
         self._copy += data[: self._limit - len(self._copy)]
         return len(data)
 
     def copy(self) -> bytes:
-        """What was read so far, up to the limit."""
         return bytes(self._copy)
 
 
-def _copied(answer: Iterable[bytes], exchange: Exchange) -> Iterator[bytes]:
-    """Pass an answer on; a body of JSON is kept, and a byte too many shows that it was too long."""
-    wanted = is_json(dict(exchange.response_headers).get("Content-Type", ""))
-    for chunk in answer:
-        if wanted and len(exchange.body) <= MAX_BODY:
+def _copy_body(response: Iterable[bytes], exchange: Exchange) -> Iterator[bytes]:
+    """Pass on a response's body and copy it if it is JSON; one byte more than allowed shows that it is too long."""
+    copies = is_json(dict(exchange.response_headers).get("Content-Type", ""))
+    for chunk in response:
+        if copies and len(exchange.body) <= MAX_BODY:
             exchange.body += chunk[: MAX_BODY + 1 - len(exchange.body)]
         yield chunk
 
 
 def _url(environ: WSGIEnvironment) -> str:
-    """Path and query; only what is recorded of the host is its header."""
+    """Return the path and the query; the host is recorded from its header."""
     path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace")
     return f"{path}?{environ.get('QUERY_STRING', '')}"
 
 
 def _call(note: dict[str, Any]) -> dict[str, Any]:
     parts = urlsplit(note["url"])
-    answer = note["answer"]
+    response = note["response"]
     return {
         "method": note["method"],
         "url": f"{parts.scheme}://{parts.netloc}{parts.path}"[:200],
-        "status": answer.status if answer else None,
-        "milliseconds": round(answer.milliseconds, 2) if answer else None,
-        # of the bodies
+        "status": response.status if response else None,
+        "milliseconds": round(response.milliseconds, 2) if response else None,
+        # sizes of the bodies
         "sent_bytes": len(note["body"] or b""),
-        "received_bytes": len(answer.body) if answer else None,
+        "received_bytes": len(response.body) if response else None,
     }
 
 
 def _brief(value: Any) -> Any:
-    """A recorded fact as the header shows it: one short line."""
+    """Return a recorded value in the form of the header: one short line."""
     if isinstance(value, dict):
         return value.get("shown", "…")
     if isinstance(value, list):
@@ -259,5 +260,4 @@ def _brief(value: Any) -> Any:
 
 
 def _compact(report: dict[str, Any]) -> str:
-    """ASCII, one line."""
     return json.dumps(report, separators=(",", ":"))

@@ -1,4 +1,7 @@
-"""For gunicorn: each service with the lab around it. Each factory imports its own service alone."""
+"""Application factories for gunicorn: each service with the lab around it.
+
+Each factory imports only its own service, so that the other services are not loaded into its process.
+"""
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
@@ -8,25 +11,31 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response
 
 from rolecall import trace
-from rolecall.settings import SettingsError, declared
-from rolecall_lab import api_docs
+from rolecall.settings import SettingsError, declared_settings
+from rolecall.storage import connect
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
+if TYPE_CHECKING:
+    from rolecall_lab.control.actions import Actions
+
 
 def auth_app() -> Flask:
-    """The authorization server, with the lab's people on its sign-in page."""
+    """Create the authorization server, whose sign-in page lists the lab's users."""
 
-    def build() -> Flask:
+    def build(_lab: LabSettings) -> Flask:
         import rolecall_auth
         from rolecall_auth.settings import Settings
 
-        # a class signs in from one address, and tests send invalid requests
-        limits = {each.name.upper(): "10000/minute" for each in declared(Settings) if each.name.endswith("_limit")}
+        # people in a classroom share one address, and tests send many invalid requests
+        limits = {
+            each.name.upper(): "10000/minute" for each in declared_settings(Settings) if each.name.endswith("_limit")
+        }
         settings = Settings.from_environ({**limits, **os.environ}, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings)
@@ -35,13 +44,18 @@ def auth_app() -> Flask:
         app.extensions["rolecall_ready"]["seeds"] = lambda: bool(services.registry.resources())
         return app
 
-    return _wrapped(build, "authorization_server")
+    def create_actions(app: Flask, lab: LabSettings) -> Actions:
+        from rolecall_lab.control.actions import Actions
+
+        return Actions(app, connect(lab.lab_redis_url))
+
+    return _wrapped("authorization_server", build, create_actions)
 
 
 def resource_app() -> Flask:
-    """The resource server."""
+    """Create the resource server."""
 
-    def build() -> Flask:
+    def build(_lab: LabSettings) -> Flask:
         import rolecall_resource
         from rolecall_lab.compare import validator
         from rolecall_resource.settings import Settings
@@ -52,13 +66,13 @@ def resource_app() -> Flask:
         validator.show(app)
         return app
 
-    return _wrapped(build, "resource_server")
+    return _wrapped("resource_server", build)
 
 
 def client_app() -> Flask:
-    """The client."""
+    """Create the client, with the catalog and the comparison."""
 
-    def build() -> Flask:
+    def build(lab: LabSettings) -> Flask:
         import rolecall_client
         from rolecall_client.settings import Settings
         from rolecall_lab import catalog
@@ -68,7 +82,6 @@ def client_app() -> Flask:
         settings = Settings.from_environ(os.environ, lab=True)
         refuse_public([settings.issuer, settings.public_url])
         app = rolecall_client.create_app(settings)
-        lab = LabSettings.of("client", os.environ)
         catalog.show(app, lab)
         invoices.show(app)
         compare.show(app)
@@ -76,52 +89,55 @@ def client_app() -> Flask:
         _show_observer(app, lab.observer_url)
         return app
 
-    return _wrapped(build, "client")
+    return _wrapped("client", build)
 
 
 def observer_app() -> Flask:
-    """The observer, which is not recorded itself."""
+    """Create the observer, which is not recorded."""
     from rolecall_lab.observer.app import create_app
 
     try:
-        return create_app(LabSettings.of("observer", os.environ))
+        return create_app(LabSettings.from_environ(os.environ, role="observer"))
     except SettingsError as error:
         sys.exit(str(error))
 
 
-def _wrapped(build: Callable[[], Flask], role: Role) -> Flask:
+def _wrapped(
+    role: Role,
+    build: Callable[[LabSettings], Flask],
+    create_actions: Callable[[Flask, LabSettings], Actions] | None = None,
+) -> Flask:
     try:
-        lab = LabSettings.of(role, os.environ)
-        app = build()
+        lab = LabSettings.from_environ(os.environ, role=role)
+        app = build(lab)
     except SettingsError as error:
         sys.exit(str(error))
     _add_templates(app)
-    api_docs.show(app)
-    wrap(app, lab)
+    wrap(app, lab, create_actions(app, lab) if create_actions else None)
     return app
 
 
 def _add_templates(app: Flask) -> None:
     from jinja2 import ChoiceLoader, FileSystemLoader
 
-    # Flask's own loader looks into the application's folder and its blueprints'
-    own = app.jinja_env.loader
-    assert own is not None
-    app.jinja_env.loader = ChoiceLoader([own, FileSystemLoader(Path(__file__).parent / "templates")])
+    # Flask's loader only searches the folders of the application and its blueprints
+    loader = app.jinja_env.loader
+    assert loader is not None
+    app.jinja_env.loader = ChoiceLoader([loader, FileSystemLoader(Path(__file__).parent / "templates")])
 
 
 def _override_templates(app: Flask, folder: str) -> None:
     """Prefer the lab's templates in `folder`; they can extend the originals as `product/<name>`."""
     from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
 
-    own = app.jinja_env.loader
-    assert own is not None
+    loader = app.jinja_env.loader
+    assert loader is not None
     overrides = FileSystemLoader(Path(__file__).parent / "templates" / folder)
-    app.jinja_env.loader = ChoiceLoader([overrides, own, PrefixLoader({"product": own})])
+    app.jinja_env.loader = ChoiceLoader([overrides, loader, PrefixLoader({"product": loader})])
 
 
 def _show_observer(app: Flask, url: str | None) -> None:
-    """Pages link to the picture of the request that they answer, and may show it beside themselves."""
+    """Let pages link to the diagram of their request, and embed it in a frame."""
     if not url:
         return
     app.jinja_env.globals["observer_link"] = lambda request_id="": f"{url}/of/{request_id or trace.current()}"
@@ -131,7 +147,7 @@ def _show_observer(app: Flask, url: str | None) -> None:
         response.headers["Content-Security-Policy"] = f"{policy}; frame-src {url}"
         return response
 
-    # what is registered last is called first: the policy must be there already
+    # functions are called in reverse order, and the policy must be set before this one is called
     app.after_request_funcs.setdefault(None, []).insert(0, allow_frame)
 
 

@@ -8,10 +8,12 @@ from typing import Final
 import click
 from flask import Flask
 
-from rolecall import web
 from rolecall.http import HttpClient
 from rolecall.openapi import publish
-from rolecall.sql import Database, MigrationError
+from rolecall.sql import Database, MigrationError, register_error_handlers
+from rolecall.web.app import create_flask
+from rolecall.web.health import health_routes
+from rolecall.web.routes import register
 from rolecall_resource import openapi, routes
 from rolecall_resource.authorization_server import AuthorizationServer
 from rolecall_resource.protect import REALM
@@ -25,7 +27,8 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     """Create the application and its dependencies. Does not open any connections; `/readyz` reports availability."""
-    app = web.create_flask(__name__, settings)
+    app = create_flask(__name__, settings)
+    register_error_handlers(app)
     http = http or HttpClient(connect=0.5, read=1.5, ca_file=settings.ca_file)
     server = AuthorizationServer(settings, http)
     database = Database(settings.database_url, MIGRATIONS)
@@ -39,7 +42,7 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     }
     app.extensions["resource_validators"] = validators
     app.extensions["resource_validator"] = validators[settings.validator]
-    web.register(app, [*routes.ROUTES, *web.health_routes(app, {"sql": lambda: _is_migrated(database)})])
+    register(app, [*routes.ROUTES, *health_routes(app, {"sql": lambda: _is_migrated(database)})])
     publish(app, openapi.description(settings))
 
     app.jinja_env.globals.update(

@@ -8,18 +8,18 @@ from typing import Any, Final
 from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
+    error_responses,
     html,
-    json_answer,
+    json_response,
     ref,
-    refusals,
     string,
     unavailable,
 )
@@ -62,7 +62,7 @@ _TOKEN_CHECKS: Final[tuple[Check, ...]] = (
 )
 
 _CHALLENGED: Final = ("WWW-Authenticate",)
-_NOT_FOUND: Final = json_answer("The owner has no resource with this ID.", error_body("not_found"), status=404)
+_NOT_FOUND: Final = json_response("The owner has no resource with this ID.", error_body("not_found"), status=404)
 
 
 def _count(description: str) -> Schema:
@@ -140,8 +140,8 @@ def _operations(settings: Settings) -> Operations:
     metadata = Operation(
         "Protected resource metadata",
         (
-            json_answer("Metadata (RFC 9728 section 2).", _metadata(settings)),
-            json_answer(
+            json_response("Metadata (RFC 9728 section 2).", _metadata(settings)),
+            json_response(
                 "The path is not that of the resource identifier (RFC 9728 section 3.1).",
                 error_body("invalid_request"),
                 status=404,
@@ -153,45 +153,50 @@ def _operations(settings: Settings) -> Operations:
             "The home page",
             (
                 html(200, "The home page, for browsers."),
-                json_answer("Not found, for other clients.", error_body("not_found"), status=404),
+                json_response("Not found, for other clients.", error_body("not_found"), status=404),
             ),
         ),
         ("invoices", "GET"): _protected(
             "invoices",
             "List the owner's invoices",
-            json_answer("A page of invoices, newest first.", ref("Invoices")),
+            json_response("A page of invoices, newest first.", ref("Invoices")),
             parameters=(_integer_parameter("limit", DEFAULT_LIMIT, MAX_LIMIT), _integer_parameter("page", 1, MAX_PAGE)),
         ),
         ("invoice", "GET"): _protected(
-            "invoice", "Get one of the owner's invoices", json_answer("The invoice.", ref("Invoice")), _NOT_FOUND
+            "invoice", "Get one of the owner's invoices", json_response("The invoice.", ref("Invoice")), _NOT_FOUND
         ),
         ("payment", "POST"): _protected(
             "payment",
             "Pay an invoice",
-            json_answer("The invoice has been paid.", ref("Payment"), status=201),
+            json_response("The invoice has been paid.", ref("Payment"), status=201),
             _NOT_FOUND,
-            json_answer("The invoice is already paid.", error_body("conflict"), status=409),
+            json_response("The invoice is already paid.", error_body("conflict"), status=409),
         ),
         ("profile", "GET"): _protected(
-            "profile", "Get the owner's name and email address", json_answer("The profile.", ref("Profile")), _NOT_FOUND
+            "profile",
+            "Get the owner's name and email address",
+            json_response("The profile.", ref("Profile")),
+            _NOT_FOUND,
         ),
         ("metadata", "GET"): metadata,
         ("metadata-of-path", "GET"): metadata,
     }
 
 
-def _protected(name: str, summary: str, *responses: Answer, parameters: tuple[Schema, ...] = ()) -> Operation:
+def _protected(name: str, summary: str, *responses: ResponseObject, parameters: tuple[Schema, ...] = ()) -> Operation:
     return Operation(summary, (*responses, *_TOKEN_ERRORS), parameters, security=_security(name))
 
 
-def _token_errors() -> tuple[Answer, ...]:
+def _token_errors() -> tuple[ResponseObject, ...]:
     """Return the error responses to a bad token and, without an error code, to a missing one (RFC 6750 section 3.1)."""
     responses = []
-    for response in refusals(*_TOKEN_CHECKS, headers=dict.fromkeys((400, 401, 403), _CHALLENGED)):
+    for response in error_responses(*_TOKEN_CHECKS, headers=dict.fromkeys((400, 401, 403), _CHALLENGED)):
         if response.status == 401:
             either = {"oneOf": [response.content[JSON], closed({})]}
             text = "The token is missing or invalid. If it is missing, the response has no error code."
-            responses.append(Answer(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *response.checks)))
+            responses.append(
+                ResponseObject(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *response.checks))
+            )
         else:
             responses.append(response)
     return (*responses, unavailable("api", authorization_server.ISSUER))

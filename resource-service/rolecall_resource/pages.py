@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall.errors import OAuthError, json_response
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_resource.protect import metadata_url
 from rolecall_resource.settings import Settings
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from flask import Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit, checks
+from rolecall import audit, authorization_header, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
 from rolecall_resource.settings import Settings
@@ -20,8 +20,6 @@ from rolecall_resource.validators import MAX_LENGTH, Validator
 REALM: Final = "Invoices API"
 
 _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
-# WSGI servers join the values of a repeated header with commas
-_CREDENTIALS: Final = re.compile(r"(?:^|,)\s*(?:Bearer|Basic|DPoP|Digest|Negotiate)(?=\s|,|$)", re.IGNORECASE)
 
 ONE_HEADER = checks.define(
     "bearer.one_header",
@@ -87,15 +85,15 @@ def metadata_url(settings: Settings) -> str:
 
 
 def _bearer_token() -> str | None:
-    header = request.headers.get("Authorization", "")
-    count = len(_CREDENTIALS.findall(header))
+    value = request.headers.get("Authorization", "")
+    count = authorization_header.count_credentials(value)
     ONE_HEADER(count <= 1, expected="one", actual=count)
-    scheme, _, rest = header.partition(" ")
-    is_bearer = scheme.lower() == "bearer"
+    header = authorization_header.parse(value)
+    is_bearer = header.is_bearer
     PRESENT.note(is_bearer, expected="a bearer token in the header", actual="present" if is_bearer else "missing")
     if not is_bearer:
         return None
-    token = rest.lstrip(" ")
+    token = header.credentials
     is_well_formed = len(token) <= MAX_LENGTH and _B64TOKEN.fullmatch(token) is not None
     WELL_FORMED(is_well_formed, expected=f"1 to {MAX_LENGTH} characters of b64token", actual=f"{len(token)} characters")
     return token

@@ -6,7 +6,7 @@ from typing import Final
 
 from rolecall import openapi
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_resource.invoices import invoice, invoices, pay, profile
 from rolecall_resource.metadata import metadata
 from rolecall_resource.pages import home

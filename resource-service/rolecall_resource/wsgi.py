@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from rolecall.web import app_of_environ
+from rolecall.web.app import app_of_environ
 from rolecall_resource import create_app
 from rolecall_resource.settings import Settings
 

@@ -1,1 +1,3 @@
-"""What two or more of the services use: clock, checks, events, errors, settings, HTTP, storage and web plumbing."""
+"""Code that two or more services share: clock, checks, events, errors, settings, HTTP, storage, SQL, and web."""
+
+__version__ = "0.1.0"

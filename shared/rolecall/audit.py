@@ -1,4 +1,4 @@
-"""Acts that matter to security: one log line each by the logger `rolecall.audit`, and a count (OWASP ASVS 5.0 16.3)."""
+"""Security events: each is logged by the logger `rolecall.audit` and counted (OWASP ASVS 5.0 16.3)."""
 
 from __future__ import annotations
 
@@ -12,52 +12,55 @@ from rolecall.metrics import AUDIT_EVENTS
 log = logging.getLogger(__name__)
 
 EVENTS: Final[dict[str, str]] = {
-    "signed_up": "a person made an account",
-    "signed_in": "a person signed in",
-    "sign_in_failed": "a name and a password that do not belong together",
-    "signed_out": "a person signed out",
-    "throttled": "somebody tried too often",
-    "consent_given": "a person allowed a client something",
-    "consent_denied": "a person did not allow it",
-    "consent_taken_back": "a person took it back; everything that came of it ended",
-    "code_issued": "an authorization began",
-    "tokens_issued": "a client was given tokens",
-    "code_replayed": "a code was presented again; its authorization ended",
-    "refresh_token_replayed": "an old refresh token was presented; its authorization ended",
+    "signed_up": "a user created an account",
+    "signed_in": "a user signed in",
+    "sign_in_failed": "a sign-in attempt with a wrong user name or password",
+    "signed_out": "a user signed out",
+    "throttled": "a rate limit was exceeded",
+    "consent_given": "a user gave a client access",
+    "consent_denied": "a user denied a client access",
+    "consent_taken_back": "a user withdrew a consent; its authorizations ended",
+    "code_issued": "an authorization code was issued",
+    "tokens_issued": "tokens were issued to a client",
+    "code_replayed": "a code was replayed; its authorization ended",
+    "refresh_token_replayed": "a rotated refresh token was replayed; its authorization ended",
     "token_revoked": "a client revoked an access token",
-    "authorization_revoked": "a client revoked a refresh token, and everything with it",
-    "client_authentication_failed": "credentials of a client or a resource that prove nothing",
-    "access_token_refused": "an access token that is not good, or not for this",
-    "form_refused": "a form without its token: another site sent it, or the page was old",
-    "answer_refused": "an answer that the client does not believe: another server's, another browser's or forged",
+    "authorization_revoked": "a client revoked a refresh token; its authorization ended",
+    "client_authentication_failed": "a client or a resource server failed to authenticate",
+    "access_token_refused": "an access token was invalid, or not sufficient for the request",
+    "form_refused": "a form without a valid CSRF token: sent by another site, or from an expired page",
+    "answer_refused": "the client rejected a response: from another server, for another browser, or forged",
     "keys_rotated": "new signing keys were published",
-    "key_retired": "a signing key was taken out of use at once",
-    "keys_resealed": "the signing keys were sealed under another DATA_KEY",
+    "key_retired": "a signing key was retired immediately",
+    "keys_resealed": "the signing keys were encrypted under another DATA_KEY",
     "client_registered": "a client was registered, or an administrator changed its registration",
     "registration_changed": "a client changed its own registration",
-    "registration_refused": "a token that allows nobody to register a client, or to change this one",
-    "registration_token_made": "an administrator made a token that allows to register a client",
-    "client_ended": "a client ended its registration; everything given to it ended",
+    "registration_refused": "a token was not valid for registering a client or managing this one",
+    "registration_token_made": "an administrator created an initial access token for registration",
+    "client_ended": "a client deleted its registration; its authorizations ended",
     "resource_registered": "a resource was registered, or its registration changed",
-    "user_added": "an administrator made an account",
-    "claims_set": "an administrator said what is known of a person",
-    "user_disabled": "an administrator closed an account; everything given for it ended",
-    "client_disabled": "an administrator closed a client; everything given to it ended",
-    "invoice_paid": "a client paid an invoice in its owner's name",
-    "connected": "the client was given tokens for a person",
-    "disconnected": "the client gave a person's tokens back",
+    "user_added": "an administrator created an account",
+    "claims_set": "an administrator changed the claims of a user",
+    "user_disabled": "an administrator disabled an account; its authorizations ended",
+    "client_disabled": "an administrator disabled a client; its authorizations ended",
+    "invoice_paid": "a client paid an invoice on behalf of its owner",
+    "connected": "the client received tokens for a user",
+    "disconnected": "the client revoked a user's tokens",
 }
-"""Every event, and what happened."""
+"""The events with their log messages."""
 
 
 def record(event: str, **facts: Any) -> None:
-    """Write one down: `facts` are ids and reasons, never a secret. Adds the address and the flow's id.
+    """Log and count an event, with the client's address and the flow id of the current request.
+
+    Args:
+        facts: identifiers and reasons; never a secret.
 
     Raises:
         KeyError: the event is not in `EVENTS`.
     """
-    told = EVENTS[event]
+    message = EVENTS[event]
     if has_request_context():
         facts = {"address": request.remote_addr, "flow_id": g.get("flow_id"), **facts}
-    log.info(told, extra={"event": event, **facts})
+    log.info(message, extra={"event": event, **facts})
     AUDIT_EVENTS.labels(current_app.extensions["rolecall_settings"].SERVICE, event).inc()

@@ -1,4 +1,4 @@
-"""How a service decides anything about a request: a named check that refuses, and that a watcher can see."""
+"""Named checks: how a service validates a request. Each outcome is visible to a watcher, such as the lab's recorder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ registry: dict[str, Check] = {}
 
 
 class Secret(str):
-    """A value that a watcher may recognise but never show: pass secrets to a check as `Secret(value)`."""
+    """A secret value for `expected` or `actual`: a watcher may recognize it but must not show it."""
 
     __slots__ = ()
 
@@ -24,11 +24,11 @@ class Check:
     """A rule of a specification.
 
     Args:
-        name: unique, `place.rule`, for example `token.code_verifier`.
-        clause: where the rule stands, for example `RFC 7636 section 4.6`.
-        error: the error code a failure is answered with.
-        description: what the client is told; fixed text.
-        status: HTTP status of a failure.
+        name: a unique name of the form `place.rule`, for example `token.code_verifier`.
+        clause: the section that defines the rule, for example `RFC 7636 section 4.6`.
+        error: the error code of the response if the check fails.
+        description: the `error_description` of that response; a constant text.
+        status: the HTTP status of that response.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Check:
         """Record the outcome, and raise if the check failed.
 
         Args:
-            otherwise: the actual value if the check failed; if it passed, the actual value is the expected one.
-            detail: for the log only.
-            description: a fixed text that replaces the description of the check, where a rule has several parts.
+            otherwise: the actual value if the check failed; if it passed, the actual value equals `expected`.
+            detail: a text that is only logged.
+            description: a constant text that replaces the check's own description, for a rule with several parts.
 
         Raises:
             OAuthError: `passed` is false.
@@ -73,7 +73,9 @@ class Check:
         detail: str | None = None,
         description: str | None = None,
     ) -> T:
-        """Return `value` if it is not None, with its type narrowed; the arguments are those of a call.
+        """Check that `value` is not None and return it with its type narrowed.
+
+        The other arguments are those of a call.
 
         Raises:
             OAuthError: `value` is None.
@@ -89,22 +91,22 @@ class Check:
         return cast("T", value)
 
     def note(self, passed: bool, *, expected: Any = None, actual: Any = None) -> None:
-        """Only let a watcher see the outcome, for checks whose refusal has a form of its own."""
+        """Record the outcome without raising, for checks whose failure is not reported as an `OAuthError`."""
         events.note("check", name=self.name, passed=passed, expected=expected, actual=actual, clause=self.clause)
 
     def refusal(
         self, detail: str | None = None, description: str | None = None, *, expected: Any = None, actual: Any = None
     ) -> OAuthError:
-        """The error that this check answers with; the outcome is noted."""
+        """Record a failure and return the error to raise."""
         self.note(False, expected=expected, actual=actual)
         return OAuthError(self.error, description or self.description, detail=detail or self.name, status=self.status)
 
 
 def define(name: str, clause: str, error: str, description: str, *, status: int = 400) -> Check:
-    """Enter a check into the registry.
+    """Create a check and add it to the registry.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: a check of this name exists already.
     """
     if name in registry:
         raise ValueError(f"the check {name} is defined twice")

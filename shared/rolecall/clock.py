@@ -1,38 +1,39 @@
-"""The only time that decides anything in the services."""
+"""The clock of the services. The lab can shift it."""
 
 from __future__ import annotations
 
 import time
 
 _offset = 0.0
-_turned = 0.0
+_total_shift = 0.0
 
 
 def now() -> float:
-    """Seconds since the epoch (UTC), as every expiry in the services is judged by."""
+    """Return the time in seconds since the epoch (UTC); every expiry in the services is compared with it."""
     return time.time() + _offset
 
 
 def offset() -> float:
-    """Seconds by which this process's clock is turned; 0.0 unless the lab turned it."""
+    """Return the offset of this process's clock from the system clock, in seconds; 0.0 outside the lab."""
     return _offset
 
 
 def set_offset(seconds: float) -> None:
-    """Turn this process's clock by `seconds` against the system's. Only the lab and the tests call it."""
-    global _offset, _turned
-    _turned += abs(float(seconds) - _offset)
+    """Shift this process's clock to `seconds` ahead of the system clock. For the lab and the tests only."""
+    global _offset, _total_shift
+    _total_shift += abs(float(seconds) - _offset)
     _offset = float(seconds)
 
 
 def monotonic() -> float:
-    """Seconds for durations; never for an expiry that a specification defines."""
+    """Return a monotonic time in seconds, for durations; never for an expiry that a specification defines."""
     return time.monotonic()
 
 
 def cache_time() -> float:
-    """Seconds for the age of what a process keeps for a while.
+    """Return a monotonic time in seconds, for the age of entries in a process's caches.
 
-    When the clock is turned, either way, it jumps on by as much: what is kept is then too old rather than too young.
+    Shifting the clock in either direction moves this time forward by the same amount, so that cached entries expire too
+    early rather than too late.
     """
-    return monotonic() + _turned
+    return monotonic() + _total_shift

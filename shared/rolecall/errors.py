@@ -1,4 +1,4 @@
-"""One error for everything OAuth refuses, and its writers: the JSON body and `WWW-Authenticate`."""
+"""The OAuth error, and the functions that write it as a JSON body and a `WWW-Authenticate` header."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class OAuthError(Exception):
-    """A refusal in the terms of a specification (RFC 6749 section 5.2, RFC 6750 section 3.1).
+    """An error response as OAuth defines it (RFC 6749 section 5.2, RFC 6750 section 3.1).
 
     Args:
         error: the registered error code.
-        description: goes out to the client; printable ASCII without quotes, never a piece of the request.
-        detail: goes to the log only.
-        status: HTTP status of the JSON form.
-        challenge: the `WWW-Authenticate` header's value, where the status asks for one.
-        retry_after: seconds for the `Retry-After` header of a 503.
+        description: the `error_description` of the response: printable ASCII without quotes or backslashes, and never
+            a part of the request.
+        detail: a text that is only logged.
+        status: the HTTP status of the JSON response.
+        challenge: the value of the `WWW-Authenticate` header, if the response has one.
+        retry_after: seconds for the `Retry-After` header.
 
     Raises:
-        ValueError: the description holds a character that RFC 6749 section 5.2 forbids.
+        ValueError: the description contains a character that RFC 6749 section 5.2 does not allow.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class OAuthError(Exception):
         retry_after: int | None = None,
     ) -> None:
         if not _DESCRIPTION_CHARACTERS.issuperset(description):
-            raise ValueError("error_description holds a character that RFC 6749 section 5.2 forbids")
+            raise ValueError("error_description contains a character that RFC 6749 section 5.2 does not allow")
         super().__init__(error, description)
         self.error = error
         self.description = description
@@ -50,10 +51,10 @@ class OAuthError(Exception):
 
 
 def unavailable(detail: str | None = None) -> OAuthError:
-    """The error for a store that does not answer: 503 with `Retry-After`."""
+    """Return the error for an unavailable store: 503 with `Retry-After`."""
     return OAuthError(
         "temporarily_unavailable",
-        "A store that this service needs does not answer. Try again in a few seconds.",
+        "A database that this service depends on is unavailable. Try again in a few seconds.",
         detail=detail,
         status=503,
         retry_after=2,
@@ -61,7 +62,7 @@ def unavailable(detail: str | None = None) -> OAuthError:
 
 
 def json_response(error: OAuthError) -> Response:
-    """Write an error as RFC 6749 section 5.2 has it: JSON, not to be stored."""
+    """Return an error as a JSON response that must not be cached (RFC 6749 section 5.2)."""
     headers = dict(NO_STORE)
     if error.challenge is not None:
         headers["WWW-Authenticate"] = error.challenge
@@ -72,7 +73,7 @@ def json_response(error: OAuthError) -> Response:
 
 
 def json_body(body: Mapping[str, Any], status: int = 200) -> Response:
-    """Write a JSON object that must not be stored."""
+    """Return a JSON object as a response that must not be cached."""
     response = jsonify(body)
     response.status_code = status
     response.headers.update(NO_STORE)
@@ -80,7 +81,7 @@ def json_body(body: Mapping[str, Any], status: int = 200) -> Response:
 
 
 def challenge(scheme: str, **parameters: str) -> str:
-    """A `WWW-Authenticate` value (RFC 9110 section 11.6.1): `scheme name="value", ...`."""
+    """Return a `WWW-Authenticate` value (RFC 9110 section 11.6.1): `scheme name="value", ...`."""
     pairs = ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters.items())
     return f"{scheme} {pairs}" if pairs else scheme
 

@@ -1,7 +1,7 @@
-"""The seam through which a request can be watched. Nobody watches in production, and then it costs one lookup.
+"""Notes about what happens while a request is handled, for a watcher such as the lab's recorder.
 
-A watcher (the lab's recorder) opens a notebook for an exchange; checks, changes of state and messages that a service
-sends meanwhile are written into it.
+A watcher opens a notebook for an exchange. Checks, state changes, and messages that the service sends are written into
+it. Production runs without a watcher, and a note then costs a single lookup.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Notebook:
-    """What happened inside one exchange: `notes` are dicts with at least the key `kind` (check, state, sent)."""
+    """The notes about one exchange: dicts with at least the key `kind` (check, state, or sent)."""
 
     notes: list[dict[str, Any]] = field(default_factory=list)
     on_sent: Callable[[dict[str, Any]], None] | None = None
@@ -26,7 +26,7 @@ _notebook: ContextVar[Notebook | None] = ContextVar("rolecall_notebook", default
 
 @contextmanager
 def watching(notebook: Notebook) -> Iterator[Notebook]:
-    """Collect every note of the code that runs inside the block into `notebook`."""
+    """Collect the notes of the code inside the block in `notebook`."""
     token = _notebook.set(notebook)
     try:
         yield notebook
@@ -34,20 +34,20 @@ def watching(notebook: Notebook) -> Iterator[Notebook]:
         _notebook.reset(token)
 
 
-def watched() -> bool:
-    """True while somebody watches: ask before building a costly note."""
+def is_watched() -> bool:
+    """Return whether there is a watcher; check this before building an expensive note."""
     return _notebook.get() is not None
 
 
 def note(kind: str, **facts: Any) -> None:
-    """Write a note of `kind` (check or state); nothing happens when nobody watches."""
+    """Write a note of `kind` (check or state) if there is a watcher."""
     notebook = _notebook.get()
     if notebook is not None:
         notebook.notes.append({"kind": kind, **facts})
 
 
 def sent(message: dict[str, Any]) -> None:
-    """Tell the watcher of an HTTP message that this service sent, with its answer or its failure."""
+    """Report an HTTP message that this service sent, with its response or failure, to the watcher, if any."""
     notebook = _notebook.get()
     if notebook is not None:
         notebook.notes.append({"kind": "sent", **message})

@@ -1,4 +1,7 @@
-"""How gunicorn runs a service: `gunicorn -c python:rolecall.gunicorn_conf`. docs/performance.md says why."""
+"""The gunicorn configuration of the services: `gunicorn -c python:rolecall.gunicorn_conf`.
+
+See docs/performance.md for the reasons.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from typing import Any, Final
 
 _metrics_port = int(os.environ.get("METRICS_PORT") or 0)
 if _metrics_port:
-    # before the application is imported: its workers count into files of this folder
+    # set before the application is imported: its workers write their metrics to files in this folder
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
 
-from rolecall.web import MAX_REQUEST_BODY  # noqa: E402
+from rolecall import metrics, periodic  # noqa: E402
+from rolecall.web.app import MAX_REQUEST_BODY  # noqa: E402
 
-_M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
+_M_MMAP_THRESHOLD: Final = -3  # from glibc's malloc.h
 _LARGE: Final = 128 * 1024
 
 worker_class = "rolecall.worker.Worker"
@@ -26,13 +30,13 @@ preload_app = True
 keepalive = 15
 graceful_timeout = 8
 limit_request_line = 8190
-# no header of a request says where an application is mounted
+# do not let a request header (SCRIPT_NAME) set the path at which the application is mounted
 forwarder_headers = ""
 http_parser = "python"
 control_socket_disable = True
-# a disk that is slow must not look like a worker that hangs
+# workers update a file as a heartbeat; on a slow disk, a working one would look like it hangs
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
-# gunicorn's own lines go through the service's handler, which writes JSON
+# pass gunicorn's own log records to the handler of the service, which writes JSON
 logconfig_dict: dict[str, Any] = {
     "root": {"level": "INFO", "handlers": []},
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
@@ -40,41 +44,34 @@ logconfig_dict: dict[str, Any] = {
 
 
 def when_ready(server: Any) -> None:
-    """Before the first worker: what is loaded stays shared with all of them. Show what is counted, on its own port."""
-    # a large piece of memory goes back to the system when it is freed: else each thread keeps the most that a request
-    # ever needed, ten megabytes for a form of percent signs. What is not glibc has no such function
+    """Prepare the memory that all workers share before the first one forks, and start the metrics server."""
+    # return large freed blocks to the system; otherwise, each thread keeps the most memory that any request ever needed
+    # (10 MB for a form of percent signs). Only glibc has this function
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
     if templates := getattr(server.app.wsgi(), "jinja_env", None):
         for name in templates.list_templates():
             templates.get_template(name)
     gc.collect()
-    # else each worker's collector would write into all of it
+    # otherwise, the garbage collector of each worker would write to, and so copy, the shared pages
     gc.freeze()
     if _metrics_port:
-        # imported here: without the port nobody counts into files
-        from rolecall import metrics  # noqa: PLC0415
-
         metrics.serve(_metrics_port)
 
 
 def pre_request(_worker: Any, req: Any) -> None:
-    """A body that is refused for its length is not read: the answer says that the connection ends (RFC 9112 9.6)."""
+    """Close the connection after rejecting a body for its length: the body is not read (RFC 9112 section 9.6)."""
     for name, value in req.headers:
         if name == "CONTENT-LENGTH" and int(value) > MAX_REQUEST_BODY:
             req.force_close()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Begin with what the service does by itself."""
-    from rolecall import periodic  # noqa: PLC0415
-
+    """Start the service's periodic work."""
     periodic.start(worker.wsgi)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """What an ended worker counted stays."""
+    """Keep the counts of a worker that has exited."""
     if _metrics_port:
-        from rolecall import metrics  # noqa: PLC0415
-
-        metrics.forget(worker.pid)
+        metrics.remove_worker(worker.pid)

@@ -1,4 +1,4 @@
-"""The one HTTP client of all services: time-outs, connection reuse, trace context, and what was sent is noted."""
+"""The HTTP client of all services, with timeouts, connection reuse, trace context, and notes for a watcher."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from rolecall import clock, events, trace
 from rolecall.vocabulary import METADATA_PATH
 
 MAX_BODY = 1 << 20
-"""Bytes of an answer that are read; more is refused."""
+"""The maximum size of a response body in bytes."""
 
 
 def metadata_url(issuer: str, back_channel: str | None = None) -> str:
-    """Where an issuer's metadata stand: the well-known part goes between host and path (RFC 8414 section 3.1).
+    """Return the URL of an issuer's metadata, with the well-known part between host and path (RFC 8414 section 3.1).
 
     Args:
-        back_channel: the issuer's address from here, when it is another.
+        back_channel: the URL at which this service reaches the issuer, if it differs from the issuer.
     """
     path = urlsplit(issuer).path
     return f"{(back_channel or issuer).removesuffix(path)}{METADATA_PATH}{path.rstrip('/')}"
 
 
 class Unreachable(Exception):
-    """Nobody answered in time, or what came back was no HTTP answer of a sensible size."""
+    """The server did not respond in time, or its response was invalid or too large."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{url} did not answer: {reason}")
+        super().__init__(f"{url} did not respond: {reason}")
         self.url = url
         self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer: `status`, `headers` (names in lower case), `body` (bytes), `milliseconds` it took."""
+class HttpResponse:
+    """An HTTP response; header names are in lower case, and `milliseconds` is the time since the request was sent."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,10 +48,10 @@ class Answer:
     milliseconds: float
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object.
+        """Return the body as a JSON object.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the body is not a JSON object.
         """
         value = json.loads(self.body)
         if not isinstance(value, dict):
@@ -61,7 +61,7 @@ class Answer:
 
 @cache
 def trust(ca_file: str | None = None) -> ssl.SSLContext:
-    """Return the context that verifies servers, loaded once per process.
+    """Return the SSL context that verifies servers, loaded once per process.
 
     Args:
         ca_file: a file with certificate authorities to trust in addition to the system's.
@@ -73,12 +73,12 @@ def trust(ca_file: str | None = None) -> ssl.SSLContext:
 
 
 class HttpClient:
-    """Keeps connections open; one for the life of a process, safe for threads.
+    """An HTTP client that keeps connections open; thread-safe, created once per process.
 
     Args:
         connect: seconds to wait for a connection.
-        read: seconds to wait for an answer.
-        ca_file: holds certificate authorities that are trusted besides the system's.
+        read: seconds to wait for a response.
+        ca_file: a file with certificate authorities to trust in addition to the system's.
     """
 
     def __init__(self, *, connect: float = 1.0, read: float = 5.0, ca_file: str | None = None) -> None:
@@ -98,11 +98,11 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Answer:
-        """Send one request, follow no redirect, and give the answer whatever its status.
+    ) -> HttpResponse:
+        """Send a request and return the response, whatever its status; redirects are not followed.
 
         Raises:
-            Unreachable: no answer, or one over `MAX_BODY`.
+            Unreachable: the server did not respond, or the body was longer than `MAX_BODY`.
         """
         outgoing = {"Accept": "application/json", "traceparent": trace.outgoing(), **(headers or {})}
         if form is not None:
@@ -111,27 +111,29 @@ class HttpClient:
         started = clock.monotonic()
         message: dict[str, Any] = {"method": method, "url": url, "headers": outgoing, "body": body}
         try:
-            answer = self._send(method, url, outgoing, body, started)
+            response = self._send(method, url, outgoing, body, started)
         except Unreachable as error:
-            events.sent({**message, "answer": None, "failure": error.reason})
+            events.sent({**message, "response": None, "failure": error.reason})
             raise
-        events.sent({**message, "answer": answer, "failure": None})
-        return answer
+        events.sent({**message, "response": response, "failure": None})
+        return response
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, started: float) -> Answer:
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, started: float
+    ) -> HttpResponse:
         try:
             response = self._request(method, url, headers, body)
             try:
                 content = response.read(MAX_BODY + 1, decode_content=True)
                 if len(content) > MAX_BODY:
                     response.close()
-                    raise Unreachable(url, "the answer is too large")
+                    raise Unreachable(url, "the response is too large")
                 response.drain_conn()
             finally:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(url, _reason(error)) from error
-        return Answer(
+        return HttpResponse(
             response.status,
             {name.lower(): value for name, value in response.headers.items()},
             content,
@@ -146,13 +148,13 @@ class HttpClient:
         except urllib3.exceptions.ProtocolError:
             if method != "GET":
                 raise
-            # a kept connection that the other side has closed meanwhile; a GET may be sent again (RFC 9110 9.2.2)
+            # the server has closed a reused connection; a GET may be repeated (RFC 9110 section 9.2.2)
             return self._pool.request(method, url, headers=headers, body=body, redirect=False, preload_content=False)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib3.exceptions.NewConnectionError):  # which urllib3 counts among its time-outs
-        return "nobody listens there"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # a subclass of TimeoutError in urllib3
+        return "the connection failed"
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return "it took too long"
+        return "the request timed out"
     return type(error).__name__

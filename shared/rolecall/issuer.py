@@ -13,7 +13,7 @@ import jwt
 from rolecall import clock
 from rolecall.checks import Check
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, HttpClient, Unreachable, metadata_url
+from rolecall.http import HttpClient, HttpResponse, Unreachable, metadata_url
 
 log = logging.getLogger(__name__)
 
@@ -200,14 +200,14 @@ class CachedKeys:
         return keys
 
 
-def _get(http: HttpClient, url: str) -> Answer:
+def _get(http: HttpClient, url: str) -> HttpResponse:
     response = http.send("GET", url)
     if response.status != 200:
         raise Unreachable(url, f"the response has status {response.status}")
     return response
 
 
-def _lifetime(response: Answer) -> float:
+def _lifetime(response: HttpResponse) -> float:
     match = _MAX_AGE.search(response.headers.get("cache-control", ""))
     return min(max(float(match[1]) if match else 0.0, MIN_LIFETIME), MAX_LIFETIME)
 

@@ -1,4 +1,4 @@
-"""JSON logs to standard output: one line an event, with the request's id and never a secret."""
+"""JSON logs on standard output: one line per event, with the request id, and without secrets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class _Formatter(JsonFormatter):
             log_record["request_id"] = trace_id
 
 
-def _without_what_was_sent(record: logging.LogRecord) -> bool:
-    """Gunicorn tells what kind of fault a request that is none has, and not the line itself: codes may stand in it."""
+def _remove_request_lines(record: logging.LogRecord) -> bool:
+    """Remove request lines from gunicorn's messages about invalid requests, because they may contain codes."""
     if record.name == "gunicorn.error":
         text = record.getMessage()
         if fault := re.match(r"Invalid request from ip=\S+: [^:]*", text):
@@ -32,22 +32,22 @@ def _without_what_was_sent(record: logging.LogRecord) -> bool:
 
 
 def configure(service: str, level: str) -> None:
-    """Send all logging through one JSON handler.
+    """Send all log records to one JSON handler.
 
-    Authlib's and urllib3's loggers are held at INFO: below it they print tokens and URLs.
+    The loggers of Authlib and urllib3 stay at INFO or above, because they log tokens and URLs at DEBUG.
     """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter(service))
-    handler.addFilter(_without_what_was_sent)
+    handler.addFilter(_remove_request_lines)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for talkative in ("authlib", "urllib3", "flask_wtf"):
-        logging.getLogger(talkative).setLevel(max(logging.INFO, logging.getLevelName(level)))
+    for name in ("authlib", "urllib3", "flask_wtf"):
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))
 
 
 def formatter(service: str) -> logging.Formatter:
-    """One line of JSON for each record."""
+    """Return a formatter that writes each record as one line of JSON."""
     return _Formatter(
         "%(levelname)s %(name)s %(message)s",
         rename_fields={"levelname": "level", "name": "logger"},

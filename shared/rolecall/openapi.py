@@ -1,4 +1,4 @@
-"""A service described in OpenAPI 3.1, made once a process from the table of routes, and from the checks that refuse."""
+"""The OpenAPI 3.1 description of a service, built once per process from its routes and checks."""
 
 from __future__ import annotations
 
@@ -12,47 +12,50 @@ from typing import Any, Final
 from flask import Flask, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
+from rolecall import __version__
 from rolecall.checks import Check
 from rolecall.storage import digest
-from rolecall.web import MAX_REQUEST_BODY, Kind, Route
-
-VERSION: Final = "0.1.0"
-"""Of Rolecall, as in pyproject.toml."""
+from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall.web.routes import Kind, Route
 
 MAX_AGE: Final = 60
-"""Seconds that others may keep a description."""
+"""Seconds for which a description may be cached."""
 
 HTML: Final = "text/html"
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 
 Schema = Mapping[str, Any]
-"""A JSON Schema, as OpenAPI 3.1 has them."""
+"""A JSON Schema in the dialect of OpenAPI 3.1."""
 
 Security = tuple[Mapping[str, Sequence[str]], ...]
-"""Alternatives: each maps names of security schemes to scopes; an empty one is to go without."""
+"""Alternatives, each of which maps security schemes to scopes; an empty one makes security optional."""
 
 _HEADERS: Final[Mapping[str, tuple[str, Schema]]] = {
-    "Cache-Control": ("How long the answer may be kept.", {"type": "string"}),
+    "Cache-Control": ("How long the response may be cached.", {"type": "string"}),
     "ETag": ("For If-None-Match (RFC 9110 section 8.8.3).", {"type": "string"}),
-    "Location": ("Where to go on (RFC 9110 section 10.2.2).", {"type": "string", "format": "uri-reference"}),
+    "Location": (
+        "The redirect target (RFC 9110 section 10.2.2).",
+        {"type": "string", "format": "uri-reference"},
+    ),
     "Retry-After": ("Seconds to wait (RFC 9110 section 10.2.3).", {"type": "integer", "minimum": 1}),
-    "WWW-Authenticate": ("What is wanted (RFC 9110 section 11.6.1).", {"type": "string"}),
+    "WWW-Authenticate": ("The required authentication (RFC 9110 section 11.6.1).", {"type": "string"}),
 }
 _REQUEST_ID: Final = {
-    "description": "Names the request in the log.",
+    "description": "Identifies the request in the log.",
     "required": True,
     "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One of an operation's answers; the headers that it names are always there.
+class ResponseObject:
+    """A response of an operation.
 
     Args:
-        content: the body's schema by media type; without any there is no body.
-        checks: whose failure leads here.
+        content: the schema of the body by media type; empty for a response without a body.
+        headers: the headers that the response always has.
+        checks: the checks whose failure leads to this response.
     """
 
     status: int
@@ -64,17 +67,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route does when it is asked by one method.
+    """The behavior of a route for one method.
 
     Args:
         parameters: Parameter Objects; those of the path are added.
-        form: the schema of the body, when there is one to be read; answers to bodies that are too long are added.
+        form: the schema of a form in the body.
         extensions: members whose names begin with `x-`.
-        json: the same as `form` for a body in JSON.
+        json: the schema of a JSON body.
     """
 
     summary: str
-    answers: tuple[Answer, ...]
+    responses: tuple[ResponseObject, ...]
     parameters: tuple[Schema, ...] = ()
     form: Schema | None = None
     security: Security = ()
@@ -83,12 +86,12 @@ class Operation:
 
 
 Operations = Mapping[tuple[str, str], Operation]
-"""By a route's name and a method."""
+"""Operations by the name of the route and the method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """All that is said of a service beside its table of routes; `server` is its public address."""
+    """The description of a service, apart from its routes; `server` is its public URL."""
 
     title: str
     text: str
@@ -99,50 +102,50 @@ class Description:
 
 
 def string(**more: Any) -> Schema:
-    """The schema of a text."""
+    """Return the schema of a string."""
     return {"type": "string", **more}
 
 
 def closed(properties: Mapping[str, Schema], *, optional: Iterable[str] = ()) -> Schema:
-    """The schema of an object that has these members and no others."""
+    """Return the schema of an object that has these members and no others."""
     required = [name for name in properties if name not in {*optional}]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def ref(name: str) -> Schema:
-    """One of the description's own schemas."""
+    """Return a reference to a schema of the description."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def error_body(*errors: str) -> Schema:
-    """The body of an error (RFC 6749 section 5.2)."""
+    """Return the schema of an error response (RFC 6749 section 5.2)."""
     description = string(pattern=r"^[\x20\x21\x23-\x5b\x5d-\x7e]*$")
     return closed({"error": string(enum=sorted({*errors})), "error_description": description})
 
 
-def json_answer(description: str, schema: Schema, *headers: str, status: int = 200) -> Answer:
-    """An answer in JSON."""
-    return Answer(status, description, {JSON: schema}, headers)
+def json_response(description: str, schema: Schema, *headers: str, status: int = 200) -> ResponseObject:
+    """Describe a JSON response."""
+    return ResponseObject(status, description, {JSON: schema}, headers)
 
 
-def html(status: int, description: str, *headers: str, checks: tuple[Check, ...] = ()) -> Answer:
-    """A page."""
-    return Answer(status, description, {HTML: string()}, headers, checks)
+def html(status: int, description: str, *headers: str, checks: tuple[Check, ...] = ()) -> ResponseObject:
+    """Describe an HTML page."""
+    return ResponseObject(status, description, {HTML: string()}, headers, checks)
 
 
-def redirect(description: str, *checks: Check) -> Answer:
-    """The browser goes on with a GET."""
-    return Answer(303, description, {HTML: string()}, ("Location",), checks)
+def redirect(description: str, *checks: Check) -> ResponseObject:
+    """Describe a redirect that the browser follows with GET."""
+    return ResponseObject(303, description, {HTML: string()}, ("Location",), checks)
 
 
-def refusals(*checks: Check, headers: Mapping[int, tuple[str, ...]]) -> tuple[Answer, ...]:
-    """The errors in JSON that these checks answer with, one for each status.
+def error_responses(*checks: Check, headers: Mapping[int, tuple[str, ...]]) -> tuple[ResponseObject, ...]:
+    """Describe the JSON error responses of these checks, one for each status.
 
     Args:
-        headers: what each status has.
+        headers: the headers for each status.
     """
     return tuple(
-        Answer(
+        ResponseObject(
             status,
             HTTPStatus(status).phrase,
             {JSON: error_body(*(check.error for check in checks if check.status == status))},
@@ -153,34 +156,34 @@ def refusals(*checks: Check, headers: Mapping[int, tuple[str, ...]]) -> tuple[An
     )
 
 
-def unavailable(kind: Kind, *checks: Check) -> Answer:
-    """503: something that the service needs does not answer; the checks are those that tell."""
-    text = "Something that this service needs does not answer now; nothing is lost by asking again."
+def unavailable(kind: Kind, *checks: Check) -> ResponseObject:
+    """Describe the 503 response for an unavailable dependency, and the checks that lead to it."""
+    text = "A dependency of this service is unavailable; the request may be repeated."
     content = {HTML: string()} if kind == "page" else {JSON: error_body("temporarily_unavailable")}
-    return Answer(503, text, content, ("Retry-After",), checks)
+    return ResponseObject(503, text, content, ("Retry-After",), checks)
 
 
-NOT_MODIFIED: Final = Answer(304, "It is what If-None-Match names.", headers=("ETag",))
+NOT_MODIFIED: Final = ResponseObject(304, "The current version matches If-None-Match.", headers=("ETag",))
 IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "An ETag that is known already (RFC 9110 section 13.1.2).",
+    "description": "The ETag of a cached version (RFC 9110 section 13.1.2).",
     "schema": string(),
 }
 
-_EVERYWHERE: Final[Operations] = {
+_COMMON_OPERATIONS: Final[Operations] = {
     ("openapi", "GET"): Operation(
-        "This description",
-        (json_answer("OpenAPI 3.1.", {"type": "object"}, "ETag"), NOT_MODIFIED),
+        "OpenAPI description",
+        (json_response("The description.", {"type": "object"}, "ETag"), NOT_MODIFIED),
         (IF_NONE_MATCH,),
     ),
     ("healthz", "GET"): Operation(
-        "Whether the process serves", (json_answer("It does.", closed({"status": string(const="ok")})),)
+        "Liveness check", (json_response("The process is running.", closed({"status": string(const="ok")})),)
     ),
     ("readyz", "GET"): Operation(
-        "Whether all that the service needs answers",
+        "Readiness check",
         tuple(
-            json_answer(
+            json_response(
                 description,
                 {
                     "type": "object",
@@ -190,14 +193,17 @@ _EVERYWHERE: Final[Operations] = {
                 },
                 status=status,
             )
-            for status, word, description in ((200, "ready", "It does."), (503, "not ready", "Something does not."))
+            for status, word, description in (
+                (200, "ready", "All dependencies are available."),
+                (503, "not ready", "A dependency is unavailable."),
+            )
         ),
     ),
 }
 
 
 def openapi() -> ResponseReturnValue:
-    """GET /openapi.json: the description that `publish` made."""
+    """Serve the description built by `publish`."""
     body, tag = current_app.extensions["rolecall_openapi"]
     response = Response(body, mimetype=JSON, headers={"Cache-Control": f"public, max-age={MAX_AGE}"})
     response.set_etag(tag)
@@ -208,14 +214,14 @@ ROUTE: Final = Route("openapi", "/openapi.json", ("GET",), openapi, "api", "none
 
 
 def publish(app: Flask, description: Description) -> None:
-    """Make the document of the application's table of routes; `ROUTE` answers with it."""
+    """Build the document from the application's routes; `ROUTE` serves it."""
     text = json.dumps(document(description, app.extensions["rolecall_routes"]), separators=(",", ":"))
     app.extensions["rolecall_openapi"] = (text.encode(), digest(text)[:32])
 
 
 def document(description: Description, routes: Iterable[Route]) -> dict[str, Any]:
-    """The OpenAPI Object. A route that nothing is said of is left out, which a contract test notices."""
-    operations = {**_EVERYWHERE, **description.operations}
+    """Build the OpenAPI Object. Routes without a description are omitted; a contract test fails if there are any."""
+    operations = {**_COMMON_OPERATIONS, **description.operations}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for method in route.methods:
@@ -223,7 +229,7 @@ def document(description: Description, routes: Iterable[Route]) -> dict[str, Any
                 paths.setdefault(path_template(route), {})[method.lower()] = _operation(route, method, operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": description.title, "description": description.text, "version": VERSION},
+        "info": {"title": description.title, "description": description.text, "version": __version__},
         "servers": [{"url": description.server}],
         "tags": [{"name": name} for name in _TAGS.values()],
         "paths": paths,
@@ -231,11 +237,11 @@ def document(description: Description, routes: Iterable[Route]) -> dict[str, Any
     }
 
 
-_TAGS: Final[Mapping[Kind, str]] = {"api": "for programs", "page": "for people"}
+_TAGS: Final[Mapping[Kind, str]] = {"api": "API", "page": "Pages"}
 
 
 def path_template(route: Route) -> str:
-    """The route's path as OpenAPI writes it."""
+    """Return the path of a route in the syntax of OpenAPI."""
     return re.sub(r"<(?:path:)?(\w+)>", r"{\1}", route.path)
 
 
@@ -246,8 +252,8 @@ def _operation(route: Route, method: str, operation: Operation) -> dict[str, Any
         "tags": [_TAGS[route.kind]],
         "parameters": [*_path_parameters(route), *operation.parameters],
         "responses": {
-            str(answer.status): _response(answer)
-            for answer in (*operation.answers, *_answers_to_bodies(route.kind, method))
+            str(response.status): _response(response)
+            for response in (*operation.responses, *_body_errors(route.kind, method))
         },
         "x-clause": route.clause,
         **operation.extensions,
@@ -262,44 +268,44 @@ def _operation(route: Route, method: str, operation: Operation) -> dict[str, Any
 
 
 def _path_parameters(route: Route) -> list[Schema]:
-    found: list[tuple[str, str]] = re.findall(r"<(path:)?(\w+)>", route.path)
+    names: list[tuple[str, str]] = re.findall(r"<(path:)?(\w+)>", route.path)
     segment = "[^/]+"
     return [
         {
             "name": name,
             "in": "path",
             "required": True,
-            "schema": string(pattern=f"^{segment}(/{segment})*$" if several else f"^{segment}$"),
+            "schema": string(pattern=f"^{segment}(/{segment})*$" if is_path else f"^{segment}$"),
         }
-        for several, name in found
+        for is_path, name in names
     ]
 
 
-def _answers_to_bodies(kind: Kind, method: str) -> list[Answer]:
-    """Those to bodies that no view sees (RFC 9110 sections 15.5.12 and 15.5.14)."""
+def _body_errors(kind: Kind, method: str) -> list[ResponseObject]:
+    """Describe the errors for bodies that no view receives (RFC 9110 sections 15.5.12 and 15.5.14)."""
     if method == "GET":
         return []
     content = {HTML: string()} if kind == "page" else {JSON: error_body("invalid_request")}
     return [
-        Answer(411, "The body came with Transfer-Encoding instead of Content-Length.", content),
-        Answer(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content),
+        ResponseObject(411, "The body was sent with Transfer-Encoding instead of Content-Length.", content),
+        ResponseObject(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content),
     ]
 
 
-def _response(answer: Answer) -> dict[str, Any]:
+def _response(response: ResponseObject) -> dict[str, Any]:
     headers = {
         name: {"description": _HEADERS[name][0], "required": True, "schema": _HEADERS[name][1]}
-        for name in ("Cache-Control", *answer.headers)
+        for name in ("Cache-Control", *response.headers)
     }
     described: dict[str, Any] = {
-        "description": answer.description,
+        "description": response.description,
         "headers": {**headers, "X-Request-Id": _REQUEST_ID},
     }
-    if answer.content:
-        described["content"] = {media_type: {"schema": schema} for media_type, schema in answer.content.items()}
-    if answer.checks:
+    if response.content:
+        described["content"] = {media_type: {"schema": schema} for media_type, schema in response.content.items()}
+    if response.checks:
         described["x-checks"] = [
             {"name": check.name, "clause": check.clause, "error": check.error, "description": check.description}
-            for check in answer.checks
+            for check in response.checks
         ]
     return described

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that give up when it no longer answers: paused, cut off, or on a disk that hangs."""
+"""Connections to PostgreSQL with a timeout for a server that is paused, unreachable, or blocked by its disk."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 PATIENCE: Final = 1.8
-"""Seconds for one answer; the server itself ends statements before that (`statement_timeout`)."""
+"""Seconds to wait for one response; longer than the `statement_timeout`, with which the server ends a statement."""
 
 
 class PatientConnection(psycopg.Connection[Any]):
-    """Waits `patience` seconds for an answer (None: for ever), then counts as broken."""
+    """A connection that waits up to `patience` seconds for each response (None: indefinitely), and then closes."""
 
     patience: float | None = PATIENCE
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """As psycopg wants it.
+        """Wait for a response; psycopg calls this for every exchange with the server.
 
         Raises:
-            psycopg.OperationalError: no answer in time; the connection is closed, its state is not known.
+            psycopg.OperationalError: the wait timed out; the connection is closed, because its state is unknown.
         """
         try:
             return super().wait(gen, interval, self.patience if timeout is None else timeout)
@@ -31,5 +31,5 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> PatientConnection:
-    """For SQLAlchemy's event `do_connect`."""
+    """Handle SQLAlchemy's event `do_connect`."""
     return PatientConnection.connect(*arguments, **parameters)

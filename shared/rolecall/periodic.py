@@ -1,10 +1,11 @@
-"""Work that a service does by itself from time to time, in a thread of each worker."""
+"""Work that a service repeats at intervals, in a thread of each worker."""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """`work` is done every so many `seconds`, by every worker: it finds out itself whether it is its turn."""
+    """Work to do every `seconds` seconds in every worker; `work` itself decides whether it is this worker's turn."""
 
     name: str
     seconds: float
@@ -23,20 +24,20 @@ class Periodic:
 
 
 def start(app: Flask) -> None:
-    """Begin with the work in `app.extensions["rolecall_periodic"]`; not before the fork, which no thread survives."""
-    for each in app.extensions.get("rolecall_periodic", ()):
-        threading.Thread(target=_run, args=(each,), name=each.name, daemon=True).start()
+    """Start the work in `app.extensions["rolecall_periodic"]`; call it after the fork, which no thread survives."""
+    for periodic in app.extensions.get("rolecall_periodic", ()):
+        threading.Thread(target=_run, args=(periodic,), name=periodic.name, daemon=True).start()
 
 
-def _run(each: Periodic) -> None:
-    waiting = threading.Event()  # nobody sets it
-    # workers that were started together do not work together
-    waiting.wait(each.seconds * random.uniform(0.05, 0.2))  # noqa: S311
+def _run(periodic: Periodic) -> None:
+    # a random delay, so that workers that start at the same time do not work at the same time
+    time.sleep(periodic.seconds * random.uniform(0.05, 0.2))  # noqa: S311
     while True:
         try:
-            each.work()
-        except Exception as error:  # it is tried again, and must not end the thread
+            periodic.work()
+        except Exception as error:  # the thread goes on, and tries again at the next interval
             log.warning(
-                "periodic work failed", extra={"work": each.name, "detail": f"{type(error).__name__}: {error}"[:300]}
+                "periodic work failed",
+                extra={"work": periodic.name, "detail": f"{type(error).__name__}: {error}"[:300]},
             )
-        waiting.wait(each.seconds)
+        time.sleep(periodic.seconds)

@@ -1,4 +1,4 @@
-"""Settings from the environment: a frozen dataclass a service, read once, every fault reported together."""
+"""Settings from the environment: one frozen dataclass per service, read once, with all errors reported together."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CONTAINER: Final = re.compile(r"[a-z][a-z0-9-]*")
 T = TypeVar("T")
 
 LAB_MARK = "lab-only-"
-"""Every secret that the lab publishes begins with this; production refuses such a value."""
+"""The prefix of all secrets that the lab publishes; production rejects them."""
 
 
 class SettingsError(Exception):
-    """Some settings are missing or wrong; `faults` has a line for each."""
+    """Settings are missing or invalid; `faults` has a line for each of them."""
 
     def __init__(self, service: str, faults: list[str]) -> None:
         self.faults = faults
@@ -37,41 +37,41 @@ def setting(
     https: bool = False,
     parse: Callable[[str], Any] | None = None,
 ) -> Any:
-    """Declare a setting; its environment variable is the field's name in capitals.
+    """Declare a setting; its environment variable is the name of the field in upper case.
 
     Args:
         doc: one line for the table in the README.
-        default: the value without the variable; none means that it must be set. Secrets have no default.
-        secret: never shown, and refused in production when it is the lab's or short.
-        https: an address that production wants to be https.
-        parse: turns the text into the value, raising ValueError with a reason.
+        default: the value if the variable is not set; a setting without a default is required. Secrets have none.
+        secret: never show the value; in production, reject it if it is short or published by the lab.
+        https: in production, reject a URL that does not use https.
+        parse: converts the text to the value; raises ValueError with a reason.
     """
     return dataclasses.field(default=default, metadata={"doc": doc, "secret": secret, "https": https, "parse": parse})
 
 
 def identifier(text: str) -> str:
-    """A URL that names somebody and is compared as it stands, a slash at its end included (RFC 8414 section 2)."""
+    """Parse a URL that is compared as a string, including a trailing slash (RFC 8414 section 2)."""
     url(text)
     return text
 
 
 def url(text: str) -> str:
-    """An absolute http or https URL without query, fragment or trailing slash."""
+    """Parse an absolute http or https URL without query or fragment; remove a trailing slash."""
     parts = urlsplit(text)
-    strange = any(mark in text for mark in "?#@\\ ") or not text.isprintable()
-    if parts.scheme not in {"http", "https"} or not parts.hostname or strange:
-        raise ValueError("must be an http or https URL without user, query and fragment")
+    has_forbidden = any(character in text for character in "?#@\\ ") or not text.isprintable()
+    if parts.scheme not in {"http", "https"} or not parts.hostname or has_forbidden:
+        raise ValueError("must be an http or https URL without user name, query, or fragment")
     _ = parts.port
     return text.rstrip("/")
 
 
 def urls(text: str) -> tuple[str, ...]:
-    """Several URLs, separated by commas."""
+    """Parse a comma-separated list of URLs."""
     return tuple(url(part.strip()) for part in text.split(",") if part.strip())
 
 
 def proxies(text: str) -> int:
-    """A number of proxies."""
+    """Parse a number of proxies."""
     number = int(text)
     if not 0 <= number <= 9:
         raise ValueError("must be a number from 0 to 9")
@@ -79,15 +79,15 @@ def proxies(text: str) -> int:
 
 
 def seconds(text: str) -> int:
-    """A number of seconds above zero."""
+    """Parse a positive number of seconds."""
     number = int(text)
     if number <= 0:
-        raise ValueError("must be a number of seconds above zero")
+        raise ValueError("must be a positive number of seconds")
     return number
 
 
 def fernet_keys(text: str) -> MultiFernet:
-    """Fernet keys, separated by commas: the first one seals, all of them open."""
+    """Parse a comma-separated list of Fernet keys: the first one encrypts, all of them decrypt."""
     try:
         return MultiFernet([Fernet(key.strip()) for key in text.split(",")])
     except ValueError as error:
@@ -95,18 +95,18 @@ def fernet_keys(text: str) -> MultiFernet:
 
 
 def certificates(text: str) -> str:
-    """The path of a file that holds certificates."""
+    """Check that the file at this path contains certificates."""
     try:
         ssl.create_default_context(cafile=text)
     except ssl.SSLError as error:
-        raise ValueError(f"{text} holds no certificates in PEM form") from error
+        raise ValueError(f"{text} contains no PEM certificates") from error
     except OSError as error:
         raise ValueError(f"{text} cannot be read ({error.strerror})") from error
     return text
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """One of the given words."""
+    """Return a parser that accepts only these values."""
 
     def parse(text: str) -> str:
         if text not in choices:
@@ -118,50 +118,48 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a URL's host is loopback, `*.localhost` or `*.test`."""
+    """Return whether the host of a URL is loopback, `*.localhost`, or `*.test`."""
     host = urlsplit(address).hostname or ""
     return host in {"localhost", "127.0.0.1", "::1"} or host.endswith((".localhost", ".test"))
 
 
 def is_container(address: str) -> bool:
-    """Whether a URL's host is a name without a dot, as containers have: nobody on the Internet has one."""
+    """Return whether the host of a URL is a name without a dot: containers have such names, Internet hosts do not."""
     return _CONTAINER.fullmatch(urlsplit(address).hostname or "") is not None
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting, dataclasses.field))
 def settings_class(cls: type[T]) -> type[T]:
-    """Make a class of settings: a frozen dataclass whose fields are given by name."""
+    """Turn a class into a settings class: a frozen dataclass with keyword-only fields."""
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
 @settings_class
 class ServiceSettings:
-    """What every service has, and how all of it is read.
+    """The settings that every service has, and the code that reads them.
 
-    `lab` does not come from the environment: only the lab package sets it, and refuses any address that is not local.
+    `lab` does not come from the environment. Only the lab package sets it, which rejects all URLs that are not local.
     """
 
     SERVICE: ClassVar[str] = "service"
 
     secret_key: str = setting("Signs cookies and CSRF tokens; 32 characters or more.", secret=True)
-    log_level: str = setting(
-        "The lowest level that is logged.", default="INFO", parse=one_of("DEBUG", "INFO", "WARNING", "ERROR")
-    )
+    log_level: str = setting("The lowest log level.", default="INFO", parse=one_of("DEBUG", "INFO", "WARNING", "ERROR"))
     trusted_proxies: int = setting(
-        "How many proxies in front may set X-Forwarded-For, -Proto and -Host.", default=0, parse=proxies
+        "Number of reverse proxies trusted to set X-Forwarded-For, -Proto, and -Host.", default=0, parse=proxies
     )
     lab: bool = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, lab: bool = False) -> Self:
-        """Read every setting.
+        """Read and validate all settings.
 
         Raises:
-            SettingsError: with all the faults found.
+            SettingsError: some settings are missing or invalid.
         """
         values: dict[str, Any] = {"lab": lab}
         faults: list[str] = []
-        for field in declared(cls):
+        for field in declared_settings(cls):
             name = field.name.upper()
             try:
                 text = _text(environ, name)
@@ -179,9 +177,9 @@ class ServiceSettings:
                 faults.append(f"{name}: {error}")
                 continue
             if field.metadata["https"] and not lab and not text.startswith("https://"):
-                faults.append(f"{name} must be an https address")
+                faults.append(f"{name} must be an https URL")
             if LAB_MARK in text and not lab:
-                faults.append(f"{name} is the lab's published value; make one of your own")
+                faults.append(f"{name} is a value that the lab publishes; generate your own")
             elif field.metadata["secret"] and len(text) < 32 and not lab:
                 faults.append(f"{name} is shorter than 32 characters")
         if not faults:
@@ -192,22 +190,22 @@ class ServiceSettings:
         raise SettingsError(cls.SERVICE, faults)
 
     def faults(self) -> list[str]:
-        """What is wrong between settings that are each right; services extend it."""
+        """Return errors in combinations of settings that are valid individually; services extend this."""
         return []
 
     @property
     def keep_expired(self) -> int:
-        """Seconds that Redis keeps what has expired: long in the lab, whose clock can be turned back."""
+        """Seconds that Redis keeps expired entries: longer in the lab, whose clock can be set back."""
         return 86400 if self.lab else 60
 
 
-def declared(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]]:
-    """The fields of a service's settings that come from the environment, in order."""
+def declared_settings(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]]:
+    """Return the settings of a class that come from the environment, in the order of their declaration."""
     return [field for field in dataclasses.fields(cls) if "doc" in field.metadata]
 
 
 def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
-    """What the README's table says of a setting's form."""
+    """Describe the type of a setting for the table in the README."""
     parse = field.metadata["parse"]
     if parse in {identifier, url, urls, seconds, certificates}:
         return {identifier: "URL", url: "URL", urls: "URLs", seconds: "seconds", certificates: "path"}[parse]
@@ -218,7 +216,7 @@ def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
 
 
 def _text(environ: Mapping[str, str], name: str) -> str:
-    """The variable's value, or what stands in the file that `<name>_FILE` names, as container secrets come."""
+    """Return the value of a variable, or the content of the file in `<name>_FILE`, as used for container secrets."""
     file = environ.get(f"{name}_FILE", "").strip()
     if file and not environ.get(name):
         return Path(file).read_text(encoding="utf-8").strip()

@@ -1,15 +1,17 @@
-"""What must last, in SQL: one engine a service, short transactions, migrations by Alembic."""
+"""The SQL database of a service: an engine, short transactions, and migrations with Alembic."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
+from flask import Flask
 from sqlalchemy.orm import Session
+
+from rolecall.web.errors import failure_reason, store_error
 
 UNAVAILABLE: Final = (
     sa.exc.OperationalError,
@@ -18,34 +20,34 @@ UNAVAILABLE: Final = (
     sa.exc.ProgrammingError,
     sa.exc.TimeoutError,
 )
-"""What a database that is away, full, read-only, overrun, emptied or closed to us makes SQLAlchemy raise: 503.
+"""The exceptions of SQLAlchemy for a database that is unreachable, full, read-only, overloaded, or not migrated.
 
-It heals by itself. PostgreSQL tells a missing table and a withdrawn privilege as programming errors; our statements are
-the same ones every time, so it is never their text that is wrong.
+The response is 503, because the service recovers without a restart. `ProgrammingError` belongs to them because
+PostgreSQL reports missing tables and missing privileges with it; the statements themselves are constant.
 """
 
 _BUSY: Final = "another process is migrating this database; wait until it has finished, then start again"
 
 
 class MigrationError(Exception):
-    """The database is not as the code needs it; the text says what to do."""
+    """The database does not have the schema that the code requires; the message explains how to fix it."""
 
 
 class Database:
-    """An engine and its two kinds of session.
+    """An engine, with sessions for reading and for writing.
 
-    SQLite runs in WAL mode: readers never wait, and a writer takes the lock when it begins (BEGIN IMMEDIATE), so that
-    no transaction fails half-way because another one wrote meanwhile.
+    SQLite runs in WAL mode: readers never wait, and a writer takes the lock at its start (BEGIN IMMEDIATE), so that no
+    transaction fails halfway because of a concurrent write.
 
     Args:
         url: an SQLAlchemy URL, for example `sqlite:////data/auth.db` or `postgresql+psycopg://user@host/auth`.
-        migrations: the folder of Alembic's scripts.
+        migrations: the folder with Alembic's scripts.
     """
 
     def __init__(self, url: str, migrations: Path) -> None:
         self.url = url
         self.migrations = migrations
-        self._alone = False
+        self._is_exclusive = False
         parsed = sa.make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite:
@@ -69,44 +71,44 @@ class Database:
                 pool_timeout=2,
                 connect_args={"connect_timeout": 2, "options": "-c statement_timeout=1500 -c lock_timeout=1000"},
             )
-            from rolecall import patient_postgres  # noqa: PLC0415  SQLite needs no driver for PostgreSQL
+            from rolecall import patient_postgres  # noqa: PLC0415  SQLite does not need the PostgreSQL driver
 
             sa.event.listen(self.engine, "do_connect", patient_postgres.connect)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that only reads."""
+        """Open a session for reading."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session that writes: commits at the end of the block, rolls back when the block raises."""
+        """Open a session for writing; commit at the end of the block, or roll back if it raises."""
         engine = self.engine.execution_options(rolecall_write=True)
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def head(self) -> str:
-        """The newest revision that the code knows: scripts are named `<revision>_<slug>.py`."""
+        """Return the newest revision in the migrations folder, whose scripts are named `<revision>_<slug>.py`."""
         return max(_revision(path) for path in (self.migrations / "versions").glob("[0-9]*_*.py"))
 
     def revision(self) -> str | None:
-        """The revision that the database is at; None for an empty one."""
+        """Return the current revision of the database; None if it is empty."""
         with self.engine.connect() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
             return cast("str", connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
 
     def require_head(self) -> None:
-        """Refuse a database that is not migrated.
+        """Check that the database has the newest revision.
 
         Raises:
-            MigrationError: it is at another revision, or does not answer.
+            MigrationError: the database has another revision, or does not respond.
         """
         try:
             revision = self.revision()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(unanswered(error)) from error
+            raise MigrationError(unavailable_reason(error)) from error
         if revision != self.head():
             raise MigrationError(
                 f"the database is at revision {revision or 'none'} and this version needs {self.head()}; "
@@ -114,49 +116,49 @@ class Database:
             )
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the one lock that whoever changes the schema or its first rows must hold; blocks inside may ask again.
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock that is required for changing the schema or the initial rows; it is reentrant.
 
         Raises:
-            MigrationError: another process holds it, or the database does not answer.
+            MigrationError: another process holds the lock, or the database does not respond.
         """
-        if self._alone or self._sqlite:  # SQLite's own write lock is enough: one process uses the file
+        if self._is_exclusive or self._sqlite:  # only one process uses an SQLite file, whose write lock is sufficient
             yield
             return
         try:
             connection = self.engine.connect()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(unanswered(error)) from error
+            raise MigrationError(unavailable_reason(error)) from error
         with connection, connection.begin():
             if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(72176)")):
                 raise MigrationError(_BUSY)
-            self._alone = True
+            self._is_exclusive = True
             try:
                 yield
             finally:
-                self._alone = False
+                self._is_exclusive = False
 
     def upgrade(self, revision: str = "head") -> None:
-        """Bring the database to `revision`, one process at a time.
+        """Upgrade the database to `revision`, in one process at a time.
 
         Raises:
-            MigrationError: another process is at it, or the database does not answer.
+            MigrationError: another process is migrating the database, or it does not respond.
         """
         self._alembic("upgrade", revision)
 
     def downgrade(self, revision: str) -> None:
-        """Take the database back to `revision`."""
+        """Downgrade the database to `revision`."""
         self._alembic("downgrade", revision)
 
     def _alembic(self, direction: str, revision: str) -> None:
-        # imported here: only migrations need it, and it doubles the time that a service takes to start
+        # imported here, because only migrations need it and it doubles the start time of a service
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
 
         config = Config()
         config.set_main_option("script_location", str(self.migrations).replace("%", "%%"))
-        with self.alone(), self._writing() as connection:
-            if not self._sqlite:  # a migration may take its time
+        with self.exclusive(), self._writing() as connection:
+            if not self._sqlite:  # a migration may take longer than a request
                 connection.connection.driver_connection.patience = None  # type: ignore[union-attr]
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             config.attributes["connection"] = connection
@@ -167,7 +169,7 @@ class Database:
         try:
             connection = self.engine.execution_options(rolecall_write=True).connect()
         except sa.exc.SQLAlchemyError as error:
-            raise MigrationError(unanswered(error)) from error
+            raise MigrationError(unavailable_reason(error)) from error
         with connection, self._without_foreign_keys(connection):
             try:
                 transaction = connection.begin()
@@ -176,33 +178,24 @@ class Database:
             with transaction:
                 yield connection
                 if self._sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
-                    raise MigrationError("the migration leaves rows that refer to nothing; nothing was changed")
+                    raise MigrationError("the migration would violate foreign keys; the database was not changed")
 
     @contextmanager
     def _without_foreign_keys(self, connection: sa.Connection) -> Iterator[None]:
-        """SQLite changes a table by a new one and dropping the old, which would delete what refers to its rows."""
+        """Disable foreign keys in SQLite: Alembic replaces tables, and dropping one would delete rows in others."""
         if not self._sqlite:
             yield
             return
         driver: Any = connection.connection.driver_connection
-        driver.execute("PRAGMA foreign_keys=OFF")  # in a transaction it does nothing
+        driver.execute("PRAGMA foreign_keys=OFF")  # has no effect inside a transaction
         try:
             yield
         finally:
             driver.execute("PRAGMA foreign_keys=ON")
 
-    def is_alive(self) -> bool:
-        """Whether the database answers."""
-        try:
-            with self.engine.connect() as connection:
-                connection.execute(sa.text("SELECT 1"))
-        except sa.exc.SQLAlchemyError:
-            return False
-        return True
-
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we begin transactions ourselves, below
+    connection.isolation_level = None  # _begin_sqlite begins the transactions
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -215,12 +208,17 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _revision(path: Path) -> str:
-    match = re.match(r"\d+", path.name)
-    assert match is not None
-    return match[0]
+    return path.name.partition("_")[0]
 
 
-def unanswered(error: sa.exc.SQLAlchemyError) -> str:
-    """One line about a database that does not answer."""
-    told = getattr(error, "orig", None) or error
-    return f"the database does not answer: {str(told).strip().splitlines()[0][:300]}"
+@failure_reason.register
+def unavailable_reason(error: sa.exc.SQLAlchemyError) -> str:
+    """Describe a database error in one line."""
+    cause = getattr(error, "orig", None) or error
+    return f"the database does not respond: {str(cause).strip().splitlines()[0][:300]}"
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Respond with 503 to the errors in `UNAVAILABLE`; every service with a database calls this."""
+    for error in UNAVAILABLE:
+        app.register_error_handler(error, store_error)

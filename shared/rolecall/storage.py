@@ -1,4 +1,7 @@
-"""What expires, in Redis: each entry under the hash of its secret name, its end judged by our clock."""
+"""Storage in Redis for data that expires.
+
+Keys contain the hash of an entry's secret name. `rolecall.clock` decides when an entry expires.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,25 @@ from redis.retry import Retry
 from rolecall import clock, events
 
 TIMEOUT: Final = 0.8
-"""Seconds after which Redis counts as gone."""
+"""Seconds to wait for Redis, to connect or to respond."""
 
 
 class StorageError(Exception):
-    """Redis is not fit for use; the text says why and what to do."""
+    """Redis cannot be used; the message says why and what to do."""
 
 
 def digest(secret: str) -> str:
-    """SHA-256 in hexadecimal: the form in which a secret of 128 bits or more is kept."""
+    """Return the SHA-256 of a secret in hexadecimal; sufficient for storing secrets of 128 bits or more."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def connect(
     url: str, *, on_connect: Callable[[redis.connection.AbstractConnection], None] | None = None
 ) -> redis.Redis:
-    """A client for `url` that fails within two seconds and finds Redis again by itself.
+    """Return a client that fails within two seconds if Redis is unavailable, and reconnects by itself.
 
     Args:
-        on_connect: called with each new connection, to greet it; must call `connection.on_connect()` itself.
+        on_connect: called with each new connection; must call `connection.on_connect()` for the handshake.
     """
     return redis.Redis.from_url(
         url,
@@ -47,17 +50,18 @@ def connect(
 
 
 def require_noeviction(client: redis.Redis) -> None:
-    """Refuse a Redis that may throw away codes and revocations when it is full.
+    """Check that Redis does not evict codes and revocations when its memory is full.
 
     Raises:
-        StorageError: Redis does not answer, or its policy is another one.
+        StorageError: Redis does not respond, or has another `maxmemory-policy`.
     """
     try:
         policy = _maxmemory_policy(client)
     except redis.RedisError as error:
-        raise StorageError(f"Redis does not answer ({error}); start it, or set REDIS_URL to one that runs") from error
+        text = f"Redis does not respond ({error}); start it, or set REDIS_URL to a running server"
+        raise StorageError(text) from error
     if policy != "noeviction":
-        raise StorageError(f"Redis may evict what it holds (maxmemory-policy {policy}); set it to noeviction")
+        raise StorageError(f"Redis may evict data (maxmemory-policy {policy}); set it to noeviction")
 
 
 def _maxmemory_policy(client: redis.Redis) -> str:
@@ -65,16 +69,15 @@ def _maxmemory_policy(client: redis.Redis) -> str:
 
 
 class Store:
-    """Entries of one service: `put`, `get`, and the atomic `take` and `claim`.
+    """The entries of one service, with `put`, `get`, and the atomic operations `take` and `claim`.
 
-    Keys are `prefix:kind:{sha256 of the name}`, so the names, which are secrets, stand nowhere, and all keys of one
-    entry share a hash slot. Values are JSON objects, sealed when a cipher is given.
+    Keys have the form `prefix:kind:{sha256 of the name}`, so that the names, which are secrets, are not stored, and all
+    keys of an entry share a hash slot. Values are JSON objects, encrypted if there is a cipher.
 
     Args:
-        client: the connection.
         prefix: the only key prefix that this service may use.
-        keep: seconds that Redis keeps an entry after its end.
-        cipher: seals values that hold secrets which must be read back.
+        keep: seconds that Redis keeps an entry after its expiry.
+        cipher: encrypts the values, if they contain secrets.
     """
 
     def __init__(self, client: redis.Redis, prefix: str, *, keep: int, cipher: MultiFernet | None = None) -> None:
@@ -84,52 +87,52 @@ class Store:
         self._cipher = cipher
 
     def key(self, kind: str, name: str) -> str:
-        """The Redis key of the entry."""
+        """Return the Redis key of an entry."""
         return f"{self.prefix}:{kind}:{{{digest(name)}}}"
 
-    def bin_seconds(self, lifetime: float) -> int:
-        """The TTL for what is valid for `lifetime` seconds more: Redis only empties the bin."""
+    def redis_ttl(self, lifetime: float) -> int:
+        """Return the TTL for a lifetime, both in seconds; the TTL only removes entries that have expired."""
         return max(1, math.ceil(lifetime) + self._keep)
 
     def put(self, kind: str, name: str, value: dict[str, Any], lifetime: float) -> None:
-        """Keep `value` under the secret `name`; it ends `lifetime` seconds from now."""
+        """Store `value` under the secret `name` for `lifetime` seconds."""
         key = self.key(kind, name)
-        self.client.set(key, self.dump({**value, "expires_at": clock.now() + lifetime}), ex=self.bin_seconds(lifetime))
-        events.note("state", store="redis", key=shown(key), change="set", seconds=round(lifetime))
+        self.client.set(key, self.dump({**value, "expires_at": clock.now() + lifetime}), ex=self.redis_ttl(lifetime))
+        events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=round(lifetime))
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The entry, or None when there is none or its time is over."""
+        """Return an entry, or None if it does not exist or has expired."""
         return self._alive(self.client.get(self.key(kind, name)))
 
     def take(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The entry, and it is gone: of several who take it at once only one gets it (GETDEL)."""
+        """Return and delete an entry atomically (GETDEL): only one of several concurrent callers gets it."""
         key = self.key(kind, name)
         entry = self._alive(self.client.getdel(key))
         if entry is not None:
-            events.note("state", store="redis", key=shown(key), change="taken")
+            events.note("state", store="redis", key=abbreviated_key(key), change="taken")
         return entry
 
     def claim(self, kind: str, name: str, lifetime: float) -> bool:
-        """Whether nobody claimed the name before: of several who do at once only one hears yes (SET NX)."""
+        """Claim a name atomically (SET NX): only the first of all callers gets True."""
         key = self.key(kind, name)
-        claimed = bool(self.client.set(key, b"1", nx=True, ex=self.bin_seconds(lifetime)))
+        claimed = bool(self.client.set(key, b"1", nx=True, ex=self.redis_ttl(lifetime)))
         if claimed:
-            events.note("state", store="redis", key=shown(key), change="set", seconds=round(lifetime))
+            events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=round(lifetime))
         return claimed
 
     def delete(self, kind: str, name: str) -> None:
-        """Remove the entry, if there is one."""
+        """Delete an entry, if it exists."""
         key = self.key(kind, name)
         if self.client.delete(key):
-            events.note("state", store="redis", key=shown(key), change="deleted")
+            events.note("state", store="redis", key=abbreviated_key(key), change="deleted")
 
     def dump(self, value: dict[str, Any]) -> bytes:
-        """A value in the form in which it is kept."""
+        """Serialize a value, and encrypt it if there is a cipher."""
         text = json.dumps(value, separators=(",", ":")).encode()
         return self._cipher.encrypt(text) if self._cipher else text
 
     def load(self, raw: bytes) -> dict[str, Any] | None:
-        """A kept value; None when it was sealed with a key that we no longer have."""
+        """Reverse `dump`; return None if the value was encrypted with a key that is no longer configured."""
         if self._cipher:
             try:
                 raw = self._cipher.decrypt(raw)
@@ -144,7 +147,7 @@ class Store:
         return entry if entry is not None and entry["expires_at"] > clock.now() else None
 
 
-def shown(key: str) -> str:
-    """A key as a watcher sees it: the hash cut short."""
+def abbreviated_key(key: str) -> str:
+    """Return a key with its hash shortened, for display."""
     head, _, rest = key.partition("{")
     return f"{head}{rest.rstrip('}')[:8]}…" if rest else key

@@ -1,4 +1,4 @@
-"""W3C Trace Context: one trace id follows a request through the services and into their logs."""
+"""W3C Trace Context: a trace id that connects the requests and log lines of all services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _trace_id: ContextVar[str | None] = ContextVar("rolecall_trace_id", default=None
 
 
 def begin(traceparent: str | None) -> str:
-    """Take the trace id of an incoming `traceparent`, or make one; it is the request's id in logs and error pages."""
+    """Set the trace id from an incoming `traceparent`, or generate one.
+
+    It is the request id in logs and on error pages.
+    """
     match = _TRACEPARENT.fullmatch(traceparent or "")
     trace_id = match[1] if match and set(match[1]) != {"0"} else secrets.token_hex(16)
     _trace_id.set(trace_id)
@@ -20,10 +23,10 @@ def begin(traceparent: str | None) -> str:
 
 
 def current() -> str | None:
-    """The trace id of the request being served, 32 hexadecimal digits."""
+    """Return the trace id of the current request: 32 hexadecimal digits."""
     return _trace_id.get()
 
 
 def outgoing() -> str:
-    """The `traceparent` for a message that this service sends."""
+    """Return the `traceparent` header for a request that this service sends."""
     return f"00-{_trace_id.get() or secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

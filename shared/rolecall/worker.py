@@ -1,27 +1,30 @@
-"""Gunicorn's threaded worker, but who comes while it stops is refused at once, instead of being hung up on later."""
+"""Gunicorn's threaded worker, changed to refuse new connections as soon as it begins to stop."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
 
 class Worker(ThreadWorker):
-    """Closes its listeners when it begins to stop, not when it has finished what runs.
+    """A worker that closes its listeners when it begins to stop, instead of after the last running request.
 
-    Connections that wait in them until then are never served, and a front may not send a POST again that it has sent;
-    one that is refused may go to another replica.
+    Until it closes them, the kernel keeps accepting connections that are never served. A proxy must not repeat a POST
+    that it has sent on such a connection, but it may send one to another replica if the connection was refused.
     """
 
+    sockets: list[Any]
+
     def set_accept_enabled(self, enabled: bool) -> None:
-        """As gunicorn calls it; with False when this worker stops, or has as many connections as it takes."""
+        """Enable or disable accepting; gunicorn disables it when the worker stops or has its maximum of connections."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
         for listener in self.sockets:
-            if listener.fileno() < 0:  # closed already
-                continue
             before = -1
-            while before != self.nr_conns:  # who waits already is let in
+            while before != self.nr_conns:  # accept the connections that are already waiting
                 before = self.nr_conns
                 self.accept(listener)
             listener.close()
+        self.sockets = []  # a second call must not use closed listeners

@@ -33,7 +33,7 @@ def test_a_bad_client_or_redirect_uri_is_never_redirected(server: Server, change
     response = server.browser().request(**changes)
     assert response.status_code == 400
     assert "Location" not in response.headers
-    assert "go back to it" in response.text
+    assert "Go back to the app" in response.text
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
@@ -203,6 +203,6 @@ def test_pkce_is_optional_only_for_confidential_clients_of_the_profile_openid(se
     answer = browser.authorize(client_id="oidc", **without)
     assert server.redeem(answer["code"], headers).json == {
         "error": "invalid_request",
-        "error_description": "There is a code_verifier, but the authorization request had no code_challenge.",
+        "error_description": "The request has a code_verifier, but the authorization request had no code_challenge.",
     }
     assert server.redeem(answer["code"], headers, code_verifier="-").status_code == 200

@@ -15,7 +15,8 @@ from joserfc.jwk import ECKey, OKPKey
 from rolecall import clock
 from rolecall_auth.jose.client_keys import BadJWT, ClientKeys, public_keys
 from rolecall_auth.outbound import fetcher
-from rolecall_auth.outbound.fetcher import FLOOR, Fetcher
+from rolecall_auth.outbound.cache import MIN_LIFETIME
+from rolecall_auth.outbound.fetcher import Fetcher
 from support.auth_server import DATA_KEY, Server
 from support.signing import (
     KEYS,
@@ -39,7 +40,7 @@ def test_where_too_much_is_fetched_the_client_may_try_again(
     """It is not refused as if its keys were wrong, and no failure of its own is counted."""
     server.add(signer("far", jwks=None, jwks_uri=keeper.url + "/keys"))
     with monkeypatch.context() as patched:
-        patched.setattr(server.services.fetcher, "_waiting_for", fetcher._Room(0, 1))
+        patched.setattr(server.services.fetcher, "_waiting", fetcher._Slots(0, 1))
         answer = present(server, signed(claims("far")))
     assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
     assert answer.headers["Retry-After"]
@@ -66,7 +67,7 @@ def test_keys_come_from_jwks_uri_and_again_when_one_is_unknown(server: Server, k
     for _ in range(5):
         assert is_refused(present(server, signed(claims("far"))))
     assert len(keeper.asked) == 2
-    clock.set_offset(FLOOR + 1)
+    clock.set_offset(MIN_LIFETIME + 1)
     assert is_in(present(server, signed(claims("far"))))
     assert len(keeper.asked) == 3
 
@@ -91,7 +92,7 @@ def test_a_jwks_uri_that_gives_no_keys(server: Server, keeper: Keeper, body: byt
     assert is_refused(present(server, signed(claims("far"))))
     assert is_refused(present(server, signed(claims("none"))))
     keeper.status, keeper.body = 500, json.dumps(jwks()).encode()
-    clock.set_offset(FLOOR + 1)
+    clock.set_offset(MIN_LIFETIME + 1)
     assert is_refused(present(server, signed(claims("far"))))
 
 
@@ -134,7 +135,7 @@ def test_rsa_keys_have_a_sensible_size() -> None:
 
 def test_key_objects_are_kept() -> None:
     keys = ClientKeys(Fetcher(lab=True), DATA_KEY)
-    [first], [second] = (list(keys.of(signer())) for _ in range(2))
+    [first], [second] = (list(keys.keys_for(signer())) for _ in range(2))
     assert len(first) == len(KEYS)
     assert all(one.key is other.key for one, other in zip(first, second, strict=True))
     assert not any(each.key.is_private for each in first)
@@ -152,14 +153,14 @@ HEADERS = st.dictionaries(HEADER, JSON | st.sampled_from([*KEYS, "HS256", "none"
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", fullmatch=True))
 def test_any_text_is_refused_in_one_way(text: str) -> None:
     with pytest.raises(BadJWT):
-        ClientKeys(Fetcher(lab=True), DATA_KEY).verified(signer(), text, algorithms=[*KEYS, "HS256"])
+        ClientKeys(Fetcher(lab=True), DATA_KEY).verified_claims(signer(), text, algorithms=[*KEYS, "HS256"])
 
 
 @given(HEADERS, st.dictionaries(CLAIM, JSON) | JSON)
 def test_any_signed_json_is_claims_or_refused_in_one_way(header: Any, value: Any) -> None:
     token = sign_parts(json.dumps({"alg": "ES256", **header}).encode(), json.dumps(value).encode(), "ES256")
     try:
-        given = ClientKeys(Fetcher(lab=True), DATA_KEY).verified(signer(), token, algorithms=[*KEYS, "HS256"])
+        given = ClientKeys(Fetcher(lab=True), DATA_KEY).verified_claims(signer(), token, algorithms=[*KEYS, "HS256"])
     except BadJWT:
         return
     assert given == value

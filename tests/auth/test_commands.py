@@ -37,7 +37,7 @@ CLIENT = ("add-client", "books", "--name", "Books", "--redirect-uri", "https://b
 def test_a_client_and_its_secret(server: Server) -> None:
     done = run(server, *CLIENT)
     assert done.exit_code == 0, done.output
-    [secret] = re.findall(r"shown only now: (\S{43})", done.output)
+    [secret] = re.findall(r"shown again\): (\S{43})", done.output)
     client = server.services.registry.client("books")
     assert client is not None
     assert client.check_client_secret(secret)
@@ -75,7 +75,7 @@ def test_a_public_client_has_no_secret(server: Server) -> None:
 def test_clients_that_sign(server: Server, tmp_path: Path) -> None:
     """RFC 7523: one has its secret sealed, as it must be read back; the other has keys of its own, and no secret."""
     done = run(server, *CLIENT, "--auth-method", "client_secret_jwt")
-    [secret] = re.findall(r"shown only now: (\S{43})", done.output)
+    [secret] = re.findall(r"shown again\): (\S{43})", done.output)
     with server.services.database.read() as session:
         client = session.get_one(Client, "books")
     assert client.secret_hash is None
@@ -108,12 +108,12 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
     files["none"].write_text("{")
     files["list"].write_text("[]")
     for change, said in (
-        (("--scope", "invoices:burn"), "no resource has the scope invoices:burn"),
-        (("--redirect-uri", "http://books.example/cb"), "must be https"),
-        (("--redirect-uri", "javascript:alert(1)"), "must be https"),
+        (("--scope", "invoices:burn"), "unknown scopes: invoices:burn"),
+        (("--redirect-uri", "http://books.example/cb"), "must use https"),
+        (("--redirect-uri", "javascript:alert(1)"), "must use https"),
         (("--metadata-file", str(files["wrong"])), "jwks_uri is not https"),
-        (("--metadata-file", str(files["none"])), "--metadata-file is no JSON"),
-        (("--metadata-file", str(files["list"])), "must hold a JSON object"),
+        (("--metadata-file", str(files["none"])), "--metadata-file is not valid JSON"),
+        (("--metadata-file", str(files["list"])), "must contain a JSON object"),
         (("--name", "x" * 101), "client_name is longer than 100 characters"),
     ):
         done = run(server, *CLIENT, *change)
@@ -139,20 +139,20 @@ def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert told() == {"sub": server.ids["alice"], **ALICE}
     for wrong, said in (
-        ({"email_verified": "true"}, "email_verified must be a bool"),
-        ({"updated_at": True}, "updated_at must be a int"),
-        ({"name": ["Alice"]}, "name must be a str"),
-        ({"name": None}, "name must be a str"),
-        ({"address": "Oxford"}, "address must be a dict"),
-        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a str; planet is not known in address"),
-        ({"sub": "usr_bob"}, "sub is not known in claims"),
-        ([], "--file must hold a JSON object"),
+        ({"email_verified": "true"}, "email_verified must be a boolean"),
+        ({"updated_at": True}, "updated_at must be an integer"),
+        ({"name": ["Alice"]}, "name must be a string"),
+        ({"name": None}, "name must be a string"),
+        ({"address": "Oxford"}, "address must be an object"),
+        ({"address": {"country": 5, "planet": "Earth"}}, "country must be a string; planet is not a member of address"),
+        ({"sub": "usr_bob"}, "sub is not a standard claim"),
+        ([], "--file must contain a JSON object"),
     ):
         file.write_text(json.dumps(wrong))
         done = run(server, "set-claims", "alice", "--file", str(file))
         assert (done.exit_code, said in done.output) == (1, True), done.output
     file.write_text('{"name": "Nobody"}')
-    assert "there is no account nobody" in run(server, "set-claims", "nobody", "--file", str(file)).output
+    assert "There is no account nobody" in run(server, "set-claims", "nobody", "--file", str(file)).output
     assert told() == {"sub": server.ids["alice"], **ALICE}
     done = run(server, "set-claims", "alice", "--file", str(file))
     assert told() == {"sub": server.ids["alice"], "preferred_username": "alice", "name": "Nobody"}
@@ -208,7 +208,7 @@ def test_a_resource(server: Server) -> None:
     assert row is not None
     assert row.scopes == {"mail:read": "read your mail", "mail:send": "mail:send"}
     moved = run(server, *command, "--identifier", "https://other.example")
-    assert "an identifier is never changed" in moved.output
+    assert "An identifier cannot be changed" in moved.output
     assert "must be an http or https URL" in run(server, *command, "--identifier", "mail").output
 
 
@@ -236,7 +236,7 @@ def test_a_lost_data_key_is_one_line_at_the_start(server: Server) -> None:
     done = run(another_process(server, data_key=MultiFernet([Fernet(Fernet.generate_key())])), "check")
     assert done.exit_code == 1
     assert done.output.splitlines() == [
-        "cannot start: DATA_KEY does not open what is sealed in the database; set the one that sealed it"
+        "cannot start: DATA_KEY does not decrypt the keys in the database. Set the DATA_KEY that encrypted them."
     ]
 
 

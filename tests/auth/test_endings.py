@@ -143,7 +143,7 @@ def test_what_is_disabled_gets_nothing_and_what_it_had_ends(server: Server, what
     tokens, code = server.tokens(), server.code()
     done = server.app.test_cli_runner().invoke(args=[f"disable-{what}", {"user": "alice", "client": "tally"}[what]])
     assert done.exit_code == 0, done.output
-    assert "2 authorizations have ended" in done.output
+    assert "Authorizations ended: 2" in done.output
     clock.set_offset(5)
     assert not server.is_active(tokens["access_token"])
     for response in (server.refresh(tokens["refresh_token"]), server.redeem(code)):

@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,71 +18,17 @@ import pytest
 
 from rolecall import clock, events, gunicorn_conf
 from rolecall_auth.outbound import fetcher as fetch
-from rolecall_auth.outbound.fetcher import DAY, FLOOR, MAX_BODY, UNSTATED, Fetcher, FetchError, is_public
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-
-
-def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-@dataclass
-class Site:
-    """A real server on loopback, a thread a connection; `serve` gets the socket when the request was read."""
-
-    serve: Callable[[socket.socket], None]
-    context: ssl.SSLContext | None = None
-    asked: list[str] = field(default_factory=list)
-    stopped: threading.Event = field(default_factory=threading.Event)
-    gone: threading.Event = field(default_factory=threading.Event)
-
-    def start(self, host: str = "127.0.0.1", port: int = 0) -> Site:
-        self.listener = socket.create_server((host, port))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def url(self, path: str = "/keys", host: str = "127.0.0.1", scheme: str = "http") -> str:
-        return f"{scheme}://{host}:{self.port}{path}"
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=self._one, args=self.listener.accept()[:1], daemon=True).start()
-
-    def _one(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection:
-            if self.context is not None:
-                connection = self.context.wrap_socket(connection, server_side=True)
-            request = b""
-            while b"\r\n\r\n" not in request:
-                if not (part := connection.recv(4096)):
-                    return
-                request += part
-            self.asked.append(request.decode())
-            try:
-                self.serve(connection)
-            except OSError:
-                self.gone.set()
-            connection.close()
+from rolecall_auth.outbound import policy
+from rolecall_auth.outbound.cache import Fetched
+from rolecall_auth.outbound.fetcher import MAX_BODY, Fetcher
+from rolecall_auth.outbound.policy import FetchError, is_public
+from support.sites import OK, Site, answer, running_sites
 
 
 @pytest.fixture
 def site() -> Iterator[Callable[..., Site]]:
-    started: list[Site] = []
-
-    def start(serve: Callable[[socket.socket], None] | bytes, **kwargs: Any) -> Site:
-        context = kwargs.pop("context", None)
-        behave = (lambda connection: connection.sendall(serve)) if isinstance(serve, bytes) else serve
-        started.append(Site(behave, context).start(**kwargs))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.stopped.set()
-        each.listener.close()
+    with running_sites() as start:
+        yield start
 
 
 @pytest.fixture
@@ -92,13 +36,13 @@ def fetcher() -> Fetcher:
     return Fetcher(lab=True)
 
 
-def get(fetcher: Fetcher, url: str, **kwargs: Any) -> fetch.Fetched:
+def get(fetcher: Fetcher, url: str, **kwargs: Any) -> Fetched:
     return fetcher.get(url, accept="application/json", **kwargs)
 
 
 def test_what_is_there_comes_back(fetcher: Fetcher, site: Callable[..., Site]) -> None:
     there = site(answer(b"{}", "Content-Type: application/json; charset=utf-8", "Set-Cookie: a=b"))
-    assert get(fetcher, there.url("/keys?a=b#part")) == fetch.Fetched(b"{}", "application/json; charset=utf-8")
+    assert get(fetcher, there.url("/keys?a=b#part")) == Fetched(b"{}", "application/json; charset=utf-8")
     line, *headers = there.asked[0].strip().split("\r\n")
     assert line == "GET /keys?a=b HTTP/1.1"
     names = {header.partition(":")[0].lower() for header in headers}
@@ -114,9 +58,9 @@ def test_what_was_sent_is_noted(fetcher: Fetcher, site: Callable[..., Site]) -> 
         with pytest.raises(FetchError):
             get(fetcher, "http://127.0.0.1:1/")
     first, second = notebook.notes
-    assert (first["kind"], first["url"], first["answer"].status, first["failure"]) == ("sent", there.url(), 200, None)
+    assert (first["kind"], first["url"], first["response"].status, first["failure"]) == ("sent", there.url(), 200, None)
     assert first["headers"]["traceparent"] in there.asked[0]
-    assert second["answer"] is None
+    assert second["response"] is None
     assert second["failure"]
 
 
@@ -153,11 +97,11 @@ def test_time_is_for_all_of_it(
     monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
     first, each = SLOW[how]
     there = site(lambda connection: drip(connection, first, each, there.stopped))
-    with pytest.raises(FetchError, match=r"took longer|no HTTP answer"):
+    with pytest.raises(FetchError, match=r"took longer|no HTTP response"):
         get(fetcher, there.url())
     if each:
         assert there.gone.wait(60), "the connection was left open"
-    _until(lambda: fetcher._under_way_at._hosts.total() == 0, "a thread was left behind")
+    _until(lambda: fetcher._running._hosts.total() == 0, "a thread was left behind")
 
 
 def test_a_resolver_that_never_answers_holds_nobody_up(fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,10 +114,10 @@ def test_a_resolver_that_never_answers_holds_nobody_up(fetcher: Fetcher, monkeyp
 
     monkeypatch.setattr(fetch.socket, "getaddrinfo", getaddrinfo)
     try:
-        for number in range(fetch.MAX_AT_ONCE):
+        for number in range(fetch.MAX_CONCURRENT):
             with pytest.raises(FetchError, match="took longer"):
                 get(fetcher, f"https://slow{number}.test/")
-        with pytest.raises(fetch.Busy, match="fetches are under way"):
+        with pytest.raises(fetch.FetchBusy, match="fetches are in progress"):
             get(fetcher, "https://another.test/")
     finally:
         never.set()
@@ -198,10 +142,10 @@ def held(fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.Monkey
 
         def hold(host: str, many: int, path: str = "/{}") -> Site:
             there = site(lambda connection: (go.wait(60), connection.sendall(answer(b"{}"))))
-            before = fetcher._waiting_for._hosts.total()
+            before = fetcher._waiting._hosts.total()
             for number in range(many):
                 pool.submit(get, fetcher, there.url(path.format(number), host=host))
-            _until(lambda: fetcher._waiting_for._hosts.total() == before + many, "they do not wait")
+            _until(lambda: fetcher._waiting._hosts.total() == before + many, "they do not wait")
             return there
 
         yield hold
@@ -213,9 +157,9 @@ def test_a_slow_host_holds_up_its_own_and_nobody_elses(
     fetcher: Fetcher, site: Callable[..., Site], held: Callable[..., Site], path: str
 ) -> None:
     """RFC 9101 section 10.4.1: who waits for another's fetch holds a thread as well, and is counted."""
-    slow = held("slow.test", fetch.MAX_OF_HOST, path)
+    slow = held("slow.test", fetch.MAX_PER_HOST, path)
     for more in ("/one", "/more"):
-        with pytest.raises(fetch.Busy, match="from this host"):
+        with pytest.raises(fetch.FetchBusy, match="from this host"):
             get(fetcher, slow.url(more, host="slow.test"))
     assert get(fetcher, site(answer(b"good")).url()).body == b"good"
 
@@ -226,9 +170,9 @@ def test_half_of_what_a_process_serves_at_once_goes_on(
     """Many hosts of one actor hold up fetches, and nothing besides: what is kept is given as before."""
     there = site(answer(b"good"))
     get(fetcher, there.url())
-    held("one.test", fetch.MAX_OF_HOST)
-    held("two.test", fetch.MAX_WAITING - fetch.MAX_OF_HOST)
-    with pytest.raises(fetch.Busy, match="fetches are under way"):
+    held("one.test", fetch.MAX_PER_HOST)
+    held("two.test", fetch.MAX_WAITING - fetch.MAX_PER_HOST)
+    with pytest.raises(fetch.FetchBusy, match="fetches are in progress"):
         get(fetcher, there.url("/other"))
     assert get(fetcher, there.url()).body == b"good"
     assert gunicorn_conf.threads >= 2 * fetch.MAX_WAITING
@@ -240,8 +184,8 @@ def test_a_host_that_answers_has_its_places_back(fetcher: Fetcher, site: Callabl
         get(fetcher, there.url(f"/{number}"))
         with pytest.raises(FetchError):
             get(fetcher, f"http://127.0.0.1:1/{number}")
-    assert not fetcher._waiting_for._hosts
-    _until(lambda: not fetcher._under_way_at._hosts, "a place was kept")
+    assert not fetcher._waiting._hosts
+    _until(lambda: not fetcher._running._hosts, "a place was kept")
 
 
 HUGE: dict[str, bytes] = {
@@ -330,7 +274,7 @@ def test_production_asks_nobody_on_its_own_network(site: Callable[..., Site], ur
     there = site(answer(b"{}"))
     accepted = threading.Event()
     there.serve = lambda _: accepted.set()
-    with pytest.raises(FetchError, match=r"not public|no HTTP answer"):
+    with pytest.raises(FetchError, match=r"not public|no HTTP response"):
         get(Fetcher(lab=False), url.format(port=there.port))
     assert not there.asked
     assert not accepted.is_set()
@@ -350,9 +294,9 @@ def test_a_name_that_changes_its_address_is_asked_for_once(
     bad = site(answer(b"bad"), host="127.0.0.2", port=good.port)
     names = resolver(["127.0.0.1"], ["127.0.0.2"])
     monkeypatch.setattr(fetch.socket, "getaddrinfo", _with_literals(names, socket.getaddrinfo))
-    monkeypatch.setattr(fetch, "is_public", lambda address: str(address) == "127.0.0.1")
+    monkeypatch.setattr(policy, "is_public", lambda address: str(address) == "127.0.0.1")
     fetcher = Fetcher(lab=True)
-    monkeypatch.setattr(fetch, "_allowed", _http_is_allowed)
+    monkeypatch.setattr(policy, "parse_url", _http_is_allowed)
     fetcher._lab = False
     assert get(fetcher, good.url(host="changing.example")).body == b"good"
     assert f"Host: changing.example:{good.port}" in good.asked[0]
@@ -371,7 +315,7 @@ def _with_literals(names: Callable[..., Any], real: Callable[..., Any]) -> Calla
     return getaddrinfo
 
 
-def _http_is_allowed(url: str, lab: bool) -> Any:
+def _http_is_allowed(url: str, *, lab: bool) -> Any:
     from urllib.parse import urlsplit
 
     return urlsplit(url)
@@ -468,107 +412,3 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     return context, str(pem)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        (["Cache-Control: max-age=100"], 100),
-        (["Cache-Control: public, Max-Age=100"], 100),
-        (['Cache-Control: max-age="100"'], 100),
-        (["Cache-Control: max-age=100", "Age: 40"], 60),
-        (["Cache-Control: max-age=0"], FLOOR),
-        (["Cache-Control: max-age=-7"], FLOOR),
-        (["Cache-Control: max-age=soon"], FLOOR),
-        (["Cache-Control: no-store, max-age=100"], FLOOR),
-        (["Cache-Control: no-cache"], FLOOR),
-        (["Cache-Control: max-age=99999999999999999999"], DAY),
-        (["Expires: Thu, 01 Jan 2026 00:02:00 GMT", "Date: Thu, 01 Jan 2026 00:00:00 GMT"], 120),
-        (["Expires: Thu, 01 Jan 2026 00:02:00 GMT", "Date: Thu, 01 Jan 2026 00:00:00 GMT", "Age: 40"], 80),
-        (["Expires: Thu, 01 Jan 2026 00:00:00 GMT"], FLOOR),
-        (["Expires: Fri, 01 Jan 2100 00:00:00 GMT"], DAY),
-        (["Expires: 0"], FLOOR),
-        (["Expires: Fri, 01 Jan 2100 00:00:00 GMT", "Cache-Control: public, max-age=100"], 100),
-        ([], UNSTATED),
-    ],
-)
-def test_an_answer_is_kept_as_long_as_it_says(
-    fetcher: Fetcher, site: Callable[..., Site], headers: list[str], seconds: float
-) -> None:
-    """RFC 9111 sections 5.2.2 and 5.3; the clock is turned, nobody waits."""
-    there = site(answer(b"{}", *headers))
-    get(fetcher, there.url())
-    clock.set_offset(seconds - 2)
-    get(fetcher, there.url("/keys#part"))
-    assert len(there.asked) == 1
-    clock.set_offset(seconds + 1)
-    get(fetcher, there.url())
-    assert len(there.asked) == 2
-
-
-def test_fresher_may_be_asked_for_but_not_more_often(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    there = site(answer(b"{}"))
-    get(fetcher, there.url())
-    get(fetcher, there.url())
-    assert len(there.asked) == 1
-    for _ in range(3):
-        get(fetcher, there.url(), renew=True)
-    assert len(there.asked) == 2, "at once, and no more"
-    clock.set_offset(FLOOR + 1)
-    get(fetcher, there.url())
-    assert len(there.asked) == 2
-    for _ in range(3):
-        get(fetcher, there.url(), renew=True)
-    assert len(there.asked) == 3
-
-
-def test_a_failure_is_remembered_for_a_while(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    there = site(answer(b"", status="500 Oops"))
-    for _ in range(3):
-        with pytest.raises(FetchError, match="status 500"):
-            get(fetcher, there.url())
-    assert len(there.asked) == 1
-    there.serve = lambda connection: connection.sendall(answer(b"{}"))
-    clock.set_offset(FLOOR + 1)
-    assert get(fetcher, there.url()).body == b"{}"
-
-
-def test_what_is_still_good_outlives_a_failure_to_renew_it(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    there = site(answer(b"good"))
-    get(fetcher, there.url())
-    there.serve = lambda connection: connection.sendall(answer(b"", status="500 Oops"))
-    clock.set_offset(FLOOR + 1)
-    with pytest.raises(FetchError):
-        get(fetcher, there.url(), renew=True)
-    assert get(fetcher, there.url()).body == b"good"
-    clock.set_offset(UNSTATED + 1)
-    with pytest.raises(FetchError):
-        get(fetcher, there.url())
-
-
-def test_many_at_once_are_one_fetch(fetcher: Fetcher, site: Callable[..., Site]) -> None:
-    go = threading.Event()
-
-    def serve(connection: socket.socket) -> None:
-        go.wait(60)
-        connection.sendall(answer(b"{}"))
-
-    there = site(serve)
-    with ThreadPoolExecutor(fetch.MAX_OF_HOST) as pool:
-        waiting = [pool.submit(get, fetcher, there.url()) for _ in range(fetch.MAX_OF_HOST)]
-        go.set()
-        assert [each.result(60).body for each in waiting] == [b"{}"] * fetch.MAX_OF_HOST
-    assert len(there.asked) == 1
-    assert not fetcher._under_way
-
-
-def test_only_so_many_answers_are_kept(
-    fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetch, "MAX_KEPT", 3)
-    there = site(answer(b"{}"))
-    for number in range(5):
-        get(fetcher, there.url(f"/{number}"))
-    assert len(fetcher._kept) == 3
-    get(fetcher, there.url("/0"))
-    assert len(there.asked) == 6

@@ -206,7 +206,7 @@ def test_a_full_redis_is_503_and_heals(
             capsys.readouterr()
             told = query(browser.request(scope="invoices:pay").location)
             assert (told["error"], told["state"]) == ("temporarily_unavailable", "st4te")
-            [line] = [line for line in capsys.readouterr().out.splitlines() if "store does not answer" in line]
+            [line] = [line for line in capsys.readouterr().out.splitlines() if "store unavailable" in line]
             assert "maxmemory" in line, "an operator reads why"
     finally:
         store.config_set("maxmemory", 0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolecall_auth.clients.logos import MAX_SIDE, raster
-from rolecall_auth.outbound.fetcher import Fetched
+from rolecall_auth.outbound.cache import Fetched
 from support.auth_server import Server
 from support.registration import PIXEL, Web, manage, registered, with_web
 

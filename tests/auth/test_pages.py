@@ -20,7 +20,7 @@ def test_every_form_that_changes_something_needs_its_token(server: Server) -> No
         who = server.browser() if path == "/sign-in" else browser
         response = who.client.post(path, data={"decision": "allow", "username": "bob", "password": "builder-lab"})
         assert response.status_code == 400, path
-        assert "too old to be used" in response.text
+        assert "This page has expired" in response.text
     assert "/consent" in browser.request().location, "nothing was allowed"
 
 
@@ -54,7 +54,7 @@ def test_wrong_password_and_unknown_name_look_the_same(server: Server) -> None:
         page = server.browser()
         response = page.submit("/sign-in", username=name, password=password.encode("utf-8", "replace").decode())
         assert response.status_code == 403
-        assert "is not right" in response.text
+        assert "is incorrect" in response.text
         texts.add(re.sub(r'value="[^"]*"', "", response.text))
     assert len(texts) == 1
 
@@ -144,10 +144,10 @@ def test_a_request_is_answered_once_and_only_in_its_browser(server: Server) -> N
     for path in ("/consent", "/authorize", "/sign-up"):
         response = stranger.client.get(f"{path}?interaction={name}")
         assert response.status_code == 400
-        assert "no longer waiting" in response.text
+        assert "no longer valid" in response.text
     done = browser.submit(consent, decision="allow")
     assert "code=" in browser.client.get(done.location).location
-    assert "no longer waiting" in browser.client.get(done.location).text
+    assert "no longer valid" in browser.client.get(done.location).text
 
 
 def test_a_request_that_waited_too_long_says_so(server: Server) -> None:
@@ -155,7 +155,7 @@ def test_a_request_that_waited_too_long_says_so(server: Server) -> None:
     browser.sign_in()
     consent = browser.request().location
     clock.set_offset(901)
-    assert "it took too long" in browser.client.get(consent).text
+    assert "it has expired" in browser.client.get(consent).text
 
 
 def test_another_person_at_the_same_browser_decides_anew(server: Server) -> None:
@@ -266,9 +266,9 @@ def test_unknown_pages_and_methods_are_explained(server: Server) -> None:
     browser = server.browser().client
     page = browser.get("/nowhere", headers={"Accept": "text/html"})
     assert page.status_code == 404
-    assert "There is no such page" in page.text
+    assert "Page not found" in page.text
     chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
-    assert "There is no such page" in browser.get("/nowhere", headers={"Accept": chrome}).text
+    assert "Page not found" in browser.get("/nowhere", headers={"Accept": chrome}).text
     assert browser.get("/nowhere", headers={"Accept": "*/*"}).json["error"] == "invalid_request"
     assert browser.get("/nowhere").json["error"] == "invalid_request"
     response = browser.get("/token")

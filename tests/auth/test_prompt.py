@@ -81,7 +81,7 @@ def test_a_sub_that_is_asked_for_is_not_passed_over(op: Server, alice: Browser) 
     for other in ({"value": op.ids["bob"]}, {"values": [op.ids["bob"], "usr_nobody"]}):
         answer = silent(alice, claims=asked(**other), id_token_hint=hint)
         assert answer["error"] == "invalid_request", "alice would be told to who wants bob"
-        assert answer["error_description"].startswith("The id_token_hint is of another person")
+        assert answer["error_description"].startswith("The id_token_hint and the claims parameter name different users")
 
 
 @pytest.mark.parametrize("what", ["access_token", "nonsense", "of another client", "unsigned", "userinfo"])

@@ -99,25 +99,24 @@ def test_no_member_is_without_a_wrong_value() -> None:
 
 
 RULES: list[tuple[str, Any, str]] = [
-    ("redirect_uris", [], "A redirect URI is needed."),
-    ("redirect_uris", "https://a.example/cb", "The member redirect_uris is not a list of 20 values at most."),
+    ("redirect_uris", [], "A redirect URI is required."),
+    ("redirect_uris", "https://a.example/cb", "The member redirect_uris is not a list of at most 20 values."),
     ("redirect_uris", [URI, 5], "The member redirect_uris is a list with a value that is not a string."),
-    ("redirect_uris", [URI, "http://a.example/"], "A redirect URI must be https; http is for loopback alone."),
-    ("redirect_uris", [URI + "#x"], "A redirect URI must be a URI of ASCII characters without fragment, quotes and "
-     "spaces."),
-    ("scope", "unheard-of", "The member scope is empty, or names a scope that nothing here has; scopes_supported has "
-     "them all. With pairwise subjects it is of OpenID Connect alone."),
+    ("redirect_uris", [URI, "http://a.example/"], "A redirect URI must use https; http is allowed only for loopback."),
+    ("redirect_uris", [URI + "#x"], "A redirect URI must be an ASCII URI without a fragment, quotes, or spaces."),
+    ("scope", "unheard-of", "The member scope is empty or contains an unknown scope. The metadata list all scopes in "
+     "scopes_supported. Clients with pairwise subjects may only register OpenID Connect scopes."),
     ("client_name", "", "The member client_name is empty."),
     ("client_name", "x" * 101, "The member client_name is longer than 100 characters."),
-    ("client_name", "a\nb", "The member client_name is with control characters in it."),
-    ("subject_type", "both", "The member subject_type is none of public, pairwise."),
-    ("id_token_signed_response_alg", "none", "The member id_token_signed_response_alg is none of RS256, ES256, PS256, "
-     "EdDSA."),
-    ("logo_uri", "http://a.example/x.png", "The member logo_uri is not https, or without a host."),
+    ("client_name", "a\nb", "The member client_name is a string with control characters."),
+    ("subject_type", "both", "The member subject_type is not one of public, pairwise."),
+    ("id_token_signed_response_alg", "none", "The member id_token_signed_response_alg is not one of RS256, ES256, "
+     "PS256, EdDSA."),
+    ("logo_uri", "http://a.example/x.png", "The member logo_uri is not https, or lacks a host."),
     ("jwks", {"keys": 5}, "The member jwks is not a JWK Set, an object with a list of keys."),
     ("default_max_age", 1.5, "The member default_max_age is not a whole number of seconds from 0 to 315360000."),
     ("require_auth_time", 1, "The member require_auth_time is not true or false."),
-    ("token_endpoint_auth_signing_alg", "RS256", "The token_endpoint_auth_signing_alg is none of the "
+    ("token_endpoint_auth_signing_alg", "RS256", "The token_endpoint_auth_signing_alg is not an algorithm of the "
      "token_endpoint_auth_method."),
 ]  # fmt: skip
 

@@ -16,7 +16,7 @@ from rolecall import clock, events
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.limits import limit
 from rolecall_auth.outbound import fetcher
-from rolecall_auth.outbound.fetcher import FLOOR
+from rolecall_auth.outbound.cache import MIN_LIFETIME
 from support.auth_server import (
     CALLBACK,
     CHALLENGE,
@@ -270,7 +270,7 @@ def test_where_too_much_is_fetched_the_client_may_try_again(
 ) -> None:
     keeper.body = signed(claims()).encode()
     with monkeypatch.context() as patched:
-        patched.setattr(server.services.fetcher, "_waiting_for", fetcher._Room(0, 1))
+        patched.setattr(server.services.fetcher, "_waiting", fetcher._Slots(0, 1))
         assert by_uri(server, keeper.url + "/request") == "temporarily_unavailable"
     assert by_uri(server, keeper.url + "/request") == "sign-in"
 
@@ -299,7 +299,7 @@ def test_the_fragment_is_a_hash_of_what_is_there(server: Server, keeper: Keeper)
     assert len(keeper.asked) == 2
     keeper.body = old
     assert by_uri(server, f"{keeper.url}/request#{first}") == "invalid_request_uri", "not again within seconds"
-    clock.set_offset(FLOOR + 1)
+    clock.set_offset(MIN_LIFETIME + 1)
     assert by_uri(server, f"{keeper.url}/request#{first}") == "sign-in"
 
 

@@ -59,8 +59,8 @@ def test_a_guesser_is_slowed_down_and_told_for_how_long(server: Server) -> None:
     refused = attempt(browser, "alice", PASSWORDS["alice"])
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
-    assert "Nothing is locked" in refused.text
-    assert f"for {refused.headers['Retry-After']} seconds" in refused.text
+    assert "Your account is not locked" in refused.text
+    assert f"in {refused.headers['Retry-After']} seconds" in refused.text
     assert 'href="/sign-in"' in refused.text
     assert attempt(browser, "ALICE ", "guess").status_code == 429, "another spelling of the same name"
 
@@ -172,7 +172,7 @@ def test_requests_that_wait_for_people_are_counted(server: Server) -> None:
     refused = stranger.post("/authorize", data=dict(parse_qsl(urlsplit(authorize_url()).query)), environ_base=where)
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
-    assert "more apps have asked" in refused.text
+    assert "Too many apps have requested access" in refused.text
     assert stranger.get(authorize_url(), environ_base={"REMOTE_ADDR": "192.0.2.8"}).status_code == 303
     for _ in range(8):
         assert "code=" in connected.client.get(authorize_url()).headers["Location"]
@@ -283,7 +283,7 @@ def test_no_more_than_eight_passwords_wait_to_be_hashed(server: Server) -> None:
             held.callback(people._queue.release)
         refused = attempt(server.app.test_client(), "alice", PASSWORDS["alice"])
     assert refused.status_code == 503
-    assert "Very many people sign in" in refused.text
+    assert "Too many people are signing in" in refused.text
     assert refused.headers["Retry-After"]
     assert attempt(server.app.test_client(), "alice", PASSWORDS["alice"]).status_code == 303
 

@@ -95,7 +95,7 @@ def test_the_whole_flow(page: Page, site: Stack) -> None:
     assert page.url.startswith(f"{site.auth}/sign-in")
     expect(page.locator("text=wonderland-lab")).to_be_visible()
     sign_in(page, password="wrong")
-    expect(page.get_by_role("alert")).to_contain_text("is not right")
+    expect(page.get_by_role("alert")).to_contain_text("is incorrect")
     sign_in(page)
     expect(page.locator("h1")).to_contain_text("Tally asks for access")
     expect(page.locator(".may-not")).to_contain_text("see your password")

@@ -104,7 +104,7 @@ def test_the_plain_flow_is_told_message_by_message(page: Page, stack: Stack) -> 
     choose(page, "POST /token")
     inspector = page.locator("#inspector")
     expect(inspector).to_contain_text("PKCE, step by step")
-    expect(inspector).to_contain_text("the same: who redeems the code is who asked for it")
+    expect(inspector).to_contain_text("equal: the client that redeems the code also requested it")
     expect(inspector).to_contain_text("Signature right")
     left = inspector.locator("[data-expires]").first
     expect(left).to_have_text(re.compile(r"\d+ s left"))
@@ -153,7 +153,7 @@ def test_a_denial_ends_at_the_lane_that_said_no(page: Page, stack: Stack) -> Non
     connect(page, stack, "deny")
     expect(page.locator("main")).to_contain_text("You denied access")
     open_picture(page)
-    expect(page.locator("#part-body .answer.refused").first).to_be_attached()
+    expect(page.locator("#part-body .response.refused").first).to_be_attached()
     expect(page.locator("#part-body")).to_contain_text("access_denied")
     looks_well(page)
 
@@ -172,7 +172,7 @@ def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, stack: 
     page.get_by_role("link", name="See it as a picture").click()
     body = page.locator("#part-body")
     expect(body).to_contain_text("token.code_once")
-    assert page.locator("#part-body .answer.refused").count() >= 2
+    assert page.locator("#part-body .response.refused").count() >= 2
     choose(page, "POST /token")
     looks_well(page)
 
@@ -185,7 +185,7 @@ def test_the_two_checks_side_by_side(page: Page, stack: Stack) -> None:
     looks_well(page)
     page.get_by_role("button", name="Revoke the token").click()
     board = page.locator("#board")
-    expect(board).to_contain_text("refused after")
+    expect(board).to_contain_text("rejected after")
     expect(board).to_contain_text("still accepted after")
     looks_well(page)
 
@@ -200,7 +200,7 @@ def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, 
         page.locator("main table a").first.click()
         unanswered = page.locator("#part-body .request.refused")
         expect(unanswered.first).to_be_attached()
-        expect(page.locator("#part-body")).to_contain_text("no answer")
+        expect(page.locator("#part-body")).to_contain_text("no response")
         looks_well(page)
 
 

@@ -215,10 +215,10 @@ STARTS = {
     [
         ({"SECRET_KEY": ""}, ["auth-service: SECRET_KEY is not set"]),
         ({"SECRET_KEY": "short"}, ["auth-service: SECRET_KEY is shorter than 32 characters"]),
-        ({"SECRET_KEY": "lab-only-" + 32 * "x"}, ["auth-service: SECRET_KEY is the lab's published value"]),
-        ({"ISSUER": "http://auth.example.org"}, ["auth-service: ISSUER must be an https address"]),
+        ({"SECRET_KEY": "lab-only-" + 32 * "x"}, ["auth-service: SECRET_KEY is a value that the lab publishes"]),
+        ({"ISSUER": "http://auth.example.org"}, ["auth-service: ISSUER must be an https URL"]),
         ({"DATA_KEY": "MDEy"}, ["auth-service: DATA_KEY: must be Fernet keys"]),
-        ({}, ["cannot start: Redis does not answer", "cannot start: the database does not answer"]),
+        ({}, ["cannot start: Redis does not respond", "cannot start: the database does not respond"]),
     ],
 )
 def test_a_wrong_start_ends_with_one_clear_line_a_fault(change: dict[str, str], said: list[str]) -> None:
@@ -247,7 +247,7 @@ def test_a_redis_that_may_forget_stops_the_start() -> None:
             assert "maxmemory-policy allkeys-lru); set it to noeviction" in lines[0]
         done = doctor()
         assert done.returncode == 1
-        assert "Redis may evict what it holds (maxmemory-policy allkeys-lru)" in done.stdout
+        assert "Redis may evict data (maxmemory-policy allkeys-lru)" in done.stdout
     finally:
         redis_cli("CONFIG", "SET", "maxmemory-policy", "noeviction")
     wait_until(lambda: doctor().returncode == 0)

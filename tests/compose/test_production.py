@@ -128,7 +128,7 @@ def test_nobody_makes_an_account_or_registers_a_client_alone(production: Product
     """What is not set is closed: SIGN_UP, and REGISTRATION without an initial access token."""
     page = production.walker().open(f"{production.auth}/sign-up")
     assert page.status == 403
-    assert "Accounts are made by the administrator here" in page.text
+    assert "Sign-up is closed" in page.text
     metadata = json.loads(production.walker().open(f"{production.auth}/.well-known/openid-configuration").text)
     assert metadata["registration_endpoint"] == f"{production.auth}/register"
     assert production.walker().open(f"{production.auth}/register/tally").status == 401

@@ -248,9 +248,9 @@ def turn(url: str, seconds: int) -> int:
     return int(answer["workers"])
 
 
-REDIS = r"Redis does not answer: "
-SQL = r"the database does not answer: "
-AWAY = r"\S* did not answer"
+REDIS = r"Redis does not respond: "
+SQL = r"the database does not respond: "
+AWAY = r"\S* did not respond"
 FUTURE = r"invalid_token.*token\.iat"
 
 
@@ -303,11 +303,14 @@ FAULTS: dict[str, Fault] = {
     "authorization server cut off from Redis": Fault(lambda: cut_off("auth-service", "redis"), REDIS),
     "authorization server cut off from PostgreSQL": Fault(lambda: cut_off("auth-service", "auth-sql"), SQL),
     "API cut off from Redis": Fault(
-        lambda: cut_off("resource-service", "redis"), "the lab's clock is not followed", ("API", "Tally")
+        lambda: cut_off("resource-service", "redis"), "lab clock is not synchronized", ("API", "Tally")
     ),
     "API cut off from PostgreSQL": Fault(lambda: cut_off("resource-service", "resource-sql"), SQL, ("API", "Tally")),
     "Tally cut off from the authorization server": Fault(
-        lambda: cut_between("client-webapp", "auth-service"), r"unreachable.*it took too long", ("Tally",), lasts=6.5
+        lambda: cut_between("client-webapp", "auth-service"),
+        r"unreachable.*timed out",
+        ("Tally",),
+        lasts=6.5,
     ),
     "API cut off from the authorization server": Fault(
         lambda: cut_between("resource-service", "auth-service"), "introspection: ", ("API", "Tally")

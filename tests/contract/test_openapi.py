@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import re
 import tomllib
 from pathlib import Path
@@ -12,7 +11,6 @@ from urllib.parse import parse_qsl
 
 import jsonschema_rs
 import pytest
-from cryptography.fernet import Fernet
 from flask import Flask
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
@@ -22,12 +20,11 @@ import rolecall_resource.openapi
 from rolecall import checks, openapi
 from rolecall.openapi import Operations, path_template
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.limits import limit
 from rolecall_client.issuer import AuthorizationServer
-from rolecall_lab import wsgi
 from support.auth_server import (
     INVOICES,
     LIMITS,
@@ -57,7 +54,7 @@ Services = list[tuple[Flask, Operations]]
 
 @pytest.fixture
 def services(server: Server, api: Api, tally: Tally) -> Services:
-    auth = rolecall_auth.openapi.description.description(server.services.settings, "cookie")
+    auth = rolecall_auth.openapi.description.build_description(server.services.settings, "cookie")
     invoices = rolecall_resource.openapi.description(api.app.extensions["rolecall_resource"])
     client = rolecall_client.openapi.description(tally.services.settings, "cookie")
     return [(server.app, auth.operations), (api.app, invoices.operations), (tally.app, client.operations)]
@@ -110,7 +107,7 @@ def test_every_parameter_of_the_guard_is_described(server: Server) -> None:
                     continue
                 assert schema["maxLength"] == parameter.max_length, (endpoint, parameter.name)
                 assert schema["pattern"] == f"^(?:{parameter.grammar.pattern})$", (endpoint, parameter.name)
-    assert rolecall_auth.openapi.description.OF_GRANT.keys() == {grant.grant_type for grant in GRANTS}
+    assert rolecall_auth.openapi.description.GRANT_PARAMETERS.keys() == {grant.grant_type for grant in GRANTS}
     body = operations["POST", "/token"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
     assert [each["title"] for each in body["oneOf"]] == [grant.grant_type for grant in GRANTS]
 
@@ -155,43 +152,6 @@ def test_it_names_the_version_and_the_public_address(services: Services) -> None
     assert metadata["issuer"] in bearer["description"]
     assert all(bearer["x-scopes"].values())
     assert {*bearer["x-scopes"], *OPENID_SCOPES} == {*metadata["scopes_supported"]}
-
-
-def test_the_services_have_no_page_of_it(services: Services) -> None:
-    """It is shown to people in the lab only."""
-    for app, _ in services:
-        assert app.test_client().get("/docs").status_code == 404
-
-
-@pytest.mark.parametrize("factory", ["auth_app", "resource_app", "client_app"])
-def test_the_lab_shows_it_to_people(factory: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that it says, on a page that loads nothing from elsewhere."""
-    for name, value in {**_LAB, "REDIS_URL": redis_url}.items():
-        monkeypatch.setenv(name, value)
-    app: Flask = getattr(wsgi, factory)()
-    lab = app.extensions["rolecall_lab"]
-    client = app.test_client()
-    page = client.get("/docs", buffered=True)
-    content = client.get("/openapi.json", buffered=True).json
-    lab.stop()
-    assert page.status_code == 200
-    assert page.mimetype == "text/html"
-    assert not re.search(r"<script|(src|href)=\"(https?:)?//", page.text)
-    assert content is not None
-    assert "/docs" not in content["paths"]
-    document, shown = Document(content), html.unescape(page.text)
-    assert shown.count("curl -i") >= len(document.operations())
-    for (method, path), operation in document.operations().items():
-        assert f"<code>{method} {path}</code></h2>" in shown
-        for said in (operation["summary"], operation["x-clause"].removeprefix("none: ")):
-            assert said in shown
-        for name, _ in _parameters(operation):
-            assert f"<code>{name}</code>" in shown
-        for status, answer in operation["responses"].items():
-            assert f">{status}</span>" in shown
-            for check in answer.get("x-checks", ()):
-                assert check["description"] in shown
-                assert check["clause"] in shown
 
 
 def test_every_answer_of_the_authorization_server(server: Server, own_redis: RedisServer) -> None:
@@ -324,22 +284,6 @@ def _signs_in(tally: Tally, browser: Browser) -> None:
     assert issuer.sign_in(browser, "/me", aud="another").status_code == 502
     assert browser.press("/sign-out", "/me").status_code == 303
     tally.http.answers[METADATA["token_endpoint"]] = (200, TOKENS, {})
-
-
-_LAB = {
-    "ISSUER": "http://localhost:8001",
-    "PUBLIC_URL": "http://localhost:8000",
-    "RESOURCE_URL": "http://localhost:8002",
-    "RESOURCE_IDENTIFIER": "http://localhost:8002",
-    "RESOURCE_ID": "invoices-api",
-    "RESOURCE_SECRET": "lab-only-resource-secret",
-    "CLIENT_ID": "tally",
-    "CLIENT_SECRET": "lab-only-client-secret",
-    "DATABASE_URL": "sqlite:////nowhere/lab.db",
-    "SECRET_KEY": "lab-only-secret-key",
-    "DATA_KEY": Fernet.generate_key().decode(),
-    "LAB_KEY": "lab-only-key",
-}
 
 
 def _programs_ask(server: Server) -> None:

@@ -20,6 +20,8 @@ from support.invoices_api import Api, an_api
 from support.openid import relying_party
 from support.signing import signer
 
+pytest.register_assert_rewrite("support.fuzz.oauth_model", "support.fuzz.openid_model")
+
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
@@ -47,7 +49,7 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever signs in a thousand times would wait for nothing else."""
     hasher = argon2.PasswordHasher(1, 64, 1)
     monkeypatch.setattr(user, "_hasher", hasher)
-    monkeypatch.setattr(user, "_nobody", hasher.hash("nobody's"))
+    monkeypatch.setattr(user, "_DUMMY_HASH", hasher.hash("nobody's"))
 
 
 @pytest.fixture(autouse=True)

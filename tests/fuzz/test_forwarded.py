@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from rolecall.vocabulary import METADATA_PATH
 from support.auth_server import WIDE, Server, authorize_url, basic, make_server, make_settings
-from support.fuzz.corpus import EVIL, FORWARDED
 from support.fuzz.effort import examples
 from support.fuzz.forms import look_at
+from support.fuzz.request import EVIL
+from support.fuzz.twists.headers import FORWARDED
 
 FORGED = [(name, value) for name, value in FORWARDED if b"_" not in name]
 """Those with an underscore gunicorn drops."""

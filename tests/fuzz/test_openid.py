@@ -18,9 +18,9 @@ from rolecall_lab.walker import Page
 from support.auth_server import CALLBACK, CHALLENGE, ISSUER, Server, authorize_url, query
 from support.auth_server import claims as claims_of
 from support.fuzz import jwts
-from support.fuzz.corpus import hostile_token
 from support.fuzz.effort import examples
 from support.fuzz.forms import body_of, forms, in_address, look_at, parsed
+from support.fuzz.twists.credentials import hostile_token
 from support.openid import ASKED, tokens
 from support.openid import CALLBACK as RP_CALLBACK
 from support.signing import claims as assertion_claims

@@ -20,7 +20,8 @@ from schemathesis.specs.openapi.checks import (
 from support.auth_server import INVOICES, TALLY, Server
 from support.fuzz import metadata
 from support.fuzz.effort import examples
-from support.fuzz.visitor import Visitor, register
+from support.fuzz.party import register
+from support.fuzz.visitor import Visitor
 from support.openid import relying_party, tokens
 from support.stack import Stack
 

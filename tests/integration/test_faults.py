@@ -21,7 +21,7 @@ from support.tally_pages import connected, press, statuses, tokens_of_a_native_c
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded, pytest.mark.long]
 
-EMPTIED = "Redis was emptied here, or had no room: messages may be missing"
+EMPTIED = "Redis was emptied or full at this point; messages may be missing"
 LOST = re.compile(r"[1-9]\d* messages? of the resource server could not be recorded")
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 
 def asked(stack: Stack, walker: Walker, name: str) -> Page:
-    """Start a flow of the catalogue, and sign in as alice; the page on which she is asked."""
+    """Start a flow of the catalog, and sign in as alice; the page on which she is asked."""
     page = press(walker, walker.open(f"{stack.client}/flows/{name}"), stack, f"/flows/{name}/start")
     page = walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
     assert 'id="consent-allow"' in page.text

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rolecall_lab.observer.live import MOST_VIEWERS
+from rolecall_lab.observer.live import MAX_VIEWERS
 from rolecall_lab.walker import Walker
 from support.observer_pages import flow_ids, messages, newest_flow, next_picture, picture_of, watch
 from support.stack import Stack, wait_until
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.integration
 @pytest.mark.smoke
 def test_tallys_page_leads_to_the_picture_of_what_it_did(stack: Stack) -> None:
     walker, page = connected(stack)
-    told = ("POST /connect", "POST /token", "GET /invoices", "POST /introspect", "The resource server checks the token")
+    step = "The resource server validates the token"
+    told = ("POST /connect", "POST /token", "GET /invoices", "POST /introspect", step)
     picture_of(stack, page.text, *told)
     both = walker.open(f"{stack.client}/invoices?check=both")
     assert statuses(both) == ["200", "200"]
@@ -102,12 +103,12 @@ def test_who_is_gone_takes_nobodys_place(stack: Stack) -> None:
     flow, _ = picture_of(stack, page.text)
 
     with ExitStack() as opened:
-        for _ in range(MOST_VIEWERS):
+        for _ in range(MAX_VIEWERS):
             opened.enter_context(watch(stack, flow))
         assert _status(stack, flow) == 503
     # each place is free again
     with ExitStack() as opened:
-        for _ in range(MOST_VIEWERS):
+        for _ in range(MAX_VIEWERS):
             wait_until(lambda: opened.enter_context(watch(stack, flow)).status == 200)
 
 

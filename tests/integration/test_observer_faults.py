@@ -20,7 +20,7 @@ from support.tally_pages import connected, tokens_of_a_native_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 
-EMPTIED = "Redis was emptied here, or had no room: messages may be missing"
+EMPTIED = "Redis was emptied or full at this point; messages may be missing"
 LOST = re.compile(r"[1-9]\d* messages? of the resource server could not be recorded")
 COMMANDS = "a state; $(touch taken) `touch taken` %0d%0a"
 
@@ -161,7 +161,7 @@ def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
                 texts.append(connect(walker, stack.client, "", "").text)
             except RuntimeError as error:
                 # the services give up on each other after some seconds, which a busy machine may need
-                if "answered 503" not in str(error):
+                if "responded with 503" not in str(error):
                     raise
             return bool(texts)
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from rolecall_lab.launcher.environment import inherited
-from rolecall_lab.recording import recorder
+from rolecall_lab.recording.event import SCHEMA
 from rolecall_lab.walker import Walker
 from support.observer_pages import picture_of
 from support.servers import free_port
@@ -144,7 +144,7 @@ def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
     recorded = events()
     names = {check["name"] for event in recorded for check in event["checks"]}
     assert {"token.code_verifier", "token.code_once", "token.active", "client.iss"} <= names
-    assert all(event["schema"] == recorder.SCHEMA for event in recorded)
+    assert all(event["schema"] == SCHEMA for event in recorded)
     text = json.dumps(recorded)
     assert "wonderland-lab" not in text
     assert "lab-only" not in text

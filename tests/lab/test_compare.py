@@ -19,7 +19,7 @@ from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_client.settings import Settings
 from rolecall_lab.compare import board
-from rolecall_lab.compare.asking import Asked
+from rolecall_lab.compare.asking import Probe
 from rolecall_lab.control import outage
 from rolecall_lab.walker import Page, Walker, connect
 from support.stack import Stack, running_stack, wait_until
@@ -166,20 +166,20 @@ def test_what_ends_early_is_noticed_by_asking_at_once_and_by_the_signature_when_
     """RFC 7662 section 2.2; RFC 9068 section 4 knows no revocation."""
     walker = connected(own)
     noticed = do(walker, own, event)
-    assert noticed["introspection"].result.startswith("refused after ")
+    assert noticed["introspection"].result.startswith("rejected after ")
     assert noticed["introspection"].answer == "401 invalid_token"
-    assert "1 question." in noticed["introspection"].details
+    assert "1 request." in noticed["introspection"].details
     assert noticed["jwt"].result.startswith("still accepted after ")
     assert noticed["jwt"].answer == "200"
     assert measured(walker, own)["going_on"] is True
     page = press(walker, own, "/event", event="expire")
     second, first = rows(page).values()
-    assert second["introspection"].result == "refused before this already"
+    assert second["introspection"].result == "rejected before this event"
     assert second["introspection"].answer == "401 invalid_token"
     assert second["jwt"].answer == first["jwt"].answer == "401 invalid_token"
     for row in (first, second):
         assert "expired" in row["jwt"].details
-        figure = re.fullmatch(r"refused after (\d+) s", row["jwt"].result)
+        figure = re.fullmatch(r"rejected after (\d+) s", row["jwt"].result)
         assert figure is not None, "by the lab's clock"
         assert 240 < int(figure[1]) < 320
         assert "in real time" in row["jwt"].details
@@ -209,7 +209,7 @@ def test_a_disabled_client_gets_nothing_until_it_is_enabled(own: Stack) -> None:
     assert "Tally is disabled there" in walker.open(f"{own.client}/compare").text
     assert own.get(f"{own.auth}/_lab/acts")[1]["disabled"] == ["tally"]
     other = Walker()
-    with pytest.raises(RuntimeError, match="answered 400"):
+    with pytest.raises(RuntimeError, match="responded with 400"):
         wait_until(lambda: connect(other, own.client, *ALICE) is None)
     page = press(walker, own, "/back", what="")
     assert "enabled again" in page.text
@@ -226,7 +226,7 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
         measured(walker, own)
     row = newest(walker.open(f"{own.client}/compare"))
     assert row["introspection"].answer == "503 temporarily_unavailable"
-    assert row["introspection"].result.startswith("refused after ")
+    assert row["introspection"].result.startswith("rejected after ")
     assert row["jwt"].result.startswith("still accepted after ")
     for path in ("/healthz", "/jwks", "/", "/static/rolecall/rolecall.css"):
         for _ in range(4):
@@ -235,10 +235,10 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
     assert status == 200
     assert 0 < condition["away"] <= outage.LONGEST
     page = press(walker, own, "/event", event="revoke")
-    assert "Nothing was done" in page.text
+    assert "The event did not happen" in page.text
     assert len(rows(page)) == 1
     page = press(walker, own, "/back", what="go-on")
-    assert "answers again" in page.text
+    assert "responds again" in page.text
     wait_until(lambda: own.get(f"{own.auth}/readyz")[0] == 200)
     page = press(walker, own, "/send")
     assert page.text.count("200 answered") == 2
@@ -257,7 +257,7 @@ def test_a_turned_clock_is_noticed_both_ways_when_it_passes_the_tokens_end(own: 
     assert {cell.answer for cell in row.values()} == {"401 invalid_token"}
     page = press(walker, own, "/back", what="")
     assert own.get(f"{own.api}/_lab/clock")[1]["offset"] == 0
-    assert "clock is right again" in page.text
+    assert "clock shows the real time again" in page.text
     before = rows(page)
     assert rows(press(walker, own, "/send")) == before, "what was put back is measured no longer"
 
@@ -271,10 +271,10 @@ def test_a_rotated_key_is_noticed_by_nobody(own: Stack) -> None:
         measured(walker, own)
     row = newest(walker.open(f"{own.client}/compare"))
     assert {cell.answer for cell in row.values()} == {"200"}
-    assert all("4 questions" in cell.details for cell in row.values())
+    assert all("4 requests" in cell.details for cell in row.values())
     wait_until(lambda: len(own.get(f"{own.auth}/jwks")[1]["keys"]) == 2 * len(ID_TOKEN_ALGORITHMS))
     page = press(walker, own, "/event", event="rotate")
-    assert "nothing was changed" in page.text
+    assert "Nothing changed" in page.text
 
 
 @pytest.mark.long
@@ -301,7 +301,7 @@ def test_a_retired_key_is_noticed_by_the_signature_when_the_keys_are_fetched_aga
         do(walker, stack, "clock-61")
         wait_until(lambda: "unknown key" in asked()["jwt"].details)
         first = rows(walker.open(f"{stack.client}/compare"))[1]
-        figure = re.fullmatch(r"refused after (\d+) s", first["jwt"].result)
+        figure = re.fullmatch(r"rejected after (\d+) s", first["jwt"].result)
         assert figure is not None
         assert 60 < int(figure[1]) < 200
         assert "unknown key" in first["jwt"].details
@@ -338,19 +338,19 @@ def test_what_the_page_changes_needs_its_token_and_a_connection(own: Stack) -> N
         (b"\xff", 400, "not JSON"),
         (b"[]", 400, '"act"'),
         (b"{}", 400, '"act"'),
-        (b'{"act": "stop' + b" " * 10240 + b'"}', 400, "bytes at most"),
-        ({"act": "explode"}, 400, "there is disconnect, rotate, retire, disable, enable, stop, go-on"),
-        ({"act": ["stop"]}, 400, "there is no such act"),
-        ({"act": None}, 400, "there is no such act"),
-        ({"act": "stop", "for": 3600}, 400, "stop needs nothing else"),
-        ({"act": "disable"}, 400, 'disable needs "client_id"'),
-        ({"act": "disable", "client_id": "tally", "token": "x"}, 400, 'disable needs "client_id"'),
+        (b'{"act": "stop' + b" " * 10240 + b'"}', 400, "at most 10240 bytes"),
+        ({"act": "explode"}, 400, "available actions: disconnect, rotate, retire, disable, enable, stop, go-on"),
+        ({"act": ["stop"]}, 400, "unknown action"),
+        ({"act": None}, 400, "unknown action"),
+        ({"act": "stop", "for": 3600}, 400, "stop takes no other members"),
+        ({"act": "disable"}, 400, 'disable requires "client_id"'),
+        ({"act": "disable", "client_id": "tally", "token": "x"}, 400, 'disable requires "client_id"'),
         ({"act": "disable", "client_id": 1}, 400, "printable"),
         ({"act": "disable", "client_id": "ta\0lly"}, 400, "printable"),
-        ({"act": "disable", "client_id": "nobody"}, 409, "there is no such client"),
-        ({"act": "enable", "client_id": "nobody"}, 409, "there is no such client"),
-        ({"act": "disconnect", "token": "a.b.c"}, 409, "none of this server's"),
-        ({"act": "retire", "token": ""}, 409, "none of this server's"),
+        ({"act": "disable", "client_id": "nobody"}, 409, "unknown client nobody"),
+        ({"act": "enable", "client_id": "nobody"}, 409, "unknown client nobody"),
+        ({"act": "disconnect", "token": "a.b.c"}, 409, "not issued by this server"),
+        ({"act": "retire", "token": ""}, 409, "not issued by this server"),
     ],
 )
 def test_an_act_that_cannot_be_done_is_refused_with_the_reason(lab: Stack, body: Any, status: int, says: str) -> None:
@@ -419,11 +419,11 @@ def test_the_product_has_neither_the_page_nor_the_acts(redis_url: str, tmp_path:
 def test_who_was_told_to_be_silent_is_so_for_a_minute_at_most(own_redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By real time, however the services' clock is turned."""
     client = redis.Redis.from_url(own_redis.url)
-    layer = outage.Away(_hello, own_redis.url)
+    layer = outage.Outage(_hello, own_redis.url)
     caller = Client(layer)
     try:
         assert caller.get("/").status_code == 200
-        outage.stop_answering(client)
+        outage.begin(client)
         assert 0 < outage.seconds_left(client) <= 60
         wait_until(lambda: caller.get("/").status_code == 503)
         clock.set_offset(3600)
@@ -435,10 +435,10 @@ def test_who_was_told_to_be_silent_is_so_for_a_minute_at_most(own_redis: Any, mo
             later.setattr(clock, "monotonic", lambda: monotonic() + 60)
             assert caller.get("/").status_code == 200
         assert caller.get("/").status_code == 503
-        outage.answer_again(client)
+        outage.end(client)
         wait_until(lambda: caller.get("/").status_code == 200)
         assert outage.seconds_left(client) == 0
-        outage.stop_answering(client)
+        outage.begin(client)
         own_redis.stop()
         wait_until(lambda: caller.get("/").status_code == 503)
     finally:
@@ -448,8 +448,8 @@ def test_who_was_told_to_be_silent_is_so_for_a_minute_at_most(own_redis: Any, mo
 
 def test_a_process_that_begins_while_it_should_be_silent_is_so_from_its_first_answer(own_redis: Any) -> None:
     client = redis.Redis.from_url(own_redis.url)
-    outage.stop_answering(client)
-    layer = outage.Away(_hello, own_redis.url)
+    outage.begin(client)
+    layer = outage.Outage(_hello, own_redis.url)
     try:
         assert Client(layer).get("/").status_code == 503
     finally:
@@ -465,8 +465,8 @@ def _hello(_environ: Any, start_response: Any) -> list[bytes]:
 TOKENS = {"access_token": "one", "expires_at": 1300.0}
 
 
-def asked(way: str, at: float, status: int = 200, lab: float | None = None) -> Asked:
-    return Asked(way, at, at + 0.01, at + 0.01 if lab is None else lab, status, "", "", 1.0)
+def asked(way: str, at: float, status: int = 200, lab: float | None = None) -> Probe:
+    return Probe(way, at, at + 0.01, at + 0.01 if lab is None else lab, status, "", "", 1.0)
 
 
 def begun(event: str = "revoke", at: float = 1000.0) -> board.Board:
@@ -478,34 +478,34 @@ def begun(event: str = "revoke", at: float = 1000.0) -> board.Board:
 
 def test_an_answer_to_a_question_put_before_the_event_or_with_another_token_does_not_count() -> None:
     made = begun()
-    made.take("one", [asked("introspection", 999.99, 401)])
-    made.take("two", [asked("introspection", 1001, 401)])
+    made.record("one", [asked("introspection", 999.99, 401)])
+    made.record("two", [asked("introspection", 1001, 401)])
     assert made.rows[0].ways["introspection"].tries == 0
-    made.take("one", [asked("introspection", 1001, 401)])
-    assert made.rows[0].ways["introspection"].result == "refused after 1.0 s"
-    made.take("one", [asked("introspection", 1002, 401)])
+    made.record("one", [asked("introspection", 1001, 401)])
+    assert made.rows[0].ways["introspection"].result == "rejected after 1.0 s"
+    made.record("one", [asked("introspection", 1002, 401)])
     assert made.rows[0].ways["introspection"].tries == 1, "the first refusal is the figure"
-    assert made.going_on("one")
-    assert not made.going_on("two")
+    assert made.is_measuring("one")
+    assert not made.is_measuring("two")
 
 
 def test_another_event_ends_the_measurement_and_the_passing_of_time_does_not() -> None:
     made = begun()
     before = [asked("introspection", 1001, 401), asked("jwt", 1001)]
     made.add(board.EVENTS["clock-300"], "", TOKENS, before, at=1002, lab_at=1002)
-    made.take("one", [asked("jwt", 1003, 401, lab=1303)])
-    assert [row.ways["jwt"].result for row in made.rows] == ["refused after 303 s", "refused after 301 s"]
-    assert made.rows[1].ways["introspection"].result == "refused before this already"
+    made.record("one", [asked("jwt", 1003, 401, lab=1303)])
+    assert [row.ways["jwt"].result for row in made.rows] == ["rejected after 303 s", "rejected after 301 s"]
+    assert made.rows[1].ways["introspection"].result == "rejected before this event"
     made = begun("rotate")
     made.add(board.EVENTS["disable"], "", TOKENS, before[1:] + before[:1], at=1002, lab_at=1002)
-    made.take("one", [asked("jwt", 1003, 401)])
+    made.record("one", [asked("jwt", 1003, 401)])
     assert [row.ways["jwt"].tries for row in made.rows] == [0, 1]
 
 
 def test_the_board_is_bounded_and_comes_back_as_it_was_kept() -> None:
     made = begun()
     for number in range(30):
-        made.take("one", [asked("jwt", 1000 + number)])
+        made.record("one", [asked("jwt", 1000 + number)])
         before = [asked(way, 1000) for way in ("introspection", "jwt")]
         made.add(board.EVENTS["rotate"], "", TOKENS, before, at=1000 + number, lab_at=1000 + number)
     assert len(made.rows) == board.MAX_ROWS
@@ -516,11 +516,11 @@ def test_the_board_is_bounded_and_comes_back_as_it_was_kept() -> None:
 @pytest.mark.parametrize(
     ("event", "left", "says"),
     [
-        ("revoke", 240.0, "goes on until the token expires, in\u00a04\u00a0min\u00a00\u00a0s"),
-        ("clock-61", 240.0, "goes on: the token then expires in\u00a02\u00a0min\u00a059\u00a0s"),
-        ("clock-300", 240.0, "refuses at the next question: expired"),
-        ("rotate", -1.0, "refuses at the next question: the token has expired"),
-        ("revoke", None, "goes on until the token expires"),
+        ("revoke", 240.0, "accepts the token until it expires, in\u00a04\u00a0min\u00a00\u00a0s"),
+        ("clock-61", 240.0, "accepts the token, which then expires in\u00a02\u00a0min\u00a059\u00a0s"),
+        ("clock-300", 240.0, "rejects the next request: expired"),
+        ("rotate", -1.0, "rejects the next request: the token has expired"),
+        ("revoke", None, "accepts the token until it expires"),
     ],
 )
 def test_the_prediction_knows_what_the_token_has_left(event: str, left: float | None, says: str) -> None:

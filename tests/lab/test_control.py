@@ -16,7 +16,7 @@ import requests
 from flask import Flask, jsonify
 
 from rolecall import clock
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.control import clock as clock_push
 from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.wrap import Lab
@@ -34,7 +34,7 @@ from rolecall_lab.wrap import wrap
 
 app = Flask(__name__)
 app.add_url_rule("/seen", "seen", lambda: jsonify(pid=os.getpid(), offset=clock.offset()))
-wrap(app, LabSettings.of(os.environ["ROLE"], os.environ))
+wrap(app, LabSettings.from_environ(os.environ, role=os.environ["ROLE"]))
 """
 
 
@@ -168,7 +168,7 @@ def test_without_redis_the_lab_says_so(method: str, path: str, app: Flask, own_r
     own_redis.stop()
     answer = app.test_client().open(f"/_lab/{path}", method=method)
     assert answer.status_code == 503
-    assert "Redis does not answer" in answer.json["error"]
+    assert "Redis does not respond" in answer.json["error"]
 
 
 def test_events_and_flows_are_read_and_emptied(app: Flask, store: redis.Redis) -> None:

@@ -38,7 +38,8 @@ def test_each_service_accepts_what_it_gets(hosts: str) -> None:
     for service, cls in service_settings():
         environ = of_service(service, settings_with(hosts=hosts), {})
         assert cls.from_environ(environ, lab=True).lab
-        assert LabSettings.of("client", environ).role_of("http://127.0.0.1:8001") == "authorization_server"
+        lab = LabSettings.from_environ(environ, role="client")
+        assert lab.role_of("http://127.0.0.1:8001") == "authorization_server"
 
 
 def test_production_refuses_every_secret_of_the_lab() -> None:

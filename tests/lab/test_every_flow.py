@@ -1,4 +1,4 @@
-"""All flows of the catalogue at once: whatever they send is explained, and whatever is advertised one of them shows."""
+"""All flows of the catalog at once: whatever they send is explained, and whatever is advertised one of them shows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def events(quiet_stack: Stack) -> list[Event]:
-    """All of the catalogue, what people press, a denied consent, and requests of each kind that are refused."""
+    """All of the catalog, what people press, a denied consent, and requests of each kind that are refused."""
     quiet_stack.call("DELETE", f"{quiet_stack.client}/_lab/events", None)
     walker, page = connected(quiet_stack)
     walker.open(f"{quiet_stack.client}/invoices?check=both")
@@ -102,7 +102,7 @@ def test_everything_that_any_flow_sends_is_explained(events: list[Event], monkey
 
 
 def test_each_advertised_capability_has_a_flow_that_shows_it(quiet_stack: Stack, events: list[Event]) -> None:
-    """RFC 8414 section 2, OpenID Connect Discovery section 3: what the metadata claim, the catalogue runs for real."""
+    """RFC 8414 section 2, OpenID Connect Discovery section 3: what the metadata claim, the catalog runs for real."""
     asked = [each for each in events if each["role"] == "authorization_server" and each["direction"] == "received"]
     _, metadata = quiet_stack.get(f"{quiet_stack.auth}/.well-known/openid-configuration")
     registered = [each["body"] for each in asked if each["path"] == "/register" and each["status"] == 201]

@@ -57,12 +57,12 @@ def test_every_parameter_of_the_server_and_every_check_is_explained() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{elsewhere: []}", "there is no place elsewhere"),
+        ("{elsewhere: []}", "unknown place elsewhere"),
         ("{claim: [{name: sub, means: Who., required_by: x, breaks: y}]}", "claim sub: .*rfc"),
         ("{claim: [{name: sub, means: Who., required_by: x, breaks: y, rfc: RFC 1, more: 1}]}", "claim sub: .*more"),
         ("{claim: [{name: sub, means: Who., required_by: x, breaks: '', rfc: RFC 1}]}", "claim sub: breaks"),
         ("{claim: [{name: sub, means: 1, required_by: x, breaks: y, rfc: RFC 1}]}", "claim sub: means"),
-        ("{claim: [&a {name: sub, means: a, required_by: a, breaks: a, rfc: a}, *a]}", "claim sub stands there twice"),
+        ("{claim: [&a {name: sub, means: a, required_by: a, breaks: a, rfc: a}, *a]}", "claim sub is listed twice"),
         ("{claim: [{name: sub, means: a, required_by: a, breaks: a, rfc: a, only: [x]}]}", "claim sub: only"),
     ],
 )
@@ -154,7 +154,7 @@ def test_whatever_an_answer_holds_is_explained_as_far_as_it_can_be(body: Any, cl
     found = inspect(lay_out([asked]), 1, NoKeys())
     assert found is not None
     assert sum("." in line.name for line in found.lines if line.name.startswith("x")) <= MAX_NESTED
-    assert {"error", "x"} <= {line.name for line in found.lines if line.place == "answer"}
+    assert {"error", "x"} <= {line.name for line in found.lines if line.place == "response body"}
     unexplained([asked])
 
 
@@ -166,7 +166,7 @@ def test_members_within_members_are_named_by_their_path_and_explained() -> None:
     asked = event(1, "client", "authorization_server", "GET /jwks", body=body)
     found = inspect(lay_out([asked]), 1, NoKeys())
     assert found is not None
-    lines = {line.name: line for line in found.lines if line.place == "answer"}
+    lines = {line.name: line for line in found.lines if line.place == "response body"}
     assert lines.keys() == {
         "keys", "keys[0].kid", "keys[0].kty", "keys[1].kid", "cnf", "cnf.jkt",
         "address", "address.country", "address.code", "address.url", "token",

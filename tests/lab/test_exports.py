@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rolecall_lab.observer import svg
+from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events, masked
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import lay_out
@@ -150,14 +151,14 @@ def test_a_secret_stands_once_in_the_commands_and_clauses_beside_them() -> None:
         assert f'"${name}"' in script
     comments = [line for line in script.splitlines() if line.startswith("# 4")]
     assert comments == [
-        "# 4  Client to Authorization server: answered 200 (step 3: The authorization server gives the client a token)"
-        "; checked there: RFC 6749 section 4.1.3"
+        "# 4  Client to Authorization server: response 200 "
+        "(step 3: The authorization server issues a token to the client); checks: RFC 6749 section 4.1.3"
     ]
 
 
 def test_what_is_masked_has_to_be_set_and_what_was_never_recorded_may_be(tmp_path: Path) -> None:
     script = EXPORTS["curl"].make(plain_flow(), secrets=False)
-    assert ': "${CODE:?set it first: code… is only its beginning}"' in script
+    assert ': "${CODE:?set it first; it begins with code…}"' in script
     missing = subprocess.run(["/bin/sh", "-c", script], env={}, capture_output=True, text=True, check=False)
     assert (missing.returncode != 0, "CODE: set it first" in missing.stderr, missing.stdout) == (True, True, "")
     names = re.findall(r'^: "\$\{([A-Z_]+):\?', script, re.MULTILINE)
@@ -359,12 +360,12 @@ def test_what_is_loaded_again_gives_the_same_picture(secrets: bool) -> None:
     ("text", "why"),
     [
         ("", "not JSON"),
-        ("[]", "no flow"),
+        ("[]", "not a flow"),
         ("[" * 100_000, "not JSON"),
         ('{"kind": "rolecall-flow", "schema": 1, "events": []}', "version 3"),
         ('{"kind": "rolecall-flow", "schema": 2, "events": []}', "between 1 and 2000"),
         ('{"kind": "rolecall-flow", "schema": 2, "events": [NaN]}', "not JSON"),
-        ('{"kind": "rolecall-flow", "schema": 2, "events": [7]}', "Event 1 is none"),
+        ('{"kind": "rolecall-flow", "schema": 2, "events": [7]}', "Event 1 is not an object"),
         ("x" * (2 * 1024 * 1024 + 1), "longer than 2 MB"),
     ],
 )
@@ -445,7 +446,7 @@ def test_whatever_a_file_holds_is_refused_or_shown(first: int) -> None:
             assert re.match(r"Event [1-7] |The file ", refusal), (way, strange)
             continue
         picture = lay_out(loaded)
-        assert svg.file(picture, svg.View(checks=True), "a file").encode()
+        assert svg.file(picture, View(checks=True), "a file").encode()
         assert all(inspect(picture, number, NoKeys()) for number in range(1, 8))
         for kind, export in EXPORTS.items():
             for secrets in (True, False):

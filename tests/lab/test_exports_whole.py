@@ -10,7 +10,7 @@ import pytest
 
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events
 from rolecall_lab.observer.picture import lay_out
-from rolecall_lab.recording.flows import Loss
+from rolecall_lab.recording.recorded_flow import Loss
 from support.curl_script import with_fakes
 from support.recorded_events import event, mark, plain_flow
 
@@ -70,11 +70,11 @@ def test_each_file_tells_what_is_missing(kind: str) -> None:
         assert (flow.losses, flow.omitted) == (losses, 11)
         assert (json_events.load(whole).losses, json_events.load(whole).omitted) == ([], 0)
         return
-    for said in ("3 messages of the client could not be recorded", "11 messages of this long flow are not kept"):
+    for said in ("3 messages of the client could not be recorded", "11 messages of this long flow were dropped"):
         assert said in made
         assert said not in whole
     if kind != "mermaid":
-        assert "in part left out: body, query" in made
+        assert "partly omitted: body, query" in made
     if kind == "curl":
         lines = made.splitlines()
         told = [line.partition(":")[0] for line in lines if line.startswith("# ")]
@@ -83,7 +83,7 @@ def test_each_file_tells_what_is_missing(kind: str) -> None:
             == told.index("# 5  Owner's browser to Client") - 1
         )
         assert (
-            told.index("# 11 messages of this long flow are not kept")
+            told.index("# 11 messages of this long flow were dropped")
             == told.index("# 7  Resource server to Authorization server") - 1
         )
 
@@ -91,14 +91,14 @@ def test_each_file_tells_what_is_missing(kind: str) -> None:
 @pytest.mark.parametrize("losses", [7, [7], [{}], [{"since": 1, "until": "", "number": 1, "role": ""}], [{}] * 201])
 def test_losses_that_are_none_are_refused(losses: Any) -> None:
     text = json.dumps({"kind": "rolecall-flow", "schema": 3, "losses": losses, "events": plain_flow()})
-    with pytest.raises(ValueError, match="losses that are none"):
+    with pytest.raises(ValueError, match="a list of at most 200 losses"):
         json_events.load(text)
 
 
 @pytest.mark.parametrize("omitted", [-1, "x", None, True, 1.5])
 def test_a_number_of_omitted_events_that_is_none_is_refused(omitted: Any) -> None:
     text = json.dumps({"kind": "rolecall-flow", "schema": 3, "omitted": omitted, "events": plain_flow()})
-    with pytest.raises(ValueError, match="left out of it"):
+    with pytest.raises(ValueError, match="member omitted must be"):
         json_events.load(text)
 
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm
 
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall_lab.observer.inspector import Inspection, inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
@@ -25,12 +25,12 @@ class Keys:
         self.asked = 0
         self.away = False
 
-    def send(self, _method: str, url: str) -> Answer:
+    def send(self, _method: str, url: str) -> HttpResponse:
         if self.away:
             raise Unreachable(url, "it is away")
         self.asked += 1
         key = json.loads(ECAlgorithm.to_jwk(self.private.public_key())) | {"kid": "k1", "alg": "ES256", "use": "sig"}
-        return Answer(200, {}, json.dumps({"keys": [key]}).encode(), 1.0)
+        return HttpResponse(200, {}, json.dumps({"keys": [key]}).encode(), 1.0)
 
 
 def test_a_token_is_judged_by_the_published_keys() -> None:
@@ -51,7 +51,7 @@ def test_a_token_is_judged_by_the_published_keys() -> None:
     rsa_key = rsa.generate_private_key(65537, 2048)
     under_another = jwt.encode({}, rsa_key, "RS256", headers={"kid": "k1"})
     assert known.verdict(under_another) == (False, "the published key k1 is one for ES256")
-    assert known.verdict("no jwt") == (False, "this is no JWT")
+    assert known.verdict("no jwt") == (False, "this is not a JWT")
     assert keys.asked == 1, "an unknown key is looked for once in a while, not for each token"
     keys.away = True
     assert KeySet("http://auth", keys).verdict(good)[0] is None  # type: ignore[arg-type]
@@ -60,9 +60,9 @@ def test_a_token_is_judged_by_the_published_keys() -> None:
 def test_pkce_is_worked_out() -> None:
     """RFC 7636 appendix B."""
     steps = dict(pkce("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"))
-    assert steps["in base64url without padding"] == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-    assert steps["compared"].startswith("the same")
-    assert pkce("x", "y")[-1][1].startswith("they differ")
+    assert steps["base64url without padding"] == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert steps["comparison"].startswith("equal")
+    assert pkce("x", "y")[-1][1].startswith("different")
 
 
 @pytest.mark.parametrize("token", ["a.b.c", "..", "eyJ.", "\ud800.x.y", "x" * 9000, ""])
@@ -116,7 +116,7 @@ def test_the_keys_that_the_server_fetches_from_a_client_count_as_well() -> None:
     fetched = [event(at, "authorization_server", "client", "GET /keys", body=each) for at, each in enumerate(sets)]
     asked = event(9, "client", "authorization_server", "POST /token", form={"client_assertion": signed(mine, kid="k1")})
     [found] = shown([*fetched, asked], 3).tokens
-    assert (found.signed, found.verdict) == (True, "made with ES256 and the client's key k1, as this flow has it")
+    assert (found.signed, found.verdict) == (True, "made with ES256 and the client's key k1 from this flow")
 
 
 def test_pkce_is_worked_out_most_of_all_where_the_verifier_is_a_wrong_one() -> None:
@@ -127,7 +127,7 @@ def test_pkce_is_worked_out_most_of_all_where_the_verifier_is_a_wrong_one() -> N
     events[3]["form"]["code_verifier"] = mark("a verifier of somebody else")
     steps = dict(shown(events, 4).pkce)
     assert challenge in steps.values()
-    assert steps["compared"].startswith("they differ")
+    assert steps["comparison"].startswith("different")
 
 
 def test_a_value_is_followed_inside_a_jwt() -> None:

@@ -12,8 +12,8 @@ import pytest
 import redis
 import requests
 
+from rolecall_lab.recording.event import Exchange, describe
 from rolecall_lab.recording.flows import Flows, read_flows
-from rolecall_lab.recording.recorder import Exchange, describe
 from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from support.recorded_events import event, mark, plain
@@ -153,7 +153,7 @@ def test_a_denied_request_is_answered_in_its_own_flow() -> None:
     back = event(20, "browser", "client", "GET /callback", query=refused, chosen=["state"])
     flows = Flows()
     flows.add([begun(0), begun(1), denied(0), begun(2), back])
-    found = [[each["path"] for each in flow.events] for flow in flows.everything()]
+    found = [[each["path"] for each in flow.events] for flow in flows.snapshot()]
     assert sorted(found) == [["/authorize"], ["/authorize"], ["/authorize", "/consent", "/callback"]]
 
 

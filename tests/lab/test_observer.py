@@ -15,9 +15,10 @@ from flask import Flask
 from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import live as living
 from rolecall_lab.observer.explanations import PLACES, change_name, explain
-from rolecall_lab.observer.live import MOST_VIEWERS, Live
+from rolecall_lab.observer.live import MAX_VIEWERS, Live
 from rolecall_lab.observer.tail import Tail
-from rolecall_lab.recording.flows import MAX_IN_FLOW, Flows, read_events
+from rolecall_lab.recording.flow_limits import MAX_IN_FLOW
+from rolecall_lab.recording.flows import Flows, read_events
 from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.settings import LabSettings
 from support.observer_app import load, parts, record, shown
@@ -48,7 +49,7 @@ def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: re
     assert listed.count('href="/flows/') == 1, "a page that was merely looked at is no flow"
     assert "tally" in listed
     page = browser.get(f"/flows/{shown(live)}").text
-    for words in ("POST /token", "code_verifier", "The client asks the resource server", "2 checks passed"):
+    for words in ("POST /token", "code_verifier", "The client calls the resource server", "2 checks passed"):
         assert words in page
     for address in (f"/flows/{shown(live)}?message=4", f"/flows/{shown(live)}/messages/4"):
         message = browser.get(address).text
@@ -205,7 +206,7 @@ def test_the_picture_grows_and_resumes_after_a_break(app: Flask, live: Live, sto
 def test_a_browser_that_has_everything_is_told_nothing_anew(
     app: Flask, live: Live, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(living, "PATIENCE", 0.01)
+    monkeypatch.setattr(living, "KEEPALIVE", 0.01)
     record(store, *plain_flow())
     live.tail.read()
     seen = f"{live._process}-7"
@@ -218,7 +219,7 @@ def test_many_viewers_are_one_drawing_and_no_question_to_redis(
 ) -> None:
     record(store, *plain_flow()[:4])
     live.tail.read()
-    monkeypatch.setattr(living, "PAUSE", 0)  # two hundred people wait at once; this test reads one after the other
+    monkeypatch.setattr(living, "REDRAW_PAUSE", 0)  # two hundred wait at once; this test reads one after the other
     drawn = []
     draw = Live._draw
     monkeypatch.setattr(Live, "_draw", lambda self, *args: drawn.append(1) or draw(self, *args))
@@ -241,7 +242,7 @@ def test_many_viewers_are_one_drawing_and_no_question_to_redis(
 def test_who_comes_when_too_many_watch_is_told(app: Flask, live: Live, store: redis.Redis) -> None:
     record(store, *plain_flow())
     live.tail.read()
-    live._viewers = MOST_VIEWERS
+    live._viewers = MAX_VIEWERS
     assert app.test_client().get(f"/flows/{shown(live)}/live").status_code == 503
     assert app.test_client().get(f"/flows/{shown(live)}").status_code == 200
 
@@ -263,14 +264,14 @@ def test_redis_restarts_in_the_middle(app: Flask, live: Live, own_redis: Any) ->
     until(lambda: bool(live.flows.newest()))
     name, browser = shown(live), app.test_client()
     own_redis.stop()
-    until(lambda: live.flows.away)
+    until(lambda: live.flows.store_unavailable)
     assert "Redis does not answer" in browser.get(f"/flows/{name}").text
     assert browser.get("/readyz").status_code == 503
     own_redis.start()
     record(store, *events[4:])
-    until(lambda: live.flows.newest()[0].messages == 7 and not live.flows.away)
+    until(lambda: live.flows.newest()[0].messages == 7 and not live.flows.store_unavailable)
     page = browser.get(f"/flows/{name}").text
-    assert "Redis was emptied here, or had no room: messages may be missing" in page
+    assert "Redis was emptied or full at this point; messages may be missing" in page
     assert "POST /introspect" in page
     store.close()
 
@@ -375,15 +376,15 @@ def test_what_is_a_day_old_is_forgotten(live: Live, store: redis.Redis) -> None:
         each["id"] = f"{int((BEGAN - 90_000) * 1e6):016x}{each['id'][16:]}"
     live.flows.add(old)
     assert len(live.flows.newest()) == 3
-    live.tail._forget_what_is_old()
+    live.tail._delete_expired()
     assert len(live.flows.newest()) == 2
     assert live.flows.count() == (2, 14)
 
 
 def test_it_holds_no_key(settings: Callable[..., LabSettings]) -> None:
     environ = {"LAB_KEY": "the key of the marks", "LAB_REDIS_URL": "redis://localhost"}
-    assert LabSettings.of("observer", environ).lab_key != "the key of the marks"
-    assert LabSettings.of("client", environ).lab_key == "the key of the marks"
+    assert LabSettings.from_environ(environ, role="observer").lab_key != "the key of the marks"
+    assert LabSettings.from_environ(environ, role="client").lab_key == "the key of the marks"
     assert settings("observer").role == "observer"
 
 
@@ -441,10 +442,10 @@ def test_the_list_for_narrow_screens_has_all_that_the_picture_has(app: Flask, li
     page = app.test_client().get(f"/flows/{shown(live)}").text
     told = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", page.partition('id="part-list"')[2].partition("<aside")[0]))
     words = (
-        "2 The owner is sent to the authorization server", "Redis: code:4bb4… set, 60 s", "code_challenge",
+        "2 The owner signs in at the authorization server", "Redis: code:4bb4… set, 60 s", "code_challenge",
         "Client → Authorization server, directly", "✓ 2 checks passed", "Authorization server answers 200 4 ms",
         "3 messages of the client could not be recorded", "✕ introspect.token · RFC 6749 section 4.1.3",
-        "expected this · actual that", "5 The resource server checks the token",
+        "expected this · actual that", "5 The resource server validates the token",
     )  # fmt: skip
     assert [each for each in words if each not in told] == []
     assert re.findall(r'data-value="\d" *>', page.partition('id="part-list"')[2].partition("<aside")[0])

@@ -75,4 +75,4 @@ def test_a_verifier_of_an_example_is_used_by_two_at_once(
     for each in [*first, *(second[position] for position in order)]:
         store.xadd(STREAM, {"event": json.dumps(each)})
     tail.read(500)
-    assert [len(flow.events) for flow in flows.everything()] == [4, 4]
+    assert [len(flow.events) for flow in flows.snapshot()] == [4, 4]

@@ -13,7 +13,7 @@ from flask import Flask
 
 from rolecall_lab import demo
 from rolecall_lab.observer import app as observer
-from rolecall_lab.observer import svg
+from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.recording.flows import Flows
@@ -22,7 +22,7 @@ from rolecall_lab.settings import LabSettings
 from support.observer_app import load, parts, record, shown
 from support.recorded_events import event, hash_of, mark, plain, plain_flow
 
-MISSING = "Redis was emptied here, or had no room: messages may be missing"
+MISSING = "Redis was emptied or full at this point; messages may be missing"
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def test_what_is_thrown_away_before_it_was_read_leaves_a_gap_there(app: Flask, l
     live.tail.read()
     record(store, *calls(200, 1), event(300, "browser", "client", "GET /callback", handles=["code-b-01234"]))
     live.tail.read()
-    flows = {len(flow.events): flow for flow in live.flows.everything()}
+    flows = {len(flow.events): flow for flow in live.flows.snapshot()}
     page = app.test_client().get(f"/flows/{flows[10].id}").text
     assert page.count(MISSING) >= 1
-    rows = [*live.draw(flows[10], svg.View()).picture.rows]
+    rows = [*live.draw(flows[10], View()).picture.rows]
     [gap] = [place for place, row in enumerate(rows) if row.kind == "gap"]
     assert rows[gap + 1].number == 8, "it stands before what came next"
     assert live.flows.losses(flows[1]) == []
@@ -145,16 +145,16 @@ def test_a_page_that_another_process_drew_is_drawn_anew(app: Flask, live: Live, 
     other: Live = again.extensions["observer"]
     record(store, *plain_flow("b"))
     other.tail.read()
-    assert other.version_of(version) == -1
-    assert live.version_of(version) == 4
+    assert other.version_from(version) == -1
+    assert live.version_from(version) == 4
     for odd in ("4", "", "-4", f"{live._process}-", f"{live._process}-x", f"{live._process}-{'1' * 400}"):
-        assert live.version_of(odd) == -1
+        assert live.version_from(odd) == -1
     stream = again.test_client().get(f"/flows/{name}/live", headers={"Last-Event-ID": version}).response
     assert parts(stream)["version"] == 4
 
 
 def test_memory_is_bounded_by_the_size_of_what_was_recorded() -> None:
-    flows = Flows(most_size=10_000)
+    flows = Flows(max_size=10_000)
     for number in range(100):
         made = event(number, "browser", "client", "GET /callback", handles=[f"code-{number}-0123"])
         flows.add([made], {made["id"]: 1000})
@@ -186,7 +186,7 @@ def test_a_nonce_a_hash_and_a_proof_key_are_followed() -> None:
     assert found["nonce"].seen_by.keys() == {"browser", "authorization_server", "client"}
     assert found["access_token"].shown.keys() >= {"access_token", "at_hash"}
     assert out["id"] in found["access_token"].places
-    assert found["access_token"].misplaced() == set(), "a hash is not the token"
+    assert found["access_token"].leaked_to() == set(), "a hash is not the token"
     assert (found["jkt"].label, found["jkt"].seen_by.keys()) == (
         "proof key", {"client", "authorization_server", "resource_server"},
     )  # fmt: skip

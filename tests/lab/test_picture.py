@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from rolecall_lab.observer import svg
-from rolecall_lab.observer.picture import Picture, lay_out, title_of
-from rolecall_lab.observer.svg import View
-from rolecall_lab.recording.flows import KEEP_FIRST, MAX_IN_FLOW, Flows
+from rolecall_lab.observer.drawing import LABEL_CHARACTER, View
+from rolecall_lab.observer.picture import Picture, lay_out, step_title
+from rolecall_lab.recording.flow_limits import MAX_IN_FLOW
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorded_flow import KEEP_FIRST
 from support.recorded_events import check, constant_flow, event, hash_of, mark, plain_flow
 
 HOSTILE = "<script>alert(1)</script>\"'&\r\n\x00\ud800]]>"
@@ -25,7 +27,7 @@ def one(flows: Flows) -> str:
 
 
 def told(picture: Picture) -> list[tuple[str, str, str, str]]:
-    return [(row.kind, row.start, row.end, row.text) for row in picture.rows if row.kind in {"request", "answer"}]
+    return [(row.kind, row.start, row.end, row.text) for row in picture.rows if row.kind in {"request", "response"}]
 
 
 def test_a_flow_is_one_whatever_the_order_in_which_its_events_come() -> None:
@@ -96,7 +98,7 @@ def test_flows_at_once_with_the_same_state_and_verifier_do_not_mix() -> None:
         late = dict(zip(roles, random.Random(seed).sample(range(0, 90, 2), 3), strict=True))
         flows = Flows()
         flows.add(sorted(events, key=lambda each: each["at"] + late[each["role"]] / 1000))
-        found = {tuple(each["id"] for each in flow.events) for flow in flows.everything()}
+        found = {tuple(each["id"] for each in flow.events) for flow in flows.snapshot()}
         assert found == {tuple(each["id"] for each in constant_flow(number)) for number in range(4)}
 
 
@@ -139,7 +141,7 @@ def test_a_request_uri_that_is_used_again_begins_another_flow() -> None:
 
 
 def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
-    flows = Flows(most=500)
+    flows = Flows(max_events=500)
     for number in range(10_000):
         flows.add(
             [
@@ -149,7 +151,7 @@ def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
             ]
         )
     assert flows.count() == (500, 500)
-    assert len(flows._of_name) == 2000, "trace, request, handle and id of each"
+    assert len(flows._index._id_by_key) == 2000, "trace, request, handle and id of each"
     assert flows.wait_for_trace(f"{9_999:032x}", 0) is not None
     assert flows.wait_for_trace(f"{9_400:032x}", 0) is None
 
@@ -163,7 +165,7 @@ def test_a_long_flow_keeps_its_beginning_and_its_end_and_says_what_is_missing() 
     flow = flows.get(one(flows))
     assert flow is not None
     assert (len(flow.events), flow.omitted) == (MAX_IN_FLOW, 1000 - MAX_IN_FLOW)
-    assert len(flows._of_name) <= 3 * MAX_IN_FLOW + 1
+    assert len(flows._index._id_by_key) <= 3 * MAX_IN_FLOW + 1
     picture = lay_out(flow.events, (), (flow.omitted, flow.events[KEEP_FIRST]["id"]))
     [gap] = [row for row in picture.rows if row.kind == "gap"]
     assert gap.text.startswith(f"{1000 - MAX_IN_FLOW} messages")
@@ -176,19 +178,19 @@ def test_the_plain_flow_in_order_with_who_carries_the_code() -> None:
     picture = lay_out(plain_flow())
     assert told(picture) == [
         ("request", "browser", "client", "POST /connect"),
-        ("answer", "client", "browser", "303 → /authorize"),
+        ("response", "client", "browser", "303 → /authorize"),
         ("request", "browser", "authorization_server", "GET /authorize"),
-        ("answer", "authorization_server", "browser", "303 → /callback"),
+        ("response", "authorization_server", "browser", "303 → /callback"),
         ("request", "browser", "client", "GET /callback"),
         ("request", "client", "authorization_server", "POST /token"),
-        ("answer", "authorization_server", "client", "200"),
-        ("answer", "client", "browser", "303"),
+        ("response", "authorization_server", "client", "200"),
+        ("response", "client", "browser", "303"),
         ("request", "browser", "client", "GET /invoices"),
         ("request", "client", "resource_server", "GET /invoices"),
         ("request", "resource_server", "authorization_server", "POST /introspect"),
-        ("answer", "authorization_server", "resource_server", "200"),
-        ("answer", "resource_server", "client", "200"),
-        ("answer", "client", "browser", "200"),
+        ("response", "authorization_server", "resource_server", "200"),
+        ("response", "resource_server", "client", "200"),
+        ("response", "client", "browser", "200"),
     ]
     steps = [row.step for row in picture.rows if row.kind == "request"]
     assert steps == [1, 2, 2, 3, 4, 4, 5]
@@ -203,8 +205,8 @@ def test_a_value_is_one_wherever_it_is_and_the_verifier_is_one_with_its_challeng
     assert by_kind["pkce"].seen_by["browser"] == {"code_challenge"}
     assert by_kind["access_token"].seen_by.keys() == {"client", "authorization_server", "resource_server"}
     assert by_kind["refresh_token"].seen_by.keys() == {"client", "authorization_server"}
-    assert not any(value.misplaced() for value in by_kind.values())
-    assert len({(value.shape, value.colour) for value in by_kind.values()}) == 5
+    assert not any(value.leaked_to() for value in by_kind.values())
+    assert len({(value.shape, value.color) for value in by_kind.values()}) == 5
 
 
 def test_a_lane_that_should_never_have_had_a_value_is_marked() -> None:
@@ -214,7 +216,7 @@ def test_a_lane_that_should_never_have_had_a_value_is_marked() -> None:
     location["parameters"] |= {"access_token": mark("access-a-0123")}
     events[1]["handles"].append(hash_of("access-a-0123"))
     by_kind = {value.kind: value for value in lay_out(events).values}
-    assert by_kind["access_token"].misplaced() == {"browser"}
+    assert by_kind["access_token"].leaked_to() == {"browser"}
     drawn = svg.body(lay_out(events), View())
     assert drawn.count("access_token") > svg.body(lay_out(plain_flow()), View()).count("access_token")
 
@@ -225,7 +227,7 @@ def test_a_refusal_ends_at_the_lane_that_refused_with_its_clause() -> None:
     rows = [row for row in lay_out(events).rows if row.refused]
     assert [(row.kind, row.start) for row in rows] == [
         ("checks", "authorization_server"),
-        ("answer", "authorization_server"),
+        ("response", "authorization_server"),
     ]
     assert "invalid_grant" in rows[1].text
     assert "RFC 6749 section 4.1.3" in rows[1].detail
@@ -256,7 +258,9 @@ def test_a_refusal_without_a_check_has_the_clause_of_its_error_or_status(status:
 
 def test_the_front_channel_is_drawn_otherwise_than_the_back_channel() -> None:
     drawn = svg.body(lay_out(plain_flow()), View())
-    by_message = dict(re.findall(r'class="row request" data-message="(\d)".*?class="line (front|back) ', drawn))
+    by_message = dict(
+        re.findall(r'class="row request" data-message="(\d)".*?class="line (front|back) ', drawn, re.DOTALL)
+    )
     assert by_message == {"1": "front", "2": "front", "3": "front", "4": "back", "5": "front", "6": "back", "7": "back"}
     assert "stroke-dasharray" in re.findall(r"\.line\.front \{(.*?)\}", svg.file(lay_out([]), View(), ""))[0]
 
@@ -287,11 +291,11 @@ def test_each_further_party_has_a_lane_up_to_a_bound() -> None:
         for at, host in enumerate([*hosts, hosts[0]])
     ]
     picture = lay_out([*plain_flow(), *sent])
-    assert [lane.title for lane in picture.lanes[4:-1]] == [*hosts[:5], "Others"]
-    ends = [picture.called(row.end) for row in picture.rows if row.kind == "request" and row.end.startswith("other")]
-    assert ends == [*hosts[:5], *["Others"] * 3, hosts[0]]
+    assert [lane.title for lane in picture.lanes[4:-1]] == [*hosts[:5], "Other parties"]
+    ends = [picture.title(row.end) for row in picture.rows if row.kind == "request" and row.end.startswith("other")]
+    assert ends == [*hosts[:5], *["Other parties"] * 3, hosts[0]]
     [value] = [value for value in picture.values if value.kind == "access_token"]
-    assert value.misplaced() == {lane.key for lane in picture.lanes[4:-1]}
+    assert value.leaked_to() == {lane.key for lane in picture.lanes[4:-1]}
     ET.fromstring(svg.file(picture, View(stores=True), "many"))
 
 
@@ -310,7 +314,7 @@ def test_a_request_that_nobody_answered_is_drawn_from_its_sender() -> None:
     picture = lay_out([*plain_flow()[:4], sent])
     last = picture.rows[-1]
     assert (last.kind, last.start, last.end, last.refused) == ("request", "client", "resource_server", True)
-    assert last.detail == "no answer: timed out"
+    assert last.detail == "no response: timed out"
     token = next(value for value in picture.values if value.kind == "access_token")
     assert "resource_server" not in token.seen_by, "what nobody answered may have reached nobody"
 
@@ -344,7 +348,7 @@ def test_what_redis_forgot_is_said_in_flows_that_go_on_and_in_no_other() -> None
     events = plain_flow()
     flows.add(plain_flow("other"))
     flows.add([*events[:4], event(60, "browser", "client", "GET /", handles=["unrelated-value"])])
-    flows.forgot()
+    flows.note_data_loss()
     flows.add(
         event(1000 + number, "client", "resource_server", "GET /invoices", handles=["access-a-0123"])
         for number in range(2)
@@ -426,7 +430,7 @@ def test_what_gives_no_token_stands_beside_the_five_steps(
     asked = event(1, sender, "authorization_server", request_line, form=form)
     picture = lay_out([asked])
     assert {row.step for row in picture.rows} == {step}
-    assert f">{title_of(step)}<" in svg.body(picture, View())
+    assert f">{step_title(step)}<" in svg.body(picture, View())
 
 
 @pytest.mark.parametrize(("asked_for", "step"), [("POST /register", 0), ("GET /authorize", 2), ("POST /token", 3)])
@@ -446,5 +450,5 @@ def test_a_label_ends_before_the_number_of_its_arrow() -> None:
     drawn = svg.body(lay_out([event(1, "authorization_server", "client", long)]), View())
     [start] = re.findall(r'<circle class="number" cx="(\d+)"', drawn)
     [(begin, label)] = re.findall(r'<text class="label" x="(\d+)"[^>]*>(GET [^<]*)<', drawn)
-    assert int(begin) + len(label) * svg.CHARACTER <= int(start) - 12
+    assert int(begin) + len(label) * LABEL_CHARACTER <= int(start) - 12
     assert label.endswith("…")

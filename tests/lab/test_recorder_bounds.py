@@ -10,10 +10,11 @@ import pytest
 import redis
 from flask import jsonify, request
 
-from rolecall.web import Route
+from rolecall.web.routes import Route
 from rolecall_lab.recording import recorder
+from rolecall_lab.recording.event import Exchange
 from rolecall_lab.recording.flows import read_events
-from rolecall_lab.recording.recorder import STREAM, Exchange
+from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.wrap import Lab
 from support.small_services import flask_app, toy
 

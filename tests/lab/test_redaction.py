@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rolecall_lab.recording import redaction
-from rolecall_lab.recording.recorder import Exchange, describe
+from rolecall_lab.recording.event import Exchange, describe
+from rolecall_lab.recording.marks import masked
 from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.settings import LabSettings
 from support.small_services import KEY, SECRETS, STATE, b64, basic, s256
@@ -55,7 +55,7 @@ def test_odd_places_for_secrets(exchange: dict[str, Any], settings: Callable[...
         form["body"] = json.dumps(form["body"]).encode()
         headers = [("Content-Type", "application/json")]
     event = describe(Exchange("received", "GET", milliseconds=1, response_headers=headers, **form), settings())
-    text = json.dumps(redaction.masked(event))
+    text = json.dumps(masked(event))
     for trace in ("wonderland-", "wonderland1", "Wonderland4W", "19283746", PASSWORD, PASSWORD[:12], "alice:"):
         assert trace not in text
     assert basic("alice", PASSWORD)[6:] not in text

@@ -330,7 +330,7 @@ def test_nothing_outlives_a_killed_launcher(tmp_path: Path, launchers: list[Laun
     [
         ({"LAB_FAIL": "1"}, "the databases could not be prepared: a migration failed: no such column"),
         ({"LOG_LEVEL": "break"}, "auth-service ended with exit code 1: auth-service: LOG_LEVEL is wrong ["),
-        ({"REDIS_URL": "redis://127.0.0.1:1"}, "REDIS_URL, redis://127.0.0.1:1: Redis does not answer"),
+        ({"REDIS_URL": "redis://127.0.0.1:1"}, "REDIS_URL, redis://127.0.0.1:1: Redis does not respond"),
         ({"HOSTS": "mine"}, "HOSTS is mine, and must be one of localhost, localhost-names"),
         ({"CLIENT_PORT": "x"}, "CLIENT_PORT is x, and must be the number of a port"),
         ({"ROLECALL_DIR": "/dev/null/x"}, "the folder /dev/null/x cannot be written (Not a directory)"),

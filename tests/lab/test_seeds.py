@@ -27,15 +27,18 @@ _PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"
 
 FAULTS = {
     "no YAML": ("people: [", "expected"),
-    "no mapping": ("- a", "1: must hold"),
-    "unknown section": ("peoples: []", "1: peoples is not known"),
-    "missing member": ("people:\n  - username: x\n    sub: y", "2: password is missing in people"),
+    "no mapping": ("- a", "1: the file must be a mapping"),
+    "unknown section": ("peoples: []", "1: peoples is unknown in the file"),
+    "missing member": ("people:\n  - username: x\n    sub: y", "2: password is required in people"),
     "unknown member": (
         "people:\n  - {username: x, password: y, sub: z,\n     shoe: 9}",
-        "3: shoe is not known in people",
+        "3: shoe is unknown in people",
     ),
-    "wrong type": ("people:\n  - username: x\n    password: 5\n    sub: z", "3: password must be a str"),
-    "variable not set": ("people:\n  - username: x\n    sub: z\n    password: ${NOWHERE}", "4: the variable NOWHERE"),
+    "wrong type": ("people:\n  - username: x\n    password: 5\n    sub: z", "3: password must be a string"),
+    "variable not set": (
+        "people:\n  - username: x\n    sub: z\n    password: ${NOWHERE}",
+        "4: the environment variable NOWHERE",
+    ),
     "unknown method": (
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: magic",
@@ -44,39 +47,42 @@ FAULTS = {
     "public with a secret": (
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: none\n    secret: x",
-        "2: a client has a secret unless",
+        "2: a client must have a secret, unless",
     ),
     "a key and a secret": (
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: private_key_jwt\n    secret: x\n    jwks_uri: http://localhost:9000/jwks",
-        "2: a client has a secret unless",
+        "2: a client must have a secret, unless",
     ),
     "a signature without a key": (
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: private_key_jwt",
-        "2: a client with private_key_jwt has jwks or jwks_uri",
+        "2: a client with private_key_jwt must have either jwks or jwks_uri",
     ),
     "unknown algorithm": (
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
         "7: id_token_signed_response_alg must be one of RS256",
     ),
-    "unknown claim": (f"{_PERSON}    claims:\n      shoe: 9", "6: shoe is not known in claims"),
-    "claims that are none": (f"{_PERSON}    claims: 5", "5: claims must be a dict"),
+    "unknown claim": (f"{_PERSON}    claims:\n      shoe: 9", "6: shoe is not a standard claim"),
+    "claims that are none": (f"{_PERSON}    claims: 5", "5: claims must be a mapping"),
     "a text that should be true or false": (
         f"{_PERSON}    claims:\n      email_verified: 'true'",
-        "6: email_verified must be a bool",
+        "6: email_verified must be a boolean",
     ),
-    "a time that is no number": (f"{_PERSON}    claims:\n      updated_at: 2026-01-01", "6: updated_at must be a int"),
-    "a date that is no text": (f"{_PERSON}    claims:\n      birthdate: 1852-05-04", "6: birthdate must be a str"),
-    "an address that is a text": (f"{_PERSON}    claims:\n      address: Oxford", "6: address must be a dict"),
+    "a time that is no number": (
+        f"{_PERSON}    claims:\n      updated_at: 2026-01-01",
+        "6: updated_at must be an integer",
+    ),
+    "a date that is no text": (f"{_PERSON}    claims:\n      birthdate: 1852-05-04", "6: birthdate must be a string"),
+    "an address that is a text": (f"{_PERSON}    claims:\n      address: Oxford", "6: address must be an object"),
     "an address with a number": (
         f"{_PERSON}    claims:\n      address:\n        postal_code: 10115",
-        "7: postal_code must be a str",
+        "7: postal_code must be a string",
     ),
-    "invoices of nobody": ("invoices:\n  carol: []", "2: there is no person carol"),
+    "invoices of nobody": ("invoices:\n  carol: []", "2: carol has invoices but is not in people"),
     "not a list": ("people: 5", "1: people must be a list"),
-    "entry without names": ("people:\n  - alice", "entry 1 of people must have names"),
+    "entry without names": ("people:\n  - alice", "1: entry 1 of people must be a mapping"),
 }
 
 

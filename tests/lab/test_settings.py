@@ -20,13 +20,13 @@ def test_no_lab_where_others_could_reach_it(host: str) -> None:
     with pytest.raises(SettingsError, match="not a local address"):
         refuse_public([f"http://{host}"])
     with pytest.raises(SettingsError):
-        LabSettings.of("client", {**ENVIRON, "AUTH_URL": f"http://{host}"})
+        LabSettings.from_environ({**ENVIRON, "AUTH_URL": f"http://{host}"}, role="client")
 
 
 @pytest.mark.parametrize(("host", "good"), [("auth-service:8000", True), ("auth.example", False), ("134744072", False)])
 def test_a_containers_name_is_for_the_back_channel_only(host: str, good: bool) -> None:
     if good:
-        lab = LabSettings.of("client", {**ENVIRON, "AUTH_BACKCHANNEL_URLS": f"http://{host}"})
+        lab = LabSettings.from_environ({**ENVIRON, "AUTH_BACKCHANNEL_URLS": f"http://{host}"}, role="client")
         assert lab.role_of(f"http://{host}/token") == "authorization_server"
     else:
         with pytest.raises(SettingsError):
@@ -34,14 +34,14 @@ def test_a_containers_name_is_for_the_back_channel_only(host: str, good: bool) -
 
 
 def test_redis_of_its_own_or_that_of_the_service() -> None:
-    assert LabSettings.of("client", ENVIRON).lab_redis_url == "redis://localhost/0"
+    assert LabSettings.from_environ(ENVIRON, role="client").lab_redis_url == "redis://localhost/0"
     other = {**ENVIRON, "LAB_REDIS_URL": "redis://localhost/1"}
-    assert LabSettings.of("client", other).lab_redis_url == "redis://localhost/1"
+    assert LabSettings.from_environ(other, role="client").lab_redis_url == "redis://localhost/1"
 
 
 def test_a_missing_key_is_a_fault() -> None:
     with pytest.raises(SettingsError, match="LAB_KEY is not set"):
-        LabSettings.of("client", {"REDIS_URL": "redis://localhost/0"})
+        LabSettings.from_environ({"REDIS_URL": "redis://localhost/0"}, role="client")
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_a_missing_key_is_a_fault() -> None:
     ],
 )
 def test_whose_an_address_is(address: str, role: str) -> None:
-    assert LabSettings.of("client", ENVIRON).role_of(address) == role
+    assert LabSettings.from_environ(ENVIRON, role="client").role_of(address) == role
 
 
 def test_the_default_port_may_be_left_out() -> None:
-    lab = LabSettings.of("client", {**ENVIRON, "AUTH_URL": "http://auth.test"})
+    lab = LabSettings.from_environ({**ENVIRON, "AUTH_URL": "http://auth.test"}, role="client")
     assert lab.role_of("http://auth.test:80/token") == lab.role_of("auth.test") == "authorization_server"

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from rolecall import clock, events
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall.settings import SettingsError
 from rolecall_resource import create_app
 from rolecall_resource.settings import Settings
@@ -142,8 +142,8 @@ def test_a_key_for_another_use_verifies_nothing(api: Api, use: str) -> None:
 def test_no_key_set_is_503(api: Api, body: bytes) -> None:
     send = api.server.send
 
-    def sending(method: str, url: str, **rest: Any) -> Answer:
-        return Answer(200, {}, body, 1.0) if url.endswith("/jwks") else send(method, url, **rest)
+    def sending(method: str, url: str, **rest: Any) -> HttpResponse:
+        return HttpResponse(200, {}, body, 1.0) if url.endswith("/jwks") else send(method, url, **rest)
 
     api.server.send = sending  # type: ignore[method-assign]
     response = api.get(token=token())
@@ -182,7 +182,7 @@ def test_who_knows_enough_waits_for_nobody_elses_fetch(api: Api, how: str, monke
     age(monkeypatch, 301)
     go_on, send, in_time = Event(), api.server.send, []
 
-    def sending(method: str, url: str, **rest: Any) -> Answer:
+    def sending(method: str, url: str, **rest: Any) -> HttpResponse:
         answer = send(method, url, **rest)
         if "/.well-known/" in url:
             in_time.append(go_on.wait(60))
@@ -201,7 +201,7 @@ def test_who_knows_enough_waits_for_nobody_elses_fetch(api: Api, how: str, monke
 def test_time_outs_are_shared_and_do_not_add_up(api: Api) -> None:
     go_on = Event()
 
-    def sending(method: str, url: str, **rest: Any) -> Answer:
+    def sending(method: str, url: str, **rest: Any) -> HttpResponse:
         api.server.asked.append(url)
         go_on.wait(60)
         raise Unreachable(url, "it took too long")
@@ -349,7 +349,7 @@ def test_production_refuses_addresses_without_tls_and_says_so_at_once() -> None:
     plain = dict.fromkeys(("ISSUER", "PUBLIC_URL", "RESOURCE_IDENTIFIER"), "http://somewhere.example")
     with pytest.raises(SettingsError) as error:
         Settings.from_environ(ENVIRON | plain)
-    assert error.value.faults == [f"{name} must be an https address" for name in plain]
+    assert error.value.faults == [f"{name} must be an https URL" for name in plain]
     assert Settings.from_environ(ENVIRON | plain, lab=True).validator == "jwt"
 
 

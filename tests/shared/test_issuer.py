@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rolecall import clock
 from rolecall.checks import Check
 from rolecall.errors import OAuthError
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall.issuer import (
     MAX_LIFETIME,
     MIN_LIFETIME,
@@ -48,13 +48,13 @@ class FakeHttp:
     gate: threading.Event | None = None
     urls: list[str] = field(default_factory=list)
 
-    def send(self, _method: str, url: str) -> Answer:
+    def send(self, _method: str, url: str) -> HttpResponse:
         self.urls.append(url)
         if self.gate is not None:
             assert self.gate.wait(60)
         if self.is_down:
             raise Unreachable(url, "connection refused")
-        return Answer(self.status, {"cache-control": self.cache_control}, json.dumps(self.document).encode(), 1.0)
+        return HttpResponse(self.status, {"cache-control": self.cache_control}, json.dumps(self.document).encode(), 1.0)
 
 
 @pytest.fixture

@@ -14,12 +14,16 @@ from pathlib import Path
 
 import pytest
 import redis
+import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
 from rolecall import checks, clock, events, logs, storage
 from rolecall.errors import OAuthError, challenge
 from rolecall.http import HttpClient, Unreachable, metadata_url
 from rolecall.settings import LAB_MARK, SettingsError
+from rolecall.sql import Database
+from rolecall.web.errors import failure_reason
+from rolecall.web.health import fault_of
 from rolecall_auth.settings import Settings as AuthSettings
 from rolecall_client.settings import Settings as ClientSettings
 from rolecall_lab.launcher.environment import inherited
@@ -53,7 +57,7 @@ def test_all_faults_of_the_settings_are_told_at_once() -> None:
 PRODUCTION_FAULTS = {
     "http issuer": ({"ISSUER": "http://auth.example.org"}, "https"),
     "short secret": ({"SECRET_KEY": "x" * 31}, "shorter"),
-    "the lab's secret": ({"SECRET_KEY": LAB_MARK + "x" * 32}, "published"),
+    "the lab's secret": ({"SECRET_KEY": LAB_MARK + "x" * 32}, "publishes"),
     "no Fernet key": ({"DATA_KEY": "x" * 44}, "Fernet"),
     "code lives too long": ({"CODE_LIFETIME": "601"}, "ten minutes"),
     "idle longer than all": ({"REFRESH_IDLE_LIFETIME": "99999999"}, "longer"),
@@ -63,7 +67,7 @@ PRODUCTION_FAULTS = {
 
 def test_a_slash_at_the_end_of_an_issuer_is_part_of_its_name() -> None:
     """RFC 8414 section 2: issuers are compared as they stand. This server has no path; others' may."""
-    with pytest.raises(SettingsError, match="a slash at its end"):
+    with pytest.raises(SettingsError, match="not even a trailing slash"):
         AuthSettings.from_environ({**GOOD, "ISSUER": "https://auth.example.org/"})
     of_client = {
         **GOOD,
@@ -92,10 +96,10 @@ def test_production_refuses_weak_settings(changes: dict[str, str], says: str) ->
 
 
 def test_no_secret_has_a_default() -> None:
-    from rolecall.settings import declared
+    from rolecall.settings import declared_settings
 
     for settings in (AuthSettings, ClientSettings):
-        for field in declared(settings):
+        for field in declared_settings(settings):
             if field.metadata["secret"]:
                 assert field.default is field.default_factory, field.name  # both are MISSING
 
@@ -218,7 +222,7 @@ def test_the_http_client_survives_bad_answers(answer: bytes) -> None:
 def test_the_http_client_gives_up_in_time_and_follows_no_redirect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(Unreachable, match="too long"):
+        with pytest.raises(Unreachable, match="timed out"):
             HttpClient(read=0.05).send("GET", url)
     with pytest.raises(Unreachable):
         HttpClient().send("GET", url)
@@ -231,7 +235,7 @@ def test_what_is_sent_is_noted_with_its_failure(tmp_path: Path) -> None:
     with events.watching(notebook), pytest.raises(Unreachable):
         HttpClient(connect=0.2).send("GET", "http://127.0.0.1:9/")
     assert notebook.notes[0]["kind"] == "sent"
-    assert notebook.notes[0]["answer"] is None
+    assert notebook.notes[0]["response"] is None
     assert "traceparent" in notebook.notes[0]["headers"]
 
 
@@ -276,3 +280,15 @@ def test_what_is_kept_grows_old_when_the_clock_is_turned_either_way() -> None:
     clock.set_offset(0)
     assert clock.cache_time() - before >= 602
     assert clock.monotonic() - plain < 300
+
+
+def test_a_failure_is_described_in_one_line(tmp_path: Path) -> None:
+    assert failure_reason(redis.ConnectionError("Error 111\nrefused")) == "Redis does not respond: Error 111 refused"
+    assert failure_reason(ValueError("two\nlines")) == "two lines"
+    assert failure_reason(ValueError()) == "ValueError"
+    refused = sa.exc.OperationalError("SELECT 1", {}, Exception("connection refused\n"))
+    assert failure_reason(refused) == "the database does not respond: connection refused"
+    database = Database(f"sqlite:///{tmp_path}/no/such/folder.db", tmp_path)
+    assert fault_of(lambda: database.revision() is None).startswith("the database does not respond: unable to open")
+    assert (fault_of(lambda: True), fault_of(lambda: False)) == ("", "the check failed")
+    database.engine.dispose()

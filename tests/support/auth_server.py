@@ -21,7 +21,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from rolecall.settings import declared
+from rolecall.settings import declared_settings
 from rolecall.storage import digest
 from rolecall_auth import create_app
 from rolecall_auth.limits import limit
@@ -30,7 +30,7 @@ from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User
 from rolecall_auth.services import Services
 from rolecall_auth.settings import Settings
-from support.databases import fresh_database
+from support.databases import Engines, fresh_database
 
 ISSUER = "http://auth.test"
 RESOURCE = "http://api.test"
@@ -156,7 +156,7 @@ def csrf_token(page: TestResponse) -> str:
     return match[1]
 
 
-LIMITS = tuple(field.name for field in declared(Settings) if field.name.endswith("_limit"))
+LIMITS = tuple(field.name for field in declared_settings(Settings) if field.name.endswith("_limit"))
 """The settings of how often one may try."""
 
 WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000/minute"))
@@ -237,6 +237,8 @@ def _prepare(url: str) -> None:
 opened: list[Services] = []
 """What the tests opened and have to close."""
 
+engines = Engines()
+
 
 def another_process(server: Server, **changes: Any) -> Server:
     """The same stores, with other settings."""
@@ -246,6 +248,7 @@ def another_process(server: Server, **changes: Any) -> Server:
 def _started(settings: Settings) -> tuple[Flask, Services]:
     app = create_app(settings)
     services: Services = app.extensions["rolecall_auth"]
+    engines.lend(services.database)
     # 32 threads share 16 connections: on a busy machine the last may wait longer than the service would
     services.database.engine.pool._timeout = 60  # type: ignore[attr-defined]
     opened.append(services)

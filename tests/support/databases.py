@@ -8,9 +8,12 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
+
+from rolecall.sql import Database
 
 _prepared: dict[str, str] = {}
 _made: list[str] = []
@@ -29,6 +32,39 @@ def fresh_database(kind: str, folder: Path, prepare: Callable[[str], None]) -> s
         _prepared[kind] = _create(server)
         prepare(_prepared[kind])
     return _create(server, template=_prepared[kind].rpartition("/")[2])
+
+
+class Engines:
+    """Lends engines to the applications of the tests, because an engine keeps the SQL that it has compiled.
+
+    A fresh one would compile each statement again, in each test. Only engines of SQLite are lent.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[sa.Engine] = []
+        self._files: dict[sa.Engine, str] = {}
+
+    def lend(self, database: Database) -> None:
+        """Give a database an engine that was used before, if there is one."""
+        url = sa.make_url(database.url)
+        if url.get_backend_name() != "sqlite" or not url.database:
+            return
+        if self._free:
+            database.engine = self._free.pop()
+        else:
+            sa.event.listen(database.engine, "do_connect", partial(self._connect, database.engine))
+        self._files[database.engine] = url.database
+
+    def take_back(self, database: Database) -> None:
+        """Close all connections, and keep the engine for the next database."""
+        database.engine.dispose()
+        if self._files.pop(database.engine, None):
+            self._free.append(database.engine)
+
+    def _connect(
+        self, engine: sa.Engine, _dialect: sa.Dialect, _record: object, arguments: list[str], _named: object
+    ) -> None:
+        arguments[0] = self._files[engine]
 
 
 def empty_database(name: str, folder: Path) -> str:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from rolecall_lab.compare import invoices
 from support import containers as in_docker
 from support import witness
-from support.auth_server import Server, make_server, make_settings, opened
+from support.auth_server import Server, engines, make_server, make_settings, opened
 from support.chromium import ARGUMENTS, chromium_path
 from support.fuzz.attack import WIDE
 from support.servers import RedisServer
@@ -57,7 +57,7 @@ def _servers_closed() -> Iterator[None]:
     yield
     while opened:
         services = opened.pop()
-        services.database.engine.dispose()
+        engines.take_back(services.database)
         services.store.client.close()
 
 
@@ -92,7 +92,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def quiet_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A lab in which only the catalogue's flows run, for tests that read everything that was recorded."""
+    """A lab in which only the catalog's flows run, for tests that read everything that was recorded."""
     with running_stack(tmp_path_factory.mktemp("quiet")) as running:
         yield running
 

@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from rolecall import clock
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall.sql import Database
 from rolecall_lab.compare import validator
 from rolecall_resource import MIGRATIONS, create_app
@@ -48,7 +48,7 @@ class FakeServer:
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         self.asked.append(url)
         self.sent.append((url, dict(headers or {}), dict(form or {})))
         if self.gate is not None:
@@ -67,7 +67,7 @@ class FakeServer:
         else:
             body = self.introspection
         status = self.status if url.endswith("/introspect") else 200
-        return Answer(status, {"cache-control": "public, max-age=300"}, json.dumps(body).encode(), 1.0)
+        return HttpResponse(status, {"cache-control": "public, max-age=300"}, json.dumps(body).encode(), 1.0)
 
     def count(self, path: str) -> int:
         return sum(url.endswith(path) for url in self.asked)

@@ -6,7 +6,8 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
-from rolecall_auth.outbound.fetcher import Fetched, FetchError
+from rolecall_auth.outbound.cache import Fetched
+from rolecall_auth.outbound.policy import FetchError
 from support.auth_server import Server
 from support.openid import CALLBACK
 

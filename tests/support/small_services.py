@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 from rolecall import checks, events
 from rolecall.http import HttpClient
 from rolecall.settings import ServiceSettings
-from rolecall.web import Route, create_flask, register
+from rolecall.web.app import create_flask
+from rolecall.web.routes import Route, register
 from rolecall_lab.wrap import Lab
 
 KEY = "lab-only-key-of-the-keyed-hashes"

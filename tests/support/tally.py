@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall_client import create_app
 from rolecall_client.services import Services
 from rolecall_client.settings import Settings
@@ -64,7 +64,7 @@ class FakeHttp:
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         self.sent.append((method, url, dict(headers or {}), dict(form or {})))
         answer = self.answers.get(url)
         if answer is None:
@@ -72,7 +72,7 @@ class FakeHttp:
         if isinstance(answer, Exception):
             raise answer
         status, content, extra = answer
-        return Answer(status, extra, json.dumps(content).encode() if content != "" else b"", 1.5)
+        return HttpResponse(status, extra, json.dumps(content).encode() if content != "" else b"", 1.5)
 
     def to(self, url: str) -> list[tuple[str, str, dict[str, str], dict[str, str]]]:
         return [each for each in self.sent if each[1] == url]

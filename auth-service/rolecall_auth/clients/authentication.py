@@ -1,15 +1,13 @@
-"""Who calls a back-channel endpoint: exactly one way of authentication a request (RFC 6749 section 2.3)."""
+"""Client authentication at the back-channel endpoints: exactly one method per request (RFC 6749 section 2.3)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
-from urllib.parse import unquote_plus
 
 from flask import g, request
 
-from rolecall import audit, checks
+from rolecall import audit, authorization_header, checks
+from rolecall.authorization_header import AuthorizationHeader
 from rolecall.errors import OAuthError, challenge
 from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_ASSERTION_TYPE
 from rolecall_auth import parameters
@@ -28,13 +26,13 @@ IN_BODY = checks.define(
     "client.parameters_in_body",
     "RFC 6749 section 2.3.1",
     "invalid_request",
-    "Parameters belong into the body, not into the address.",
+    "Send the parameters in the body, not in the URL.",
 )
 ONE_METHOD = checks.define(
     "client.one_method",
     "RFC 6749 section 2.3",
     "invalid_request",
-    "More than one way of client authentication was used.",
+    "The request uses more than one client authentication method. Use one.",
 )
 SAME_CLIENT = checks.define(
     "client.same_client",
@@ -46,42 +44,49 @@ AUTHENTICATED = checks.define(
     "client.authenticated", "RFC 6749 section 3.2.1", "invalid_client", "Client authentication failed.", status=401
 )
 
+_MAX_BASIC_CREDENTIALS = 600
+"""Maximum length of user and password together, in characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the request shows: `method` is a name of RFC 7591 section 2, `secret` the secret or the assertion; nothing
-    is verified yet."""
+    """The unverified credentials of a request.
+
+    Args:
+        method: the authentication method (RFC 7591 section 2).
+        secret: the client secret or the assertion.
+    """
 
     method: str
     client_id: str | None
     secret: str
 
 
-def read_credentials(authorization: list[str], parameters: dict[str, str]) -> Credentials:
-    """Take the credentials from the `Authorization` headers or the body.
+def read_credentials(authorization: list[AuthorizationHeader], parameters: dict[str, str]) -> Credentials:
+    """Return the credentials from the `Authorization` headers or the body.
 
     Raises:
-        OAuthError: there are several, or the header is none that we know.
+        OAuthError: the request has several credentials, or malformed ones.
     """
     client_id, secret = parameters.get("client_id"), parameters.get("client_secret")
     assertion, assertion_type = parameters.get("client_assertion"), parameters.get("client_assertion_type")
-    asserts = assertion is not None or assertion_type is not None
-    ways = len(authorization) + (secret is not None) + asserts
-    ONE_METHOD(ways <= 1, expected="at most one", otherwise="several")
+    has_assertion = assertion is not None or assertion_type is not None
+    methods = len(authorization) + (secret is not None) + has_assertion
+    ONE_METHOD(methods <= 1, expected="at most one", otherwise="several")
     if authorization:
         user, password = _read_basic(authorization[0])
-        SAME_CLIENT(client_id in {None, user}, expected="the authenticated client", otherwise="another")
+        SAME_CLIENT(client_id in {None, user}, expected="the authenticated client", otherwise="another client")
         return Credentials("client_secret_basic", user, password)
     if secret is not None:
         return Credentials("client_secret_post", client_id, secret)
-    if asserts:
+    if has_assertion:
         return _read_assertion(client_id, assertion, assertion_type)
     return Credentials("none", client_id, "")
 
 
-def refused(detail: str) -> OAuthError:
-    """The one answer to every failed authentication: it does not say what was wrong (RFC 6749 section 5.2)."""
-    AUTHENTICATED.note(False, expected="known, with its own method and secret", actual="not")
+def authentication_error(detail: str) -> OAuthError:
+    """Return the error for every failed authentication, which does not reveal the reason (RFC 6749 section 5.2)."""
+    AUTHENTICATED.note(False, expected="a known client, with its registered method and secret", actual="not verified")
     return OAuthError(
         AUTHENTICATED.error,
         AUTHENTICATED.description,
@@ -92,46 +97,41 @@ def refused(detail: str) -> OAuthError:
 
 
 def _read_assertion(client_id: str | None, assertion: str | None, assertion_type: str | None) -> Credentials:
-    """Assertion and type of RFC 7521 section 4.2; a `client_id` beside them must be the same client's."""
+    """Read an assertion and its type (RFC 7521 section 4.2); a `client_id` parameter must name the same client."""
     if assertion is None or assertion_type != CLIENT_ASSERTION_TYPE:
-        raise refused("client_assertion is missing, or of another type than a JWT")
+        raise authentication_error("client_assertion is missing, or client_assertion_type is not the JWT type")
     try:
         method, subject = client_assertion.unverified_client(assertion)
     except BadJWT as error:
-        raise refused(f"client_assertion: {error}") from error
+        raise authentication_error(f"client_assertion: {error}") from error
     if client_id not in {None, subject}:
-        raise refused("client_id is another than the assertion's")
+        raise authentication_error("client_id differs from the sub of the assertion")
     return Credentials(method, subject, assertion)
 
 
-def _read_basic(header: str) -> tuple[str, str]:
-    """User and password of RFC 7617, each form-urlencoded within (RFC 6749 section 2.3.1)."""
-    scheme, _, value = header.partition(" ")
-    if scheme.lower() != "basic":
-        raise refused("another scheme than Basic")
+def _read_basic(header: AuthorizationHeader) -> tuple[str, str]:
     try:
-        user, colon, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise refused("Basic is not base64 of UTF-8") from error
-    user, password = unquote_plus(user), unquote_plus(password)
-    if not colon or not user or not password or not (user + password).isprintable() or len(user + password) > 600:
-        raise refused("Basic holds no user and password")
+        user, password = header.basic_credentials()
+    except ValueError as error:
+        raise authentication_error(f"Authorization header: {error}") from error
+    if not (user + password).isprintable() or len(user + password) > _MAX_BASIC_CREDENTIALS:
+        raise authentication_error("Authorization header: user or password is too long or not printable")
     return user, password
 
 
 def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
-    """The guard of the endpoints that programs call: form in the body, clean parameters, one set of credentials.
+    """Read a request to a back-channel endpoint: a form in the body, valid parameters, and one set of credentials.
 
     Raises:
         OAuthError: invalid_request or invalid_client.
     """
-    known = {parameter.name for parameter in parameters.BY_ENDPOINT[endpoint]}
-    IN_BODY(not known & set(request.args), expected="parameters in the body only", otherwise="some in the address")
+    names = {parameter.name for parameter in parameters.BY_ENDPOINT[endpoint]}
+    IN_BODY(not names & set(request.args), expected="parameters in the body only", otherwise="parameters in the URL")
     is_form = request.mimetype == "application/x-www-form-urlencoded"
     FORM_TYPE(is_form, expected="application/x-www-form-urlencoded", actual=request.mimetype[:60])
     clean = parameters.read(endpoint, request.form)
     try:
-        credentials = read_credentials(request.headers.getlist("Authorization"), clean)
+        credentials = read_credentials(authorization_header.parse_all(request.headers), clean)
     except OAuthError as error:
         if error.error == AUTHENTICATED.error:
             _count_failure(None)
@@ -141,34 +141,34 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
 
 
 def authenticate_client(credentials: Credentials) -> Client:
-    """The client that the credentials prove, by the method it is registered with.
+    """Authenticate a client by its registered method.
 
     Raises:
-        OAuthError: invalid_client, whatever was wrong.
+        OAuthError: invalid_client.
     """
     client = services().registry.client(credentials.client_id) if credentials.client_id else None
     if client is None or not client.check_endpoint_auth_method(credentials.method, "token"):
-        raise failed(credentials, "unknown client, or another method than the registered one")
+        raise authentication_failed(credentials, "unknown client, or not its registered authentication method")
     if credentials.method in ASSERTION_ALGORITHMS:
         try:
             client_assertion.verify(client, credentials.method, credentials.secret)
         except BadJWT as error:
-            raise failed(credentials, f"client_assertion: {error}") from error
+            raise authentication_failed(credentials, f"client_assertion: {error}") from error
     elif credentials.method != "none" and not client.check_client_secret(credentials.secret):
-        raise failed(credentials, "wrong secret")
+        raise authentication_failed(credentials, "wrong secret")
     g.client_id = client.client_id
     AUTHENTICATED.note(True, expected=client.token_endpoint_auth_method, actual=credentials.method)
     return client
 
 
-def failed(credentials: Credentials, detail: str) -> OAuthError:
-    """The answer to credentials that prove nobody, counted: whoever guesses is slowed down.
+def authentication_failed(credentials: Credentials, detail: str) -> OAuthError:
+    """Count a failed authentication, to slow down guessing, and return its error.
 
     Raises:
-        TooMany: there were too many of them.
+        TooMany: the client or the address has failed too often.
     """
     _count_failure(credentials.client_id)
-    return refused(detail)
+    return authentication_error(detail)
 
 
 def _count_failure(client_id: str | None) -> None:

@@ -1,1 +1,1 @@
-"""The endpoints of the specifications, one file each."""
+"""The protocol endpoints, one module per endpoint."""

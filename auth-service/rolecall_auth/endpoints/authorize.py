@@ -1,9 +1,8 @@
-"""The authorization endpoint (RFC 6749 section 3.1): validate, let pages ask the person, answer."""
+"""The authorization endpoint (RFC 6749 section 3.1): validate, sign in, ask for consent, and redirect."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 import redis
@@ -14,9 +13,12 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
-from rolecall.web import PageError, Problem, allow_form_targets, origin_of, store_away
+from rolecall.web.errors import PageError, Problem, store_unavailable
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
-from rolecall_auth.authorization_server import OAuth2Request, engine, from_authlib
+from rolecall_auth.authorization_server import engine, from_authlib
+from rolecall_auth.grants.authorization_code import CodeGrant
+from rolecall_auth.grants.request import OAuth2Request
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
@@ -38,19 +40,24 @@ REDIRECT_URI_GIVEN = checks.define(
     "authorize.redirect_uri_given",
     "OpenID Connect Core section 3.1.2.1",
     "invalid_request",
-    "The redirect_uri is missing; an OpenID request names it.",
+    "The redirect_uri is missing. OpenID Connect requires it.",
 )
 RESPONSE_TYPE = checks.define(
     "authorize.response_type", "RFC 6749 section 3.1.1", "invalid_request", "The response_type is missing."
 )
 
-_BESIDE_REQUEST_OBJECT = frozenset({"client_id", "request", "request_uri"})
+_OUTSIDE_REQUEST_OBJECT = frozenset({"client_id", "request", "request_uri"})
 _NEVER_REDIRECTED = frozenset({"client_id", "redirect_uri"})
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the answer may go: a client and one of its redirect URIs, both verified; and how (`response_mode`)."""
+    """The verified recipient of the authorization response.
+
+    Args:
+        redirect_uri: one of the client's redirect URIs.
+        mode: the `response_mode`.
+    """
 
     client: Client
     redirect_uri: str
@@ -59,26 +66,26 @@ class Target:
 
 
 def authorize() -> ResponseReturnValue:
-    """GET or POST /authorize; pages send the browser back here with the name of the waiting interaction."""
+    """GET or POST /authorize; pages redirect back here with the id of the pending interaction."""
     name = parameters.read("authorize", request.args, only=frozenset({"interaction"})).get("interaction")
     if request.method == "GET" and name is not None:
         return _resume(name)
     source = request.form if request.method == "POST" else request.args
-    return _answer(source, None, None)
+    return _handle(source, None, None)
 
 
 def _resume(name: str) -> ResponseReturnValue:
     interaction = services().interactions.get(name)
     if interaction is None:
         raise PageError(LOST)
-    return _answer(MultiDict(interaction.parameters), name, interaction)
+    return _handle(MultiDict(interaction.parameters), name, interaction)
 
 
-def _answer(source: MultiDict[str, str], name: str | None, interaction: Interaction | None) -> ResponseReturnValue:
+def _handle(source: MultiDict[str, str], name: str | None, interaction: Interaction | None) -> ResponseReturnValue:
     try:
-        source = _requested(source)
+        source = _resolve_request_object(source)
     except OAuthError as error:
-        # what is in the object cannot be believed; the answer goes where the parameters beside it may send it
+        # the object is not trusted, so the parameters outside it determine the redirect URI
         return _error_redirect(_validate_target(source), error)
     target = _validate_target(source)
     try:
@@ -87,13 +94,15 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
         oauth2_request = OAuth2Request(clean)
         mode = clean.get("response_mode", "query")
         RESPONSE_MODE(mode == target.mode, expected=" or ".join(RESPONSE_MODES), actual=mode)
-        grant = engine.get_consent_grant(oauth2_request)
-        wanted = oauth2_request.authentication = authentication_request.read(target.client, clean)
-        scope, oauth2_request.consent_scope = authentication_request.scopes_asked(target.client, clean, wanted)
+        grant: CodeGrant = engine.get_consent_grant(oauth2_request)
+        authentication = oauth2_request.authentication = authentication_request.read(target.client, clean)
+        scope, oauth2_request.consent_scope = authentication_request.requested_scopes(
+            target.client, clean, authentication
+        )
         oauth2_request.scope = scope
         resource = scopes.resource_for(scope, clean.get("resource"))
         if request.method == "POST":
-            # a form from another site brings no Lax cookie; the GET that follows does
+            # a cross-site POST carries no Lax cookie; the GET that follows does
             services().throttles.authorization(request.remote_addr or "")
             name = services().interactions.put_for_any_browser(clean)
             return redirect(url_for("authorize", interaction=name), 303)
@@ -103,18 +112,18 @@ def _answer(source: MultiDict[str, str], name: str | None, interaction: Interact
     except OAuthError as error:
         return _error_redirect(target, error)
     except (redis.RedisError, *sql.UNAVAILABLE) as error:
-        return _error_redirect(target, store_away(error))
+        return _error_redirect(target, store_unavailable(error))
 
 
-def _requested(source: MultiDict[str, str]) -> MultiDict[str, str]:
-    """The parameters, from a request object if there is one (RFC 9101 section 5).
+def _resolve_request_object(source: MultiDict[str, str]) -> MultiDict[str, str]:
+    """Return the parameters, taken from the request object if there is one (RFC 9101 section 5).
 
     Raises:
-        OAuthError: the request object cannot be used.
+        OAuthError: the request object is not valid.
     """
     if not request_object.is_used(source):
         return source
-    outer = parameters.read("authorize", source, only=_BESIDE_REQUEST_OBJECT)
+    outer = parameters.read("authorize", source, only=_OUTSIDE_REQUEST_OBJECT)
     client = services().registry.client(outer["client_id"]) if "client_id" in outer else None
     if client is None or not request_object.is_used(outer):
         return source
@@ -122,116 +131,135 @@ def _requested(source: MultiDict[str, str]) -> MultiDict[str, str]:
 
 
 def _validate_target(source: MultiDict[str, str]) -> Target:
-    """Client and redirect URI; when one is bad the person is told, and never sent on (RFC 6749 section 4.1.2.1)."""
+    """Validate the client and the redirect URI.
+
+    Raises:
+        PageError: one of them is not valid, so the user must not be redirected (RFC 6749 section 4.1.2.1).
+    """
     try:
         clean = parameters.read("authorize", source, only=_NEVER_REDIRECTED)
-        client = services().registry.client(clean["client_id"]) if "client_id" in clean else None
-        CLIENT(client is not None, expected="a registered client", actual=clean.get("client_id", "missing"))
-        assert client is not None
-        # only OAuth lets the one that is registered stand for it (RFC 6749 section 3.1.2.3)
+        client = CLIENT.require(
+            services().registry.client(clean["client_id"]) if "client_id" in clean else None,
+            expected="a registered client",
+            actual=clean.get("client_id", "missing"),
+        )
+        # only plain OAuth allows the registered redirect URI as the default (RFC 6749 section 3.1.2.3)
         is_openid = any("openid" in value.split() for value in source.getlist("scope"))
         REDIRECT_URI_GIVEN("redirect_uri" in clean or not is_openid, expected="present", otherwise="missing")
-        redirect_uri = clean.get("redirect_uri") or client.get_default_redirect_uri()
-        good = redirect_uri is not None and client.check_redirect_uri(redirect_uri)
-        REDIRECT_URI(good, expected=" or ".join(client.redirect_uris), actual=redirect_uri or "missing")
+        requested = clean.get("redirect_uri") or client.get_default_redirect_uri()
+        redirect_uri = REDIRECT_URI.require(
+            requested if requested is not None and client.check_redirect_uri(requested) else None,
+            expected=" or ".join(client.redirect_uris),
+            actual=requested or "missing",
+        )
     except OAuthError as error:
         if error.status != 400:
             raise
-        raise PageError(_bad_target(error)) from error
-    assert redirect_uri is not None
+        raise PageError(_invalid_target(error)) from error
     states = [value for value in source.getlist("state") if value]
     modes = [value for value in source.getlist("response_mode") if value]
-    posts = modes == ["form_post"] and redirect_uri.startswith(("http://", "https://"))
-    return Target(client, redirect_uri, states[0] if len(states) == 1 else None, "form_post" if posts else "query")
+    is_form_post = modes == ["form_post"] and redirect_uri.startswith(("http://", "https://"))
+    mode = "form_post" if is_form_post else "query"
+    return Target(client, redirect_uri, states[0] if len(states) == 1 else None, mode)
 
 
 def _proceed(
     target: Target,
-    grant: Any,
+    grant: CodeGrant,
     resource: str,
     clean: dict[str, str],
     name: str | None,
     interaction: Interaction | None,
 ) -> ResponseReturnValue:
-    """Sign in, ask, answer: whichever is still missing (OpenID Connect Core sections 3.1.2.3 and 3.1.2.4)."""
-    who, wanted = services().sessions.current(), grant.request.authentication
-    if who is None or not wanted.accepts(who, interaction):
-        SIGNED_IN(not wanted.silent, expected="somebody who is signed in and will do", otherwise="nobody")
-        return redirect(url_for("sign-in", interaction=name or _kept(clean)), 303)
-    # signed in as somebody else than the client has meant
-    SIGNED_IN(wanted.means(who), expected="the person of the hint", otherwise="somebody else")
-    if interaction is not None and interaction.decision is not None and interaction.decided_by == who.user_id:
+    """Take the next step: sign in, ask for consent, or respond (OpenID Connect Core sections 3.1.2.3 and 3.1.2.4)."""
+    sign_in, authentication = services().sessions.current(), grant.request.authentication
+    if sign_in is None or not authentication.accepts(sign_in, interaction):
+        SIGNED_IN(not authentication.silent, expected="a sign-in that meets the request", otherwise="none")
+        return redirect(url_for("sign-in", interaction=name or _store_interaction(clean)), 303)
+    # the user signed in with another account than the client requested
+    SIGNED_IN(authentication.allows_user(sign_in), expected="the requested user", otherwise="another user")
+    if interaction is not None and interaction.decision is not None and interaction.decided_by == sign_in.user_id:
         taken = services().interactions.take(name or "")
-        if taken is None or _was_disconnected_since(target, who, taken):
+        if taken is None or _was_disconnected_since(target, sign_in, taken):
             raise PageError(LOST)
         if taken.decision == "deny":
             denied = checks.registry["engine.access_denied"]
             return _error_redirect(target, denied.refusal("denied", expected="the owner's consent", actual="denied"))
-        return _success(target, grant, who)
-    if "consent" not in wanted.prompts and _is_remembered(target, who, resource, grant.request.consent_scope):
+        return _success(target, grant, sign_in)
+    if "consent" not in authentication.prompts and _is_remembered(
+        target, sign_in, resource, grant.request.consent_scope
+    ):
         if name is not None:
             services().interactions.take(name)
-        return _success(target, grant, who)
-    CONSENTED(not wanted.silent, expected="a consent that is remembered", otherwise="none")
-    return redirect(url_for("consent", interaction=name or _kept(clean)), 303)
+        return _success(target, grant, sign_in)
+    CONSENTED(not authentication.silent, expected="a remembered consent", otherwise="no consent")
+    return redirect(url_for("consent", interaction=name or _store_interaction(clean)), 303)
 
 
-def _kept(clean: dict[str, str]) -> str:
-    """Keep a request until the person has decided; gives its secret name."""
+def _store_interaction(clean: dict[str, str]) -> str:
+    """Store a request until the user decides, and return its secret id."""
     services().throttles.authorization(request.remote_addr or "")
     return services().interactions.put(clean)
 
 
-def _is_remembered(target: Target, who: SignIn, resource: str, scope: str) -> bool:
-    if target.client.asks_every_time(target.redirect_uri):
+def _is_remembered(target: Target, sign_in: SignIn, resource: str, scope: str) -> bool:
+    if target.client.always_requires_consent(target.redirect_uri):
         return False
     with services().database.read() as session:
-        return has_consent(session, who.user_id, target.client.client_id, resource, scope)
+        return has_consent(session, sign_in.user_id, target.client.client_id, resource, scope)
 
 
-def _was_disconnected_since(target: Target, who: SignIn, interaction: Interaction) -> bool:
-    """Whether the person has taken back what the client has, after this decision; such consents stand nowhere else."""
-    if not target.client.asks_every_time(target.redirect_uri):
+def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Interaction) -> bool:
+    """Whether the user disconnected the client after this decision; only for clients without stored consents."""
+    if not target.client.always_requires_consent(target.redirect_uri):
         return False
-    taken_back = services().store.get("disconnected", f"{who.user_id} {target.client.client_id}")
-    return taken_back is not None and taken_back["at"] >= (interaction.decided_at or 0)
+    disconnected = services().store.get("disconnected", f"{sign_in.user_id} {target.client.client_id}")
+    return disconnected is not None and disconnected["at"] >= (interaction.decided_at or 0)
 
 
-def _success(target: Target, grant: Any, who: SignIn) -> Response:
-    return _answer_to_client(target, grant.create_authorization_response(target.redirect_uri, who))
+def _success(target: Target, grant: CodeGrant, sign_in: SignIn) -> Response:
+    return _authorization_response(target, grant.create_authorization_response(target.redirect_uri, sign_in))
 
 
 def _error_redirect(target: Target, error: OAuthError) -> Response:
-    answer = [("error", error.error), ("error_description", error.description)]
+    response_parameters = [("error", error.error), ("error_description", error.description)]
     if target.state is not None and target.state.isascii() and target.state.isprintable():
-        answer.append(("state", target.state))
-    return _answer_to_client(target, answer)
+        response_parameters.append(("state", target.state))
+    return _authorization_response(target, response_parameters)
 
 
-def _answer_to_client(target: Target, answer: list[tuple[str, str]]) -> Response:
-    """The only way back to the client, so that `iss` is in every answer (RFC 9207 section 2); 303 (RFC 9700 4.12)."""
-    answer = [*answer, ("iss", services().settings.issuer)]
+def _authorization_response(target: Target, response_parameters: list[tuple[str, str]]) -> Response:
+    """Return the response to the client: a form, or a 303 redirect (RFC 9700 section 4.12).
+
+    Every response passes here, so that each contains `iss` (RFC 9207 section 2).
+    """
+    response_parameters = [*response_parameters, ("iss", services().settings.issuer)]
     if target.mode == "form_post":
-        return _form_post(target, answer)
+        return _form_post(target, response_parameters)
     separator = "&" if "?" in target.redirect_uri else "?"
     response = Response(status=303)
-    response.headers["Location"] = target.redirect_uri + separator + urlencode(answer)
+    response.headers["Location"] = target.redirect_uri + separator + urlencode(response_parameters)
     return response
 
 
-def _form_post(target: Target, answer: list[tuple[str, str]]) -> Response:
-    """A form that sends itself (OAuth 2.0 Form Post Response Mode section 2): nothing of it stands in an address."""
-    page = render_template("form_post.html", client=target.client, redirect_uri=target.redirect_uri, answer=answer)
+def _form_post(target: Target, response_parameters: list[tuple[str, str]]) -> Response:
+    """Return a self-submitting form; no URL contains its data (OAuth 2.0 Form Post Response Mode section 2)."""
+    page = render_template(
+        "form_post.html",
+        client=target.client,
+        redirect_uri=target.redirect_uri,
+        response_parameters=response_parameters,
+    )
     response = make_response(page)
     allow_form_targets(response, origin_of(target.redirect_uri), scripts=True)
     return response
 
 
-def _bad_target(error: OAuthError) -> Problem:
+def _invalid_target(error: OAuthError) -> Problem:
     return Problem(
         400,
-        "The app sent you here with a bad request",
-        f"{error.description} For your safety you are not sent back to it. This is a mistake of the app, not yours: "
-        "go back to it and try again, and tell the people who make it if that does not help.",
+        "The app sent an invalid request",
+        f"{error.description} For your safety, you have not been sent back to the app. This is the app's mistake, not "
+        "yours. Go back to the app and try again. If that does not help, contact its developers.",
         (("Back to the first page", "/"),),
     )

@@ -1,4 +1,4 @@
-"""Token introspection (RFC 7662): for authenticated resources, of tokens that are meant for them."""
+"""Token introspection (RFC 7662), for authenticated resources and for tokens with their audience."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import checks
 from rolecall.errors import json_body
-from rolecall_auth.clients.authentication import AUTHENTICATED, Credentials, failed, read_back_channel
-from rolecall_auth.grants.token_response import PARAMETERS
+from rolecall_auth.clients.authentication import (
+    AUTHENTICATED,
+    Credentials,
+    authentication_failed,
+    read_back_channel,
+)
 from rolecall_auth.jose import access_tokens
 from rolecall_auth.models.resource import Resource
+from rolecall_auth.parameters import REQUIRED
 from rolecall_auth.services import services
 
 AUDIENCE = checks.define(
-    "introspect.audience", "RFC 7662 section 4", "invalid_token", "The token is meant for another resource."
+    "introspect.audience", "RFC 7662 section 4", "invalid_token", "The token was issued for another resource."
 )
 REVOKED = checks.define("introspect.revoked", "RFC 7662 section 4", "invalid_token", "The token was revoked.")
 
 
 def introspect() -> ResponseReturnValue:
-    """POST /introspect: the claims of a token that is active for this resource, else `active: false` and no more."""
+    """POST /introspect: return the claims of a token that is active for this resource, else only `active: false`."""
     clean, credentials = read_back_channel("introspect")
     resource = _authenticate_resource(credentials)
-    PARAMETERS("token" in clean, expected="token", actual=sorted(clean))
+    REQUIRED("token" in clean, expected="token", actual=sorted(clean))
     issuer = services().settings.issuer
     token = access_tokens.read(services().keys, issuer, clean["token"])
     if token is None:
         return json_body({"active": False})
     g.flow_id = token.authorization_id
-    mine = resource.identifier in token.audience
-    AUDIENCE.note(mine, expected=resource.identifier, actual=" and ".join(token.audience))
-    if not mine:
+    in_audience = resource.identifier in token.audience
+    AUDIENCE.note(in_audience, expected=resource.identifier, actual=" and ".join(token.audience))
+    if not in_audience:
         return json_body({"active": False})
     revoked = services().revocations.is_revoked(token.authorization_id, token.token_id)
     REVOKED.note(not revoked, expected="not revoked", actual="revoked" if revoked else "not revoked")
@@ -54,10 +59,10 @@ def introspect() -> ResponseReturnValue:
 
 
 def _authenticate_resource(credentials: Credentials) -> Resource:
-    """Protected resources authenticate with Basic, by id and secret (RFC 7662 section 2.1)."""
+    """Authenticate a protected resource with Basic, by its id and secret (RFC 7662 section 2.1)."""
     resources = services().registry.resources()
     resource = next((each for each in resources if each.resource_id == credentials.client_id), None)
     if resource is None or credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
-        raise failed(credentials, "no such resource, wrong secret or not Basic")
+        raise authentication_failed(credentials, "unknown resource, wrong secret, or not Basic")
     AUTHENTICATED.note(True, expected="a protected resource", actual=resource.resource_id)
     return resource

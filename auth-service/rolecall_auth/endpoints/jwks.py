@@ -1,4 +1,4 @@
-"""The key set (RFC 7517 section 5), cacheable and with an entity tag."""
+"""The key set (RFC 7517 section 5), cacheable and with an ETag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rolecall_auth.services import services
 
 
 def jwks() -> ResponseReturnValue:
-    """GET /jwks: every published key, public parts only."""
+    """GET /jwks: return the public part of each published key."""
     body, tag = services().keys.public_set()
     response = Response(body, mimetype="application/jwk-set+json")
     response.set_etag(tag)

@@ -1,4 +1,4 @@
-"""A client's logo, for the consent page (RFC 7591 section 2)."""
+"""Client logos for the consent page (RFC 7591 section 2)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rolecall_auth.services import services
 
 
 def logo(client_id: str) -> ResponseReturnValue:
-    """GET /logos/<client_id>: the image, which can hold no script."""
+    """GET /logos/<client_id>: return the image, with a policy that blocks scripts."""
     with services().database.read() as session:
-        found = session.get(Logo, client_id) if client_id.isprintable() else None
-    if found is None:
+        row = session.get(Logo, client_id) if client_id.isprintable() else None
+    if row is None:
         abort(404)
     headers = {"Cache-Control": "public, max-age=3600", "Content-Security-Policy": "default-src 'none'; sandbox"}
-    return Response(found.image, headers=headers, mimetype=found.media_type)
+    return Response(row.image, headers=headers, mimetype=row.media_type)

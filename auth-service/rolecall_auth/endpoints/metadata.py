@@ -1,4 +1,4 @@
-"""Authorization server metadata (RFC 8414 section 2), made from the registries: it cannot claim what is not there."""
+"""Authorization server metadata (RFC 8414 section 2), generated from the registries."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_auth.services import services
 
 _CHOICES: Final = {member.name: list(member.choices) for member in MEMBERS}
-"""What clients may register."""
+"""The values that clients may register, by member."""
 
 _AT_AUTHORIZE: Final = {parameter.name for parameter in BY_ENDPOINT["authorize"]}
 
 
 def openid_configuration() -> ResponseReturnValue:
-    """GET the same under the name of OpenID Connect Discovery section 4, whose members are all in it."""
+    """GET /.well-known/openid-configuration: the same metadata (OpenID Connect Discovery section 4)."""
     return metadata()
 
 
 def metadata() -> ResponseReturnValue:
-    """GET the metadata; through a back-channel address, the back-channel endpoints stand under it."""
+    """GET /.well-known/oauth-authorization-server; a back-channel URL is the base of the back-channel endpoints."""
     settings = services().settings
     host = request.host.lower()
     back_channel = next((url for url in settings.backchannel_urls if urlsplit(url).netloc.lower() == host), None)
@@ -47,7 +47,7 @@ def _document(back_channel: str) -> dict[str, Any]:
     }
     resources = services().registry.resources()
     methods = _CHOICES["token_endpoint_auth_method"]
-    of_assertions = _CHOICES["token_endpoint_auth_signing_alg"]
+    assertion_algorithms = _CHOICES["token_endpoint_auth_signing_alg"]
     return {
         "issuer": issuer,
         **endpoints,
@@ -58,9 +58,9 @@ def _document(back_channel: str) -> dict[str, Any]:
         "code_challenge_methods_supported": [CODE_CHALLENGE_METHOD],
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
-        "token_endpoint_auth_signing_alg_values_supported": of_assertions,
-        "revocation_endpoint_auth_signing_alg_values_supported": of_assertions,
-        # resources ask there, which have a secret and nothing else
+        "token_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
+        "revocation_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
+        # resources always authenticate with a secret
         "introspection_endpoint_auth_methods_supported": methods[:1],
         "request_parameter_supported": "request" in _AT_AUTHORIZE,
         "request_uri_parameter_supported": "request_uri" in _AT_AUTHORIZE,

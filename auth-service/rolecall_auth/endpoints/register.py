@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hmac
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit, checks, clock
+from rolecall import audit, authorization_header, checks, clock
 from rolecall.checks import Check
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall.storage import digest
 from rolecall_auth.clients import logos, metadata
-from rolecall_auth.jose.client_keys import each_once
+from rolecall_auth.jose.client_keys import object_without_duplicates
 from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import ENDED, Client
@@ -24,130 +24,164 @@ from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.logo import Logo
 from rolecall_auth.services import services
 
+T = TypeVar("T")
+
 OPEN = checks.define(
-    "register.open", "RFC 7591 section 3", "access_denied", "No client registers itself here.", status=403
+    "register.open", "RFC 7591 section 3", "access_denied", "Client registration is disabled.", status=403
 )
 ALLOWED = checks.define(
     "register.initial_access_token",
     "RFC 7591 section 3",
     "invalid_token",
-    "An initial access token is needed, and each is good for one registration.",
+    "Registration requires an unused initial access token. Each token is valid for one registration.",
     status=401,
 )
 JSON = checks.define(
     "register.json",
     "RFC 7591 section 3.1",
     "invalid_client_metadata",
-    "Send the metadata as a JSON object in which each name stands once, with Content-Type application/json.",
+    "Send the metadata as a JSON object with unique member names, and with Content-Type application/json.",
 )
 OWN = checks.define(
     "register.access_token",
     "RFC 7592 section 2",
     "invalid_token",
-    "The registration access token is not the one of this client.",
+    "The registration access token is not valid for this client.",
     status=401,
 )
 SAME = checks.define(
     "register.same_client",
     "RFC 7592 section 2.2",
     "invalid_client_metadata",
-    "The client_id must be the client's, and what the server chose cannot be changed.",
+    "The client_id must be the client's own, and values chosen by the server cannot be changed.",
 )
 
-_CHOSEN_HERE = (
+_SERVER_CHOSEN = (
     "registration_access_token",
     "registration_client_uri",
     "client_secret_expires_at",
     "client_id_issued_at",
 )
-"""What an update must not carry (RFC 7592 section 2.2)."""
+"""Members that an update must not contain (RFC 7592 section 2.2)."""
 
 _WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 
 
 def register() -> ResponseReturnValue:
-    """POST /register: 201 with all that is registered, the secret if there is one, and where to manage it."""
+    """POST /register: return 201 with the registered metadata, the secret if any, and the management URL."""
     settings = services().settings
     OPEN(settings.registration != "closed", expected="open, or with a token", otherwise="closed")
     services().throttles.registration(request.remote_addr or "")
     document = _document()
-    token = _bearer()
-    _allowed(token is not None or settings.registration == "open")
-    profile = settings.registration_profile if token is None else _profile_of(token)
-    found = metadata.read(document, profile)
+    token = _initial_access_token()
+    profile = _profile(token)
+    values = metadata.read(document, profile)
     secret, registration_token = new_secret(), new_secret()
     client = Client(
         client_id=new_id(),
         profile=profile,
         created_at=clock.now(),
         registration_token_hash=digest(registration_token),
-        **metadata.columns(found),
-        **_secret_columns(found["token_endpoint_auth_method"], secret),
+        **metadata.columns(values),
+        **_secret_columns(values["token_endpoint_auth_method"], secret),
     )
     with services().database.transaction() as session:
         if token is not None:
-            # of two who show it at once, one registers
-            taken: Any = session.execute(_initial(token, delete=True))
-            _allowed(taken.rowcount == 1)
+            # consumes the token: of several concurrent requests with one token, only one registers a client
+            deleted: Any = session.execute(sa.delete(InitialAccessToken).where(*_is_valid(token)))
+            _require_allowed(token if deleted.rowcount == 1 else None)
         session.add(client)
         session.flush()
         session.expunge(client)
     audit.record("client_registered", client_id=client.client_id)
     if client.logo_uri is not None:
         logos.fetch(client)
-    answer = _told(client, registration_token)
+    response = client_information_response(client, registration_token)
     if client.token_endpoint_auth_method in _WITH_SECRET:
-        answer |= {"client_secret": secret, "client_secret_expires_at": 0}
-    return json_body(answer, 201)
+        response |= {"client_secret": secret, "client_secret_expires_at": 0}
+    return json_body(response, 201)
 
 
 def registration(client_id: str) -> ResponseReturnValue:
-    """GET, PUT or DELETE /register/<client_id>: read, replace or end a registration (RFC 7592 section 2)."""
-    request.get_data()  # a body that is too long is refused before anything else
+    """GET, PUT, or DELETE /register/<client_id>: read, replace, or end a registration (RFC 7592 section 2)."""
+    request.get_data()  # rejects an oversized body before anything else
     services().throttles.client(None, request.remote_addr or "")
-    client, token = _own(client_id)
+    client, token = _authenticate(client_id)
     if request.method == "DELETE":
         return _end(client)
     if request.method == "PUT":
-        client = _replaced(client)
-    return json_body(_told(client, token))
+        client = _replace(client)
+    return json_body(client_information_response(client, token))
+
+
+def client_information_response(client: Client, registration_token: str) -> dict[str, Any]:
+    """Return the client information response, without the secret (RFC 7592 section 3).
+
+    The registration access token never changes and is in every response, as that section requires: the caller has just
+    presented it. A new token would lock out a client that missed the response. The secret is only returned when the
+    client is registered, because the server keeps only its hash.
+    """
+    return {
+        "client_id": client.client_id,
+        "client_id_issued_at": int(client.created_at),
+        **metadata.registered_metadata(client),
+        "registration_client_uri": f"{services().settings.issuer}/register/{client.client_id}",
+        "registration_access_token": registration_token,
+    }
 
 
 def _document() -> dict[str, Any]:
     data = request.get_data()
+    is_json = request.mimetype == "application/json"
     try:
-        # of two members of one name another reader might take the other
-        value = json.loads(data, object_pairs_hook=each_once) if request.mimetype == "application/json" else None
+        # of two members with the same name, another parser might use the other one
+        document = json.loads(data, object_pairs_hook=object_without_duplicates) if is_json else None
     except (ValueError, RecursionError):
-        value = None
-    JSON(isinstance(value, dict), expected="a JSON object", otherwise="something else")
-    assert isinstance(value, dict)
-    return value
+        document = None
+    return JSON.require(
+        document if isinstance(document, dict) else None, expected="a JSON object", otherwise="something else"
+    )
 
 
-def _bearer() -> str | None:
-    """The token of the one Authorization header, None when there is none (RFC 6750 section 2.1)."""
-    headers = request.headers.getlist("Authorization")
-    if not headers:
-        return None
-    scheme, _, token = headers[0].partition(" ")
-    _allowed(len(headers) == 1 and scheme.lower() == "bearer" and bool(token.strip()))
-    return token.strip()
+def _initial_access_token() -> str | None:
+    """Return the token of the only Authorization header; None without a header."""
+    headers = authorization_header.parse_all(request.headers)
+    if headers:
+        return _require_allowed(headers[0].bearer_token if len(headers) == 1 else None)
+    _require_allowed("open" if services().settings.registration == "open" else None)
+    return None
 
 
-def _allowed(good: bool) -> None:
-    _with_token(ALLOWED, good, "an initial access token that is not used")
+def _profile(token: str | None) -> str:
+    """Return the profile for a new client: that of the initial access token, which is not consumed yet, if any."""
+    if token is None:
+        return services().settings.registration_profile
+    with services().database.read() as session:
+        profile = session.scalar(sa.select(InitialAccessToken.profile).where(*_is_valid(token)))
+    return _require_allowed(profile)
 
 
-def _with_token(check: Check, good: bool, expected: str) -> None:
-    """Refuse with a challenge (RFC 6750 section 3), and count it as a client that cannot prove who it is.
+def _is_valid(token: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    return InitialAccessToken.token_hash == digest(token), InitialAccessToken.expires_at > clock.now()
+
+
+def _require_allowed(value: T | None) -> T:
+    return _require(ALLOWED, value, "an unused initial access token")
+
+
+def _require_owned(value: T | None) -> T:
+    return _require(OWN, value, "the client's own token")
+
+
+def _require(check: Check, value: T | None, expected: str) -> T:
+    """Return `value`; if it is None, fail with a challenge (RFC 6750 section 3) and count the failure.
 
     Raises:
-        OAuthError: it is not good.
-        TooMany: it was one too many.
+        OAuthError: the value is missing.
+        TooMany: the address has failed too often.
     """
     try:
-        check(good, expected=expected, otherwise="another, or none")
+        return check.require(value, expected=expected, otherwise="another token or none")
     except OAuthError as error:
         audit.record("registration_refused", client_id=(request.view_args or {}).get("client_id", "")[:100])
         services().throttles.client_failed(None, request.remote_addr or "")
@@ -155,24 +189,8 @@ def _with_token(check: Check, good: bool, expected: str) -> None:
         raise
 
 
-def _initial(token: str, *, delete: bool = False) -> Any:
-    living = (InitialAccessToken.token_hash == digest(token), InitialAccessToken.expires_at > clock.now())
-    return (
-        sa.delete(InitialAccessToken).where(*living) if delete else sa.select(InitialAccessToken.profile).where(*living)
-    )
-
-
-def _profile_of(token: str) -> str:
-    """That of the initial access token, which is not used yet."""
-    with services().database.read() as session:
-        profile: str | None = session.scalar(_initial(token))
-    _allowed(profile is not None)
-    assert profile is not None
-    return profile
-
-
 def _secret_columns(method: str, secret: str) -> dict[str, Any]:
-    """How a secret is kept: hashed; sealed where the client signs with it; not at all for who has none."""
+    """Return the columns that store a secret: encrypted for client_secret_jwt, else hashed, or empty without one."""
     if method not in _WITH_SECRET:
         return {"secret_hash": None, "secret_sealed": None}
     if method == "client_secret_jwt":
@@ -180,64 +198,49 @@ def _secret_columns(method: str, secret: str) -> dict[str, Any]:
     return {"secret_hash": digest(secret), "secret_sealed": None}
 
 
-def _told(client: Client, registration_token: str) -> dict[str, Any]:
-    """What the client is told (RFC 7592 section 3).
+def _authenticate(client_id: str) -> tuple[Client, str]:
+    """Return the client and its registration access token; an unknown client_id gets the same error as a wrong token.
 
-    Its token stays the same and is told each time, which that section requires: who asks has just shown it. A new one
-    would shut out a client that missed the answer. The secret is told once; only its hash is kept.
+    A disabled client may still be deleted, so that a DELETE which failed halfway can be repeated.
     """
-    return {
-        "client_id": client.client_id,
-        "client_id_issued_at": int(client.created_at),
-        **metadata.told(client),
-        "registration_client_uri": f"{services().settings.issuer}/register/{client.client_id}",
-        "registration_access_token": registration_token,
-    }
-
-
-def _own(client_id: str) -> tuple[Client, str]:
-    """The client whose registration access token is shown, and the token; nobody is told which ids there are.
-
-    One that is disabled may still be ended: a DELETE that failed half-way can be repeated.
-    """
-    headers = request.headers.getlist("Authorization")
-    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    headers = authorization_header.parse_all(request.headers)
+    token = (headers[0].bearer_token if len(headers) == 1 else None) or ""
     with services().database.read() as session:
         client = session.get(Client, client_id) if client_id.isprintable() else None
-    manageable = client is not None and (client.disabled_at is None or request.method == "DELETE")
-    kept = client.registration_token_hash if client is not None and manageable else None
-    good = hmac.compare_digest(kept or "none", digest(token.strip())) and scheme.lower() == "bearer"
-    _owned(good)
-    assert client is not None
+    is_manageable = client is not None and (client.disabled_at is None or request.method == "DELETE")
+    token_hash = client.registration_token_hash if client is not None and is_manageable else None
+    is_own = hmac.compare_digest(token_hash or "none", digest(token))
+    client = _require_owned(client if is_own else None)
     g.client_id = client.client_id
-    return client, token.strip()
+    return client, token
 
 
-def _owned(good: bool) -> None:
-    _with_token(OWN, good, "the client's own")
-
-
-def _replaced(client: Client) -> Client:
-    """The registration as the document has it: what it leaves out is reset (RFC 7592 section 2.2)."""
+def _replace(client: Client) -> Client:
+    """Replace the registration with the document; omitted members are reset (RFC 7592 section 2.2)."""
     document = _document()
     secret = document.get("client_secret")
-    same = document.get("client_id") == client.client_id and not any(name in document for name in _CHOSEN_HERE)
-    own_secret = secret is None or (isinstance(secret, str) and _is_secret(client, secret))
-    SAME(
-        same and own_secret, expected="its own client_id, and nothing that the server chose", otherwise="something else"
-    )
+    is_same = document.get("client_id") == client.client_id and not any(name in document for name in _SERVER_CHOSEN)
+    is_own_secret = secret is None or (isinstance(secret, str) and _is_secret(client, secret))
+    expected = "the client's own client_id, and no value chosen by the server"
+    SAME(is_same and is_own_secret, expected=expected, otherwise="something else")
     found = metadata.read(document, client.profile)
     method = found["token_endpoint_auth_method"]
     values = metadata.columns(found)
     if method not in _WITH_SECRET:
         values |= _secret_columns(method, "")
     with services().database.transaction() as session:
-        # held, else two updates at once would leave a mixture: only columns that differ from what was read are written
+        # locked: SQLAlchemy only writes changed columns, so two concurrent updates would otherwise mix
         row = session.get_one(Client, client.client_id, with_for_update={"key_share": True})
-        _owned(row.disabled_at is None)
-        # a secret is never changed here, and none is made: who wants another method registers anew
-        kept = method == row.token_endpoint_auth_method or method not in _WITH_SECRET
-        metadata.CONSISTENT(kept, expected="a method that needs no new secret", actual=method)
+        _require_owned(row if row.disabled_at is None else None)
+        # updates never create or change a secret; another method with a secret needs a new registration
+        has_secret = method == row.token_endpoint_auth_method or method not in _WITH_SECRET
+        metadata.CONSISTENT(
+            has_secret,
+            expected="a method that needs no new secret",
+            actual=method,
+            description="An update cannot change the token_endpoint_auth_method to one that needs a new secret. "
+            "Register a new client.",
+        )
         for name, value in values.items():
             setattr(row, name, value)
         session.flush()
@@ -257,9 +260,9 @@ def _is_secret(client: Client, secret: str) -> bool:
 
 
 def _end(client: Client) -> ResponseReturnValue:
-    """204, and everything of the client ends. Its row goes with the sweep, when its last token is over.
+    """Return 204 and end everything that belongs to the client; the sweep deletes its row after its last token expires.
 
-    Its token is good until all of this is done: a client that was answered 503 can ask again.
+    The registration access token stays valid until the end, so that a client which got a 503 can retry.
     """
     with services().database.transaction() as session:
         session.get_one(Client, client.client_id).disabled_at = clock.now()

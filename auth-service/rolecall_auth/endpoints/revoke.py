@@ -1,4 +1,4 @@
-"""Token revocation (RFC 7009): an access token alone, or with a refresh token everything that came with it."""
+"""Token revocation (RFC 7009): a single access token, or the whole authorization of a refresh token."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rolecall import audit, checks
 from rolecall.errors import NO_STORE
 from rolecall.storage import digest
 from rolecall_auth.clients.authentication import authenticate_client, read_back_channel
-from rolecall_auth.grants.token_response import PARAMETERS
 from rolecall_auth.jose import access_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.token import RefreshToken
+from rolecall_auth.parameters import REQUIRED
 from rolecall_auth.services import services
 
 OWN = checks.define(
@@ -22,10 +22,10 @@ OWN = checks.define(
 
 
 def revoke() -> ResponseReturnValue:
-    """POST /revoke: 200 for what is revoked, and for what was none (RFC 7009 section 2.2). The hint is not needed."""
+    """POST /revoke: return 200 for revoked and for unknown tokens (RFC 7009 section 2.2); the hint is not used."""
     clean, credentials = read_back_channel("revoke")
     client = authenticate_client(credentials)
-    PARAMETERS("token" in clean, expected="token", actual=sorted(clean))
+    REQUIRED("token" in clean, expected="token", actual=sorted(clean))
     if not _revoke_refresh_token(client, clean["token"]):
         _revoke_access_token(client, clean["token"])
     return Response(status=200, headers=NO_STORE)
@@ -49,14 +49,14 @@ def _revoke_refresh_token(client: Client, token: str) -> bool:
 
 
 def _revoke_access_token(client: Client, token: str) -> None:
-    found = access_tokens.read(services().keys, services().settings.issuer, token)
-    if found is None:
+    access_token = access_tokens.read(services().keys, services().settings.issuer, token)
+    if access_token is None:
         return
     OWN(
-        found.client_id == client.client_id,
+        access_token.client_id == client.client_id,
         expected="the client's own token",
         otherwise="another client's access token",
     )
-    g.flow_id = found.authorization_id
-    services().revocations.revoke_token(found.authorization_id, found.token_id, found.expires_at)
+    g.flow_id = access_token.authorization_id
+    services().revocations.revoke_token(access_token.authorization_id, access_token.token_id, access_token.expires_at)
     audit.record("token_revoked", client_id=client.client_id)

@@ -1,4 +1,4 @@
-"""Userinfo: what is known of the person, for the bearer of a token with `openid` (OpenID Connect Core section 5.3)."""
+"""The UserInfo endpoint: claims about the user, for access tokens with `openid` (OpenID Connect Core section 5.3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit, checks
+from rolecall import audit, authorization_header, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall_auth import parameters
 from rolecall_auth.jose import access_tokens
@@ -28,87 +28,88 @@ ALIVE = checks.define(
     "userinfo.token",
     "RFC 6750 section 3.1",
     "invalid_token",
-    "The access token is unknown, expired, revoked or not for userinfo.",
+    "The access token is unknown, expired, revoked, or not valid for the UserInfo endpoint.",
     status=401,
 )
 SCOPE = checks.define(
     "userinfo.scope",
     "OpenID Connect Core section 5.3.1",
     "insufficient_scope",
-    "The access token has not the scope openid.",
+    "The access token lacks the scope openid.",
     status=403,
 )
 
 
 def userinfo() -> ResponseReturnValue:
-    """GET or POST /userinfo: JSON, or a JWT for a client that registered `userinfo_signed_response_alg`."""
+    """GET or POST /userinfo: return JSON, or a JWT for a client with `userinfo_signed_response_alg`."""
     try:
         token = _token()
         if token is None:
-            # no word of an error to somebody who has sent no token (RFC 6750 section 3.1)
+            # a request without a token gets no error code (RFC 6750 section 3.1)
             headers = {**NO_STORE, "WWW-Authenticate": challenge("Bearer", realm="userinfo")}
             return Response("{}", status=401, headers=headers, mimetype="application/json")
-        client, claims = _claims(_validated(token))
+        client, claims = _claims(_validate(token))
     except OAuthError as error:
         if error.status in {400, 401, 403} and error.challenge is None:
-            told = {"error": error.error, "error_description": error.description}
-            error.challenge = challenge("Bearer", realm="userinfo", **told)
+            error.challenge = challenge(
+                "Bearer", realm="userinfo", error=error.error, error_description=error.description
+            )
             audit.record("access_token_refused", error=error.error, client_id=g.get("client_id"))
         raise
     if client.userinfo_signed_response_alg is None:
         return json_body(claims)
-    signed = {**claims, "iss": services().settings.issuer, "aud": client.client_id}
-    body = id_tokens.signed(client.userinfo_signed_response_alg, signed)
+    jwt_claims = {**claims, "iss": services().settings.issuer, "aud": client.client_id}
+    body = id_tokens.sign(client.userinfo_signed_response_alg, jwt_claims)
     return Response(body, headers=NO_STORE, mimetype="application/jwt")
 
 
 def _token() -> str | None:
-    """The one token of the request; never from the address (RFC 6750 section 2.3, RFC 9700 section 4.3.2)."""
-    headers = request.headers.getlist("Authorization")
+    """Return the token of the request; one in the URL is ignored (RFC 6750 section 2.3, RFC 9700 section 4.3.2)."""
+    headers = authorization_header.parse_all(request.headers)
     in_body = parameters.read("userinfo", request.form).get("access_token") if request.method == "POST" else None
     ONE_TOKEN(len(headers) + (in_body is not None) <= 1, expected="one token", otherwise="several")
     if not headers:
         return in_body
-    scheme, _, token = headers[0].partition(" ")
-    ONE_TOKEN(scheme.lower() == "bearer" and bool(token.strip()), expected="Bearer", actual=scheme[:20])
-    return token.strip()
+    return ONE_TOKEN.require(headers[0].bearer_token, expected="Bearer", actual=headers[0].scheme[:20])
 
 
-def _validated(token: str) -> AccessToken:
+def _validate(token: str) -> AccessToken:
     issuer = services().settings.issuer
     found = access_tokens.read(services().keys, issuer, token)
-    good = found is not None and not services().revocations.is_revoked(found.authorization_id, found.token_id)
-    ALIVE(good, expected="a living access token", otherwise="none")
-    assert found is not None
-    g.flow_id, g.client_id = found.authorization_id, found.client_id
-    SCOPE("openid" in found.scope.split(), expected="openid", actual=found.scope)
-    ALIVE(issuer in found.audience, expected=issuer, actual=" and ".join(found.audience))
-    return found
+    if found is not None and services().revocations.is_revoked(found.authorization_id, found.token_id):
+        found = None
+    access_token = ALIVE.require(found, expected="an active access token", otherwise="no active access token")
+    g.flow_id, g.client_id = access_token.authorization_id, access_token.client_id
+    SCOPE("openid" in access_token.scope.split(), expected="openid", actual=access_token.scope)
+    ALIVE(issuer in access_token.audience, expected=issuer, actual=" and ".join(access_token.audience))
+    return access_token
 
 
 def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
-    """The claims of the token's scope, and those that were asked for one by one (section 5.5)."""
+    """Return the client, and the claims of the token's scope and of the `claims` parameter (section 5.5)."""
+    client, authorization, user = ALIVE.require(
+        _owner(token),
+        expected="an active client, user, and authorization",
+        otherwise="one that has ended",
+    )
+    requested = set((authorization.requested_claims or {}).get("userinfo", ()))
+    names = {name for scope in scopes.identity_scopes(token.scope) for name in scopes.CLAIMS.get(scope, ())}
+    names |= id_tokens.allowed_claims(client, requested)
+    if client.subject_type == "pairwise":
+        with services().database.transaction() as session:
+            subject = id_tokens.pairwise_subject(session, client, user.id)
+    else:
+        subject = user.id
+    return client, {"sub": subject, **id_tokens.user_claims(user, names)}
+
+
+def _owner(token: AccessToken) -> tuple[Client, Authorization, User] | None:
     client = services().registry.client(token.client_id)
     with services().database.read() as session:
         authorization = session.get(Authorization, token.authorization_id)
         user = session.get(User, authorization.user_id) if authorization is not None else None
-    alive = (
-        client is not None
-        and authorization is not None
-        and user is not None
-        and user.disabled_at is None
-        and authorization.ended_at is None
-    )
-    ALIVE(alive, expected="a client and a person that are there", otherwise="gone")
-    assert client is not None
-    assert authorization is not None
-    assert user is not None
-    asked = set((authorization.requested_claims or {}).get("userinfo", ()))
-    names = {name for scope in scopes.of_person(token.scope) for name in scopes.CLAIMS.get(scope, ())}
-    names |= id_tokens.names_for(client, asked)
-    if client.subject_type == "pairwise":
-        with services().database.transaction() as session:
-            subject = id_tokens.subject_of(session, client, user.id)
-    else:
-        subject = user.id
-    return client, {"sub": subject, **id_tokens.about(user, names)}
+    if client is None or authorization is None or user is None:
+        return None
+    if user.disabled_at is not None or authorization.ended_at is not None:
+        return None
+    return client, authorization, user

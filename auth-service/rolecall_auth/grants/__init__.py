@@ -1,4 +1,4 @@
-"""The grants: one file each, one line here; discovery, the engine and the contract tests read this table."""
+"""The grants: one module and one table row per grant, read by discovery, the engine, and the contract tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from rolecall_auth.grants import authorization_code, refresh_token
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant type: the class for Authlib's engine, its extensions, and the clause it implements."""
+    """A grant type.
+
+    Args:
+        engine: the grant class for Authlib's engine.
+        extensions: the extensions of the grant class, for example PKCE.
+        clause: the section that defines the grant.
+    """
 
     grant_type: str
     engine: type[Any]

@@ -1,4 +1,4 @@
-"""The last step that no grant can skip: an authorization is stored, and its tokens are made."""
+"""The last step of each grant: claim the authorization, issue its tokens, and build the token response."""
 
 from __future__ import annotations
 
@@ -18,26 +18,23 @@ from rolecall_auth.openid import id_tokens, scopes
 from rolecall_auth.services import services
 
 ALIVE = checks.define("token.authorization", "RFC 6749 section 5.2", "invalid_grant", "The authorization has ended.")
-PARAMETERS = checks.define(
-    "token.parameters", "RFC 6749 section 5.2", "invalid_request", "A required parameter is missing."
-)
 
 
 def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str, Any]:
-    """The first tokens of an authorization, as a token response (RFC 6749 section 5.1).
+    """Issue the first tokens of an authorization and return the token response (RFC 6749 section 5.1).
 
-    A client that signs people in gets a refresh token when they allowed `offline_access` (OpenID Connect Core 11),
-    any other when it is registered for them.
+    With `openid`, a client gets a refresh token if the user allowed `offline_access` (OpenID Connect Core section 11);
+    without it, if the client is registered for the refresh token grant.
 
     Raises:
-        OAuthError: invalid_grant, when it ended before its first token, or had it already.
+        OAuthError: invalid_grant, if the authorization has ended or already has tokens.
     """
     settings = services().settings
     refresh_token = None
     with services().database.transaction() as session:
         authorization = claim(session, authorization_id, Authorization.used_at.is_(None))
-        about_person = scopes.of_person(authorization.scope)
-        if client.check_grant_type("refresh_token") and (not about_person or "offline_access" in about_person):
+        openid_scopes = scopes.identity_scopes(authorization.scope)
+        if client.check_grant_type("refresh_token") and (not openid_scopes or "offline_access" in openid_scopes):
             refresh_token = refresh_tokens.add(
                 session,
                 authorization_id,
@@ -45,44 +42,55 @@ def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str,
                 family_expires_at=clock.now() + settings.refresh_lifetime,
             )
     events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="tokens given")
-    return response(client, authorization, authorization.scope, refresh_token, nonce)
+    return token_response(client, authorization, authorization.scope, refresh_token, nonce)
 
 
-def claim(session: Session, authorization_id: str, *further: sa.ColumnElement[bool]) -> Authorization:
-    """The authorization, locked and marked as used, when it is alive and its owner and client are not disabled.
+def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement[bool]) -> Authorization:
+    """Lock the authorization, mark it as used, and return it.
 
-    What ends it waits until the tokens stand.
+    The lock makes a concurrent end of the authorization wait until the tokens are stored.
+
+    Args:
+        conditions: further conditions that the authorization must meet.
 
     Raises:
-        OAuthError: invalid_grant.
+        OAuthError: invalid_grant, if the authorization has ended, or its user or client is disabled.
     """
-    alive = session.execute(
+    updated = session.execute(
         sa.update(Authorization)
         .where(
             Authorization.id == authorization_id,
             Authorization.ended_at.is_(None),
-            *further,
+            *conditions,
             sa.exists().where(User.id == Authorization.user_id, User.disabled_at.is_(None)),
             sa.exists().where(Client.client_id == Authorization.client_id, Client.disabled_at.is_(None)),
         )
         .values(used_at=clock.now())
     )
-    ALIVE(alive.rowcount == 1, expected="an authorization that goes on", otherwise="one that ended or never was")  # type: ignore[attr-defined]
+    ALIVE(
+        updated.rowcount == 1,  # type: ignore[attr-defined]
+        expected="an active authorization",
+        otherwise="no active authorization",
+    )
     return session.get_one(Authorization, authorization_id)
 
 
-def response(
+def token_response(
     client: Client, authorization: Authorization, scope: str, refresh_token: str | None, nonce: str | None = None
 ) -> dict[str, Any]:
-    """The members of a token response, with a new access token of all or less of the authorization's scope.
+    """Return the members of a token response, with a new access token.
 
-    The scope is always said. With `openid` there is an ID token (OpenID Connect Core sections 3.1.3.3, 12.1 and 12.2).
-    A client can read its access tokens, so their `sub` is the one that it knows the person by (section 8.1).
+    The response always contains the scope. With `openid`, it also contains an ID token (OpenID Connect Core section
+    3.1.3.3), even after a refresh (OpenID Connect Core sections 12.1 and 12.2). The access token has the same `sub` as
+    the ID token, because clients can read their access tokens (section 8.1).
+
+    Args:
+        scope: the scope of the access token: that of the authorization, or less.
     """
     settings = services().settings
     user, subject = None, None
     if "openid" in scope.split() or client.subject_type == "pairwise":
-        user, subject = _person(client, authorization)
+        user, subject = _user_and_subject(client, authorization)
     access_token = access_tokens.mint(
         services().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, subject
     )
@@ -100,11 +108,11 @@ def response(
     return body
 
 
-def _person(client: Client, authorization: Authorization) -> tuple[User, str]:
-    """The account, and the `sub` that the client knows it by."""
+def _user_and_subject(client: Client, authorization: Authorization) -> tuple[User, str]:
+    """Return the user, and the `sub` by which the client knows the user."""
     if client.subject_type != "pairwise":
         with services().database.read() as session:
             return session.get_one(User, authorization.user_id), authorization.user_id
     with services().database.transaction() as session:
         user = session.get_one(User, authorization.user_id)
-        return user, id_tokens.subject_of(session, client, user.id)
+        return user, id_tokens.pairwise_subject(session, client, user.id)

@@ -1,4 +1,4 @@
-"""Access tokens: JWTs of the profile RFC 9068, made and read here."""
+"""Access tokens: signed JWTs (RFC 9068)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from rolecall_auth.models import new_id
 from rolecall_auth.models.authorization import Authorization
 
 ALGORITHM: Final = "ES256"
-"""What access tokens are signed with; RS256 keys are published for those who ask for nothing else."""
+"""The signature algorithm of access tokens. RS256 keys are also published, for software that requires them."""
 
 MAX_LENGTH: Final = 8192
-"""Characters; nothing longer is an access token of ours."""
+"""Maximum length of an access token in characters."""
 
-TYPE = checks.define("access_token.typ", "RFC 9068 section 4", "invalid_token", "This is no access token.")
+TYPE = checks.define("access_token.typ", "RFC 9068 section 4", "invalid_token", "The token is not an access token.")
 SIGNATURE = checks.define("access_token.signature", "RFC 7515 section 5.2", "invalid_token", "The signature is wrong.")
-ISSUER = checks.define("access_token.iss", "RFC 9068 section 4", "invalid_token", "Another issuer made this token.")
+ISSUER = checks.define(
+    "access_token.iss", "RFC 9068 section 4", "invalid_token", "The token was issued by another issuer."
+)
 EXPIRY = checks.define("access_token.exp", "RFC 9068 section 4", "invalid_token", "The access token has expired.")
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of a valid access token (RFC 9068 section 2.2); times in seconds since the epoch."""
+    """The claims of a valid access token (RFC 9068 section 2.2); times are in seconds since the epoch."""
 
     token_id: str
     authorization_id: str
@@ -44,15 +46,15 @@ class AccessToken:
 def mint(
     keys: Keys, issuer: str, lifetime: int, authorization: Authorization, scope: str, subject: str | None = None
 ) -> str:
-    """A signed access token of `lifetime` seconds for the authorization's resource, and for userinfo with `openid`.
+    """Return a signed access token for the authorization's resource and, with `openid`, for the UserInfo endpoint.
 
     Args:
-        subject: the `sub` in it, when it is not the account's own identifier.
+        lifetime: lifetime in seconds.
+        subject: the `sub`; the default is the account's identifier.
     """
     audience = [authorization.resource]
     if "openid" in scope.split() and authorization.resource != issuer:
         audience.append(issuer)
-    key = keys.signing(ALGORITHM)
     now = int(clock.now())
     claims: dict[str, Any] = {
         "iss": issuer,
@@ -66,34 +68,33 @@ def mint(
         "auth_time": int(authorization.auth_time),
         "authorization_id": authorization.id,
     }
-    header = {"alg": key.algorithm, "typ": ACCESS_TOKEN_TYPE, "kid": key.kid}
-    return jwt.encode(header, claims, key.private, algorithms=[key.algorithm])
+    return keys.signing(ALGORITHM).sign(claims, typ=ACCESS_TOKEN_TYPE)
 
 
 def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:
-    """The access token, when we signed it and its time is not over; else None. Says nothing of revocation."""
+    """Return a valid and unexpired access token, or None; revocation is not checked."""
     if len(token) > MAX_LENGTH:
         return None
     try:
         header = extract_compact(token.encode()).headers()
         key = keys.verifying(str(header.get("kid")))
         if key is None or header.get("alg") != key.algorithm:
-            SIGNATURE.note(False, expected="one of our keys", actual="another")
+            SIGNATURE.note(False, expected="a key of this server", actual="another key")
             return None
         decoded = jwt.decode(token, key.private, algorithms=[key.algorithm])
     except (JoseError, ValueError, TypeError, KeyError):
-        SIGNATURE.note(False, expected="signed by us", actual="not")
+        SIGNATURE.note(False, expected="signed by this server", actual="not verified")
         return None
-    SIGNATURE.note(True, expected="signed by us", actual=f"{key.algorithm}, kid {key.kid[:8]}")
+    SIGNATURE.note(True, expected="signed by this server", actual=f"{key.algorithm}, kid {key.kid[:8]}")
     claims = decoded.claims
-    outcome = (
+    results = (
         (TYPE, decoded.header.get("typ"), ACCESS_TOKEN_TYPE, decoded.header.get("typ") == ACCESS_TOKEN_TYPE),
         (ISSUER, claims.get("iss"), issuer, claims.get("iss") == issuer),
         (EXPIRY, claims.get("exp"), f"after {int(clock.now())}", clock.now() < claims.get("exp", 0)),
     )
-    for check, actual, expected, passed in outcome:
+    for check, actual, expected, passed in results:
         check.note(passed, expected=expected, actual=actual)
-    if not all(passed for *_, passed in outcome):
+    if not all(passed for *_, passed in results):
         return None
     return AccessToken(
         token_id=claims["jti"],

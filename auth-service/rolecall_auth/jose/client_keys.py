@@ -1,4 +1,4 @@
-"""Clients' keys and what they sign: JWTs verified by an explicit list of algorithms (RFC 7515, RFC 8725)."""
+"""Client keys, and the verification of JWTs that clients sign (RFC 7515, RFC 8725)."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from rolecall_auth.jose.signing_keys import KeysError
 from rolecall_auth.models.client import Client
-from rolecall_auth.outbound.fetcher import Busy, Fetcher, FetchError
+from rolecall_auth.outbound.fetcher import FetchBusy, Fetcher
+from rolecall_auth.outbound.policy import FetchError
 
 MAX_LENGTH: Final = 8192
-"""Characters of a JWT that a client sends."""
+"""Maximum length of a client's JWT in characters."""
+
+LEEWAY: Final = 30
+"""Seconds that a client's clock may be ahead of the server's."""
 
 MAX_KEYS: Final = 50
-"""Of one set, that are looked at."""
+"""Maximum number of keys that are read from a key set."""
 
 MAX_SETS: Final = 256
-"""Sets of keys, and secrets, whose key objects a process keeps."""
+"""Maximum number of key sets, and of secrets, whose key objects a process caches."""
 
 RSA_BITS: Final = range(2048, 8193)
-"""RFC 7518 section 3.3; more only costs time."""
+"""Allowed sizes (RFC 7518 section 3.3); larger keys only cost time."""
 
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 
-_NO_KEY_FROM_OUTSIDE: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "cty", "enc", "zip"})
-"""Header parameters that name a key that is not the client's registered one, or ask for what we do not do."""
+_REJECTED_HEADERS: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "cty", "enc", "zip"})
+"""Header parameters that name an unregistered key, or require an unsupported feature."""
 
 _TEXT: Final = frozenset({"iss", "sub", "jti"})
 _TIME: Final = frozenset({"exp", "nbf", "iat"})
@@ -45,7 +49,7 @@ _TIME: Final = frozenset({"exp", "nbf", "iat"})
 _JWK_SET: Final = "application/jwk-set+json, application/json"
 
 PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-"""Members of a JWK that nobody but its owner may know (RFC 7518 section 6)."""
+"""The private members of a JWK (RFC 7518 section 6)."""
 
 PublicKeyObject = ECKey | RSAKey | OKPKey
 
@@ -54,16 +58,16 @@ _KINDS: Final[Mapping[tuple[Any, Any], tuple[Callable[[Any], PublicKeyObject], t
     ("EC", "P-256"): (ECKey.import_key, ("kty", "crv", "x", "y"), frozenset({"ES256"})),
     ("OKP", "Ed25519"): (OKPKey.import_key, ("kty", "crv", "x"), frozenset({"EdDSA"})),
 }
-"""By `kty` and `crv`: how it is imported, from which members, and the algorithms that it is for."""
+"""By `kty` and `crv`: the import function, the public members, and the algorithms of the key."""
 
 
 class BadJWT(Exception):
-    """A client's JWT is not what it must be; the text says why, for logs and for who watches."""
+    """A client's JWT is not valid; the message is for logs and recordings, not for the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key of a client, imported: its `kid` if it has one, and the algorithms that it may verify."""
+    """An imported key of a client, with the algorithms that it may verify."""
 
     kid: str | None
     algorithms: frozenset[str]
@@ -71,10 +75,10 @@ class PublicKey:
 
 
 class _Registry(jws.JWSRegistry):
-    """Exactly these algorithms; without joserfc's warning that EdDSA has a newer name (RFC 9864)."""
+    """A registry without joserfc's warning that EdDSA has a newer name (RFC 9864)."""
 
     def get_alg(self, name: str) -> Any:
-        """The algorithm; `verified` has judged its name."""
+        """Return the algorithm; `verified_claims` has already checked its name."""
         return self.algorithms[name]
 
 
@@ -82,77 +86,80 @@ _REGISTRY: Final = _Registry(strict_check_header=False)
 
 
 class ClientKeys:
-    """The keys of all clients; one for the life of a process, safe for threads.
+    """The keys of all clients. One instance serves a process; it is thread-safe.
 
     Args:
-        fetcher: asks for what a `jwks_uri` names.
-        cipher: opens the secrets of clients that sign with them.
+        fetcher: fetches key sets from `jwks_uri`.
+        cipher: decrypts the secrets of clients that sign with them.
     """
 
     def __init__(self, fetcher: Fetcher, cipher: MultiFernet) -> None:
         self._fetcher = fetcher
         self._cipher = cipher
-        self._secret = lru_cache(maxsize=MAX_SETS)(self._open)
+        self._secret = lru_cache(maxsize=MAX_SETS)(self._decrypt)
 
-    def verified(
+    def verified_claims(
         self, client: Client, token: str, *, algorithms: Collection[str], types: Collection[str] = ()
     ) -> dict[str, Any]:
-        """The claims of a JWT that the client signed; who asks for them judges them (RFC 7519 section 7.2).
+        """Verify the signature and type of a client's JWT and return its claims, which the caller must validate.
 
         Args:
-            algorithms: those that are accepted, of RS256, ES256, PS256, EdDSA and HS256.
-            types: what `typ` may be besides absent or `JWT`, without `application/` (RFC 8725 section 3.11).
+            algorithms: the accepted algorithms, from RS256, ES256, PS256, EdDSA, and HS256.
+            types: accepted values of `typ` besides `JWT`, which is the default, without `application/` (RFC 8725
+                section 3.11).
 
         Raises:
-            BadJWT: it is none, or not signed by this client in this way.
-            KeysError: DATA_KEY does not open the client's secret.
-            OAuthError: temporarily_unavailable, when too much is being fetched.
+            BadJWT: the JWT is malformed, or not signed by this client with an accepted algorithm.
+            KeysError: DATA_KEY does not decrypt the client's secret.
+            OAuthError: temporarily_unavailable, if too many fetches are running.
         """
-        header, claims = unverified(token)
+        header, claims = unverified_jwt(token)
         algorithm, kid = header["alg"], header.get("kid")
         if algorithm not in algorithms:
-            raise BadJWT("signed with an algorithm that is not accepted")
+            raise BadJWT(f"the algorithm is not one of {', '.join(algorithms)}")
         typ = header.get("typ", "JWT")
         if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in {"jwt", *types}:
-            raise BadJWT("a JWT of another type")
+            raise BadJWT("the typ is not accepted")
         if kid is not None and not isinstance(kid, str):
-            raise BadJWT("kid is no string")
+            raise BadJWT("kid is not a string")
         for key in [self._secret_of(client)] if algorithm == "HS256" else self._keys(client, algorithm, kid):
             with suppress(JoseError, ValueError, TypeError):
                 jws.deserialize_compact(token.encode(), key, registry=_REGISTRY)
                 return claims
         raise BadJWT("the signature is wrong")
 
-    def of(self, client: Client) -> Iterator[tuple[PublicKey, ...]]:
-        """The client's public keys (RFC 7591 section 2); then, for who misses one, as its `jwks_uri` has them now.
+    def keys_for(self, client: Client) -> Iterator[tuple[PublicKey, ...]]:
+        """Yield the client's public keys (RFC 7591 section 2), then those that its `jwks_uri` publishes now.
+
+        The second set is for callers that did not find a key in the first one, which may be cached.
 
         Raises:
-            BadJWT: they cannot be fetched, or are no JWK Set.
-            OAuthError: temporarily_unavailable, when too much is being fetched.
+            BadJWT: the keys cannot be fetched, or are not a JWK Set.
+            OAuthError: temporarily_unavailable, if too many fetches are running.
         """
         if client.jwks is not None:
             yield public_keys(json.dumps(client.jwks).encode())
         elif client.jwks_uri is not None:
-            yield self._fetched(client.jwks_uri)
-            yield self._fetched(client.jwks_uri, renew=True)
+            yield self._fetch(client.jwks_uri)
+            yield self._fetch(client.jwks_uri, renew=True)
 
     def _keys(self, client: Client, algorithm: str, kid: str | None) -> Iterator[PublicKeyObject]:
-        """The key that fits; and for who finds that it does not, the one that is published now, if it is another."""
+        """Yield the matching key, then the matching key that is published now, if it differs."""
         found: PublicKeyObject | None = None
-        for keys in self.of(client):
-            fitting = [each.key for each in keys if algorithm in each.algorithms and kid in {None, each.kid}]
-            if len(fitting) > 1:
-                raise BadJWT("several keys fit, and none is named (OpenID Connect Core section 10.1)")
-            if fitting and fitting[0] is not found:
-                found = fitting[0]
+        for keys in self.keys_for(client):
+            matching = [each.key for each in keys if algorithm in each.algorithms and kid in {None, each.kid}]
+            if len(matching) > 1:
+                raise BadJWT("several keys match, so kid is required (OpenID Connect Core section 10.1)")
+            if matching and matching[0] is not found:
+                found = matching[0]
                 yield found
         if found is None:
-            raise BadJWT("none of the client's keys fits")
+            raise BadJWT("no key of the client matches")
 
-    def _fetched(self, jwks_uri: str, **options: bool) -> tuple[PublicKey, ...]:
+    def _fetch(self, jwks_uri: str, **options: bool) -> tuple[PublicKey, ...]:
         try:
             return public_keys(self._fetcher.get(jwks_uri, accept=_JWK_SET, **options).body)
-        except Busy as error:
+        except FetchBusy as error:
             raise error.refusal() from error
         except FetchError as error:
             raise BadJWT(f"jwks_uri: {error}") from error
@@ -162,26 +169,28 @@ class ClientKeys:
             raise BadJWT("the client has no secret to sign with")
         return self._secret(client.secret_sealed)
 
-    def _open(self, sealed: bytes) -> OctKey:
+    def _decrypt(self, sealed: bytes) -> OctKey:
         try:
             return OctKey.import_key(self._cipher.decrypt(sealed))
         except InvalidToken as error:
-            raise KeysError("DATA_KEY does not open a client's secret; set the one that sealed it") from error
+            raise KeysError(
+                "DATA_KEY does not decrypt a client's secret. Set the DATA_KEY that encrypted it."
+            ) from error
 
 
 @lru_cache(maxsize=MAX_SETS)
 def public_keys(document: bytes) -> tuple[PublicKey, ...]:
-    """The keys of a JWK Set that may verify signatures; others are passed over (RFC 7517 section 5).
+    """Return the keys of a JWK Set that may verify signatures (RFC 7517 section 5).
 
-    Passed over are: unknown types, curves and sizes, keys for something else (`use`, `key_ops`, `alg`), secret ones,
-    and private ones, which everybody knows by now. A set is imported once.
+    Keys are skipped if their type, curve, or size is unknown, if they have another purpose (`use`, `key_ops`, `alg`),
+    or if they are secret or private, and therefore compromised. The result is cached.
 
     Raises:
-        BadJWT: it is no JWK Set.
+        BadJWT: the document is not a JWK Set.
     """
     keys = _parsed(document).get("keys")
     if not isinstance(keys, list):
-        raise BadJWT("no JWK Set")
+        raise BadJWT("not a JWK Set")
     return tuple(key for key in map(_public_key, keys[:MAX_KEYS]) if key is not None)
 
 
@@ -211,29 +220,29 @@ def _public_key(jwk: Any) -> PublicKey | None:
     return PublicKey(jwk.get("kid"), algorithms, key)
 
 
-def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of a JWS in compact form, of the right types and without what we never accept, else unjudged.
+def unverified_jwt(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the header and the claims of a JWS in compact form, without verifying its signature.
 
-    `alg` is a string, registered claims have the types of RFC 7519 section 4.1. Nothing of it is proven.
+    `alg` is a string, and registered claims have the types of RFC 7519 section 4.1.
 
     Raises:
-        BadJWT: it is no such JWT.
+        BadJWT: the JWT is malformed, or has a header parameter that is never accepted.
     """
     match = _COMPACT.fullmatch(token) if len(token) <= MAX_LENGTH else None
     if match is None:
-        raise BadJWT("no JWS in compact form, or too long")
+        raise BadJWT("not a JWS in compact form, or too long")
     header, claims = (_parsed(_decoded(segment)) for segment in match.groups())
     if not isinstance(header.get("alg"), str):
-        raise BadJWT("alg is no string")
-    if header.keys() & _NO_KEY_FROM_OUTSIDE:
-        raise BadJWT("a header parameter that is never accepted")
+        raise BadJWT("alg is not a string")
+    if header.keys() & _REJECTED_HEADERS:
+        raise BadJWT("the header has a parameter that is never accepted")
     if not all(isinstance(claims[name], str) for name in _TEXT & claims.keys()):
-        raise BadJWT("iss, sub or jti is no string")
+        raise BadJWT("iss, sub, or jti is not a string")
     if not all(_is_number(claims[name]) for name in _TIME & claims.keys()):
-        raise BadJWT("exp, nbf or iat is no number")
+        raise BadJWT("exp, nbf, or iat is not a number")
     audience = claims.get("aud", [])
     if not all(isinstance(each, str) for each in (audience if isinstance(audience, list) else [audience])):
-        raise BadJWT("aud is neither a string nor strings")
+        raise BadJWT("aud is not a string or a list of strings")
     return header, claims
 
 
@@ -241,34 +250,37 @@ def _decoded(segment: str) -> bytes:
     try:
         return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError as error:
-        raise BadJWT("no base64url") from error
+        raise BadJWT("not base64url") from error
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
-    """A JSON object in which no name stands twice: whoever reads it next may take the other (RFC 7515 section 4)."""
+    """Parse a JSON object without duplicate names, because another parser might use the other member.
+
+    See RFC 7515 section 4.
+    """
     try:
-        value = json.loads(text.decode(), object_pairs_hook=each_once, parse_constant=_no_json)
+        value = json.loads(text.decode(), object_pairs_hook=object_without_duplicates, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
-        raise BadJWT("no JSON") from error
+        raise BadJWT("not JSON") from error
     if not isinstance(value, dict):
-        raise BadJWT("no JSON object")
+        raise BadJWT("not a JSON object")
     return value
 
 
-def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these members, for a JSON parser (RFC 8259 section 4).
+def object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object from its members, as an `object_pairs_hook` (RFC 8259 section 4).
 
     Raises:
-        ValueError: a name stands twice.
+        ValueError: a name occurs twice.
     """
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
-    return found
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return members
 
 
-def _no_json(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _is_number(value: Any) -> bool:

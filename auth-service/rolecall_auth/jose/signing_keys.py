@@ -1,4 +1,4 @@
-"""The keys that sign: one active an algorithm, rotated in three timed states, kept as key objects in memory."""
+"""Signing keys: one active key per algorithm, rotated through timed states, and cached in memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
+from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from rolecall import clock
@@ -23,14 +24,14 @@ from rolecall_auth.models.key import SigningKey
 
 log = logging.getLogger(__name__)
 
-# RFC 9864 calls it Ed25519; OpenID Connect's clients know it by its old name
+# RFC 9864 renames EdDSA to Ed25519, but OpenID Connect clients know the old name
 warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 RELOAD_AFTER: Final = 1.0
-"""Seconds after which a process looks for new keys; a new key is published far longer before it signs."""
+"""Seconds after which a process reads the keys again. New keys are published much longer before they sign."""
 
 LEEWAY: Final = 60.0
-"""Seconds that a retired key verifies beyond the longest token, for clocks that differ."""
+"""Seconds that a key verifies after its last token has expired, to allow for clock differences."""
 
 PrivateKey = ECKey | RSAKey | OKPKey
 
@@ -47,17 +48,16 @@ _IMPORTERS: Final[dict[str, Callable[[dict[str, Any]], PrivateKey]]] = {
     "EdDSA": OKPKey.import_key,
 }
 
-
-_LOST: Final = "DATA_KEY does not open what is sealed in the database; set the one that sealed it"
+_CANNOT_DECRYPT: Final = "DATA_KEY does not decrypt the keys in the database. Set the DATA_KEY that encrypted them."
 
 
 class KeysError(Exception):
-    """The keys cannot be used; the text says what to do."""
+    """The keys cannot be used; the message explains how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key in memory."""
+    """A key in memory; times are in seconds since the epoch, and None means no end."""
 
     kid: str
     algorithm: str
@@ -66,13 +66,18 @@ class Key:
     signs_until: float | None
     verifies_until: float | None
 
-    def condition(self, now: float) -> str:
-        """In which of its timed states it is: published, signing, verifying or retired."""
+    def status(self, now: float) -> str:
+        """Return the state of the key: published, signing, verifying, or retired."""
         if self.verifies_until is not None and self.verifies_until <= now:
             return "retired"
         if self.signs_from > now:
             return "published"
         return "signing" if self.signs_until is None or now < self.signs_until else "verifying"
+
+    def sign(self, claims: dict[str, Any], *, typ: str) -> str:
+        """Return a signed JWT with this `typ` header."""
+        header = {"alg": self.algorithm, "typ": typ, "kid": self.kid}
+        return jwt.encode(header, claims, self.private, algorithms=[self.algorithm])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,224 +86,32 @@ class _Loaded:
     keys: tuple[Key, ...]
 
 
-class Keys:
-    """All keys of the issuer, read from SQL at most once in `RELOAD_AFTER` seconds.
+class _StoredKeys:
+    """The keys in SQL, with encrypted private parts."""
 
-    Args:
-        cipher: opens the private parts.
-        jwks_max_age: seconds for which others may keep the key set.
-        token_lifetime: seconds that a token lives which is signed now; one from when they were more lives on.
-    """
-
-    def __init__(self, database: Database, cipher: MultiFernet, *, jwks_max_age: int, token_lifetime: int) -> None:
+    def __init__(self, database: Database, cipher: MultiFernet, token_lifetime: int) -> None:
         self._database = database
         self._cipher = cipher
-        self._jwks_max_age = jwks_max_age
         self._token_lifetime = token_lifetime
-        self._loaded = _Loaded(float("-inf"), ())
-        self._lock = threading.Lock()
         self._imported: dict[str, PrivateKey] = {}
 
-    @property
-    def published_before(self) -> int:
-        """Seconds that a key is published before it signs: the last key set without it is given when every process has
-        read it, and may be kept for its max-age."""
-        return self._jwks_max_age + int(RELOAD_AFTER)
-
-    def signing(self, algorithm: str) -> Key:
-        """The one active key of the algorithm.
+    def load(self) -> tuple[Key, ...]:
+        """Return all keys, the oldest first.
 
         Raises:
-            KeysError: there is none; the database was never prepared.
+            KeysError: DATA_KEY does not decrypt a key.
         """
-        now = clock.now()
-        active = [
-            key
-            for key in self._current()
-            if key.algorithm == algorithm
-            and key.signs_from <= now
-            and (key.signs_until is None or now < key.signs_until)
-        ]
-        if not active:
-            raise KeysError(f"there is no {algorithm} key; run `flask db-upgrade`")
-        return max(active, key=lambda key: key.signs_from)
-
-    def verifying(self, kid: str) -> Key | None:
-        """The key of this name, while it is published; the newest are looked for before it counts as unknown."""
-        for wait in (False, True):
-            found = next((key for key in self._published(wait=wait) if key.kid == kid), None)
-            if found is not None:
-                return found
-        return None
-
-    def public_set(self) -> tuple[bytes, str]:
-        """The JWK Set (RFC 7517 section 5) as JSON, and its entity tag."""
-        jwks = [
-            {**key.private.as_dict(private=False), "kid": key.kid, "alg": key.algorithm, "use": "sig"}
-            for key in self._published()
-        ]
-        body = json.dumps({"keys": jwks}, separators=(",", ":")).encode()
-        return body, digest(body.decode())[:32]
-
-    def ensure(self) -> None:
-        """Make the first key of each algorithm where there is none; it signs at once, whatever a clock is turned to."""
-        with self._database.read() as session:
-            missing = {*ID_TOKEN_ALGORITHMS} - {*session.scalars(sa.select(SigningKey.algorithm))}
-        made = [self._new(algorithm, signs_from=0.0) for algorithm in sorted(missing)]
-        with self._database.transaction() as session:
-            meanwhile = {*session.scalars(sa.select(SigningKey.algorithm))}
-            session.add_all(row for row in made if row.algorithm not in meanwhile)
-
-    def rotate(self) -> list[str]:
-        """Publish a new key an algorithm; it takes over when everybody has had time to fetch it. Gives the key ids.
-
-        A key that is published and has not begun to sign is left to begin: two rotations at once make one.
-        """
-        # made before anybody has to wait for the rows: a key takes its time
-        made = {algorithm: self._new(algorithm, signs_from=0.0) for algorithm in ID_TOKEN_ALGORITHMS}
-        begins = clock.now() + self.published_before
-        new = []
-        with self._database.transaction() as session:
-            for algorithm in ID_TOKEN_ALGORITHMS:
-                # of two rotations at once, one waits here, and then reads what the other has made
-                of_algorithm = SigningKey.algorithm == algorithm
-                session.execute(
-                    sa.select(SigningKey.kid).where(of_algorithm).order_by(SigningKey.kid).with_for_update()
-                )
-                current = list(
-                    session.scalars(sa.select(SigningKey).where(of_algorithm, SigningKey.signs_until.is_(None)))
-                )
-                if any(key.signs_from > clock.now() for key in current):
-                    continue
-                for key in current:
-                    key.signs_until = begins
-                    key.verifies_until = begins + max(key.longest_token, self._token_lifetime) + LEEWAY
-                row = made[algorithm]
-                row.signs_from = begins
-                session.add(row)
-                new.append(row.kid)
-        self._loaded = _Loaded(float("-inf"), ())
-        return new
-
-    def everything(self) -> tuple[Key, ...]:
-        """All keys, the oldest first."""
-        return self._load()
-
-    def retire(self, kid: str) -> list[str]:
-        """Sign and verify with a key no longer, at once: for one that somebody else may hold. Gives new key ids.
-
-        If it signs now, the next key does so from now on, or a new one, though not everybody has fetched it yet.
-
-        Raises:
-            KeysError: there is no such key, or it is retired already.
-        """
-        now, new = clock.now(), []
-        with self._database.transaction() as session:
-            row = session.get(SigningKey, kid)
-            if row is None or (row.verifies_until is not None and row.verifies_until <= now):
-                raise KeysError(f"no key {kid} is published; `flask keys list` shows those that are")
-            query = sa.select(SigningKey).where(SigningKey.algorithm == row.algorithm, SigningKey.kid != kid)
-            others = list(session.scalars(query))
-            if row.signs_from > now:  # it never signed: the one before it goes on
-                for other in others:
-                    if other.signs_until == row.signs_from:
-                        other.signs_until = other.verifies_until = None
-            elif row.signs_until is None or row.signs_until > now:
-                successor = next((other for other in others if other.signs_from > now), None)
-                if successor is None:
-                    successor = self._new(row.algorithm, signs_from=now)
-                    session.add(successor)
-                    new.append(successor.kid)
-                successor.signs_from = now
-            row.signs_from, row.signs_until, row.verifies_until = min(row.signs_from, now), now, now
-        self._loaded = _Loaded(float("-inf"), ())
-        return new
-
-    def reseal(self) -> int:
-        """Seal every private part, and every secret that a client signs with, under the newest of the keys in DATA_KEY.
-
-        Gives the number of the signing keys.
-
-        Raises:
-            KeysError: none of them opens it.
-        """
-        with self._database.transaction() as session:
-            rows = list(session.scalars(sa.select(SigningKey)))
-            try:
-                for row in rows:
-                    row.private_sealed = self._cipher.rotate(row.private_sealed)
-                for client in session.scalars(sa.select(Client).where(Client.secret_sealed.is_not(None))):
-                    client.secret_sealed = self._cipher.rotate(client.secret_sealed or b"")
-            except InvalidToken as error:
-                raise KeysError(_LOST) from error
-        return len(rows)
-
-    def _published(self, *, wait: bool = False) -> list[Key]:
-        now = clock.now()
-        return [key for key in self._current(wait=wait) if key.verifies_until is None or now < key.verifies_until]
-
-    def _current(self, *, wait: bool = False) -> tuple[Key, ...]:
-        loaded = self._loaded
-        if loaded.at > clock.cache_time() - RELOAD_AFTER:
-            return loaded.keys
-        # who has keys to go on with does not wait for somebody else's reading, unless one is missing
-        if not self._lock.acquire(blocking=wait or not loaded.keys):
-            return loaded.keys
-        try:
-            if self._loaded.at <= clock.cache_time() - RELOAD_AFTER:
-                self._loaded = _Loaded(clock.cache_time(), self._load_or_keep())
-            return self._loaded.keys
-        finally:
-            self._lock.release()
-
-    def _load_or_keep(self) -> tuple[Key, ...]:
-        """Keys that were read once outlive an outage of the database: nobody can change them meanwhile."""
-        try:
-            return self._load()
-        except UNAVAILABLE:
-            if not self._loaded.keys:
-                raise
-            log.warning("the signing keys cannot be read anew")
-            return self._loaded.keys
-
-    def _load(self) -> tuple[Key, ...]:
         rows = self._rows()
-        if any(self._is_outlived(row) for row in rows):
-            self._lengthen()
+        if any(self._needs_extension(row) for row in rows):
+            self._extend_verification()
             rows = self._rows()
         return tuple(
             Key(row.kid, row.algorithm, self._import(row), row.signs_from, row.signs_until, row.verifies_until)
             for row in rows
         )
 
-    def _rows(self) -> list[SigningKey]:
-        with self._database.read() as session:
-            return list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
-
-    def _is_outlived(self, row: SigningKey) -> bool:
-        """Whether tokens that it may sign from now on live longer than those it has signed so far."""
-        signs = row.signs_until is None or clock.now() < row.signs_until
-        return signs and row.longest_token < self._token_lifetime
-
-    def _lengthen(self) -> None:
-        """Keep for how long the keys in office will have to verify, before the first such token is signed."""
-        with self._database.transaction() as session:
-            for row in session.scalars(sa.select(SigningKey).with_for_update()):
-                if self._is_outlived(row):
-                    row.longest_token = self._token_lifetime
-                    if row.signs_until is not None and row.verifies_until is not None:
-                        row.verifies_until = max(row.verifies_until, row.signs_until + row.longest_token + LEEWAY)
-
-    def _import(self, row: SigningKey) -> PrivateKey:
-        if row.kid not in self._imported:
-            try:
-                opened = self._cipher.decrypt(row.private_sealed)
-            except InvalidToken as error:
-                raise KeysError(_LOST) from error
-            self._imported[row.kid] = _IMPORTERS[row.algorithm](json.loads(opened))
-        return self._imported[row.kid]
-
-    def _new(self, algorithm: str, *, signs_from: float) -> SigningKey:
+    def generate(self, algorithm: str, *, signs_from: float) -> SigningKey:
+        """Return a new row, which is not stored yet."""
         key = _GENERATORS[algorithm]()
         kid = key.thumbprint()
         return SigningKey(
@@ -309,3 +122,215 @@ class Keys:
             signs_from=signs_from,
             longest_token=self._token_lifetime,
         )
+
+    def _rows(self) -> list[SigningKey]:
+        with self._database.read() as session:
+            return list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
+
+    def _needs_extension(self, row: SigningKey) -> bool:
+        """Whether the key may sign tokens that live longer than those it has signed so far."""
+        signs = row.signs_until is None or clock.now() < row.signs_until
+        return signs and row.longest_token < self._token_lifetime
+
+    def _extend_verification(self) -> None:
+        """Extend the time that keys verify, before the first token with the longer lifetime is signed."""
+        with self._database.transaction() as session:
+            for row in session.scalars(sa.select(SigningKey).with_for_update()):
+                if self._needs_extension(row):
+                    row.longest_token = self._token_lifetime
+                    if row.signs_until is not None and row.verifies_until is not None:
+                        row.verifies_until = max(row.verifies_until, row.signs_until + row.longest_token + LEEWAY)
+
+    def _import(self, row: SigningKey) -> PrivateKey:
+        if row.kid not in self._imported:
+            try:
+                decrypted = self._cipher.decrypt(row.private_sealed)
+            except InvalidToken as error:
+                raise KeysError(_CANNOT_DECRYPT) from error
+            self._imported[row.kid] = _IMPORTERS[row.algorithm](json.loads(decrypted))
+        return self._imported[row.kid]
+
+
+class Keys:
+    """The issuer's keys, read from SQL at most once per `RELOAD_AFTER` seconds.
+
+    Args:
+        cipher: encrypts and decrypts the private parts.
+        jwks_max_age: seconds for which others may cache the key set.
+        token_lifetime: lifetime in seconds of the tokens signed now; tokens signed under a longer setting keep theirs.
+    """
+
+    def __init__(self, database: Database, cipher: MultiFernet, *, jwks_max_age: int, token_lifetime: int) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._stored = _StoredKeys(database, cipher, token_lifetime)
+        self._jwks_max_age = jwks_max_age
+        self._token_lifetime = token_lifetime
+        self._loaded = _Loaded(float("-inf"), ())
+        self._lock = threading.Lock()
+
+    @property
+    def published_before(self) -> int:
+        """Seconds between the publication of a key and its first signature.
+
+        By then each process has read the key, and key sets without it have expired from caches.
+        """
+        return self._jwks_max_age + int(RELOAD_AFTER)
+
+    def signing(self, algorithm: str) -> Key:
+        """Return the active key of the algorithm.
+
+        Raises:
+            KeysError: the database has not been initialized, so it contains no active key.
+        """
+        now = clock.now()
+        active = [
+            key
+            for key in self._current()
+            if key.algorithm == algorithm
+            and key.signs_from <= now
+            and (key.signs_until is None or now < key.signs_until)
+        ]
+        if not active:
+            raise KeysError(f"There is no active {algorithm} key. Run `flask db-upgrade`.")
+        return max(active, key=lambda key: key.signs_from)
+
+    def verifying(self, kid: str) -> Key | None:
+        """Return the published key with this id, or None; an unknown id causes the keys to be read again."""
+        for wait in (False, True):
+            found = next((key for key in self._published(wait=wait) if key.kid == kid), None)
+            if found is not None:
+                return found
+        return None
+
+    def public_set(self) -> tuple[bytes, str]:
+        """Return the JWK Set (RFC 7517 section 5) as JSON, and its ETag."""
+        jwks = [
+            {**key.private.as_dict(private=False), "kid": key.kid, "alg": key.algorithm, "use": "sig"}
+            for key in self._published()
+        ]
+        body = json.dumps({"keys": jwks}, separators=(",", ":")).encode()
+        return body, digest(body.decode())[:32]
+
+    def all_keys(self) -> tuple[Key, ...]:
+        """Return all keys, including retired ones, the oldest first, without the cache."""
+        return self._stored.load()
+
+    def ensure(self) -> None:
+        """Create the first key of each algorithm that has none; it signs immediately, whatever the clock offset."""
+        with self._database.read() as session:
+            missing = {*ID_TOKEN_ALGORITHMS} - {*session.scalars(sa.select(SigningKey.algorithm))}
+        generated = [self._stored.generate(algorithm, signs_from=0.0) for algorithm in sorted(missing)]
+        with self._database.transaction() as session:
+            existing = {*session.scalars(sa.select(SigningKey.algorithm))}
+            session.add_all(row for row in generated if row.algorithm not in existing)
+
+    def rotate(self) -> list[str]:
+        """Publish a new key per algorithm and return the key ids; each signs after `published_before` seconds.
+
+        An algorithm that has a published key which does not sign yet gets no other one, so two concurrent rotations
+        create one key.
+        """
+        # generated before the rows are locked, because it takes time
+        generated = {algorithm: self._stored.generate(algorithm, signs_from=0.0) for algorithm in ID_TOKEN_ALGORITHMS}
+        signs_from = clock.now() + self.published_before
+        new = []
+        with self._database.transaction() as session:
+            for algorithm in ID_TOKEN_ALGORITHMS:
+                # a concurrent rotation waits here, and then reads the keys of the first one
+                has_algorithm = SigningKey.algorithm == algorithm
+                session.execute(
+                    sa.select(SigningKey.kid).where(has_algorithm).order_by(SigningKey.kid).with_for_update()
+                )
+                current = list(
+                    session.scalars(sa.select(SigningKey).where(has_algorithm, SigningKey.signs_until.is_(None)))
+                )
+                if any(key.signs_from > clock.now() for key in current):
+                    continue
+                for key in current:
+                    key.signs_until = signs_from
+                    key.verifies_until = signs_from + max(key.longest_token, self._token_lifetime) + LEEWAY
+                row = generated[algorithm]
+                row.signs_from = signs_from
+                session.add(row)
+                new.append(row.kid)
+        self._loaded = _Loaded(float("-inf"), ())
+        return new
+
+    def retire(self, kid: str) -> list[str]:
+        """Retire a key immediately, for example because it is compromised, and return the ids of new keys.
+
+        If the key signs now, its successor or a new key signs from now on, although others may not have fetched it yet.
+
+        Raises:
+            KeysError: the key does not exist or is already retired.
+        """
+        now, new = clock.now(), []
+        with self._database.transaction() as session:
+            row = session.get(SigningKey, kid)
+            if row is None or (row.verifies_until is not None and row.verifies_until <= now):
+                raise KeysError(f"No key {kid} is published. Run `flask keys list` to show the keys.")
+            query = sa.select(SigningKey).where(SigningKey.algorithm == row.algorithm, SigningKey.kid != kid)
+            others = list(session.scalars(query))
+            if row.signs_from > now:  # it has not signed yet, so its predecessor continues
+                for other in others:
+                    if other.signs_until == row.signs_from:
+                        other.signs_until = other.verifies_until = None
+            elif row.signs_until is None or row.signs_until > now:
+                successor = next((other for other in others if other.signs_from > now), None)
+                if successor is None:
+                    successor = self._stored.generate(row.algorithm, signs_from=now)
+                    session.add(successor)
+                    new.append(successor.kid)
+                successor.signs_from = now
+            row.signs_from, row.signs_until, row.verifies_until = min(row.signs_from, now), now, now
+        self._loaded = _Loaded(float("-inf"), ())
+        return new
+
+    def reseal(self) -> int:
+        """Encrypt all private keys and all sealed client secrets with the newest key in DATA_KEY.
+
+        Returns:
+            The number of signing keys.
+
+        Raises:
+            KeysError: DATA_KEY does not decrypt one of them.
+        """
+        with self._database.transaction() as session:
+            rows = list(session.scalars(sa.select(SigningKey)))
+            try:
+                for row in rows:
+                    row.private_sealed = self._cipher.rotate(row.private_sealed)
+                for client in session.scalars(sa.select(Client).where(Client.secret_sealed.is_not(None))):
+                    client.secret_sealed = self._cipher.rotate(client.secret_sealed or b"")
+            except InvalidToken as error:
+                raise KeysError(_CANNOT_DECRYPT) from error
+        return len(rows)
+
+    def _published(self, *, wait: bool = False) -> list[Key]:
+        now = clock.now()
+        return [key for key in self._current(wait=wait) if key.verifies_until is None or now < key.verifies_until]
+
+    def _current(self, *, wait: bool = False) -> tuple[Key, ...]:
+        loaded = self._loaded
+        if loaded.at > clock.cache_time() - RELOAD_AFTER:
+            return loaded.keys
+        # while another thread reads the keys, use the cached ones, unless the cache is empty or lacks the requested key
+        if not self._lock.acquire(blocking=wait or not loaded.keys):
+            return loaded.keys
+        try:
+            if self._loaded.at <= clock.cache_time() - RELOAD_AFTER:
+                self._loaded = _Loaded(clock.cache_time(), self._load_or_keep())
+            return self._loaded.keys
+        finally:
+            self._lock.release()
+
+    def _load_or_keep(self) -> tuple[Key, ...]:
+        """Read the keys; during an outage of the database, keep the cached ones, which cannot change meanwhile."""
+        try:
+            return self._stored.load()
+        except UNAVAILABLE:
+            if not self._loaded.keys:
+                raise
+            log.warning("The database is unavailable; using the cached signing keys")
+            return self._loaded.keys

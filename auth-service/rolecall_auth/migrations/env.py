@@ -1,4 +1,4 @@
-"""Alembic's entry: `rolecall.sql.Database` hands over the connection and holds the transaction."""
+"""The Alembic environment; `rolecall.sql.Database` provides the connection and manages the transaction."""
 
 from __future__ import annotations
 

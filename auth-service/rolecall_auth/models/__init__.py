@@ -1,4 +1,4 @@
-"""What the authorization server stores: what lasts in SQL, what expires in Redis (`ephemeral`, `session`)."""
+"""Persistent data in SQL, and data that expires in Redis."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class Model(DeclarativeBase):
-    """All tables of this service. Times are seconds since the epoch."""
+    """The base class of all tables of this service. Times are seconds since the epoch."""
 
 
 def new_secret() -> str:
-    """A random value of 256 bits, as codes, tokens and session names are made of."""
+    """Return a random value of 256 bits for a code, a token, or a session identifier."""
     return secrets.token_urlsafe(32)
 
 
 def new_id() -> str:
-    """A random identifier of 127 bits that is no secret and never used again.
+    """Return a random identifier of 127 bits; it is unique but not secret.
 
-    None begins with a dash, with which it would be an option of a command.
+    It never starts with a hyphen, because a command would parse it as an option.
     """
-    while (made := secrets.token_urlsafe(16)).startswith("-"):
+    while (identifier := secrets.token_urlsafe(16)).startswith("-"):
         pass
-    return made
+    return identifier

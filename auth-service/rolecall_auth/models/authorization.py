@@ -1,4 +1,4 @@
-"""An authorization: what one person gave one client at one time, and everything that came of it."""
+"""Authorizations: each records the access that one person granted to one client at one time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rolecall_auth.models import Model, new_id
 
 
 class Authorization(Model):
-    """Code, refresh tokens and access tokens belong to one; when it ends, none of them is good any more.
+    """The owner of a code, its refresh tokens, and its access tokens; they become invalid when it ends.
 
-    `used_at` is when it last gave a token; `requested_claims` is the `claims` parameter (OpenID Connect Core 5.5);
-    `sid` names the sign-in and `acr` how it was done, where the client asked.
+    `used_at` is when a token was last issued; `requested_claims` is the `claims` parameter (OpenID Connect Core
+    section 5.5); `sid` identifies the sign-in; `acr` is set if the client requested it.
     """
 
     __tablename__ = "authorization_grant"
@@ -37,6 +37,6 @@ class Authorization(Model):
 
 
 def active_of_user(session: Session, user_id: str) -> list[Authorization]:
-    """What a person's apps hold, newest first."""
+    """Return a person's active authorizations, newest first."""
     query = sa.select(Authorization).where(Authorization.user_id == user_id, Authorization.ended_at.is_(None))
     return list(session.scalars(query.order_by(Authorization.created_at.desc())))

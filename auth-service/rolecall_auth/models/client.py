@@ -1,4 +1,4 @@
-"""Clients: the registered applications (RFC 6749 section 2, metadata names of RFC 7591 section 2)."""
+"""Registered clients (RFC 6749 section 2), with the metadata names of RFC 7591 section 2."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
 
 MAX_HOST = 253
-"""Characters of a host's name (RFC 1035 section 2.3.4)."""
+"""Characters of a host name (RFC 1035 section 2.3.4)."""
 
 ENDED = ""
-"""In the place of the hash of a registration access token: the client ended its registration itself."""
+"""The value of `registration_token_hash` after the client has deleted its own registration."""
 
 
 class Client(Model, ClientMixin):
-    """A client. Rows are read through `Registry`, detached, and never changed there.
+    """A client. Rows that come from `Registry` are detached and must not be changed.
 
-    Columns have the names of RFC 7591 section 2 and of OpenID Connect Registration section 2. `secret_sealed` is the
-    secret of a client that signs with it (`client_secret_jwt`), under DATA_KEY; `further_metadata` is only told again.
+    Columns have the names of RFC 7591 section 2 and OpenID Connect Registration section 2. `secret_sealed` is the
+    secret of a client that uses `client_secret_jwt`, encrypted under DATA_KEY. `further_metadata` is returned to the
+    client but otherwise unused.
     """
 
     __tablename__ = "client"
@@ -73,100 +74,105 @@ class Client(Model, ClientMixin):
 
     @property
     def is_public(self) -> bool:
-        """Whether it can keep no secret (RFC 6749 section 2.1)."""
+        """Whether this is a public client (RFC 6749 section 2.1)."""
         return self.token_endpoint_auth_method == "none"
 
     @property
     def requires_pkce(self) -> bool:
-        """PKCE is optional only for confidential clients of the profile `openid` (RFC 9700 section 2.1.1)."""
+        """Whether PKCE is required: always, except for confidential `openid` clients (RFC 9700 section 2.1.1)."""
         return self.is_public or self.profile != "openid"
 
     def get_client_id(self) -> str:
-        """The client identifier (RFC 6749 section 2.2)."""
+        """Return the client identifier (RFC 6749 section 2.2)."""
         return self.client_id
 
     def get_default_redirect_uri(self) -> str | None:
-        """The redirect URI of a request that names none: the registered one when it is the only one."""
+        """Return the redirect URI for a request without one, or None if not exactly one is registered."""
         return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
 
     def get_allowed_scope(self, scope: Any) -> str | None:
-        """The scope that a request gets: all that is registered when it names none, else what it names or None.
+        """Return the scope that a request may have, or None if the request must be rejected.
 
-        What is about the person must be named. A scope that nobody knows is left out beside `openid`, as OpenID
-        Connect Core section 3.1.2.1 wants it, for clients of its profile. A client with pairwise subjects gets nothing
-        else: an API knows the person by the account's identifier, which section 8.1 wants to be unknown to the client.
+        A request without a scope gets the registered scopes, except the OpenID scopes of a client that is registered
+        for `openid`. Clients of the profile `openid` may add unknown scopes to `openid`, which are ignored (OpenID
+        Connect Core section 3.1.2.1). A client with pairwise subjects gets only OpenID scopes, because APIs identify
+        people by their public subject, which must be hidden from this client (section 8.1).
         """
-        named = self.scope.split()
+        registered = self.scope.split()
         if self.subject_type == "pairwise":
-            named = [each for each in named if each in OPENID_SCOPES] if "openid" in (scope or "").split() else []
+            has_openid = "openid" in (scope or "").split()
+            registered = [each for each in registered if each in OPENID_SCOPES] if has_openid else []
         if not scope:
-            left = [each for each in named if "openid" not in named or each not in OPENID_SCOPES]
-            return " ".join(left) or None
+            default = [each for each in registered if "openid" not in registered or each not in OPENID_SCOPES]
+            return " ".join(default) or None
         if self.profile == "openid" and "openid" in scope.split():
-            scope = " ".join(each for each in scope.split() if each in named)
+            scope = " ".join(each for each in scope.split() if each in registered)
             return scope if "openid" in scope.split() else None
-        return scope if set(scope.split()) <= set(named) else None
+        return scope if set(scope.split()) <= set(registered) else None
 
     def check_redirect_uri(self, redirect_uri: Any) -> bool:
-        """Exact match; for native clients the port of a loopback address may differ (RFC 8252 section 7.3)."""
+        """Match exactly, except that a native client may use any loopback port (RFC 8252 section 7.3)."""
         if redirect_uri in self.redirect_uris:
             return True
         if self.application_type != "native":
             return False
-        wanted = _without_port(redirect_uri)
-        return wanted is not None and any(_without_port(uri) == wanted for uri in self.redirect_uris)
+        requested = _without_port(redirect_uri)
+        return requested is not None and any(_without_port(uri) == requested for uri in self.redirect_uris)
 
-    def asks_every_time(self, redirect_uri: str) -> bool:
-        """Whether another program could pose as this client, so that consent is never remembered (RFC 8252 8.6)."""
+    def always_requires_consent(self, redirect_uri: str) -> bool:
+        """Return whether consent is never remembered, because another app could impersonate this client.
+
+        This is so for public clients whose redirect URI other software can receive (RFC 8252 section 8.6).
+        """
         parts = urlsplit(redirect_uri)
         return self.is_public and (
             parts.scheme not in {"http", "https"} or parts.hostname in {"localhost", "127.0.0.1", "::1"}
         )
 
     def check_client_secret(self, client_secret: Any) -> bool:
-        """Compared by hash in constant time; public clients have none that matches."""
+        """Compare a secret with the stored hash in constant time. Public clients have no matching secret."""
         return hmac.compare_digest(self.secret_hash or "no secret", digest(client_secret))
 
     def check_endpoint_auth_method(self, method: Any, endpoint: Any) -> bool:  # noqa: ARG002
-        """Only the registered method, at every endpoint."""
+        """Return whether the client is registered for this authentication method, which applies to all endpoints."""
         return bool(self.token_endpoint_auth_method == method)
 
     def check_response_type(self, response_type: Any) -> bool:
-        """Whether it is registered."""
+        """Return whether the client is registered for this response type."""
         return response_type in self.response_types
 
     def check_grant_type(self, grant_type: Any) -> bool:
-        """Whether it is registered."""
+        """Return whether the client is registered for this grant type."""
         return grant_type in self.grant_types
 
 
 def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | None:
-    """Why a redirect URI may not be registered, in words that follow it.
+    """Return why a redirect URI cannot be registered, as the predicate of a sentence, or None if it can.
 
-    It must be https; or http on loopback; or, for a native client, of a private-use scheme with a dot in it (RFC 6749
+    It must use https, http on loopback, or, for a native client, a private-use scheme that contains a dot (RFC 6749
     section 3.1.2, RFC 8252 sections 7.1 to 7.3).
 
     Args:
-        lab: http is also for names under `.test`, which nobody has.
+        lab: also allow http for names under `.test`, a reserved domain.
     """
     try:
         parts = urlsplit(uri)
         _ = parts.port
     except ValueError:
-        return "is no URI"
+        return "is not a valid URI"
     if not uri.isascii() or any(mark in uri for mark in "\"'<>\\ #") or not uri.isprintable():
-        return "must be a URI of ASCII characters without fragment, quotes and spaces"
+        return "must be an ASCII URI without a fragment, quotes, or spaces"
     if len(parts.hostname or "") > MAX_HOST:
-        return f"must name a host of {MAX_HOST} characters at most"
-    # it goes into a Content-Security-Policy, whose marks are also good in a URI (RFC 3986 section 3.2.2)
+        return f"must have a host of at most {MAX_HOST} characters"
+    # the host goes into a Content-Security-Policy, whose delimiters RFC 3986 section 3.2.2 allows in a host
     if not _HOST.fullmatch(parts.netloc) and (parts.netloc or parts.scheme in {"http", "https"}):
-        return "must name a host of letters, digits, dots and hyphens, and no user"
+        return "must have a host of letters, digits, dots, and hyphens, and no user name"
     if parts.scheme in {"http", "https"}:
         is_local = is_loopback(uri) and (lab or not (parts.hostname or "").endswith(".test"))
         if parts.scheme == "http" and not is_local:
-            return "must be https; http is for loopback alone"
+            return "must use https; http is allowed only for loopback"
     elif application_type != "native" or "." not in parts.scheme:
-        return "must be https; a native client's may have a scheme like org.example.app"
+        return "must use https; a native client may also use a scheme such as org.example.app"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Authorization codes in Redis: taken once, in one atomic step, leaving a tombstone (RFC 6749 section 4.1.2)."""
+"""Authorization codes in Redis, consumed atomically and replaced by a tombstone (RFC 6749 section 4.1.2)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Final
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin
 
 from rolecall import clock, events
-from rolecall.storage import Store, shown
+from rolecall.storage import Store, abbreviated_key
 
 TOMBSTONE_LIFETIME: Final = 86400
-"""Seconds for which a code that was used is known to have been used."""
+"""Seconds for which a replay of a used code is recognized."""
 
-# KEYS: code, tombstone. ARGV: tombstone, seconds. One trip; both share a hash slot.
+# KEYS: code, tombstone (in the same hash slot). ARGV: tombstone, seconds. One round trip.
 _TAKE: Final = """
 if redis.call('DEL', KEYS[1]) == 0 then
   return 0
@@ -26,7 +26,7 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCode(AuthorizationCodeMixin):
-    """What a code, or the tombstone of one, stands for; its authorization stands in SQL already."""
+    """The data of a code or of its tombstone; its authorization already exists in SQL."""
 
     authorization_id: str
     client_id: str
@@ -37,40 +37,39 @@ class AuthorizationCode(AuthorizationCodeMixin):
     nonce: str | None = None
 
     def get_redirect_uri(self) -> str | None:
-        """The one of the authorization request, None when it named none (RFC 6749 section 4.1.3)."""
+        """Return the redirect URI of the authorization request, or None if it had none (RFC 6749 section 4.1.3)."""
         return self.redirect_uri
 
     def get_scope(self) -> str:
-        """What was allowed."""
+        """Return the granted scope."""
         return self.scope
 
 
 class Codes:
-    """Codes by their hash, in `store`."""
+    """Codes in `store`, under their hashes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._take = store.client.register_script(_TAKE)
 
     def put(self, code: str, value: AuthorizationCode, lifetime: int) -> None:
-        """Keep a new code for `lifetime` seconds."""
+        """Store a new code for `lifetime` seconds."""
         self._store.put("code", code, asdict(value), lifetime)
 
     def find(self, code: str) -> AuthorizationCode | None:
-        """The code or its tombstone; None for one that never was or whose time is over. Takes nothing."""
-        raw = self._store.client.mget(self._keys(code))
-        for entry in raw:
+        """Return a code or its tombstone, or None if the code is unknown or expired. Does not consume it."""
+        for entry in self._store.client.mget(self._keys(code)):
             if entry is not None:
                 return self._load(entry)
         return None
 
     def take(self, code: str, value: AuthorizationCode) -> bool:
-        """Use the code up: of all who try, exactly one is told True."""
+        """Consume the code atomically; exactly one caller gets True."""
         tombstone = {**asdict(value), "expires_at": clock.now() + TOMBSTONE_LIFETIME}
-        ttl = self._store.bin_seconds(TOMBSTONE_LIFETIME)
+        ttl = self._store.redis_ttl(TOMBSTONE_LIFETIME)
         taken = bool(self._take(keys=self._keys(code), args=[json.dumps(tombstone), ttl]))
         change = "taken" if taken else "presented again"
-        events.note("state", store="redis", key=shown(self._store.key("code", code)), change=change)
+        events.note("state", store="redis", key=abbreviated_key(self._store.key("code", code)), change=change)
         return taken
 
     def _keys(self, code: str) -> list[str]:

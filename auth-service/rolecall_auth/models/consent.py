@@ -1,4 +1,4 @@
-"""What a person allowed a client, remembered until it is taken back."""
+"""Remembered consents: the scopes that a person allowed a client, until the person withdraws them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rolecall_auth.models import Model
 
 
 class Consent(Model):
-    """One row a person, client and resource; `scope` is all that was ever allowed, in alphabetical order."""
+    """One row per person, client, and resource; `scope` accumulates the allowed scopes, in alphabetical order."""
 
     __tablename__ = "consent"
 
@@ -24,13 +24,17 @@ class Consent(Model):
 def has_consent(
     session: Session, user_id: str, client_id: str, resource: str, scope: str, *, hold: bool = False
 ) -> bool:
-    """Whether all of `scope` was allowed before; with `hold`, nobody takes it back before the transaction's end."""
+    """Return whether all of `scope` has been allowed.
+
+    Args:
+        hold: lock the consent, so that it cannot be withdrawn before the transaction ends.
+    """
     consent = session.get(Consent, (user_id, client_id, resource), with_for_update={"read": True} if hold else None)
     return consent is not None and set(scope.split()) <= set(consent.scope.split())
 
 
 def remember(session: Session, user_id: str, client_id: str, resource: str, scope: str) -> None:
-    """Add `scope` to what is allowed."""
+    """Add `scope` to the allowed scopes."""
     consent = session.get(Consent, (user_id, client_id, resource))
     if consent is None:
         session.add(Consent(user_id=user_id, client_id=client_id, resource=resource, scope=normal_scope(scope)))
@@ -39,10 +43,10 @@ def remember(session: Session, user_id: str, client_id: str, resource: str, scop
 
 
 def forget(session: Session, user_id: str, client_id: str) -> None:
-    """Take back everything that the client was allowed."""
+    """Withdraw all consents of a person for a client."""
     session.execute(sa.delete(Consent).where(Consent.user_id == user_id, Consent.client_id == client_id))
 
 
 def normal_scope(scope: str) -> str:
-    """Each value once, in alphabetical order (RFC 6749 section 3.3: the order does not matter)."""
+    """Return the scope without duplicates, in alphabetical order (RFC 6749 section 3.3: order is irrelevant)."""
     return " ".join(sorted(set(scope.split())))

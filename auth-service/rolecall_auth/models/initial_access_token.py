@@ -1,4 +1,4 @@
-"""Tokens that allow to register a client (RFC 7591 section 3): by their hash, each for one registration."""
+"""Initial access tokens, each of which allows one client registration (RFC 7591 section 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rolecall_auth.models import Model
 
 
 class InitialAccessToken(Model):
-    """Who shows one registers one client, of this profile."""
+    """The hash of a token, and the profile of the client that it registers."""
 
     __tablename__ = "initial_access_token"
 

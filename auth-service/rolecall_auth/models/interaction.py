@@ -1,4 +1,4 @@
-"""An authorization request that waits for its person, bound to the browser that made it."""
+"""Pending authorization requests, each bound to the browser that made it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from flask import session as cookie
 
 from rolecall import clock
 from rolecall.storage import Store, digest
-from rolecall.web import Problem
+from rolecall.web.errors import Problem
 from rolecall_auth.models import new_secret
 
 LOST: Final = Problem(
     400,
-    "This request is no longer waiting",
-    "It was answered already, it took too long, or it was opened in another browser. "
-    "Nothing was given to the app. Go back to the app and start again.",
+    "This request is no longer valid",
+    "It was already completed, it has expired, or it was opened in another browser. "
+    "The app has not been given access. Go back to the app and start again.",
     (("Connected apps", "/apps"),),
 )
-"""What the person is told who comes back to a request that is gone."""
+"""The error page for a request that is no longer pending in this browser."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """A request whose parameters passed the guard.
+    """A request with validated parameters; times are in seconds since the epoch.
 
-    `decision` is allow or deny once `decided_by` (a user) gave it, at `decided_at`; `asked_at` is when the request came
-    (seconds since the epoch), and `chosen` the user who was picked where the client wants a choice.
+    `asked_at` is when the request arrived. `decision` is `allow` or `deny`, made by the user `decided_by` at
+    `decided_at`. `chosen` is the user that was selected if the client requested the selection of an account.
     """
 
     parameters: dict[str, str]
@@ -40,22 +40,22 @@ class Interaction:
 
 
 class Interactions:
-    """Waiting requests, by a secret that stands in the address of the pages. Several tabs have one each."""
+    """Pending requests, under a secret name that is part of the pages' URLs. Each tab has its own request."""
 
     def __init__(self, store: Store, lifetime: int) -> None:
         self._store = store
         self._lifetime = lifetime
 
     def put(self, parameters: dict[str, str]) -> str:
-        """Keep a request; gives its secret name."""
+        """Store a request, and return its secret name."""
         name = new_secret()
         self._put(name, Interaction(parameters, clock.now()))
         return name
 
     def put_for_any_browser(self, parameters: dict[str, str]) -> str:
-        """Keep a request that a form of another site brought, without a cookie; who opens its name first has it.
+        """Store a request from a form on another site; the first browser that opens its name owns it.
 
-        No cookie is set meanwhile: it would take the place of the person's own, which such a form does not bring.
+        The browser sends no cookie with such a form. Setting one here would replace the cookie that it has.
         """
         name = new_secret()
         value = {**asdict(Interaction(parameters, clock.now())), "browser": ""}
@@ -63,25 +63,25 @@ class Interactions:
         return name
 
     def get(self, name: str) -> Interaction | None:
-        """The request, when it waits for this browser, or for any."""
+        """Return the request if it is bound to this browser; bind it first if it is not bound yet."""
         entry = self._store.get("interaction", name)
         if entry is not None and entry["browser"] == "":
             interaction = Interaction(entry["parameters"], entry["asked_at"])
             self._put(name, interaction)
             return interaction
-        return self._of(entry)
+        return self._own(entry)
 
     def decide(self, name: str, interaction: Interaction, user_id: str, decision: str) -> None:
-        """Note what the person decided; /authorize takes it from there."""
+        """Store the person's decision, which /authorize then acts on."""
         self._put(name, replace(interaction, decision=decision, decided_by=user_id, decided_at=clock.now()))
 
     def choose(self, name: str, interaction: Interaction, user_id: str) -> None:
-        """Note which account the person goes on with."""
+        """Store which account the person selected."""
         self._put(name, replace(interaction, chosen=user_id))
 
     def take(self, name: str) -> Interaction | None:
-        """The request, and it is gone: it is answered once."""
-        return self._of(self._store.take("interaction", name))
+        """Return the request and delete it atomically, so that it gets only one response."""
+        return self._own(self._store.take("interaction", name))
 
     def _put(self, name: str, interaction: Interaction) -> None:
         if "browser" not in cookie:
@@ -89,7 +89,8 @@ class Interactions:
         value = {**asdict(interaction), "browser": digest(cookie["browser"])}
         self._store.put("interaction", name, value, self._lifetime)
 
-    def _of(self, entry: dict[str, Any] | None) -> Interaction | None:
+    def _own(self, entry: dict[str, Any] | None) -> Interaction | None:
+        """Return the request if it is bound to this browser."""
         if (
             entry is None
             or "asked_at" not in entry

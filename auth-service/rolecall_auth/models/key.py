@@ -1,4 +1,4 @@
-"""Signing keys at rest: the private part sealed under DATA_KEY, and the times of the three states."""
+"""Stored signing keys: the private key, encrypted under DATA_KEY, and the times of the three states."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rolecall_auth.models import Model
 
 
 class SigningKey(Model):
-    """A key is published from `created_at`, signs in [signs_from, signs_until), verifies until `verifies_until`.
+    """A key that is published at `created_at`, signs in [signs_from, signs_until), and verifies until `verifies_until`.
 
-    `longest_token`: seconds that a token which it signed may live, whatever the setting has been meanwhile.
+    `longest_token` is the longest lifetime, in seconds, of any token that it signed, even if the setting has changed.
     """
 
     __tablename__ = "signing_key"

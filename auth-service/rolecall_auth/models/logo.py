@@ -1,4 +1,4 @@
-"""A client's logo as it was fetched."""
+"""Fetched logos of clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rolecall_auth.models import Model
 
 
 class Logo(Model):
-    """The image (64 KB at most) and its media type."""
+    """An image of at most 64 KB, and its media type."""
 
     __tablename__ = "client_logo"
 

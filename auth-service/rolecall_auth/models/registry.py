@@ -1,4 +1,4 @@
-"""Clients and resources as the request path reads them: from a cache of this process, refilled from SQL."""
+"""A per-process cache of clients and resources, so that most requests need no SQL query for them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 
 MAX_AGE: Final = 2.0
-"""Seconds; a client that is disabled loses its authorizations at once, and its registration within this time."""
+"""Seconds that a row is cached.
+
+Disabling a client ends its authorizations immediately, but other processes may see its registration this much longer.
+"""
 
 MAX_CLIENTS: Final = 1000
 
 
 class Registry:
-    """Reads rows once in `MAX_AGE` seconds; what does not exist is asked for each time."""
+    """Reads each row at most once in `MAX_AGE` seconds; a missing row is queried each time."""
 
     def __init__(self, database: Database, issuer: str) -> None:
         self.userinfo: Final = Resource(
             identifier=issuer, resource_id="userinfo", name="Your account", secret_hash="", scopes={}
         )
-        """Where what is known of a person is told: the authorization server itself."""
+        """The userinfo endpoint, as a protected resource of the authorization server itself."""
         self._database = database
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[float, Client]] = {}
         self._resources: tuple[float, tuple[Resource, ...]] = (float("-inf"), ())
 
     def client(self, client_id: str) -> Client | None:
-        """The client of this id; None when it is unknown or disabled."""
-        found = self._clients.get(client_id)
-        if found is not None and found[0] > clock.cache_time() - MAX_AGE:
-            return found[1]
+        """Return a client, or None if it is unknown or disabled."""
+        cached = self._clients.get(client_id)
+        if cached is not None and cached[0] > clock.cache_time() - MAX_AGE:
+            return cached[1]
         with self._database.read() as session:
             client = session.get(Client, client_id)
         with self._lock:
@@ -48,12 +51,12 @@ class Registry:
         return client
 
     def forget(self, client_id: str) -> None:
-        """Read the client anew at once; other processes do within `MAX_AGE`."""
+        """Remove a client from the cache of this process; other processes read it again within `MAX_AGE`."""
         with self._lock:
             self._clients.pop(client_id, None)
 
     def resources(self) -> tuple[Resource, ...]:
-        """All protected resources."""
+        """Return all protected resources, ordered by identifier."""
         read_at, resources = self._resources
         if read_at <= clock.cache_time() - MAX_AGE:
             with self._database.read() as session:
@@ -62,5 +65,5 @@ class Registry:
         return resources
 
     def resource(self, identifier: str) -> Resource | None:
-        """The protected resource of this identifier."""
+        """Return the protected resource with this identifier, or None."""
         return next((resource for resource in self.resources() if resource.identifier == identifier), None)

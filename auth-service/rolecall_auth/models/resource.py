@@ -1,4 +1,4 @@
-"""Protected resources that tokens can be for (RFC 8707 section 2), and that may introspect (RFC 7662 section 2)."""
+"""Protected resources: audiences of tokens (RFC 8707 section 2), callers of introspection (RFC 7662 section 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rolecall_auth.models import Model
 
 
 class Resource(Model):
-    """A protected resource. `scopes` maps each scope to the sentence that the consent page says of it."""
+    """A protected resource. `scopes` maps each scope to its description on the consent page."""
 
     __tablename__ = "resource"
 
@@ -23,5 +23,5 @@ class Resource(Model):
     scopes: Mapped[dict[str, str]] = mapped_column(sa.JSON)
 
     def check_secret(self, secret: str) -> bool:
-        """Compared by hash in constant time."""
+        """Compare a secret with the stored hash in constant time."""
         return hmac.compare_digest(self.secret_hash, digest(secret))

@@ -1,4 +1,4 @@
-"""Which access tokens were revoked before their time: kept in SQL, read from Redis (RFC 7009 section 2)."""
+"""Revoked access tokens, stored in SQL and read from Redis (RFC 7009 section 2)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from rolecall_auth.settings import MAX_LIFETIME
 log = logging.getLogger(__name__)
 
 _WHOLE: Final = "*"
-"""The member that stands for every token of the authorization."""
+"""The set member that revokes every token of the authorization."""
 
-PATIENCE: Final = 1.0
-"""Seconds that a request waits while another one rebuilds the set: most often it is there by then."""
+REBUILD_WAIT: Final = 1.0
+"""Seconds that a request waits for another one that is rebuilding the set, which usually takes less."""
 
-# KEYS: the marker. ARGV: what it must still hold, what it then gets.
+# KEYS: the marker. ARGV: its expected value, its new value.
 _FINISH: Final = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('SET', KEYS[1], ARGV[2]) and 1"
 
 _RUN_ID = re.compile(rb"run_id:([0-9a-f]+)")
 
 
 class Revocation(Model):
-    """A single access token that was revoked; `expires_at` is the token's own end."""
+    """A single revoked access token; `expires_at` is when the token expires."""
 
     __tablename__ = "revocation"
 
@@ -45,39 +45,40 @@ class Revocation(Model):
 
 
 class Revocations:
-    """The set of revoked tokens in Redis, one key an authorization.
+    """The set of revoked tokens in Redis, with one key per authorization.
 
-    A marker beside it holds the `run_id` of the Redis that the set was filled into. When it is missing (emptied) or
-    another one (restarted, failed over), introspection answers 503 until the set is rebuilt from SQL.
+    A marker holds the `run_id` of the Redis instance that the set was written to. If the marker is missing (Redis was
+    emptied) or names another instance (a restart or a failover), introspection returns 503 until the set is rebuilt
+    from SQL.
 
     Args:
-        prefix: of all keys.
-        lifetime: seconds that an access token lives at most.
-        keep: seconds that Redis keeps an entry after its end.
+        prefix: the prefix of all keys.
+        lifetime: the maximum lifetime of an access token in seconds.
+        keep: seconds that Redis keeps an entry after it expires.
     """
 
     def __init__(self, database: Database, prefix: str, *, lifetime: int, keep: int) -> None:
         self._database = database
         self._prefix = prefix
         self._marker = f"{prefix}:revoked-run-id"
-        # tokens that were made under a longer lifetime than today's live on
+        # tokens issued under an earlier, longer setting are still valid
         self._horizon = max(lifetime, MAX_LIFETIME) + keep
         self._keep = keep
         self._incomplete = False
         self.run_id = b""
-        """Of the Redis that the newest connection reaches."""
+        """The `run_id` of the instance that the newest connection reached."""
         self._client: redis.Redis | None = None
 
     def use(self, client: redis.Redis) -> None:
-        """Work on this connection; its pool must greet new connections with `greet`."""
+        """Use this client, whose pool must call `greet` for each new connection."""
         self._client = client
 
     def greet(self, connection: Any) -> None:
-        """Learn with each new connection which Redis it reaches."""
+        """Read which Redis instance a new connection has reached."""
         connection.on_connect()
         connection.send_command("INFO", "server")
-        answer = connection.read_response(disable_decoding=True)
-        match = _RUN_ID.search(answer if isinstance(answer, bytes) else str(answer).encode())
+        info = connection.read_response(disable_decoding=True)
+        match = _RUN_ID.search(info if isinstance(info, bytes) else str(info).encode())
         self.run_id = match[1] if match else b"unknown"
         if self._incomplete:
             connection.send_command("DEL", self._marker)
@@ -89,7 +90,7 @@ class Revocations:
         row = Revocation(token_id=token_id, authorization_id=authorization_id, expires_at=expires_at)
         with (
             self._added({authorization_id: {token_id}}),
-            suppress(sa.exc.IntegrityError),  # another request for the same token was faster
+            suppress(sa.exc.IntegrityError),  # a concurrent request has revoked the same token
             self._database.transaction() as session,
         ):
             if session.get(Revocation, token_id) is None:
@@ -97,9 +98,10 @@ class Revocations:
         events.note("state", store="redis", key=f"{self._prefix}:revoked:{token_id[:6]}…", change="added")
 
     def end(self, reason: str, *which: sa.ColumnElement[bool]) -> int:
-        """End the authorizations that match, and with each everything that came of it; gives their number.
+        """End the matching authorizations and all of their tokens, and return the number of authorizations.
 
-        Those that ended before are put into Redis again, so that a repetition sets right what failed half-way.
+        Authorizations that ended earlier are added to Redis again, so that repeating a call that failed halfway
+        completes it.
         """
         recent = sa.or_(Authorization.ended_at.is_(None), Authorization.ended_at > clock.now() - self._horizon)
         query = sa.select(Authorization.id).where(recent, *which)
@@ -116,14 +118,14 @@ class Revocations:
             )
             ended = list(session.scalars(query))
         with self._added({authorization_id: {_WHOLE} for authorization_id in ended if authorization_id not in found}):
-            pass  # those that began meanwhile
+            pass  # authorizations that were created in the meantime
         for authorization_id in ended:
             key = f"authorization:{authorization_id[:6]}…"
             events.note("state", store="sql", key=key, change="ended", reason=reason)
         return len(ended)
 
     def is_revoked(self, authorization_id: str, token_id: str) -> bool:
-        """Whether the token or all of its authorization was revoked; one trip.
+        """Return whether a token, or its whole authorization, was revoked. This takes one round trip.
 
         Raises:
             OAuthError: temporarily_unavailable, while the set is being rebuilt.
@@ -134,12 +136,12 @@ class Revocations:
         for _ in range(2):
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.smismember(self._key(authorization_id), [token_id, _WHOLE])
-            pipeline.get(self._marker)  # last: what is emptied in between shows
+            pipeline.get(self._marker)  # read last, so that it reveals a Redis that was emptied in between
             members, marker = pipeline.execute()
             if marker is not None and marker == self.run_id:
                 return any(members)
             self._rebuild()
-        raise unavailable("the set of revoked tokens was lost twice")
+        raise unavailable("the set of revoked tokens was lost again during the rebuild")
 
     @property
     def _redis(self) -> redis.Redis:
@@ -151,11 +153,11 @@ class Revocations:
 
     @contextmanager
     def _added(self, members: dict[str, set[str]]) -> Iterator[None]:
-        """Redis first, then the block, which writes SQL: nothing that SQL has as revoked is active in between.
+        """Add members to Redis before and after the block, which writes to SQL.
 
-        And Redis again: it may have been emptied meanwhile, and the set rebuilt from SQL as it was before. When Redis
-        fails, SQL is written all the same, the set is rebuilt before it is believed again, and the failure goes to the
-        caller, who answers 503.
+        Before, so that no token that SQL lists as revoked is active. After, because Redis may have been emptied in the
+        meantime, and the set rebuilt from SQL without the new rows. If Redis fails, the block still runs, the set is
+        rebuilt before it is used again, and the error is raised, so that the response is 503.
         """
         failure = self._try_to_add(members)
         yield
@@ -182,14 +184,14 @@ class Revocations:
         pipeline.execute()
 
     def _rebuild(self) -> None:
-        lock = self._redis.lock(f"{self._marker}:lock", timeout=10, sleep=0.02, blocking_timeout=PATIENCE)
+        lock = self._redis.lock(f"{self._marker}:lock", timeout=10, sleep=0.02, blocking_timeout=REBUILD_WAIT)
         if not lock.acquire():
             raise unavailable("the set of revoked tokens is being rebuilt")
         run_id, attempt = self.run_id, secrets.token_hex(8)
         try:
             if self._redis.get(self._marker) == run_id:
-                return  # who had the lock before has done it
-            # should Redis lose its memory meanwhile, it loses this too
+                return  # another process has just rebuilt it
+            # if Redis loses its data during the rebuild, it loses this marker too
             self._redis.set(self._marker, attempt, ex=60)
             members = self._from_sql()
             self._add(members)

@@ -1,4 +1,4 @@
-"""A person's sign-in: the browser's cookie names it, Redis holds it, and it can be ended from here."""
+"""Sign-in sessions, stored in Redis and identified by the browser's cookie."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rolecall.storage import Store
 from rolecall_auth.models import new_id, new_secret
 
 ACR: Final = "urn:rolecall:password"
-"""The kind of sign-in that there is (`acr`, OpenID Connect Core section 2)."""
+"""The authentication context class of every sign-in (`acr`, OpenID Connect Core section 2)."""
 
 AMR: Final = ("pwd",)
-"""How it is done (RFC 8176 section 2)."""
+"""The authentication methods (RFC 8176 section 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """Who is signed in, since when (seconds since the epoch), and the session's public name (`sid`)."""
+    """The signed-in user, the time of the sign-in (seconds since the epoch), and the public session ID (`sid`)."""
 
     user_id: str
     username: str
@@ -29,31 +29,31 @@ class SignIn:
 
 
 class Sessions:
-    """Sign-ins, by the secret in Flask's signed cookie."""
+    """Sign-in sessions, under the secret in Flask's signed cookie."""
 
     def __init__(self, store: Store, lifetime: int) -> None:
         self._store = store
         self._lifetime = lifetime
 
     def current(self) -> SignIn | None:
-        """The sign-in of the browser that asks; None when there is none any more."""
+        """Return the sign-in of the current browser, or None if it has ended or never existed."""
         name = cookie.get("session")
         entry = self._store.get("session", name) if name else None
         return SignIn(entry["user_id"], entry["username"], entry["auth_time"], entry.get("sid")) if entry else None
 
     def was_signed_in(self) -> bool:
-        """Whether the browser remembers a sign-in, be it alive or over; asks nobody."""
+        """Return whether the cookie contains a session, active or ended. This does not query Redis."""
         return "session" in cookie
 
     def begin(self, user_id: str, username: str) -> None:
-        """Sign a person in, under a new name: one that was known before is worth nothing."""
+        """Sign a person in with a new session identifier, which prevents session fixation."""
         self.end()
         cookie["session"] = new_secret()
         value = {"user_id": user_id, "username": username, "auth_time": clock.now(), "sid": new_id()}
         self._store.put("session", cookie["session"], value, self._lifetime)
 
     def end(self) -> None:
-        """Sign the browser out. What names the browser itself stays, for requests that wait in other tabs."""
+        """Sign the browser out. Its browser identifier stays, because requests in other tabs are bound to it."""
         browser = cookie.get("browser")
         if name := cookie.get("session"):
             self._store.delete("session", name)

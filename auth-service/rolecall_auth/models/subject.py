@@ -1,4 +1,4 @@
-"""Who a person is for a client: the account's own identifier, or one a sector (OpenID Connect Core section 8)."""
+"""Subject identifiers: public, or pairwise per sector (OpenID Connect Core section 8)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rolecall_auth.models.client import Client
 
 
 class PairwiseSubject(Model):
-    """A person's identifier for all clients of a sector: random, so that two sectors cannot compare theirs."""
+    """A person's random identifier for the clients of a sector, so that two sectors cannot correlate people."""
 
     __tablename__ = "pairwise_subject"
 
@@ -24,26 +24,26 @@ class PairwiseSubject(Model):
 
 
 def subject_for(session: Session, client: Client, user_id: str) -> str:
-    """The `sub` that the client knows the person by; made at first need. The caller's transaction keeps it.
+    """Return the person's `sub` for a client; a pairwise one is created in the caller's transaction if needed.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: somebody else makes it at this moment; try again.
+        sqlalchemy.exc.IntegrityError: another transaction has just created it; retry.
     """
     if client.subject_type != "pairwise":
         return user_id
     sector = sector_of(client)
-    found = session.get(PairwiseSubject, (sector, user_id))
-    if found is None:
-        found = PairwiseSubject(sector=sector, user_id=user_id)
-        session.add(found)
+    pairwise = session.get(PairwiseSubject, (sector, user_id))
+    if pairwise is None:
+        pairwise = PairwiseSubject(sector=sector, user_id=user_id)
+        session.add(pairwise)
         session.flush()
-    return found.subject
+    return pairwise.subject
 
 
 def sector_of(client: Client) -> str:
-    """The host of `sector_identifier_uri`, or of the redirect URIs (OpenID Connect Core section 8.1).
+    """Return the host of `sector_identifier_uri` or of the redirect URIs (OpenID Connect Core section 8.1).
 
-    A client that has neither is a sector of its own, whatever stands where a host would.
+    A client whose URI is not http or https is its own sector.
     """
     parts = urlsplit(client.sector_identifier_uri or client.redirect_uris[0])
     host = parts.hostname if parts.scheme in {"http", "https"} else None

@@ -1,4 +1,7 @@
-"""Refresh tokens: families that rotate, with a grace in which the old token gets the same successor (RFC 9700 4.14)."""
+"""Refresh tokens, which rotate within a family (RFC 9700 section 4.14).
+
+During a grace period, a used token returns the same successor again.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from rolecall_auth.models import Model, new_secret
 
 
 class RefreshToken(Model):
-    """One token of a family; the family is the authorization. `family_expires_at` is the same for all of it."""
+    """One token of the family of an authorization; all tokens of a family have the same `family_expires_at`."""
 
     __tablename__ = "refresh_token"
 
@@ -34,7 +37,12 @@ class RefreshToken(Model):
 def add(
     session: Session, authorization_id: str, *, idle: int, family_expires_at: float, token: str | None = None
 ) -> str:
-    """Add a token (a new one, if none is given) that ends after `idle` seconds or with its family; gives its text."""
+    """Store a token, and return it.
+
+    Args:
+        idle: seconds until it expires if unused; it never outlives its family.
+        token: the token to store; a new one by default.
+    """
     token = token or new_secret()
     session.add(
         RefreshToken(
@@ -48,7 +56,7 @@ def add(
 
 
 def rotate(session: Session, token: str, row: RefreshToken, *, idle: int) -> str | None:
-    """Use the token up for a successor, in one atomic step; None when it is used up already."""
+    """Consume the token atomically, and return its successor; None if it was already used."""
     successor = new_secret()
     result = session.execute(
         sa.update(RefreshToken)
@@ -65,7 +73,7 @@ def rotate(session: Session, token: str, row: RefreshToken, *, idle: int) -> str
 
 
 def successor_in_grace(session: Session, token: str, grace: int) -> str | None:
-    """The unused successor of a token that was used at most `grace` seconds ago; None is a replay."""
+    """Return the unused successor of a token that was used less than `grace` seconds ago; None means a replay."""
     row = session.get(RefreshToken, digest(token), populate_existing=True)
     if row is None or row.used_at is None or row.successor_sealed is None or row.successor_hash is None:
         return None
@@ -78,6 +86,6 @@ def successor_in_grace(session: Session, token: str, grace: int) -> str | None:
 
 
 def _cipher(token: str) -> Fernet:
-    """Seals a successor so that only who holds the old token can read it."""
+    """Return a cipher whose key derives from the old token, so that only its holder can decrypt the successor."""
     derived = HKDF(SHA256(), 32, salt=None, info=b"rolecall refresh successor").derive(token.encode())
     return Fernet(base64.urlsafe_b64encode(derived))

@@ -17,24 +17,24 @@ from rolecall import clock
 from rolecall_auth.models import Model, new_id
 
 _hasher = argon2.PasswordHasher()
-# One hash takes 64 MiB and a core for a while: more at once would only make all of them slow.
+# A hash uses 64 MiB and one core; more at the same time would only slow each of them down.
 _slots = threading.BoundedSemaphore(2)
-# Who waits for a slot holds a thread: some threads must stay free for those who need no password.
+# Each waiting caller blocks a thread; some threads must stay free for requests that need no password.
 _queue = threading.BoundedSemaphore(8)
-_nobody = "$argon2id$v=19$m=65536,t=3,p=4$uvxs/y5qSKJ+w+sezBatmg$gprqWtPTkwEKLgk5MK6SultMyQKcqUC6uRR3WxhO9WI"
-"""A hash that no password has, so that an unknown name costs as much time as a wrong password."""
+_DUMMY_HASH: Final = "$argon2id$v=19$m=65536,t=3,p=4$uvxs/y5qSKJ+w+sezBatmg$gprqWtPTkwEKLgk5MK6SultMyQKcqUC6uRR3WxhO9WI"
+"""A hash that matches no password; verifying it makes an unknown name take as long as a wrong password."""
 
 
 _USERNAME: Final = re.compile(r"[\w.\-]{2,40}")
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 200
-"""Characters; NIST SP 800-63B asks for eight or more, and for no rules about which."""
+"""Characters. NIST SP 800-63B requires at least eight, without composition rules."""
 
 
 class User(Model):
-    """A resource owner. `id` is the `sub` of tokens: random, never used again, never equal to a client id.
+    """A resource owner. `id` is the `sub` of tokens: random, never reused, and never equal to a client ID.
 
-    `claims` are the standard claims that are known of the person (OpenID Connect Core section 5.1).
+    `claims` are the person's standard claims (OpenID Connect Core section 5.1).
     """
 
     __tablename__ = "user_account"
@@ -47,39 +47,39 @@ class User(Model):
     disabled_at: Mapped[float | None] = mapped_column(sa.Double)
 
     def get_user_id(self) -> str:
-        """The subject, as Authlib asks for it."""
+        """Return the subject identifier; Authlib calls this."""
         return self.id
 
 
 def is_active(session: Session, user_id: str) -> bool:
-    """Whether this person is (still) known and not disabled: a sign-in may outlive an account."""
+    """Return whether the account exists and is not disabled; a session can outlive its account."""
     user = session.get(User, user_id)
     return user is not None and user.disabled_at is None
 
 
 def normal_username(text: str) -> str:
-    """The form in which names are kept and compared."""
+    """Return the form in which usernames are stored and compared."""
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def account_faults(username: str, password: str) -> dict[str, str]:
-    """What is wrong with a name (in its normal form) and a password for a new account, by field."""
+    """Return the error messages for a new account's username (in normal form) and password, by field."""
     faults = {}
     if not _USERNAME.fullmatch(username):
-        faults["username"] = "A name has 2 to 40 letters, digits, dots, hyphens or underscores."
+        faults["username"] = "The name must have 2 to 40 letters, digits, dots, hyphens, or underscores."
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD or "\0" in password:
-        faults["password"] = f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters, of any kind."
+        faults["password"] = f"The password must have {MIN_PASSWORD} to {MAX_PASSWORD} characters of any kind."
     return faults
 
 
-class Busy(Exception):
-    """As many passwords as may wait do wait to be hashed."""
+class PasswordHashingBusy(Exception):
+    """The queue of passwords that wait to be hashed is full."""
 
 
 @contextmanager
 def _slot() -> Iterator[None]:
     if not _queue.acquire(blocking=False):
-        raise Busy
+        raise PasswordHashingBusy
     try:
         with _slots:
             yield
@@ -88,20 +88,20 @@ def _slot() -> Iterator[None]:
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash to keep.
+    """Return the argon2id hash of a password.
 
     Raises:
-        Busy: too many are hashed at this moment.
+        PasswordHashingBusy: the queue is full.
     """
     with _slot():
         return _hasher.hash(_normal(password))
 
 
 def is_password(password_hash: str, password: str) -> bool:
-    """Whether `password` is the one that was hashed.
+    """Return whether a password matches a hash.
 
     Raises:
-        Busy: too many are hashed at this moment.
+        PasswordHashingBusy: the queue is full.
     """
     with _slot():
         try:
@@ -111,12 +111,16 @@ def is_password(password_hash: str, password: str) -> bool:
 
 
 def authenticate(session: Session, username: str, password: str) -> User | None:
-    """The person with this name and password; an unknown name takes as long as a wrong password."""
+    """Return the active user with this name and password, or None; both failures take equally long.
+
+    Raises:
+        PasswordHashingBusy: the queue is full.
+    """
     name = normal_username(username)
-    # PostgreSQL refuses a NUL in a text, and no name has anything unprintable
+    # PostgreSQL rejects NUL in text, and no username has unprintable characters
     user = session.scalar(sa.select(User).where(User.username == name)) if name.isprintable() else None
     if user is None or user.disabled_at is not None:
-        is_password(_nobody, password)
+        is_password(_DUMMY_HASH, password)
         return None
     return user if is_password(user.password_hash, password) else None
 

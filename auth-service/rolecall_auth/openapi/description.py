@@ -1,4 +1,4 @@
-"""What the authorization server says of itself in OpenAPI 3.1: from the guard's table, the grants and the checks."""
+"""The OpenAPI 3.1 description, derived from the tables of parameters, grants, and checks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rolecall.openapi import (
     IF_NONE_MATCH,
     JSON,
     NOT_MODIFIED,
-    Answer,
     Description,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
+    error_responses,
     html,
-    json_answer,
+    json_response,
     redirect,
     ref,
-    refusals,
     string,
     unavailable,
 )
@@ -35,40 +35,48 @@ from rolecall_auth.grants import GRANTS, authorization_code, refresh_token, toke
 from rolecall_auth.jose import access_tokens
 from rolecall_auth.openapi import openid, registration
 from rolecall_auth.openapi.pages import page_operations
-from rolecall_auth.openapi.parameters import SESSION, TOO_MANY, form_of, guard_checks, in_query, parameter_of, schema_of
+from rolecall_auth.openapi.parameters import (
+    SESSION,
+    TOO_MANY,
+    find_parameter,
+    form_schema,
+    guard_checks,
+    in_query,
+    parameter_schema,
+)
 from rolecall_auth.openid import request_object, scopes
-from rolecall_auth.parameters import BY_ENDPOINT
+from rolecall_auth.parameters import BY_ENDPOINT, REQUIRED
 from rolecall_auth.routes import ROUTES
 from rolecall_auth.settings import Settings
 
 _TEXT: Final = (
-    "The authorization server of the role diagram (RFC 6749 section 1.1). A parameter that is sent twice is refused, "
-    "an empty one counts as omitted, and an unknown one is ignored (sections 3.1 and 3.2). Clients that authenticate "
-    "with client_secret_post, and those without a secret, name themselves in the body; those with a key or a sealed "
-    "secret do so in a JWT that they sign (RFC 7523)."
+    "The authorization server (RFC 6749 section 1.1). A repeated parameter is rejected, an empty one counts as "
+    "omitted, and an unknown one is ignored (sections 3.1 and 3.2). Clients that use client_secret_post, and public "
+    "clients, identify themselves in the body. Clients that use private_key_jwt or client_secret_jwt send a signed "
+    "JWT (RFC 7523)."
 )
 
-OF_GRANT: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+GRANT_PARAMETERS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "authorization_code": (("code",), ("redirect_uri", "code_verifier", "resource")),
     "refresh_token": (("refresh_token",), ("scope", "resource")),
 }
-"""The parameters that each grant needs, and those that it takes."""
+"""The required and the optional parameters of each grant."""
 
-_OF_CLIENT: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
+_CLIENT_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 _TARGET: Final = ("client_id", "redirect_uri")
-"""What decides where the answer goes: when it is wrong, it goes nowhere."""
+"""The parameters that determine where the response is sent. If one is invalid, the response is an error page."""
 
 _SECURITY_SCHEMES: Final[Mapping[str, Schema]] = {
     "client_secret_basic": {
         "type": "http",
         "scheme": "basic",
-        "description": "A client's or resource's id and secret, each form-urlencoded first (RFC 6749 section 2.3.1).",
+        "description": "The ID and the secret of a client or resource, each form-urlencoded (RFC 6749 section 2.3.1).",
     },
 }
 
 _IN_HEADER: Final[Security] = ({"client_secret_basic": []},)
 _ANY_METHOD: Final[Security] = (*_IN_HEADER, {})
-"""OpenAPI has no scheme for what stands in the body."""
+"""OpenAPI has no security scheme for credentials in the body."""
 
 _BACK_CHANNEL: Final = (
     client.FORM_TYPE,
@@ -76,7 +84,7 @@ _BACK_CHANNEL: Final = (
     client.ONE_METHOD,
     client.SAME_CLIENT,
     client.AUTHENTICATED,
-    token_response.PARAMETERS,
+    REQUIRED,
 )
 
 _ASSERTION: Final = (
@@ -140,13 +148,20 @@ _DECIDE_ACTIVE: Final = (
 )
 
 
-def description(settings: Settings, cookie: str) -> Description:
-    """Everything but the table of routes; `cookie` names a person's session."""
+def build_description(settings: Settings, cookie: str) -> Description:
+    """Return the description; `cookie` is the name of the session cookie."""
     return Description(
         "Authorization server",
         _TEXT,
         settings.issuer,
-        {**_for_programs(settings), **_authorize(), **page_operations()},
+        {
+            **_back_channel(settings),
+            **_documents(),
+            **openid.userinfo_operations(),
+            **registration.registration_operations(),
+            **_authorize(),
+            **page_operations(),
+        },
         {"Metadata": _metadata(settings), "KeySet": _KEY_SET},
         {
             **_SECURITY_SCHEMES,
@@ -157,48 +172,53 @@ def description(settings: Settings, cookie: str) -> Description:
     )
 
 
-def _for_programs(settings: Settings) -> Operations:
+def _back_channel(settings: Settings) -> Operations:
     methods = {"x-client-authentication": list(CLIENT_AUTH_METHODS)}
     return {
         ("token", "POST"): Operation(
-            "Get tokens for a grant",
+            "Exchange a grant for tokens",
             (
-                json_answer("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
-                *_refusals("token", *_ASSERTION, *_AT_TOKEN),
+                json_response("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
+                *_errors("token", *_ASSERTION, *_AT_TOKEN),
             ),
             form={"oneOf": [_grant_request(grant.grant_type) for grant in GRANTS]},
             security=_ANY_METHOD,
             extensions=methods,
         ),
         ("introspect", "POST"): Operation(
-            "Ask whether a token is good, and what it says",
+            "Get the status and the claims of a token",
             (
-                Answer(
+                ResponseObject(
                     200,
-                    "What it says, when it is active and meant for the resource that asks (RFC 7662 section 2.2).",
-                    {JSON: {"oneOf": [_active(settings), closed({"active": {"const": False}})]}},
+                    "The claims, if the token is active and its audience is the caller (RFC 7662 section 2.2).",
+                    {JSON: {"oneOf": [_active_token(settings), closed({"active": {"const": False}})]}},
                     checks=_DECIDE_ACTIVE,
                 ),
-                *_refusals("introspect"),
+                *_errors("introspect"),
             ),
-            form=form_of("introspect", "token"),
+            form=form_schema("introspect", "token"),
             security=_IN_HEADER,
             extensions={"x-client-authentication": ["client_secret_basic"]},
         ),
         ("revoke", "POST"): Operation(
-            "End a token; with a refresh token, all that came with it",
+            "Revoke a token; a refresh token ends its whole authorization",
             (
-                Answer(200, "It is worth nothing, whatever it was before (RFC 7009 section 2.2)."),
-                *_refusals("revoke", *_ASSERTION, revoke.OWN),
+                ResponseObject(200, "The token is no longer valid, or never was (RFC 7009 section 2.2)."),
+                *_errors("revoke", *_ASSERTION, revoke.OWN),
             ),
-            form=form_of("revoke", "token"),
+            form=form_schema("revoke", "token"),
             security=_ANY_METHOD,
             extensions=methods,
         ),
+    }
+
+
+def _documents() -> Operations:
+    return {
         ("jwks", "GET"): Operation(
-            "The keys that tokens are signed with",
+            "Get the public keys that verify tokens",
             (
-                Answer(200, "A JWK Set.", {"application/jwk-set+json": ref("KeySet")}, ("ETag",)),
+                ResponseObject(200, "A JWK Set.", {"application/jwk-set+json": ref("KeySet")}, ("ETag",)),
                 NOT_MODIFIED,
                 unavailable("api"),
             ),
@@ -206,32 +226,30 @@ def _for_programs(settings: Settings) -> Operations:
         ),
         **{
             (name, "GET"): Operation(
-                "What this server can do, and where",
-                (json_answer(f"Metadata ({clause}).", ref("Metadata")), unavailable("api")),
+                "Get the endpoints and capabilities of this server",
+                (json_response(f"Metadata ({clause}).", ref("Metadata")), unavailable("api")),
             )
             for name, clause in (
                 ("metadata", "RFC 8414 section 2"),
                 ("openid-configuration", "OpenID Connect Discovery section 3"),
             )
         },
-        **openid.userinfo_operations(),
-        **registration.registration_operations(),
     }
 
 
 def _authorize() -> Operations:
     names = {parameter.name for parameter in BY_ENDPOINT["authorize"]}
     required = ("client_id",)
-    answers = (
-        html(200, "A form that carries the same to the client (response_mode form_post)."),
+    responses = (
+        html(200, "A form that posts the response to the client (response_mode form_post)."),
         redirect(
-            "To sign-in or consent, or to the client with a code or an error, and always with iss (RFC 9207).",
+            "To sign-in or consent, or to the client with a code or an error, and with iss (RFC 9207).",
             *guard_checks("authorize", *names.difference(_TARGET)),
             *_AT_AUTHORIZE,
         ),
         html(
             400,
-            "The client or its redirect URI cannot be trusted, or the request waits no longer: the person is told.",
+            "The client or its redirect URI is invalid, or the request is no longer pending.",
             checks=(
                 authorize.CLIENT,
                 authorize.REDIRECT_URI,
@@ -244,27 +262,27 @@ def _authorize() -> Operations:
     )
     return {
         ("authorize", "GET"): Operation(
-            "Ask a person for access",
-            answers,
+            "Request access",
+            responses,
             tuple(in_query("authorize", parameter.name, *required) for parameter in BY_ENDPOINT["authorize"]),
             security=SESSION,
         ),
         ("authorize", "POST"): Operation(
-            "Ask a person for access, with a form",
-            answers,
+            "Request access with a form",
+            responses,
             (in_query("authorize", "interaction"),),
-            form_of("authorize", *required),
+            form_schema("authorize", *required),
         ),
     }
 
 
-def _refusals(endpoint: str, *more: Check) -> tuple[Answer, ...]:
-    """The errors of an endpoint that programs call."""
+def _errors(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
+    """Return the error responses of a back-channel endpoint."""
     guard = guard_checks(endpoint, *(parameter.name for parameter in BY_ENDPOINT[endpoint]))
     return (
-        *refusals(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
-        json_answer(
-            "Too many failed authentications; Retry-After says how long to wait.",
+        *error_responses(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
+        json_response(
+            "Too many failed authentications. Retry-After has the seconds to wait.",
             error_body("temporarily_unavailable"),
             "Retry-After",
             status=429,
@@ -274,9 +292,9 @@ def _refusals(endpoint: str, *more: Check) -> tuple[Answer, ...]:
 
 
 def _grant_request(grant_type: str) -> Schema:
-    required, optional = OF_GRANT.get(grant_type, ((), ()))
-    properties = {name: schema_of("token", name) for name in (*required, *optional, *_OF_CLIENT)}
-    grant = {"grant_type": string(const=grant_type, description=parameter_of("token", "grant_type").clause)}
+    required, optional = GRANT_PARAMETERS.get(grant_type, ((), ()))
+    properties = {name: parameter_schema("token", name) for name in (*required, *optional, *_CLIENT_PARAMETERS)}
+    grant = {"grant_type": string(const=grant_type, description=find_parameter("token", "grant_type").clause)}
     return {
         "title": grant_type,
         "type": "object",
@@ -291,13 +309,13 @@ _TIME: Final[Schema] = {"type": "integer", "description": "Seconds since the epo
 def _token_response(settings: Settings) -> Schema:
     return closed(
         {
-            "access_token": string(description="A JWT of the profile RFC 9068."),
+            "access_token": string(description="A JWT (RFC 9068)."),
             "token_type": {"const": "Bearer"},
             "expires_in": {"const": settings.access_token_lifetime},
             "scope": string(),
             "refresh_token": string(
-                description="For clients that are registered for the grant refresh_token; beside openid, when the "
-                "person allowed offline_access."
+                description="For clients that are registered for the grant refresh_token. With the scope openid, only "
+                "if the person allowed offline_access."
             ),
             "id_token": string(description="A JWT, with the scope openid (OpenID Connect Core section 2)."),
         },
@@ -305,7 +323,7 @@ def _token_response(settings: Settings) -> Schema:
     )
 
 
-def _active(settings: Settings) -> Schema:
+def _active_token(settings: Settings) -> Schema:
     return closed(
         {
             "active": {"const": True},

@@ -1,4 +1,4 @@
-"""OpenID Connect's part of the description: userinfo, the metadata's further members, what is decided at /authorize."""
+"""The OpenID Connect part of the description: userinfo, metadata, and the checks at /authorize."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ from typing import Final
 from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
-    Answer,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
-    refusals,
+    error_responses,
     string,
     unavailable,
 )
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.endpoints import userinfo
 from rolecall_auth.models.session import ACR
-from rolecall_auth.openid import authentication_request as asked
-from rolecall_auth.openid import id_tokens, scopes
+from rolecall_auth.openid import authentication_request, id_tokens, scopes
 from rolecall_auth.openid.authentication_request import PROMPTS, RESPONSE_MODES
 from rolecall_auth.parameters import BY_ENDPOINT
 
 AT_AUTHORIZE: Final[tuple[Check, ...]] = (
-    asked.PROMPT,
-    asked.RESPONSE_MODE,
-    asked.CLAIMS,
-    asked.HINT,
-    asked.SIGNED_IN,
-    asked.CONSENTED,
-    asked.MET,
+    authentication_request.PROMPT,
+    authentication_request.RESPONSE_MODE,
+    authentication_request.CLAIMS,
+    authentication_request.HINT,
+    authentication_request.SIGNED_IN,
+    authentication_request.CONSENTED,
+    authentication_request.MET,
 )
 
 _BEARER: Final[Security] = ({"access_token": []}, {})
 
 SECURITY_SCHEMES: Final = {
-    "access_token": {"type": "http", "scheme": "bearer", "description": "An access token of this server with openid."}
+    "access_token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An access token of this server with the scope openid.",
+    }
 }
 
 
@@ -49,22 +52,22 @@ def _guard() -> tuple[Check, ...]:
 
 
 def userinfo_operations() -> Operations:
-    """GET and POST /userinfo."""
-    refused = refusals(
+    """Return the operations of GET and POST /userinfo."""
+    errors = error_responses(
         userinfo.ONE_TOKEN,
         userinfo.ALIVE,
         userinfo.SCOPE,
         *_guard(),
         headers=dict.fromkeys((400, 401, 403), ("WWW-Authenticate",)),
     )
-    answers = (
-        Answer(
+    responses = (
+        ResponseObject(
             200,
-            "What is known of the person: the claims of the token's scope, and those that were asked for one by one "
-            "(OpenID Connect Core section 5.3.2); signed for a client that registered userinfo_signed_response_alg.",
+            "The person's claims: those of the token's scope, and those requested individually (OpenID Connect Core "
+            "section 5.3.2). The response is signed if the client registered userinfo_signed_response_alg.",
             {JSON: _PERSON, "application/jwt": string()},
         ),
-        *(_or_nothing(answer) if answer.status == 401 else answer for answer in refused),
+        *(_or_empty(error) if error.status == 401 else error for error in errors),
         unavailable("api"),
     )
     [parameter] = BY_ENDPOINT["userinfo"]
@@ -76,24 +79,24 @@ def userinfo_operations() -> Operations:
     )
     form = {"type": "object", "properties": {"access_token": token}}
     return {
-        ("userinfo", "GET"): Operation("Who the person is", answers, security=_BEARER),
-        ("userinfo", "POST"): Operation("Who the person is", answers, form=form, security=_BEARER),
+        ("userinfo", "GET"): Operation("Get the person's claims", responses, security=_BEARER),
+        ("userinfo", "POST"): Operation("Get the person's claims", responses, form=form, security=_BEARER),
     }
 
 
-def _or_nothing(answer: Answer) -> Answer:
-    """Who sent no token is told of no error (RFC 6750 section 3.1)."""
-    return replace(answer, content={JSON: {"oneOf": [answer.content[JSON], closed({})]}})
+def _or_empty(error: ResponseObject) -> ResponseObject:
+    """Allow an empty object: the response to a request without a token has no error code (RFC 6750 section 3.1)."""
+    return replace(error, content={JSON: {"oneOf": [error.content[JSON], closed({})]}})
 
 
-_TRUTH: Final = {"type": "boolean"}
+_BOOLEAN: Final = {"type": "boolean"}
 _PERSON: Final[Schema] = closed(
     {
         "sub": string(),
         **{name: string() for names in scopes.CLAIMS.values() for name in names},
         "updated_at": {"type": "number", "description": "Seconds since the epoch."},
-        "email_verified": _TRUTH,
-        "phone_number_verified": _TRUTH,
+        "email_verified": _BOOLEAN,
+        "phone_number_verified": _BOOLEAN,
         "address": {"type": "object", "additionalProperties": {"type": "string"}},
     },
     optional=[name for names in scopes.CLAIMS.values() for name in names],

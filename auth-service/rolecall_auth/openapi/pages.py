@@ -1,4 +1,4 @@
-"""What people open and send, for the description."""
+"""The OpenAPI operations of the pages. Every form except that of sign-in is rejected without its csrf_token."""
 
 from __future__ import annotations
 
@@ -9,105 +9,127 @@ from rolecall.openapi import Operation, Operations, Schema, html, redirect, stri
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD
 from rolecall_auth.openapi.parameters import SESSION, TOO_MANY, guard_checks, in_query
 
-_LOST: Final = "The request that the address names waits no longer."
-_OLD_FORM: Final = "The form was opened before the session changed, or its request waits no longer."
+_NOT_PENDING: Final = "The request named in the URL is no longer pending."
+_OLD_FORM: Final = "The form was opened before the session changed, or its request is no longer pending."
+
+_SIGN_UP_CLOSED: Final = html(403, "Sign-up is closed (SIGN_UP).")
+_TO_SIGN_IN: Final = redirect("Not signed in: to sign-in.")
 
 
 def page_operations() -> Operations:
-    """What people open and send; every form but that of sign-in is refused without its csrf_token."""
-    waiting = {name: (in_query(name, "interaction"),) for name in ("sign-in", "sign-up", "consent")}
-    lost = {name: guard_checks(name, "interaction") for name in waiting}
-    username = string(description="2 to 40 letters, digits, dots, hyphens or underscores.")
-    password = string(minLength=MIN_PASSWORD, maxLength=MAX_PASSWORD)
-    closed_sign_up = html(403, "Nobody makes an account alone here (SIGN_UP).")
-    to_sign_in = redirect("Nobody is signed in: to sign-in.")
+    """Return the operations of all pages."""
     return {
-        ("home", "GET"): Operation("The first page", (html(200, "The page."), unavailable("page")), security=SESSION),
-        ("sign-in", "GET"): Operation(
-            "Sign in",
-            (
-                html(200, "The form."),
-                redirect("Signed in already: back to where the person was going."),
-                html(400, _LOST, checks=lost["sign-in"]),
-                unavailable("page"),
-            ),
-            waiting["sign-in"],
-            security=SESSION,
-        ),
-        ("sign-in", "POST"): Operation(
-            "Sign in",
-            (
-                redirect("Signed in: back to where the person was going."),
-                html(400, _OLD_FORM, checks=lost["sign-in"]),
-                html(403, "The name or the password is wrong; which of them is not said."),
-                TOO_MANY,
-                unavailable("page"),
-            ),
-            waiting["sign-in"],
-            _fields({"username": string(maxLength=200), "password": string(maxLength=1000)}),
-            SESSION,
-        ),
-        ("sign-up", "GET"): Operation(
-            "Make an account",
-            (
-                html(200, "The form."),
-                html(400, _LOST, checks=lost["sign-up"]),
-                closed_sign_up,
-                unavailable("page"),
-            ),
-            waiting["sign-up"],
-        ),
-        ("sign-up", "POST"): Operation(
-            "Make an account",
-            (
-                redirect("Made, and signed in."),
-                html(400, f"{_OLD_FORM} Or the name or the password cannot be taken.", checks=lost["sign-up"]),
-                closed_sign_up,
-                TOO_MANY,
-                unavailable("page"),
-            ),
-            waiting["sign-up"],
-            _fields({"username": username, "password": password}),
-            SESSION,
-        ),
-        ("consent", "GET"): Operation(
-            "Decide about a request",
-            (html(200, "The question."), to_sign_in, html(400, _LOST, checks=lost["consent"]), unavailable("page")),
-            waiting["consent"],
-            security=SESSION,
-        ),
-        ("consent", "POST"): Operation(
-            "Decide about a request",
-            (
-                html(200, "No decision: the question again."),
-                redirect("Decided: back to /authorize, which answers the client. Or to sign-in."),
-                html(400, _OLD_FORM, checks=lost["consent"]),
-                unavailable("page"),
-            ),
-            waiting["consent"],
-            _fields({"decision": string(enum=["allow", "deny"])}),
-            SESSION,
-        ),
+        ("home", "GET"): Operation("Home page", (html(200, "The page."), unavailable("page")), security=SESSION),
+        **_sign_in_operations(),
+        **_sign_up_operations(),
+        **_consent_operations(),
         ("apps", "GET"): Operation(
-            "What apps may do", (html(200, "The apps."), to_sign_in, unavailable("page")), security=SESSION
+            "List connected apps", (html(200, "The apps."), _TO_SIGN_IN, unavailable("page")), security=SESSION
         ),
         ("disconnect", "POST"): Operation(
-            "Take back what an app may do",
-            (redirect("Taken back. Or to sign-in."), html(400, _OLD_FORM), unavailable("page")),
-            form=_fields({"client_id": string(maxLength=100)}),
+            "Disconnect an app",
+            (redirect("Disconnected, or not signed in: to sign-in."), html(400, _OLD_FORM), unavailable("page")),
+            form=_form({"client_id": string(maxLength=100)}),
             security=SESSION,
         ),
-        ("sign-out", "GET"): Operation("Sign out", (html(200, "The question."), unavailable("page")), security=SESSION),
+        ("sign-out", "GET"): Operation(
+            "Sign out", (html(200, "The confirmation page."), unavailable("page")), security=SESSION
+        ),
         ("sign-out", "POST"): Operation(
             "Sign out",
             (redirect("Signed out."), html(400, _OLD_FORM), unavailable("page")),
-            form=_fields({}),
+            form=_form({}),
             security=SESSION,
         ),
     }
 
 
-def _fields(properties: Mapping[str, Schema]) -> Schema:
-    """The fields of a page's own form."""
-    with_token = {**properties, "csrf_token": string(description="As it stands in the page.")}
+def _sign_in_operations() -> Operations:
+    interaction, checks = (in_query("sign-in", "interaction"),), guard_checks("sign-in", "interaction")
+    return {
+        ("sign-in", "GET"): Operation(
+            "Sign in",
+            (
+                html(200, "The form."),
+                redirect("Already signed in: to the pending request, or to the connected apps."),
+                html(400, _NOT_PENDING, checks=checks),
+                unavailable("page"),
+            ),
+            interaction,
+            security=SESSION,
+        ),
+        ("sign-in", "POST"): Operation(
+            "Sign in",
+            (
+                redirect("Signed in: to the pending request, or to the connected apps."),
+                html(400, _OLD_FORM, checks=checks),
+                html(403, "The username or password is incorrect."),
+                TOO_MANY,
+                unavailable("page"),
+            ),
+            interaction,
+            _form({"username": string(maxLength=200), "password": string(maxLength=1000)}),
+            SESSION,
+        ),
+    }
+
+
+def _sign_up_operations() -> Operations:
+    interaction, checks = (in_query("sign-up", "interaction"),), guard_checks("sign-up", "interaction")
+    username = string(description="2 to 40 letters, digits, dots, hyphens, or underscores.")
+    password = string(minLength=MIN_PASSWORD, maxLength=MAX_PASSWORD)
+    return {
+        ("sign-up", "GET"): Operation(
+            "Create an account",
+            (
+                html(200, "The form."),
+                html(400, _NOT_PENDING, checks=checks),
+                _SIGN_UP_CLOSED,
+                unavailable("page"),
+            ),
+            interaction,
+        ),
+        ("sign-up", "POST"): Operation(
+            "Create an account",
+            (
+                redirect("Created, and signed in."),
+                html(400, f"{_OLD_FORM} Or the username or password is not allowed.", checks=checks),
+                _SIGN_UP_CLOSED,
+                TOO_MANY,
+                unavailable("page"),
+            ),
+            interaction,
+            _form({"username": username, "password": password}),
+            SESSION,
+        ),
+    }
+
+
+def _consent_operations() -> Operations:
+    interaction, checks = (in_query("consent", "interaction"),), guard_checks("consent", "interaction")
+    return {
+        ("consent", "GET"): Operation(
+            "Decide about a request",
+            (html(200, "The page."), _TO_SIGN_IN, html(400, _NOT_PENDING, checks=checks), unavailable("page")),
+            interaction,
+            security=SESSION,
+        ),
+        ("consent", "POST"): Operation(
+            "Decide about a request",
+            (
+                html(200, "No valid decision was sent: the page again."),
+                redirect("Decided: to /authorize, which redirects to the client. Not signed in: to sign-in."),
+                html(400, _OLD_FORM, checks=checks),
+                unavailable("page"),
+            ),
+            interaction,
+            _form({"decision": string(enum=["allow", "deny"])}),
+            SESSION,
+        ),
+    }
+
+
+def _form(properties: Mapping[str, Schema]) -> Schema:
+    """Return the schema of a page's form."""
+    with_token = {**properties, "csrf_token": string(description="The value from the page.")}
     return {"type": "object", "properties": with_token, "required": list(with_token)}

@@ -1,4 +1,4 @@
-"""The guard's table as OpenAPI has parameters, and the checks that stand behind each."""
+"""The table of request parameters in OpenAPI form, and the checks of each parameter."""
 
 from __future__ import annotations
 
@@ -10,58 +10,57 @@ from rolecall.openapi import Schema, Security, html, string
 from rolecall.vocabulary import CODE_CHALLENGE_METHOD
 from rolecall_auth.parameters import BY_ENDPOINT, Parameter
 
-_WORDS: Final[Mapping[str, Schema]] = {
+_ALLOWED_VALUES: Final[Mapping[str, Schema]] = {
     "response_type": {"const": "code"},
     "code_challenge_method": {"const": CODE_CHALLENGE_METHOD},
 }
-"""The values that mean something, where the grammar allows more."""
+"""Constraints for parameters whose grammar also allows unsupported values."""
 
 _NOTES: Final[Mapping[str, str]] = {
-    "authorize.redirect_uri": "needed with the scope openid, or when several are registered",
-    "authorize.response_type": "needed, but in the request object when there is one",
-    "authorize.code_challenge": "needed, but for confidential clients of the profile openid",
-    "authorize.code_challenge_method": "needed with a code_challenge",
-    "token.redirect_uri": "needed when it was in the authorization request",
-    "token.code_verifier": "needed when there was a code_challenge",
+    "authorize.redirect_uri": "required with the scope openid, or if several are registered",
+    "authorize.response_type": "required; in the request object if there is one",
+    "authorize.code_challenge": "required, except for confidential clients of the profile openid",
+    "authorize.code_challenge_method": "required with a code_challenge",
+    "token.redirect_uri": "required if it was in the authorization request",
+    "token.code_verifier": "required if there was a code_challenge",
 }
-"""What a list of required parameters cannot say."""
-
+"""Conditions that a list of required parameters cannot express."""
 
 SESSION: Final[Security] = ({"session": []}, {})
-"""Of a person who may be signed in."""
+"""The session cookie, which is optional."""
 
-TOO_MANY: Final = html(429, "Too many attempts; Retry-After says how long to wait.", "Retry-After")
+TOO_MANY: Final = html(429, "Too many attempts. Retry-After has the seconds to wait.", "Retry-After")
 
 
 def guard_checks(endpoint: str, *names: str) -> tuple[Check, ...]:
-    """The checks of these parameters of an endpoint."""
-    found = [parameter for parameter in BY_ENDPOINT[endpoint] if parameter.name in names]
-    return tuple(check for parameter in found for check in (parameter.once, parameter.well_formed))
+    """Return the checks of these parameters of an endpoint."""
+    parameters = [parameter for parameter in BY_ENDPOINT[endpoint] if parameter.name in names]
+    return tuple(check for parameter in parameters for check in (parameter.once, parameter.well_formed))
 
 
-def parameter_of(endpoint: str, name: str) -> Parameter:
-    """The row of the guard's table."""
+def find_parameter(endpoint: str, name: str) -> Parameter:
+    """Return the parameter's row in the table."""
     return next(parameter for parameter in BY_ENDPOINT[endpoint] if parameter.name == name)
 
 
-def schema_of(endpoint: str, name: str) -> Schema:
-    """What a parameter has to be at an endpoint."""
-    parameter, note = parameter_of(endpoint, name), _NOTES.get(f"{endpoint}.{name}")
+def parameter_schema(endpoint: str, name: str) -> Schema:
+    """Return the schema of a parameter at an endpoint."""
+    parameter, note = find_parameter(endpoint, name), _NOTES.get(f"{endpoint}.{name}")
     return string(
         description=f"{parameter.clause}; {note}" if note else parameter.clause,
         minLength=1,
         maxLength=parameter.max_length,
         pattern=f"^(?:{parameter.grammar.pattern})$",
-        **_WORDS.get(name, {}),
+        **_ALLOWED_VALUES.get(name, {}),
     )
 
 
 def in_query(endpoint: str, name: str, *required: str) -> Schema:
-    """A Parameter Object in the query."""
-    return {"name": name, "in": "query", "required": name in required, "schema": schema_of(endpoint, name)}
+    """Return the Parameter Object of a query parameter."""
+    return {"name": name, "in": "query", "required": name in required, "schema": parameter_schema(endpoint, name)}
 
 
-def form_of(endpoint: str, *required: str) -> Schema:
-    """The schema of an endpoint's form."""
-    properties = {parameter.name: schema_of(endpoint, parameter.name) for parameter in BY_ENDPOINT[endpoint]}
+def form_schema(endpoint: str, *required: str) -> Schema:
+    """Return the schema of an endpoint's form."""
+    properties = {parameter.name: parameter_schema(endpoint, parameter.name) for parameter in BY_ENDPOINT[endpoint]}
     return {"type": "object", "properties": properties, "required": list(required)}

@@ -1,4 +1,4 @@
-"""Dynamic registration's part of the description, from the table of client metadata."""
+"""The dynamic registration part of the description, derived from the table of client metadata."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Final
 
 from rolecall.checks import Check
 from rolecall.openapi import (
-    Answer,
     Operation,
     Operations,
+    ResponseObject,
     Schema,
     Security,
     closed,
     error_body,
-    json_answer,
-    refusals,
+    error_responses,
+    json_response,
     string,
     unavailable,
 )
@@ -23,7 +23,7 @@ from rolecall_auth.clients import metadata
 from rolecall_auth.clients.metadata import MEMBERS, Member
 from rolecall_auth.endpoints import register
 
-_ANY_OF_METADATA: Final[tuple[Check, ...]] = (
+_METADATA_CHECKS: Final[tuple[Check, ...]] = (
     register.JSON,
     *(member.check for member in MEMBERS),
     metadata.KEYS_OR_URI,
@@ -36,115 +36,118 @@ SECURITY_SCHEMES: Final = {
     "initial_access_token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "From `flask registration-token`; needed unless REGISTRATION is open (RFC 7591 section 3).",
+        "description": "From `flask registration-token`; required unless REGISTRATION is open (RFC 7591 section 3).",
     },
     "registration_access_token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "What the client was given when it was registered (RFC 7592 section 3).",
+        "description": "Issued to the client at registration (RFC 7592 section 3).",
     },
 }
 _INITIAL: Final[Security] = ({"initial_access_token": []}, {})
 _OWN: Final[Security] = ({"registration_access_token": []},)
 
-_KINDS: Final[Mapping[str, Schema]] = {
+_SCHEMA_BY_KIND: Final[Mapping[str, Schema]] = {
     "number": {"type": "integer", "minimum": 0},
     "flag": {"type": "boolean"},
     "keys": {"type": "object", "properties": {"keys": {"type": "array", "items": {"type": "object"}}}},
 }
 
 
-def _member(member: Member) -> Schema:
-    if member.kind in _KINDS:
-        return {**_KINDS[member.kind], "description": member.clause}
+def _member_schema(member: Member) -> Schema:
+    if member.kind in _SCHEMA_BY_KIND:
+        return {**_SCHEMA_BY_KIND[member.kind], "description": member.clause}
     text = string(maxLength=member.max_length, **({"enum": list(member.choices)} if member.choices else {}))
     if member.kind in {"texts", "uris"}:
         return {"type": "array", "items": text, "maxItems": member.max_items, "description": member.clause}
     return {**text, "description": member.clause}
 
 
-_METADATA: Final[Mapping[str, Schema]] = {member.name: _member(member) for member in MEMBERS}
-_ALWAYS: Final = frozenset(
+_METADATA: Final[Mapping[str, Schema]] = {member.name: _member_schema(member) for member in MEMBERS}
+_ALWAYS_PRESENT: Final = frozenset(
     {"redirect_uris", "client_name", "scope"} | {member.name for member in MEMBERS if member.default is not None}
 )
 
-_TOLD: Final[Mapping[str, Schema]] = {
+_INFORMATION: Final[Mapping[str, Schema]] = {
     **_METADATA,
     "client_id": string(),
     "client_id_issued_at": {"type": "integer", "description": "Seconds since the epoch."},
     "registration_client_uri": string(format="uri"),
     "registration_access_token": string(),
 }
-_OPTIONAL: Final = [name for name in _METADATA if name not in _ALWAYS]
+_OPTIONAL: Final = [name for name in _METADATA if name not in _ALWAYS_PRESENT]
 
-_ASKED: Final[Schema] = {"type": "object", "properties": _METADATA, "required": ["redirect_uris"]}
+_REQUEST: Final[Schema] = {"type": "object", "properties": _METADATA, "required": ["redirect_uris"]}
 
-_TOO_MANY: Final = json_answer(
-    "Too many registrations, or attempts at one; Retry-After says how long to wait.",
+_TOO_MANY: Final = json_response(
+    "Too many registrations or failed attempts. Retry-After has the seconds to wait.",
     error_body("temporarily_unavailable"),
     "Retry-After",
     status=429,
 )
 
 
+_CHALLENGE: Final = {401: ("WWW-Authenticate",)}
+_NOT_OWN: Final = (*error_responses(register.OWN, headers=_CHALLENGE), _TOO_MANY)
+
+_REGISTERED: Final[Schema] = closed(
+    {
+        **_INFORMATION,
+        "client_secret": string(description="For authentication methods that use a secret."),
+        "client_secret_expires_at": {"const": 0, "description": "The secret does not expire."},
+    },
+    optional=[*_OPTIONAL, "client_secret", "client_secret_expires_at"],
+)
+_CURRENT: Final = json_response("The current registration.", closed(_INFORMATION, optional=_OPTIONAL))
+
+_REPLACEMENT: Final[Schema] = {
+    **_REQUEST,
+    "properties": {**_METADATA, "client_id": string(), "client_secret": string()},
+    "required": ["client_id", "redirect_uris"],
+}
+
+_IMAGES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
+
+
 def registration_operations() -> Operations:
-    """POST /register; GET, PUT and DELETE of what was registered."""
-    made = closed(
-        {
-            **_TOLD,
-            "client_secret": string(description="For methods that need one."),
-            "client_secret_expires_at": {"const": 0, "description": "Never."},
-        },
-        optional=[*_OPTIONAL, "client_secret", "client_secret_expires_at"],
-    )
-    told = json_answer("What is registered.", closed(_TOLD, optional=_OPTIONAL))
-    challenged = {401: ("WWW-Authenticate",)}
-    not_own = (*refusals(register.OWN, headers=challenged), _TOO_MANY)
-    replaced = {
-        **_ASKED,
-        "properties": {**_METADATA, "client_id": string(), "client_secret": string()},
-        "required": ["client_id", "redirect_uris"],
-    }
+    """Return the operations of registration, its management, and logos."""
     return {
         ("register", "POST"): Operation(
             "Register a client",
             (
-                json_answer("Registered (RFC 7591 section 3.2.1).", made, status=201),
-                *refusals(register.OPEN, register.ALLOWED, *_ANY_OF_METADATA, headers=challenged),
+                json_response("Registered (RFC 7591 section 3.2.1).", _REGISTERED, status=201),
+                *error_responses(register.OPEN, register.ALLOWED, *_METADATA_CHECKS, headers=_CHALLENGE),
                 _TOO_MANY,
                 unavailable("api"),
             ),
-            json=_ASKED,
+            json=_REQUEST,
             security=_INITIAL,
         ),
         ("registration", "GET"): Operation(
-            "What a client registered", (told, *not_own, unavailable("api")), security=_OWN
+            "Read a client's registration", (_CURRENT, *_NOT_OWN, unavailable("api")), security=_OWN
         ),
         ("registration", "PUT"): Operation(
-            "Replace what a client registered",
+            "Replace a client's registration",
             (
-                told,
-                *refusals(register.OWN, register.SAME, *_ANY_OF_METADATA, headers=challenged),
+                _CURRENT,
+                *error_responses(register.OWN, register.SAME, *_METADATA_CHECKS, headers=_CHALLENGE),
                 _TOO_MANY,
                 unavailable("api"),
             ),
-            json=replaced,
+            json=_REPLACEMENT,
             security=_OWN,
         ),
         ("registration", "DELETE"): Operation(
-            "End a registration, and all that came of it",
-            (Answer(204, "It is gone, and its tokens are worth nothing."), *not_own, unavailable("api")),
+            "Delete a client's registration, and end its authorizations",
+            (ResponseObject(204, "Deleted. The client's tokens are no longer valid."), *_NOT_OWN, unavailable("api")),
             security=_OWN,
         ),
         ("logo", "GET"): Operation(
-            "A client's logo",
+            "Get a client's logo",
             (
-                Answer(200, "A raster image.", dict.fromkeys(_IMAGES, string())),
-                json_answer("There is none.", error_body("invalid_request"), status=404),
+                ResponseObject(200, "A raster image.", dict.fromkeys(_IMAGES, string())),
+                json_response("The client has no logo.", error_body("invalid_request"), status=404),
                 unavailable("api"),
             ),
         ),
     }
-
-
-_IMAGES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")

@@ -1,4 +1,4 @@
-"""ID tokens (OpenID Connect Core section 2), and who a person is in them."""
+"""ID tokens (OpenID Connect Core section 2), their subjects, and their claims about the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rolecall_auth.openid import scopes
 from rolecall_auth.services import services
 
 MAX_LENGTH: Final = 8192
-"""Characters of an `id_token_hint`."""
+"""Maximum length of an `id_token_hint` in characters."""
 
 _HASHES: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "RS256": hashlib.sha256,
@@ -31,22 +31,22 @@ _HASHES: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "PS256": hashlib.sha256,
     "EdDSA": hashlib.sha512,
 }
-"""Of `at_hash`: the one in the signature's algorithm; Ed25519's is SHA-512 (RFC 8032 section 5.1)."""
+"""The hash for `at_hash`, by signature algorithm; Ed25519 uses SHA-512 (RFC 8032 section 5.1)."""
 
 CLAIMS: Final = (
     "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "sid",
 )  # fmt: skip
-"""Those that are in an ID token whoever the person is."""
+"""The claims of an ID token that do not describe the user."""
 
 
 def mint(
     client: Client, authorization: Authorization, user: User, subject: str, access_token: str, nonce: str | None = None
 ) -> str:
-    """A signed ID token for the client; of the profile only what its claims request names (section 5.5).
+    """Return a signed ID token; it only contains user claims that the `claims` parameter requests (section 5.5).
 
     Args:
-        access_token: whose hash goes into it.
-        nonce: of the authorization request; after a refresh there is none (section 12.2).
+        access_token: the token for `at_hash`.
+        nonce: the nonce of the authorization request; None after a refresh (section 12.2).
     """
     now, settings = int(clock.now()), services().settings
     claims: dict[str, Any] = {
@@ -63,38 +63,39 @@ def mint(
     claims |= {name: each for name, each in {"sid": authorization.sid, "acr": authorization.acr}.items() if each}
     if nonce is not None:
         claims["nonce"] = nonce
-    asked = set((authorization.requested_claims or {}).get("id_token", ()))
-    claims |= about(user, asked & names_for(client, asked))
-    return signed(client.id_token_signed_response_alg, claims)
+    requested = set((authorization.requested_claims or {}).get("id_token", ()))
+    claims |= user_claims(user, allowed_claims(client, requested))
+    return sign(client.id_token_signed_response_alg, claims)
 
 
-def signed(algorithm: str, claims: dict[str, Any]) -> str:
-    """A JWT of the issuer's key of this algorithm."""
-    key = services().keys.signing(algorithm)
-    header = {"alg": key.algorithm, "typ": "JWT", "kid": key.kid}
-    return jwt.encode(header, claims, key.private, algorithms=[key.algorithm])
+def sign(algorithm: str, claims: dict[str, Any]) -> str:
+    """Return a JWT, signed with the issuer's active key for the algorithm."""
+    return services().keys.signing(algorithm).sign(claims, typ="JWT")
 
 
 def at_hash(algorithm: str, access_token: str) -> str:
-    """The left half of the access token's hash (OpenID Connect Core section 3.1.3.6)."""
+    """Return the left half of the access token's hash, as base64url (OpenID Connect Core section 3.1.3.6)."""
     digest = _HASHES[algorithm](access_token.encode()).digest()
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
-def about(user: User, names: set[str]) -> dict[str, Any]:
-    """What is known of a person under these names (section 5.1)."""
-    known = {"preferred_username": user.username, **user.claims}
-    return {name: known[name] for name in sorted(names) if known.get(name) not in (None, "")}
+def user_claims(user: User, names: set[str]) -> dict[str, Any]:
+    """Return the user's non-empty claims with these names (section 5.1)."""
+    claims = {"preferred_username": user.username, **user.claims}
+    return {name: claims[name] for name in sorted(names) if claims.get(name) not in (None, "")}
 
 
-def names_for(client: Client, asked: set[str]) -> set[str]:
-    """Those of the claims that are asked for one by one which the client's registration allows."""
-    allowed = scopes.scopes_of_claims(asked, client)
-    return asked & {name for scope in allowed for name in scopes.CLAIMS[scope]}
+def allowed_claims(client: Client, requested: set[str]) -> set[str]:
+    """Return the individually requested claims that the client's registered scope allows."""
+    allowed = scopes.scopes_of_claims(requested, client)
+    return requested & {name for scope in allowed for name in scopes.CLAIMS[scope]}
 
 
-def subject_of(session: Session, client: Client, user_id: str) -> str:
-    """The `sub` that the client knows the person by; two at once make one."""
+def pairwise_subject(session: Session, client: Client, user_id: str) -> str:
+    """Return the `sub` by which a client with pairwise subjects knows the user, creating it on first use.
+
+    Of concurrent calls, one creates it, and the others read it.
+    """
     try:
         with session.begin_nested():
             return subject_for(session, client, user_id)
@@ -102,8 +103,8 @@ def subject_of(session: Session, client: Client, user_id: str) -> str:
         return subject_for(session, client, user_id)
 
 
-def account_of(client: Client, subject: str) -> str | None:
-    """The account that a client knows by this `sub`."""
+def account_for(client: Client, subject: str) -> str | None:
+    """Return the id of the account that the client knows by this `sub`."""
     if client.subject_type != "pairwise":
         return subject
     with services().database.read() as session:
@@ -115,10 +116,10 @@ def account_of(client: Client, subject: str) -> str | None:
 
 
 def subject_of_hint(client: Client, token: str) -> str | None:
-    """The `sub` of an ID token that we gave this client, be it over or not (section 3.1.2.1); else None.
+    """Return the `sub` of an ID token that this server issued to the client, expired or not (section 3.1.2.1).
 
-    Signed userinfo is of the same type and for the same client; unlike an ID token it says neither when the person
-    signed in nor until when it holds.
+    Return None for anything else, including signed UserInfo responses. These have the same type and audience, but lack
+    `auth_time` and `exp`.
     """
     if len(token) > MAX_LENGTH:
         return None
@@ -130,7 +131,7 @@ def subject_of_hint(client: Client, token: str) -> str | None:
         claims = jwt.decode(token, key.private, algorithms=[key.algorithm]).claims
     except (JoseError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    ours = claims.get("iss") == services().settings.issuer and claims.get("aud") == client.client_id
-    ours = ours and all(isinstance(claims.get(name), int) for name in ("exp", "auth_time"))
+    is_ours = claims.get("iss") == services().settings.issuer and claims.get("aud") == client.client_id
+    is_id_token = all(isinstance(claims.get(name), int) for name in ("exp", "auth_time"))
     subject = claims.get("sub")
-    return subject if ours and isinstance(subject, str) else None
+    return subject if is_ours and is_id_token and isinstance(subject, str) else None

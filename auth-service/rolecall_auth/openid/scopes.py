@@ -1,4 +1,4 @@
-"""What a scope is for: a protected resource, or what is known of the person (OpenID Connect Core section 5.4)."""
+"""Scopes of protected resources, and scopes for claims about the user (OpenID Connect Core section 5.4)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from rolecall_auth.models.resource import Resource
 from rolecall_auth.services import services
 
 TARGET = checks.define(
-    "authorize.resource", "RFC 8707 section 2", "invalid_target", "There is no such resource, or name one: several fit."
+    "authorize.resource",
+    "RFC 8707 section 2",
+    "invalid_target",
+    "The resource is unknown, or several resources match and the request must name one.",
 )
 SCOPE = checks.define(
-    "authorize.scope", "RFC 6749 section 3.3", "invalid_scope", "The scope is more than the resource or the client has."
+    "authorize.scope",
+    "RFC 6749 section 3.3",
+    "invalid_scope",
+    "The scope exceeds what the resource offers or the client may request.",
 )
 
 CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -29,11 +35,11 @@ CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """The standard claims of each scope (OpenID Connect Core sections 5.1 and 5.4)."""
 
-KNOWN: Final = frozenset(name for names in CLAIMS.values() for name in names)
+CLAIM_NAMES: Final = frozenset(name for names in CLAIMS.values() for name in names)
 
 _SENTENCES: Final[Mapping[str, str]] = {
     "openid": "know that it is you",
-    "profile": "see your profile: your names, picture, birthday, language and the like",
+    "profile": "see your profile, such as your names, picture, birthday, and language",
     "email": "see your email address",
     "address": "see your postal address",
     "phone": "see your phone number",
@@ -41,48 +47,50 @@ _SENTENCES: Final[Mapping[str, str]] = {
 }
 
 
-def of_person(scope: str) -> set[str]:
-    """Those values of a scope that are about the person; none without `openid`."""
-    wanted = set(scope.split())
-    return wanted & set(OPENID_SCOPES) if "openid" in wanted else set()
+def identity_scopes(scope: str) -> set[str]:
+    """Return the OpenID Connect values of a scope; empty without `openid`."""
+    values = set(scope.split())
+    return values & set(OPENID_SCOPES) if "openid" in values else set()
 
 
 def resource_for(scope: str, identifier: str | None) -> Resource:
-    """The one resource that tokens of this scope are for: the named one, or the only one that has all of it.
+    """Return the resource for tokens of this scope: the named one, or the only one that has the whole scope.
 
-    What is about the person is told at userinfo, which every token of such a scope is good for as well.
+    Identity scopes belong to the UserInfo endpoint, which accepts every token with such a scope.
 
     Raises:
         OAuthError: invalid_target or invalid_scope.
     """
     registry = services().registry
-    about_person = of_person(scope)
-    wanted = set(scope.split()) - about_person
-    if about_person and not wanted and identifier in {None, registry.userinfo.identifier}:
+    identity = identity_scopes(scope)
+    resource_scopes = set(scope.split()) - identity
+    if identity and not resource_scopes and identifier in {None, registry.userinfo.identifier}:
         return registry.userinfo
     if identifier is not None:
-        named = registry.resource(identifier)
-        TARGET(named is not None, expected="a known resource", actual=identifier)
-        candidates = [] if named is None else [named]
+        candidates = [TARGET.require(registry.resource(identifier), expected="a known resource", actual=identifier)]
     else:
-        candidates = [resource for resource in registry.resources() if wanted <= set(resource.scopes)]
+        candidates = [resource for resource in registry.resources() if resource_scopes <= set(resource.scopes)]
         TARGET(len(candidates) <= 1, expected="one resource that has the scope", actual=len(candidates))
-    some = bool(wanted or about_person)
-    fitting = some and bool(candidates) and wanted <= set(candidates[0].scopes)
-    SCOPE(fitting, expected="scopes of one resource", actual=" ".join(sorted(wanted)))
+    has_scope = bool(resource_scopes or identity)
+    is_offered = has_scope and bool(candidates) and resource_scopes <= set(candidates[0].scopes)
+    SCOPE(is_offered, expected="scopes of one resource", actual=" ".join(sorted(resource_scopes)))
     return candidates[0]
 
 
-def sentences(scope: str, of_resources: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each value with what it allows, for people; those of resources as they tell it."""
-    about_person = of_person(scope)
+def sentences(scope: str, resource_sentences: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each value of a scope with a sentence for the user about what it allows.
+
+    Args:
+        resource_sentences: the sentences of the resources, by scope value.
+    """
+    identity = identity_scopes(scope)
     return [
-        *((value, _SENTENCES[value]) for value in OPENID_SCOPES if value in about_person),
-        *((value, of_resources.get(value, value)) for value in scope.split() if value not in about_person),
+        *((value, _SENTENCES[value]) for value in OPENID_SCOPES if value in identity),
+        *((value, resource_sentences.get(value, value)) for value in scope.split() if value not in identity),
     ]
 
 
 def scopes_of_claims(names: set[str], client: Client) -> set[str]:
-    """The scopes that stand for these claims, as far as the client is registered for them."""
+    """Return the scopes that contain these claims and that the client is registered for."""
     registered = set(client.scope.split())
     return {scope for scope, claims in CLAIMS.items() if scope in registered and names & set(claims)}

@@ -1,4 +1,4 @@
-"""What may be known of a person: the standard claims and their types (OpenID Connect Core section 5.1)."""
+"""The standard claims about a user and their types (OpenID Connect Core section 5.1)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,34 @@ TYPES: Final[Mapping[str, type]] = {
     "address": dict,
 }
 
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    str: "a string",
+    int: "an integer",
+    bool: "a boolean",
+    dict: "an object",
+}
+
 ADDRESS: Final = ("formatted", "street_address", "locality", "region", "postal_code", "country")
-"""The members of an address, which are texts (OpenID Connect Core section 5.1.1)."""
+"""The members of an address, which are strings (OpenID Connect Core section 5.1.1)."""
 
 
 def faults(claims: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong with a person's claims: where, as the names that lead there, and what, in words.
+    """Yield the path and the message of each error in a user's claims.
 
-    An application must find each as the specification has it: a true that is a text has broken many.
+    Types are strict, because applications rely on them: for example, `"true"` is not accepted for a boolean.
     """
     for name, value in claims.items():
         if name not in TYPES:
-            yield (name,), f"{name} is not known in claims"
+            yield (name,), f"{name} is not a standard claim"
         elif name == "address" and isinstance(value, dict):
-            yield from _faults_of_address(value)
+            yield from _address_faults(value)
         elif type(value) is not TYPES[name]:
-            yield (name,), f"{name} must be a {TYPES[name].__name__}"
+            yield (name,), f"{name} must be {_TYPE_NAMES[TYPES[name]]}"
 
 
-def _faults_of_address(address: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _address_faults(address: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     for name, value in address.items():
         if name not in ADDRESS:
-            yield ("address", name), f"{name} is not known in address"
+            yield ("address", name), f"{name} is not a member of address"
         elif not isinstance(value, str):
-            yield ("address", name), f"{name} must be a str"
+            yield ("address", name), f"{name} must be a string"

@@ -1,1 +1,1 @@
-"""Requests to addresses that a client registered: which are allowed, what is cached, and how they are fetched."""
+"""HTTP requests to URLs that clients supply: the address policy, the cache, and the fetcher."""

@@ -1,1 +1,1 @@
-"""The pages that a person sees; they and the endpoints redirect to each other and never call each other."""
+"""The pages for people. Pages and endpoints redirect to each other, but never import each other."""

@@ -1,8 +1,8 @@
-"""Consent: who asks, for what, for how long, and what it will not see (RFC 6749 section 4.1.1 step B).
+"""The consent page: which client requests which access, and for how long (RFC 6749 section 4.1.1 step B).
 
-A client that registered itself may call itself what it likes, and show a logo of somebody else: RFC 7591 section 5
-leaves it to the server to warn, to compare hosts or to refuse. People are warned each time, and see the hosts of its
-links and where the answer goes; hosts are not compared, because logos are often kept at another one.
+A client that registered itself can use any name, and the logo of another company. RFC 7591 section 5 lets the server
+warn people, compare hosts, or reject the client. This server always warns, and shows the hosts of the client's links
+and the redirect URI. It does not compare hosts, because logos are often hosted elsewhere.
 """
 
 from __future__ import annotations
@@ -14,83 +14,80 @@ from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit
-from rolecall.web import PageError, Problem
+from rolecall.web.errors import PageError, Problem
 from rolecall_auth.models.consent import remember
 from rolecall_auth.models.logo import Logo
 from rolecall_auth.models.user import is_active
-from rolecall_auth.pages.request import Waiting, waiting
-from rolecall_auth.pages.who import who
+from rolecall_auth.pages.current_user import current_user
+from rolecall_auth.pages.request import PendingRequest, pending_request
 from rolecall_auth.services import services
 
 
 def consent() -> ResponseReturnValue:
-    """GET asks, POST notes the answer and goes back to /authorize, which acts on it."""
-    request_waiting = waiting("consent")
-    if request_waiting is None:
+    """Show the page (GET), or store the decision and redirect to /authorize, which acts on it (POST)."""
+    pending = pending_request("consent")
+    if pending is None:
         raise PageError(
             Problem(
                 400,
-                "No app is asking",
-                "This page opens when an app asks for access to something of yours. None does at this moment.",
+                "No app is requesting access",
+                "This page opens when an app requests access to your data.",
                 (("Connected apps", "/apps"),),
             )
         )
-    person = who()
-    if person is None:
-        return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
+    user = current_user()
+    if user is None:
+        return redirect(url_for("sign-in", interaction=pending.name), 303)
     if request.method != "POST":
-        return _page(request_waiting)
+        return _page(pending)
     decision = request.form.get("decision")
     if decision not in {"allow", "deny"}:
-        return _page(request_waiting)
-    if decision == "allow" and not request_waiting.client.asks_every_time(request_waiting.redirect_uri):
+        return _page(pending)
+    if decision == "allow" and not pending.client.always_requires_consent(pending.redirect_uri):
         try:
-            active = _remember(person.user_id, request_waiting)
-        except sa.exc.IntegrityError:  # another tab was faster with the first consent; now there is one to add to
-            active = _remember(person.user_id, request_waiting)
+            active = _remember(user.user_id, pending)
+        except sa.exc.IntegrityError:  # another tab has just stored the first consent; add to it
+            active = _remember(user.user_id, pending)
         if not active:
             services().sessions.end()
-            return redirect(url_for("sign-in", interaction=request_waiting.name), 303)
-    services().interactions.decide(request_waiting.name, request_waiting.interaction, person.user_id, decision)
+            return redirect(url_for("sign-in", interaction=pending.name), 303)
+    services().interactions.decide(pending.name, pending.interaction, user.user_id, decision)
     event = "consent_given" if decision == "allow" else "consent_denied"
-    audit.record(event, user_id=person.user_id, client_id=request_waiting.client.client_id, scope=request_waiting.scope)
-    return redirect(url_for("authorize", interaction=request_waiting.name), 303)
+    audit.record(event, user_id=user.user_id, client_id=pending.client.client_id, scope=pending.scope)
+    return redirect(url_for("authorize", interaction=pending.name), 303)
 
 
-def _remember(user_id: str, request_waiting: Waiting) -> bool:
-    """Keep the consent; False when the account is closed or disabled."""
+def _remember(user_id: str, pending: PendingRequest) -> bool:
+    """Store the consent; return False if the account was deleted or disabled."""
     with services().database.transaction() as session:
         if not is_active(session, user_id):
             return False
-        client_id, resource = request_waiting.client.client_id, request_waiting.resource.identifier
-        remember(session, user_id, client_id, resource, request_waiting.scope)
+        client_id, resource = pending.client.client_id, pending.resource.identifier
+        remember(session, user_id, client_id, resource, pending.scope)
     return True
 
 
-def _has_logo(request_waiting: Waiting) -> bool:
-    if request_waiting.client.logo_uri is None:
+def _has_logo(pending: PendingRequest) -> bool:
+    if pending.client.logo_uri is None:
         return False
     with services().database.read() as session:
-        return (
-            session.scalar(sa.select(Logo.client_id).where(Logo.client_id == request_waiting.client.client_id))
-            is not None
-        )
+        return session.scalar(sa.select(Logo.client_id).where(Logo.client_id == pending.client.client_id)) is not None
 
 
-def _page(request_waiting: Waiting) -> ResponseReturnValue:
+def _page(pending: PendingRequest) -> ResponseReturnValue:
     settings = services().settings
-    asked = request_waiting.scope.split()
-    others = [sentence for scope, sentence in request_waiting.resource.scopes.items() if scope not in asked]
+    requested = pending.scope.split()
+    others = [sentence for scope, sentence in pending.resource.scopes.items() if scope not in requested]
     page = render_template(
         "consent.html",
-        waiting=request_waiting,
+        waiting=pending,
         not_asked=others,
         token_minutes=max(1, settings.access_token_lifetime // 60),
-        refreshes=request_waiting.client.check_grant_type("refresh_token")
-        and ("openid" not in asked or "offline_access" in asked),
+        refreshes=pending.client.check_grant_type("refresh_token")
+        and ("openid" not in requested or "offline_access" in requested),
         refresh_days=max(1, settings.refresh_lifetime // 86400),
-        logo=_has_logo(request_waiting),
+        logo=_has_logo(pending),
         host_of=lambda uri: urlsplit(uri).hostname,
-        remembered=not request_waiting.client.asks_every_time(request_waiting.redirect_uri),
+        remembered=not pending.client.always_requires_consent(pending.redirect_uri),
     )
-    return request_waiting.allow_answer(make_response(page))
+    return pending.allow_redirect_to_client(make_response(page))

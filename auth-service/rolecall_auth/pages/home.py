@@ -1,4 +1,4 @@
-"""The first page: what this server is, and what a person can do here."""
+"""The home page, which describes the server and links to the other pages."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from flask.typing import ResponseReturnValue
 
 
 def home() -> ResponseReturnValue:
-    """GET /."""
+    """Handle GET /."""
     return render_template("home.html")

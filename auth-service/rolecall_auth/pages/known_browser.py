@@ -1,4 +1,4 @@
-"""Browsers in which a person has signed in before: guessers elsewhere do not use up the attempts of these."""
+"""A cookie for browsers in which a person has signed in before; their sign-in attempts are counted separately."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from rolecall_auth.models.user import normal_username
 from rolecall_auth.services import services
 
 MAX_PEOPLE: Final = 5
-"""Of one browser; who signed in last stays."""
+"""People per browser; the most recent ones are kept."""
 
 MAX_AGE: Final = 400 * 86400
-"""Seconds: the longest that browsers keep a cookie (RFC 6265bis section 5.5)."""
+"""Seconds; the maximum for cookies (RFC 6265bis section 5.5)."""
 
 
 def device(username: str) -> str | None:
-    """This browser's name, if this person has signed in here before."""
+    """Return this browser's identifier if this person has signed in here before."""
     name, people = _read()
-    return name if _mark(username) in people else None
+    return name if _hash(username) in people else None
 
 
 def remember(response: Response, username: str) -> None:
-    """Let the browser show that this person signed in here. It opens nothing: a password is asked for all the same."""
+    """Store in the cookie that this person signed in here. This does not replace the password."""
     name, people = _read()
-    people = [_mark(username), *(each for each in people if each != _mark(username))][:MAX_PEOPLE]
+    people = [_hash(username), *(each for each in people if each != _hash(username))][:MAX_PEOPLE]
     secure = services().settings.issuer.startswith("https://")
     response.set_cookie(
-        _cookie(),
+        _cookie_name(),
         _serializer().dumps([name or new_id(), people]),
         max_age=MAX_AGE,
         secure=secure,
@@ -43,17 +43,17 @@ def remember(response: Response, username: str) -> None:
 
 def _read() -> tuple[str | None, list[str]]:
     try:
-        name, people = _serializer().loads(request.cookies.get(_cookie(), ""))
+        name, people = _serializer().loads(request.cookies.get(_cookie_name(), ""))
     except (BadSignature, ValueError, TypeError):
         return None, []
     return str(name), list(people)
 
 
-def _mark(username: str) -> str:
+def _hash(username: str) -> str:
     return digest(normal_username(username))[:16]
 
 
-def _cookie() -> str:
+def _cookie_name() -> str:
     return f"{current_app.config['SESSION_COOKIE_NAME']}_known"
 
 

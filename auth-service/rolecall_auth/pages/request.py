@@ -1,4 +1,4 @@
-"""What the pages say of a waiting authorization request: who asks, for what, where the answer goes."""
+"""The pending authorization request that a page is shown for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from flask import Response, request
 
-from rolecall.web import PageError, allow_form_targets, origin_of
+from rolecall.web.errors import PageError
+from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.interaction import LOST, Interaction
@@ -17,8 +18,8 @@ from rolecall_auth.services import services
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """An authorization request that waits: who asks, what it wants of the sign-in, and what the person has to allow."""
+class PendingRequest:
+    """A pending request with its client, its requirements for the sign-in, and the scope that needs consent."""
 
     name: str
     interaction: Interaction
@@ -30,20 +31,20 @@ class Waiting:
 
     @property
     def scopes(self) -> list[tuple[str, str]]:
-        """Each scope with its sentence."""
+        """Each scope with its description."""
         return scopes.sentences(self.scope, self.resource.scopes)
 
-    def allow_answer(self, response: Response) -> Response:
-        """Let the form of this page end at the client (Chromium holds `form-action` against redirects)."""
+    def allow_redirect_to_client(self, response: Response) -> Response:
+        """Allow the page's form to end at the client, because Chromium applies `form-action` to redirects."""
         allow_form_targets(response, origin_of(self.redirect_uri))
         return response
 
 
-def waiting(endpoint: str) -> Waiting | None:
-    """The request that the page's address names; None when it names none.
+def pending_request(endpoint: str) -> PendingRequest | None:
+    """Return the request that the page's URL names, or None if it names none.
 
     Raises:
-        PageError: it names one that no longer waits.
+        PageError: the named request is no longer pending.
     """
     name = parameters.read(endpoint, request.args).get("interaction")
     if name is None:
@@ -52,9 +53,9 @@ def waiting(endpoint: str) -> Waiting | None:
     client = services().registry.client(interaction.parameters["client_id"]) if interaction else None
     if interaction is None or client is None:
         raise PageError(LOST)
-    asked = interaction.parameters
-    wanted = authentication_request.read(client, asked)
-    scope, consent_scope = authentication_request.scopes_asked(client, asked, wanted)
-    resource = scopes.resource_for(scope, asked.get("resource"))
-    redirect_uri = asked.get("redirect_uri") or client.get_default_redirect_uri() or ""
-    return Waiting(name, interaction, client, wanted, resource, consent_scope, redirect_uri)
+    requested = interaction.parameters
+    wanted = authentication_request.read(client, requested)
+    scope, consent_scope = authentication_request.requested_scopes(client, requested, wanted)
+    resource = scopes.resource_for(scope, requested.get("resource"))
+    redirect_uri = requested.get("redirect_uri") or client.get_default_redirect_uri() or ""
+    return PendingRequest(name, interaction, client, wanted, resource, consent_scope, redirect_uri)

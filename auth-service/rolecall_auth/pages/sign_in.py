@@ -1,4 +1,4 @@
-"""Sign-in: a name and a password, a new session."""
+"""The sign-in page, which verifies a username and password and starts a session."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from rolecall.storage import digest
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import User, authenticate, normal_username
 from rolecall_auth.pages import known_browser
-from rolecall_auth.pages.request import Waiting, waiting
+from rolecall_auth.pages.request import PendingRequest, pending_request
 from rolecall_auth.services import services
 
 
 def sign_in() -> ResponseReturnValue:
-    """GET shows the form, POST checks it and goes on to where the person was going."""
-    request_waiting = waiting("sign-in")
-    who = services().sessions.current()
-    if who is not None and _is_enough(request_waiting, who):
-        return redirect(where_next(request_waiting), 303)
-    # looked at here and not before: a form from before the sign-in in another tab only has to go on
+    """Show the form (GET), or sign the person in and continue with the pending request (POST)."""
+    pending = pending_request("sign-in")
+    current = services().sessions.current()
+    if current is not None and _is_sufficient(pending, current):
+        return redirect(next_url(pending), 303)
+    # only verified here, because a form that was opened before a sign-in in another tab just has to continue
     current_app.extensions["csrf"].protect()
     if request.method != "POST":
-        return _form(request_waiting, _expected(request_waiting, who), None, who)
-    if who is not None and request_waiting is not None and "go-on" in request.form:
-        services().interactions.choose(request_waiting.name, request_waiting.interaction, who.user_id)
-        return redirect(where_next(request_waiting), 303)
+        return _form(pending, _suggested_username(pending, current), None, current)
+    if current is not None and pending is not None and "go-on" in request.form:
+        services().interactions.choose(pending.name, pending.interaction, current.user_id)
+        return redirect(next_url(pending), 303)
     username, password = request.form.get("username", "")[:200], request.form.get("password", "")[:1000]
-    user = _authenticated(username, password) if username and password else None
+    user = _authenticate(username, password) if username and password else None
     if user is None:
         audit.record("sign_in_failed", account=digest(normal_username(username))[:16])
         return _form(
-            request_waiting,
+            pending,
             username,
-            "The name or the password is not right. Please try again; capitals count in the password.",
+            "The username or password is incorrect. Try again; passwords are case-sensitive.",
         )
     services().sessions.begin(user.id, user.username)
     audit.record("signed_in", user_id=user.id)
-    response = redirect(where_next(request_waiting), 303)
+    response = redirect(next_url(pending), 303)
     known_browser.remember(response, user.username)
     return response
 
 
-def _authenticated(username: str, password: str) -> User | None:
-    """The person; every attempt is counted before the password is looked at."""
+def _authenticate(username: str, password: str) -> User | None:
+    """Return the user, or None. The attempt is counted before the password is verified."""
     name, device = normal_username(username), known_browser.device(username)
     services().throttles.sign_in(name, request.remote_addr or "", device)
     with services().database.read() as session:
@@ -56,40 +56,40 @@ def _authenticated(username: str, password: str) -> User | None:
     return user
 
 
-def _is_enough(request_waiting: Waiting | None, who: SignIn) -> bool:
-    """Whether nobody has to sign in (again): a client may want it (OpenID Connect Core section 3.1.2.3)."""
-    return request_waiting is None or request_waiting.wanted.accepts(who, request_waiting.interaction)
+def _is_sufficient(pending: PendingRequest | None, current: SignIn) -> bool:
+    """Return whether the current sign-in satisfies the request (OpenID Connect Core section 3.1.2.3)."""
+    return pending is None or pending.wanted.accepts(current, pending.interaction)
 
 
-def _expected(request_waiting: Waiting | None, who: SignIn | None) -> str:
-    """The name to begin with: what the client hints at, else who is signed in."""
-    hint = request_waiting.interaction.parameters.get("login_hint", "") if request_waiting else ""
-    return hint or (who.username if who is not None else "")
+def _suggested_username(pending: PendingRequest | None, current: SignIn | None) -> str:
+    """Return the username to fill in: the client's `login_hint`, or that of the current user."""
+    hint = pending.interaction.parameters.get("login_hint", "") if pending else ""
+    return hint or (current.username if current is not None else "")
 
 
-def where_next(request_waiting: Waiting | None) -> str:
-    """Back to the waiting request, or to the connected apps."""
-    if request_waiting is None:
+def next_url(pending: PendingRequest | None) -> str:
+    """Return the URL of the pending request, or of the connected apps."""
+    if pending is None:
         return url_for("apps")
-    return url_for("authorize", interaction=request_waiting.name)
+    return url_for("authorize", interaction=pending.name)
 
 
 def _form(
-    request_waiting: Waiting | None, username: str, problem: str | None, who: SignIn | None = None
+    pending: PendingRequest | None, username: str, problem: str | None, current: SignIn | None = None
 ) -> ResponseReturnValue:
-    """The page; who is signed in already may go on as that person where the client only wants a choice."""
-    may_go_on = (
-        who is not None
-        and request_waiting is not None
-        and request_waiting.wanted.accepts(who, replace(request_waiting.interaction, chosen=who.user_id))
+    """Render the page; if the client only requires the selection of an account, the current user can continue."""
+    can_continue = (
+        current is not None
+        and pending is not None
+        and pending.wanted.accepts(current, replace(pending.interaction, chosen=current.user_id))
     )
     page = render_template(
         "sign_in.html",
-        waiting=request_waiting,
-        username="" if may_go_on else username,
+        waiting=pending,
+        username="" if can_continue else username,
         problem=problem,
-        who=who if may_go_on else None,
-        again=who is not None and not may_go_on,
+        who=current if can_continue else None,
+        again=current is not None and not can_continue,
     )
     response = make_response(page, 403 if problem else 200)
-    return request_waiting.allow_answer(response) if request_waiting else response
+    return pending.allow_redirect_to_client(response) if pending else response

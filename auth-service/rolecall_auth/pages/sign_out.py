@@ -1,4 +1,4 @@
-"""Sign-out: ends the session here; what apps were given stays until it is taken back."""
+"""The sign-out page, which ends the session. The authorizations of apps remain until the person disconnects them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rolecall_auth.services import services
 
 
 def sign_out() -> ResponseReturnValue:
-    """GET asks, POST does it."""
-    who = services().sessions.current()
+    """Ask for confirmation (GET), or sign the person out (POST)."""
+    current = services().sessions.current()
     if request.method == "POST":
         services().sessions.end()
-        if who is not None:
-            audit.record("signed_out", user_id=who.user_id)
+        if current is not None:
+            audit.record("signed_out", user_id=current.user_id)
         return redirect(url_for("home"), 303)
-    return render_template("sign_out.html", who=who)
+    return render_template("sign_out.html", who=current)

@@ -1,4 +1,4 @@
-"""Sign-up: an account of one's own, where the settings allow it."""
+"""The sign-up page, where people create accounts if the settings allow it."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from flask import make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit
-from rolecall.web import PageError, Problem
+from rolecall.web.errors import PageError, Problem
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD, User, account_faults, hash_password, normal_username
-from rolecall_auth.pages.request import Waiting, waiting
-from rolecall_auth.pages.sign_in import where_next
+from rolecall_auth.pages.request import PendingRequest, pending_request
+from rolecall_auth.pages.sign_in import next_url
 from rolecall_auth.services import services
 
 
 def sign_up() -> ResponseReturnValue:
-    """GET shows the form, POST makes the account and signs its person in."""
+    """Show the form (GET), or create the account and sign the person in (POST)."""
     if services().settings.sign_up != "open":
         raise PageError(
             Problem(
                 403,
-                "Accounts are made by the administrator here",
-                "This server lets nobody make an account alone. Ask whoever runs it for one.",
+                "Sign-up is closed",
+                "Only the administrator of this server can create accounts.",
                 (("Sign in", "/sign-in"),),
             )
         )
-    request_waiting = waiting("sign-up")
+    pending = pending_request("sign-up")
     if request.method != "POST":
-        return _form(request_waiting, "", {})
+        return _form(pending, "", {})
     username, password = normal_username(request.form.get("username", "")[:200]), request.form.get("password", "")
     problems = account_faults(username, password)
     if not problems:
         services().throttles.sign_up(request.remote_addr or "")
     user = None if problems else _create(username, password)
     if user is None:
-        problems = problems or {"username": "Somebody has this name already. Please choose another one."}
-        return _form(request_waiting, username[:60], problems)
+        problems = problems or {"username": "This username is taken. Choose another."}
+        return _form(pending, username[:60], problems)
     services().sessions.begin(user.id, user.username)
     audit.record("signed_up", user_id=user.id)
-    return redirect(where_next(request_waiting), 303)
+    return redirect(next_url(pending), 303)
 
 
 def _create(username: str, password: str) -> User | None:
@@ -51,14 +51,14 @@ def _create(username: str, password: str) -> User | None:
     return user
 
 
-def _form(request_waiting: Waiting | None, username: str, problems: dict[str, str]) -> ResponseReturnValue:
+def _form(pending: PendingRequest | None, username: str, problems: dict[str, str]) -> ResponseReturnValue:
     page = render_template(
         "sign_up.html",
-        waiting=request_waiting,
+        waiting=pending,
         username=username,
         problems=problems,
         min_password=MIN_PASSWORD,
         max_password=MAX_PASSWORD,
     )
     response = make_response(page, 400 if problems else 200)
-    return request_waiting.allow_answer(response) if request_waiting else response
+    return pending.allow_redirect_to_client(response) if pending else response

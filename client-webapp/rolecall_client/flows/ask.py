@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step, json_object
 
 
@@ -15,7 +15,7 @@ def resource_request(context: Context) -> Message:
     return Message("back", "GET", f"{base}/invoices{query}", headers=headers)
 
 
-def resource_response(context: Context, response: Answer) -> None:
+def resource_response(context: Context, response: HttpResponse) -> None:
     """Store the response for the page, including an error."""
     context.memory["status"] = response.status
     context.memory["body"] = json_object(response)

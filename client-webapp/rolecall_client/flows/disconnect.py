@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client_basic
 
 
@@ -18,7 +18,7 @@ def revocation_request(context: Context) -> Message:
     )
 
 
-def revocation_response(context: Context, response: Answer) -> None:
+def revocation_response(context: Context, response: HttpResponse) -> None:
     """Delete the tokens after the authorization server has revoked them."""
     if response.status != 200:
         raise FlowError("server_error", f"the revocation endpoint returned status {response.status}")

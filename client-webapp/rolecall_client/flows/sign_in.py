@@ -8,7 +8,7 @@ from typing import Final
 
 from rolecall import checks, clock
 from rolecall.errors import OAuthError
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client import id_token
 from rolecall_client.flow import (
     Context,
@@ -86,7 +86,7 @@ def token_request(context: Context) -> Message:
     )
 
 
-def token_response(context: Context, response: Answer) -> None:
+def token_response(context: Context, response: HttpResponse) -> None:
     """Handle the token response (step 4): an access token, and an ID token that must pass every check."""
     keep_tokens(context, response)
     expected = id_token.ExpectedClaims(
@@ -109,7 +109,7 @@ def userinfo_request(context: Context) -> Message:
     return Message("back", "GET", context.server.userinfo_endpoint, headers=headers)
 
 
-def userinfo_response(context: Context, response: Answer) -> None:
+def userinfo_response(context: Context, response: HttpResponse) -> None:
     """Handle the userinfo response (step 6), which must be about the user in the ID token."""
     userinfo = json_object(response)
     if response.status != 200:

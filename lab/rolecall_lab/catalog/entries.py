@@ -1,4 +1,4 @@
-"""The catalogue: the client's own flows and those that are refused, in groups (none: the lab's)."""
+"""The catalog: the client's flows and the lab's flows, in groups."""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import Flow
 from rolecall_client.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
 from rolecall_client.services import services
-from rolecall_lab.catalog.entry import BAD_ID_TOKEN, CODE, PLAIN, Entry, Need, Start
-from rolecall_lab.catalog.flows import ANSWERED, OF_CLIENTS, REFUSED
+from rolecall_lab.catalog.entry import BAD_ID_TOKEN, BASE, CODE, Entry, Need, Start
+from rolecall_lab.catalog.flows import REFUSED, REGISTRATION, SIGN_IN
 
 
-def _works(
+def _client_entry(
     module: ModuleType,
     start: Start,
     expected: tuple[str, ...],
-    line: str,
-    text: str,
+    summary: str,
+    description: str,
     *,
     name: str = "",
     title: str = "",
     needs: Need = "connection",
-    plain: ModuleType = PLAIN,
-    asks: Mapping[str, str] = MappingProxyType({}),
+    base: ModuleType = BASE,
+    parameters: Mapping[str, str] = MappingProxyType({}),
 ) -> Entry:
+    """Return the entry of a flow that is part of the client."""
     flow: Flow = module.FLOW
     name, title = name or flow.name, title or flow.title
-    return Entry(name, module, title, line, text, flow.specification, expected, start, needs, plain, asks)
-
-
-def _ask(way: str) -> ResponseReturnValue:
-    return redirect(url_for("invoices", check=way), 303)
+    clause = flow.specification
+    return Entry(name, module, title, summary, description, clause, expected, start, needs, base, parameters)
 
 
 def _view(name: str) -> Start:
@@ -50,61 +48,65 @@ def _view(name: str) -> Start:
     return start
 
 
-_WORK: Final = (
-    _works(
+def _show_invoices(validator: str) -> ResponseReturnValue:
+    return redirect(url_for("invoices", check=validator), 303)
+
+
+_TOKENS: Final = (
+    _client_entry(
         authorization_code,
         pages.connect,
         (CODE, "200"),
-        "The owner signs in at the server and decides; the client is given a code, and a token for it.",
-        "Your browser carries the code, which works once and within a minute. The token goes directly from the server "
-        "to the client, which proves with its secret who it is, and with the `code_verifier` that the request was its "
-        "own. What comes back is only looked at when `state` and `iss` are those of this request. All other flows are "
+        "The user signs in at the authorization server and gives consent, and the client exchanges a code for tokens.",
+        "The browser carries the code, which works once and expires within a minute. The tokens go directly from the "
+        "server to the client, which authenticates with its secret and proves with the `code_verifier` that it started "
+        "the flow. The client accepts the response only if `state` and `iss` match its request. The other flows are "
         "compared with this one.",
         needs="",
     ),
-    _works(
+    _client_entry(
         ask,
-        partial(_ask, "introspection"),
+        partial(_show_invoices, "introspection"),
         ("200",),
-        "The API asks the authorization server whether the token is good.",
-        "The token goes into the header `Authorization`. The API hands it to the authorization server, which knows "
-        "all about it: that it was revoked, too. Each question costs a call (RFC 7662).",
+        "The API asks the authorization server whether the token is valid.",
+        "The client sends the token in the `Authorization` header. The API sends it to the authorization server, which "
+        "knows its current state, including whether it has been revoked. Each request costs a call (RFC 7662).",
         name="ask_introspection",
-        title="Ask the API, which asks the server",
+        title="Token introspection by the API",
     ),
-    _works(
+    _client_entry(
         ask,
-        partial(_ask, "jwt"),
+        partial(_show_invoices, "jwt"),
         ("200",),
-        "The API checks the token's signature by itself, and asks nobody.",
-        "The token is a signed one (RFC 9068). The API checks it with the public key of the authorization server, "
-        "which it has fetched once. That costs no call; a revocation is noticed when the token expires.",
+        "The API validates the token's signature itself and calls no other service.",
+        "The token is a signed JWT (RFC 9068). The API verifies it with the authorization server's public key, which "
+        "it fetched earlier. This needs no call per request, but a revoked token stays valid until it expires.",
         name="ask_jwt",
-        title="Ask the API, which looks for itself",
+        title="Local token validation by the API",
     ),
-    _works(
+    _client_entry(
         refresh_token,
         _view("refresh"),
         ("200",),
-        "A new access token for the refresh token, without the owner.",
-        "A new refresh token comes with it, and the old one is worth nothing from then on: should somebody present it "
-        "later, everything that was given ends.",
+        "The client exchanges its refresh token for a new access token, without the user.",
+        "The response contains a new refresh token, and the old one becomes invalid. If anyone presents the old one "
+        "later, the server ends the authorization and revokes all of its tokens.",
     ),
-    _works(
+    _client_entry(
         revoke,
         _view("revoke"),
         ("200",),
-        "The client gives its access token up; the refresh token stays good.",
-        "The server answers 200 whatever the token was. On the page that follows, the API is asked with it both ways, "
-        "and only the one that asks the server refuses it.",
+        "The client revokes its access token and keeps its refresh token.",
+        "The server responds with 200 whether or not the token was valid. The page that follows sends the revoked "
+        "token to the API twice: introspection rejects it, and local validation still accepts it.",
     ),
-    _works(
+    _client_entry(
         disconnect,
         pages.disconnect,
         ("200",),
-        "The client gives its refresh token up, and with it everything that the owner gave.",
-        "The authorization ends at the server, and the client forgets its tokens. What the owner has allowed is "
-        "remembered there, so that the next connection asks for nothing.",
+        "The client revokes its refresh token, which ends the authorization.",
+        "The server revokes every token of the authorization, and the client deletes its copies. The user's consent is "
+        "kept, so the next connection does not ask for it again.",
     ),
 )
 
@@ -115,87 +117,87 @@ def _sign_in(again: str) -> ResponseReturnValue:
     )()
 
 
-_SIGN_IN: Final = (
-    _works(
+_CLIENT_SIGN_IN: Final = (
+    _client_entry(
         sign_in,
         profile.sign_in,
         (CODE, "200", "200"),
-        "The owner signs in at the server, and the client learns who it was.",
-        "It is the code flow with the scope `openid`: beside the access token the server gives an ID token, a signed "
-        "statement for this client alone. The client checks each rule, then asks userinfo, and believes it only when "
-        "its `sub` is the same. Nothing is allowed by it; it says who somebody is.",
+        "The user signs in at the authorization server, and the client learns who the user is.",
+        "This is the code flow with the scope `openid`. In addition to the access token, the server issues an ID "
+        "token: a signed statement that is meant for this client only. The client validates it, calls the userinfo "
+        "endpoint, and accepts that response only if its `sub` is the same. An ID token identifies the user; it does "
+        "not grant access.",
         needs="",
     ),
-    _works(
+    _client_entry(
         sign_in,
         partial(_sign_in, "silent"),
         (CODE, "200", "200"),
-        "The client asks whether the owner is still signed in, and the server shows no page.",
-        "With `prompt=none` the server answers at once: a code when somebody is signed in and has allowed it before, "
-        "else `login_required` or `consent_required`. An app uses it to see whether its session may go on.",
+        "The client asks whether the user is still signed in, and the server shows no page.",
+        "With `prompt=none` the server redirects immediately: with a code if the user is signed in and has given "
+        "consent, otherwise with `login_required` or `consent_required`. Clients use it to keep a session alive.",
         name="sign_in_silent",
-        asks=sign_in.AGAIN["silent"],
-        title="Sign in, silently",
+        parameters=sign_in.AGAIN["silent"],
+        title="Silent sign-in (prompt=none)",
         needs="sign-in",
-        plain=sign_in,
+        base=sign_in,
     ),
-    _works(
+    _client_entry(
         sign_in,
         partial(_sign_in, "recent"),
         (CODE, "200", "200"),
-        "The client wants a sign-in that is not older than a minute.",
-        "`max_age=60` lets the server decide whether to ask for the password. The client does not take its word: "
-        "`auth_time` in the ID token has to be recent enough, else it refuses what it was given.",
+        "The client requires a sign-in that is at most a minute old.",
+        "With `max_age=60` the server asks for the password only if the last sign-in is older than that. The client "
+        "verifies the result: it rejects an ID token whose `auth_time` is too old.",
         name="sign_in_recent",
-        asks=sign_in.AGAIN["recent"],
-        title="Sign in, not over a minute ago",
+        parameters=sign_in.AGAIN["recent"],
+        title="Recent sign-in (max_age=60)",
         needs="sign-in",
-        plain=sign_in,
+        base=sign_in,
     ),
-    _works(
+    _client_entry(
         sign_in,
         partial(_sign_in, "login"),
         (CODE, "200", "200"),
-        "The owner has to prove it again, signed in or not.",
-        "`prompt=login` asks for the password in any case, as one does before something that matters. That it really "
-        "happened shows in `auth_time`, which is later than the request.",
+        "The user must enter the password again, even if already signed in.",
+        "With `prompt=login` the server always asks for the password, as applications do before a sensitive action. "
+        "The client verifies it: `auth_time` must be later than the request.",
         name="sign_in_login",
-        asks=sign_in.AGAIN["login"],
-        title="Sign in, proven again",
+        parameters=sign_in.AGAIN["login"],
+        title="Forced sign-in (prompt=login)",
         needs="sign-in",
-        plain=sign_in,
+        base=sign_in,
     ),
-    _works(
+    _client_entry(
         sign_in,
         partial(_sign_in, "choose"),
         (CODE, "200", "200"),
-        "The owner says which account it shall be.",
-        "With `prompt=select_account` the server does not take for granted that it is whoever is signed in: the owner "
-        "goes on, or signs in as somebody else. It is for people who share a computer, or have two accounts.",
+        "The user chooses which account to use.",
+        "With `prompt=select_account` the server does not assume that the signed-in user is the right one: the user "
+        "continues or signs in with another account. This helps people who share a computer or have two accounts.",
         name="sign_in_choose",
-        asks=sign_in.AGAIN["choose"],
-        title="Sign in, as whom one likes",
+        parameters=sign_in.AGAIN["choose"],
+        title="Choose an account (prompt=select_account)",
         needs="sign-in",
-        plain=sign_in,
+        base=sign_in,
     ),
-    *ANSWERED,
 )
 
 
 def _refused_at(diagram: int) -> tuple[Entry, ...]:
-    """The flows of which a message of this step of the role diagram is the first to be refused."""
+    """Return the refused flows whose first rejected message belongs to this step of the role diagram."""
     refused = (entry for entry in REFUSED if BAD_ID_TOKEN not in entry.expected)
     return tuple(entry for entry in refused if entry.flow.steps[entry.first_refusal].diagram == diagram)
 
 
 GROUPS: Final[Mapping[str, tuple[Entry, ...]]] = {
-    "Get a token, use it, end it": _WORK,
-    "Learn who somebody is": _SIGN_IN,
-    "Register a client, and prove which one it is": OF_CLIENTS,
-    "Refused at the authorization endpoint": _refused_at(2),
-    "Refused at the token endpoint": _refused_at(3),
-    "Refused by the Invoices API": _refused_at(4),
-    "Refused by the client": tuple(entry for entry in REFUSED if BAD_ID_TOKEN in entry.expected),
+    "Get, use, and revoke tokens": _TOKENS,
+    "Sign users in": (*_CLIENT_SIGN_IN, *SIGN_IN),
+    "Register and authenticate clients": REGISTRATION,
+    "Rejected by the authorization endpoint": _refused_at(2),
+    "Rejected by the token endpoint": _refused_at(3),
+    "Rejected by the Invoices API": _refused_at(4),
+    "Rejected by the client": tuple(entry for entry in REFUSED if BAD_ID_TOKEN in entry.expected),
 }
 
 ENTRIES: Final[Mapping[str, Entry]] = {entry.name: entry for group in GROUPS.values() for entry in group}

@@ -1,9 +1,10 @@
-"""A flow as the catalogue has it: what it is, what has to come of it, its source, how it differs (none: the lab's)."""
+"""An entry of the catalog: a flow, its description, its expected outcome, and its difference from its base flow."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -16,14 +17,19 @@ from flask.typing import ResponseReturnValue
 from rolecall_client.flow import Flow
 from rolecall_client.flows import authorization_code
 
-PLAIN: Final = authorization_code
-"""What the other flows are compared with, unless they say otherwise."""
+BASE: Final = authorization_code
+"""The module of the flow that an entry is compared with, unless the entry sets `base`."""
 
 CODE: Final = "code"
-NO_ANSWER: Final = "no answer"
-GOOD: Final = frozenset({CODE, "200", "201", "204"})
+"""The outcome of an authorization request whose response contains a code."""
+
+NO_RESPONSE: Final = "no response"
+"""The outcome of a message whose response has not reached the client."""
+
 BAD_ID_TOKEN: Final = "bad_id_token"
-"""What comes besides error codes and statuses; the last when the client does not believe what it was given."""
+"""The outcome of a successful token response whose ID token the client rejects."""
+
+SUCCESSES: Final = frozenset({CODE, "200", "201", "204"})
 
 Start = Callable[[], ResponseReturnValue]
 Change = Literal["same", "added", "removed", "between"]
@@ -32,108 +38,137 @@ Need = Literal["", "connection", "sign-in"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the catalogue.
+    """A flow of the catalog.
 
     Args:
-        name: in the page's address; the flow's name, unless the flow has several entries.
-        module: the flow's file.
-        title: a few words.
-        line: what it is, in one sentence.
-        text: a few sentences more; `marked` are words of a protocol.
-        clause: what demands the answers that have to come.
-        expected: what has to come of each message, in order: a status, with its error code if it is an error; from the
-            browser `CODE` or an error code; or `NO_ANSWER`.
-        start: the client's own way of starting it; a flow without one is the lab's, and has tokens of its own.
-        needs: what the browser must have at the client, or at the server, for it to come so.
-        plain: what it is compared with.
-        asks: the parameters that it adds, where its file is the one that it is compared with.
+        name: the page's name in URLs; the flow's name, unless the flow has several entries.
+        module: the module that defines the flow.
+        title: a few words, starting with the technical name.
+        summary: one sentence about what the flow does.
+        description: a few more sentences; text in backticks is shown as code.
+        clause: the clause that requires the expected outcome.
+        expected: the expected outcome of each message, in order: a status, followed by the error code if there is
+            one; `CODE` or an error code for a message that the browser carries; or `NO_RESPONSE`.
+        start: the client's view that starts the flow; None for a flow of the lab, which uses separate tokens.
+        needs: a precondition of the flow: the client holds tokens for this browser, or a user is signed in there.
+        base: the module of the flow that this one is compared with.
+        parameters: the parameters that this entry adds to the request, if its module is also its base.
     """
 
     name: str
     module: ModuleType
     title: str
-    line: str
-    text: str
+    summary: str
+    description: str
     clause: str
     expected: tuple[str, ...]
     start: Start | None = None
     needs: Need = ""
-    plain: ModuleType = PLAIN
-    asks: Mapping[str, str] = field(default_factory=dict)
+    base: ModuleType = BASE
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def flow(self) -> Flow:
-        """What the file defines."""
+        """The flow that the module defines."""
         flow: Flow = self.module.FLOW
         return flow
 
     @property
     def is_refused(self) -> bool:
-        """Whether somebody has to refuse it."""
-        return not GOOD.issuperset(self.expected)
+        """Whether one of the messages must be rejected."""
+        return not SUCCESSES.issuperset(self.expected)
 
     @property
     def first_refusal(self) -> int:
-        """The number of the first message that has to be refused."""
-        return next(number for number, came in enumerate(self.expected) if came not in GOOD)
+        """The index of the first message that must be rejected."""
+        return next(index for index, outcome in enumerate(self.expected) if outcome not in SUCCESSES)
 
     @property
-    def leads_through_the_browser(self) -> bool:
-        """Whether one of its messages sends the browser on."""
+    def uses_the_browser(self) -> bool:
+        """Whether the browser carries one of the messages."""
         return any(step.diagram == 2 for step in self.flow.steps)
 
     @property
     def file(self) -> str:
-        """The name of its file."""
-        return file_of(self.module)
+        """The name of the module's file."""
+        return file_name(self.module)
 
     def source(self) -> list[str]:
-        """Its file, line by line."""
+        """Return the lines of the module."""
         return inspect.getsource(self.module).splitlines()
 
     def differences(self) -> list[tuple[Change, str]]:
-        """What its steps do otherwise than those of the plain flow; empty for the plain flow."""
-        if self.asks:
-            names = (f"--- {self.file}", f"+++ {self.file}, started as {self.name}", "⋯")
-            added = [f'+            "{name}": "{text}",' for name, text in self.asks.items()]
-            return [*(("between", name) for name in names), *(("added", line) for line in added)]
-        return _differences(self.plain, self.module)
+        """Return a diff between the base flow's steps and this flow's; empty for the base flow itself."""
+        if self.parameters:
+            header = (f"--- {self.file}", f"+++ {self.file}, started as {self.name}", "⋯")
+            added = [f'+            "{name}": "{value}",' for name, value in self.parameters.items()]
+            return [*(("between", line) for line in header), *(("added", line) for line in added)]
+        return _differences(self.base, self.module)
 
 
-def of_lab(module: ModuleType, clause: str, *expected: str, plain: ModuleType = PLAIN) -> Entry:
-    """The entry of a flow of the lab's; its file's docstring says what it is, and why it comes as it does."""
-    first, _, text = inspect.getdoc(module).partition("\n\n")  # type: ignore[union-attr]  # every file has one
-    line = first.partition("): ")[2]
-    flow: Flow = module.FLOW
-    return Entry(flow.name, module, flow.title, line[:1].upper() + line[1:], text, clause, expected, plain=plain)
+def lab_entry(
+    module: str,
+    flow: Flow,
+    *,
+    summary: str,
+    description: str,
+    clause: str,
+    expected: tuple[str, ...],
+    base: ModuleType = BASE,
+) -> Entry:
+    """Return the entry of a flow that only the lab has.
+
+    Args:
+        module: the flow's module, given as `__name__`.
+    """
+    return Entry(flow.name, sys.modules[module], flow.title, summary, description, clause, expected, base=base)
 
 
-def file_of(module: ModuleType) -> str:
-    """The name of a module's file."""
-    return module.__name__.rpartition(".")[2] + ".py"
+def file_name(module: ModuleType) -> str:
+    """Return the name of a module's file."""
+    return f"{_short_name(module)}.py"
+
+
+def _short_name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 @cache
-def _differences(plain: ModuleType, module: ModuleType) -> list[tuple[Change, str]]:
-    names, lines = (file_of(plain), file_of(module)), (_told(plain), _told(module))
-    diff = list(unified_diff(*lines, *names, lineterm=""))
+def _differences(base: ModuleType, module: ModuleType) -> list[tuple[Change, str]]:
+    names, sources = (file_name(base), file_name(module)), (_flow_source(base, base), _flow_source(module, base))
+    diff = list(unified_diff(*sources, *names, lineterm=""))
     return [*(("between", name) for name in diff[:2]), *map(_change, diff[2:])]
 
 
 def _change(line: str) -> tuple[Change, str]:
-    if line.startswith("@@"):  # with numbers of lines that stand in no file
+    if line.startswith("@@"):  # the line numbers are not those of a file
         return "between", "⋯"
     return ("added" if line.startswith("+") else "removed" if line.startswith("-") else "same"), line
 
 
-def _told(module: ModuleType) -> list[str]:
-    """The functions of a flow in the order in which they run, and the flow: where they stand makes no difference."""
-    functions = [each for step in module.FLOW.steps for each in (step.build, step.handle)]
+def _flow_source(module: ModuleType, base: ModuleType) -> list[str]:
+    """Return the source of a flow's functions in the order in which they run, then that of `FLOW`.
+
+    The order of the definitions in the file makes no difference. A function of the base flow that is called by the
+    function of a step runs before it, so it is part of both flows.
+    """
+    functions = [
+        function
+        for step in module.FLOW.steps
+        for own in (step.build, step.handle)
+        for function in (*_called_functions(own, base), own)
+    ]
     text = inspect.getsource(module)
     definition = next(
         node
         for node in ast.parse(text).body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "FLOW"
     )
-    parts = [*map(inspect.getsource, functions), ast.get_source_segment(text, definition) or ""]
+    parts = [*map(inspect.getsource, dict.fromkeys(functions)), ast.get_source_segment(text, definition) or ""]
     return "\n\n".join(parts).splitlines()
+
+
+def _called_functions(function: Callable[..., object], base: ModuleType) -> list[Callable[..., object]]:
+    source = inspect.getsource(function)
+    candidates = [candidate for step in base.FLOW.steps for candidate in (step.build, step.handle)]
+    return [each for each in candidates if f"{_short_name(base)}.{each.__name__}(" in source]

@@ -1,4 +1,4 @@
-"""The catalogue's pages in the client: the list, a page for each flow, the start of one (none: the lab's)."""
+"""The catalog's pages in the client: the list of flows, a page for each flow, and the view that starts a flow."""
 
 from __future__ import annotations
 
@@ -9,71 +9,73 @@ from flask import abort, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from rolecall import clock
-from rolecall.web import allow_form_targets
-from rolecall_client import pages as product
+from rolecall.web.headers import allow_form_targets
+from rolecall_client import pages as client_pages
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import FlowError
 from rolecall_client.services import services
 from rolecall_client.times import moment
 from rolecall_lab.catalog.entries import ENTRIES, GROUPS
-from rolecall_lab.catalog.entry import CODE, NO_ANSWER, Entry, file_of
-from rolecall_lab.catalog.runs import runs, told, verdict
+from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry, file_name
+from rolecall_lab.catalog.runs import outcome_rows, runs, verdict
 
 
 def flows() -> ResponseReturnValue:
-    """GET /flows: every flow, in groups, with how its last run ended."""
-    done = runs()
-    verdicts = {name: verdict(ENTRIES[name], run) for name, run in done.items() if name in ENTRIES}
-    return _page("catalogue/flows.html", groups=GROUPS, verdicts=verdicts)
+    """GET /flows: every flow, in groups, with the result of its last run."""
+    verdicts = {name: verdict(ENTRIES[name], run) for name, run in runs().items() if name in ENTRIES}
+    return _page("catalog/flows.html", groups=GROUPS, verdicts=verdicts)
 
 
 def flow(name: str) -> ResponseReturnValue:
-    """GET /flows/<name>: what it is, what came of it, how it differs from the plain flow, its source."""
+    """GET /flows/<name>: a flow's description, its last run, its difference from the base flow, and its source."""
     entry = _entry(name)
     run, now = runs().get(name), clock.now()
     return _page(
-        "catalogue/flow.html",
+        "catalog/flow.html",
         entry=entry,
         run=run,
         verdict=verdict(entry, run) if run else None,
-        messages=told(entry, run),
+        rows=outcome_rows(entry, run),
         began=moment(run["at"], now) if run else "",
-        plain=file_of(entry.plain),
+        base=file_name(entry.base),
     )
 
 
 def start(name: str) -> ResponseReturnValue:
-    """POST /flows/<name>/start: run it, as the client does where the flow is its own."""
+    """POST /flows/<name>/start: run a flow, or redirect to the client's view that starts it."""
     entry = _entry(name)
     return entry.start() if entry.start else with_error_pages(lambda: _run(entry))()
 
 
 def callback() -> ResponseReturnValue:
-    """GET /callback: the answer to a flow of the lab ends on its page; any other is the product's."""
-    entry = _waiting()
-    return with_error_pages(lambda: _resume(entry))() if entry else product.callback()
+    """GET /callback: continue a flow of the lab, which ends on its page, or call the client's view."""
+    entry = _waiting_entry()
+    return with_error_pages(lambda: _resume(entry))() if entry else client_pages.callback()
 
 
 def _run(entry: Entry) -> ResponseReturnValue:
-    if entry.leads_through_the_browser:
+    if entry.uses_the_browser:
         return redirect(services().runner.start(entry.flow.name, services().sessions.browser()), 303)
     with suppress(FlowError):
         services().runner.run(entry.flow.name, {})
-    return _to_page(entry)
+    return _redirect_to_page(entry)
 
 
 def _resume(entry: Entry) -> ResponseReturnValue:
     try:
-        *_, further = services().runner.resume(services().sessions.browser(), request.args)
+        *_, next_url = services().runner.resume(services().sessions.browser(), request.args)
     except FlowError as error:
         if error.error == "unknown_state":
             raise
-        further = None
-    return redirect(further, 303) if further else _to_page(entry)
+        next_url = None
+    return redirect(next_url, 303) if next_url else _redirect_to_page(entry)
 
 
-def _waiting() -> Entry | None:
-    """The lab's flow that waits for this answer, if one does; an answer with anything twice is for the product."""
+def _waiting_entry() -> Entry | None:
+    """Return the lab's flow that waits for this response, or None.
+
+    A response with a repeated parameter is left to the client's view, which rejects it.
+    """
     if any(len(values) > 1 for _, values in request.args.lists()):
         return None
     waiting = services().store.get("flow", request.args.get("state", ""))
@@ -85,16 +87,17 @@ def _entry(name: str) -> Entry:
     return ENTRIES.get(name) or abort(404)
 
 
-def _to_page(entry: Entry) -> ResponseReturnValue:
-    return redirect(url_for("catalogue.flow", name=entry.name, _anchor="came"), 303)
+def _redirect_to_page(entry: Entry) -> ResponseReturnValue:
+    return redirect(url_for("catalog.flow", name=entry.name, _anchor="came"), 303)
 
 
 def _page(template: str, **values: object) -> ResponseReturnValue:
     sessions = services().sessions
-    # what a flow may need, and what there is of it
-    there = {"": True, "connection": sessions.tokens() is not None, "sign-in": sessions.user() is not None}
-    response = make_response(render_template(template, there=there, CODE=CODE, NO_ANSWER=NO_ANSWER, **values))
-    # the start of most flows leads to the authorization server, and from there back to us
+    available = {"": True, "connection": sessions.tokens() is not None, "sign-in": sessions.user() is not None}
+    response = make_response(
+        render_template(template, available=available, CODE=CODE, NO_RESPONSE=NO_RESPONSE, **values)
+    )
+    # most flows start with a redirect to the authorization server
     issuer = urlsplit(services().settings.issuer)
     allow_form_targets(response, f"{issuer.scheme}://{issuer.netloc}")
     return response

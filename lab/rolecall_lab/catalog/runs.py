@@ -1,4 +1,4 @@
-"""The last run of each flow in a browser: what it sent, and what really came (none: the lab's)."""
+"""The last run of each flow in a browser: the messages it sent and their outcomes."""
 
 from __future__ import annotations
 
@@ -12,66 +12,70 @@ from typing import Any, Final, Literal, TypedDict
 from flask import current_app
 
 from rolecall import clock, trace
-from rolecall.http import Answer, Unreachable
+from rolecall.http import HttpResponse, Unreachable
 from rolecall_client.flow import Context, Flow, FlowError, Message, Step, json_object
 from rolecall_client.services import services
 from rolecall_lab.catalog.entries import ENTRIES
-from rolecall_lab.catalog.entry import CODE, NO_ANSWER, Entry
+from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry
 
 MAX_TEXT: Final = 300
-"""Characters of what another party said."""
+"""The maximum length of a text from another party, in characters."""
 
-Verdict = Literal["waiting", "expected", "otherwise"]
+Verdict = Literal["waiting", "expected", "unexpected"]
 
 
-class Sent(TypedDict):
-    """A message of a run: which way it went, to where (without the query), what came, and what that says."""
+class SentMessage(TypedDict):
+    """A message of a run; `address` is its URL without the query, `description` what the response says about it."""
 
     channel: str
     method: str
     address: str
-    came: str
-    says: str
+    outcome: str
+    description: str
 
 
 class Run(TypedDict):
-    """A run: when it began (seconds, the lab's clock), the id of its last request, and its messages."""
+    """A run: its start in seconds of the lab's clock, the id of its last request, and its messages."""
 
     at: float
     trace: str
-    sent: list[Sent]
+    messages: list[SentMessage]
 
 
 def watched(flow: Flow) -> Flow:
-    """The same flow, whose runs are kept for its page; nothing else about it changes."""
+    """Return the same flow, which also stores each of its runs for the catalog's pages."""
     last = flow.steps[-1]
     return replace(flow, steps=tuple(_watched(flow.name, step, is_last=step is last) for step in flow.steps))
 
 
 def runs() -> dict[str, Run]:
-    """The last runs of this browser, by the entry's name."""
+    """Return this browser's last runs by the name of the entry."""
     store = services().store
-    kept: Mapping[bytes, bytes] = store.client.hgetall(_key())  # type: ignore[assignment]
-    loaded = {name.decode(): store.load(raw) for name, raw in kept.items()}
+    stored: Mapping[bytes, bytes] = store.client.hgetall(_key())  # type: ignore[assignment]
+    loaded = {name.decode(): store.load(raw) for name, raw in stored.items()}
     return {
-        name: Run(at=run["at"], trace=run["trace"], sent=run["sent"]) for name, run in loaded.items() if run is not None
+        name: Run(at=run["at"], trace=run["trace"], messages=run["messages"])
+        for name, run in loaded.items()
+        # a lab of an earlier version stored other members
+        if run is not None and "messages" in run
     }
 
 
 def verdict(entry: Entry, run: Run) -> Verdict:
-    """Whether what came is what had to come."""
-    came = tuple(sent["came"] for sent in run["sent"])
-    if came == entry.expected:
+    """Compare the outcomes of a run with the expected ones."""
+    outcomes = tuple(message["outcome"] for message in run["messages"])
+    if outcomes == entry.expected:
         return "expected"
-    is_away = run["sent"][-1]["channel"] == "front" and came[-1] == NO_ANSWER
-    return "waiting" if is_away else "otherwise"
+    is_waiting = run["messages"][-1]["channel"] == "front" and outcomes[-1] == NO_RESPONSE
+    return "waiting" if is_waiting else "unexpected"
 
 
-def told(entry: Entry, run: Run | None) -> list[tuple[str, str | None, Sent | None]]:
-    """Message by message: the step's name, what has to come of it and what was sent; None where there is none."""
-    sent = run["sent"] if run else []
+def outcome_rows(entry: Entry, run: Run | None) -> list[tuple[str, str | None, SentMessage | None]]:
+    """Return each step's name, its expected outcome, and its message, if any."""
+    messages = run["messages"] if run else []
     names = [step.name for step in entry.flow.steps]
-    return [(name, expected, each) for name, expected, each in zip_longest(names, entry.expected, sent) if name]
+    rows = zip_longest(names, entry.expected, messages)
+    return [(name, expected, message) for name, expected, message in rows if name]
 
 
 def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
@@ -79,68 +83,75 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
     def build(context: Context) -> Message:
         message = step.build(context)
         if _is_watched(context):
-            run: Run = context.memory.setdefault("run", Run(at=clock.now(), trace="", sent=[]))
-            address = message.url.partition("?")[0]
-            sent = Sent(channel=message.channel, method=message.method, address=address, came=NO_ANSWER, says="")
-            run["sent"].append(sent)
-            _keep(flow, run, context)
+            run: Run = context.memory.setdefault("run", Run(at=clock.now(), trace="", messages=[]))
+            run["messages"].append(
+                SentMessage(
+                    channel=message.channel,
+                    method=message.method,
+                    address=message.url.partition("?")[0],
+                    outcome=NO_RESPONSE,
+                    description="",
+                )
+            )
+            _store(flow, run, context)
         return message
 
     @wraps(step.handle)
-    def handle(context: Context, answer: Any) -> None:
+    def handle(context: Context, response: Any) -> None:
         refusal = None
         try:
-            step.handle(context, answer)
+            step.handle(context, response)
         except FlowError as error:
             refusal = error
             raise
         finally:
             if run := context.memory.get("run"):
-                came, says = (_of_server if isinstance(answer, Answer) else _of_browser)(answer, refusal)
-                run["sent"][-1] |= {"came": came[:MAX_TEXT], "says": says[:MAX_TEXT]}
-                _keep(flow, run, context)
-                entry = ENTRIES.get(_name(flow, context))
+                describe = _server_outcome if isinstance(response, HttpResponse) else _browser_outcome
+                outcome, description = describe(response, refusal)
+                run["messages"][-1] |= {"outcome": outcome[:MAX_TEXT], "description": description[:MAX_TEXT]}
+                _store(flow, run, context)
+                entry = ENTRIES.get(_entry_name(flow, context))
                 if entry and entry.start is None and (refusal or is_last):
-                    _give_back(context)
+                    _revoke_tokens(context)
 
     return replace(step, build=build, handle=handle)
 
 
 def _is_watched(context: Context) -> bool:
-    """Not in an application without the catalogue, nor when a flow only tidies up after another."""
-    return "catalogue" in current_app.blueprints and not context.memory.get("unwatched")
+    """Return False in an application without the catalog, and for a flow that only cleans up after another flow."""
+    return "catalog" in current_app.blueprints and not context.memory.get("unwatched")
 
 
-def _of_server(answer: Answer, refusal: FlowError | None) -> tuple[str, str]:
-    """Status and error code of an answer, and what it says about it (RFC 6749 section 5.2, RFC 6750 section 3).
+def _server_outcome(response: HttpResponse, refusal: FlowError | None) -> tuple[str, str]:
+    """Return a response's status and error code, and its description (RFC 6749 section 5.2, RFC 6750 section 3).
 
-    Of a good answer that the client does not believe: why it goes no further.
+    For a successful response that the client rejects, return the client's error and its reason.
     """
-    if refusal and answer.status == 200:
+    if refusal and response.status == 200:
         return refusal.error, refusal.detail
-    body = json_object(answer)
-    says = body.get("error_description") or answer.headers.get("www-authenticate", "")
-    return f"{answer.status} {body.get('error', '')}".strip(), str(says)
+    body = json_object(response)
+    description = body.get("error_description") or response.headers.get("www-authenticate", "")
+    return f"{response.status} {body.get('error', '')}".strip(), str(description)
 
 
-def _of_browser(answer: Mapping[str, str], refusal: FlowError | None) -> tuple[str, str]:
-    """What the browser brought: a code, or why the client went no further (RFC 6749 section 4.1.2)."""
-    return refusal.error if refusal else CODE, answer.get("error_description", "")
+def _browser_outcome(response: Mapping[str, str], refusal: FlowError | None) -> tuple[str, str]:
+    """Return `CODE` or the error of an authorization response, and its description (RFC 6749 section 4.1.2)."""
+    return refusal.error if refusal else CODE, response.get("error_description", "")
 
 
-def _name(flow: str, context: Context) -> str:
-    """The entry of a run: a flow that can be asked for in several ways has one for each."""
+def _entry_name(flow: str, context: Context) -> str:
+    """Return the entry of a run; a flow that can be started in several ways has one for each."""
     name = f"{flow}_{context.memory.get('validator') or context.memory.get('again')}"
     return name if name in ENTRIES else flow
 
 
-def _keep(flow: str, run: Run, context: Context) -> None:
+def _store(flow: str, run: Run, context: Context) -> None:
     run["trace"] = trace.current() or ""
     store, lifetime = services().store, services().settings.session_lifetime
-    # not by `put`: that would be a change of state in the flow's picture
+    # `put` would record a change of state, which would appear in the flow's picture
     pipeline = store.client.pipeline(transaction=False)
-    pipeline.hset(_key(), _name(flow, context), store.dump(dict(run)))
-    pipeline.expire(_key(), store.bin_seconds(lifetime))
+    pipeline.hset(_key(), _entry_name(flow, context), store.dump(dict(run)))
+    pipeline.expire(_key(), store.redis_ttl(lifetime))
     pipeline.execute()
 
 
@@ -148,8 +159,8 @@ def _key() -> str:
     return services().store.key("runs", services().sessions.browser())
 
 
-def _give_back(context: Context) -> None:
-    """What a flow of the lab was given for itself nobody will hold; should it live on, it ends by itself."""
+def _revoke_tokens(context: Context) -> None:
+    """Revoke the tokens of a lab flow, which are of no further use; if this fails, they expire by themselves."""
     if context.tokens:
         with suppress(FlowError, Unreachable):
             services().runner.run("disconnect", context.tokens, unwatched=True)

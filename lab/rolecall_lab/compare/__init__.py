@@ -1,1 +1,1 @@
-"""Compare the two checks: one token, asked about both ways (RFC 7662; RFC 9068 section 4), and what each notices."""
+"""Tally's page /compare: one token validated by introspection (RFC 7662) and by its signature (RFC 9068 section 4)."""

@@ -1,4 +1,4 @@
-"""Ask the Invoices API with Tally's token, one way of checking and the other, and keep all that came of it."""
+"""Call the Invoices API with Tally's token, once per validation method, and collect everything about the responses."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ from rolecall_client.services import services
 from rolecall_lab.compare.report import objects, report
 
 WAYS: Final = {"introspection": "Introspection", "jwt": "Signed token"}
-"""Of checking: what the API's lab calls them, and what the page does."""
+"""The API's validation methods: the value of the request header, and the title on the page."""
 
 _ERROR: Final = re.compile(r'error="([a-z_]{1,40})"')
 
 
 @dataclass(slots=True)
-class Asked:
-    """One question and its answer. `began`, `ended` in seconds of real time; `at` of the lab's clock, when it ended.
+class Probe:
+    """A request to the API with one validation method, and its response.
 
-    `status` is 0 when the API did not answer. `milliseconds` as Tally saw it, `spent` as the API did.
+    Args:
+        way: the validation method.
+        began: when the request was sent, in seconds of real time.
+        ended: when the response arrived, in seconds of real time.
+        at: when the response arrived, in seconds of the lab's clock.
+        status: 0 if the API did not respond.
+        error: the error code of the response.
+        description: the response's `error_description`.
+        milliseconds: the duration as Tally measured it.
+        spent: the duration as the API measured it.
+        calls: the API's calls to other services.
+        checks: the API's checks.
     """
 
     way: str
@@ -38,55 +49,55 @@ class Asked:
 
     @property
     def accepted(self) -> bool:
-        """Whether the API took the token."""
+        """Whether the API accepted the token."""
         return self.status == 200
 
     @property
-    def answer(self) -> str:
-        """Status and error code in one line."""
+    def response(self) -> str:
+        """The status and the error code in one line."""
         return f"{self.status or ''} {self.error}".strip()
 
 
-def real() -> float:
-    """Seconds since the epoch, however far the lab's clock is turned."""
+def real_time() -> float:
+    """Return the seconds since the epoch without the offset of the lab's clock."""
     return clock.now() - clock.offset()
 
 
-def ask_both_ways(tokens: dict[str, Any]) -> list[Asked]:
-    """The same token, one way after the other.
+def probe_both(tokens: dict[str, Any]) -> list[Probe]:
+    """Send the same token with one validation method after the other.
 
     Raises:
-        Unreachable: Tally does not know the authorization server yet, and cannot learn of it.
+        Unreachable: Tally has not fetched the authorization server's metadata yet and cannot fetch it now.
     """
-    return [_ask(tokens, way) for way in WAYS]
+    return [_probe(tokens, way) for way in WAYS]
 
 
-def _ask(tokens: dict[str, Any], way: str) -> Asked:
-    began = real()
+def _probe(tokens: dict[str, Any], way: str) -> Probe:
+    began = real_time()
     try:
-        answer = services().runner.run("ask", tokens, validator=way).memory
+        response = services().runner.run("ask", tokens, validator=way).memory
     except Unreachable as error:
         settings = services().settings
         if not error.url.startswith(settings.resource_backchannel_url or settings.resource_url):
             raise
-        return Asked(way, began, real(), clock.now(), 0, "no answer", error.reason, 0.0)
-    reported = report(answer)
-    return Asked(
+        return Probe(way, began, real_time(), clock.now(), 0, "no answer", error.reason, 0.0)
+    reported = report(response)
+    return Probe(
         way,
         began,
-        real(),
+        real_time(),
         clock.now(),
-        status=answer["status"],
-        error=_error(answer),
-        description=str(answer["body"].get("error_description", ""))[:200],
-        milliseconds=answer["milliseconds"],
+        status=response["status"],
+        error=_error(response),
+        description=str(response["body"].get("error_description", ""))[:200],
+        milliseconds=response["milliseconds"],
         spent=reported.get("milliseconds"),
         calls=objects(reported.get("calls")),
         checks=objects(reported.get("checks")),
     )
 
 
-def _error(answer: dict[str, Any]) -> str:
-    """The error's code, from the challenge (RFC 6750 section 3.1) or the body."""
-    match = _ERROR.search(answer["challenge"])
-    return match[1] if match else str(answer["body"].get("error", ""))[:60]
+def _error(response: dict[str, Any]) -> str:
+    """Return the error code from the challenge (RFC 6750 section 3.1) or from the body."""
+    match = _ERROR.search(response["challenge"])
+    return match[1] if match else str(response["body"].get("error", ""))[:60]

@@ -1,4 +1,4 @@
-"""The score board: what was done, what each way of checking should notice of it, and what it was measured to notice."""
+"""The score board: the events, how each validation method should react to them, and how it did react."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any, Final
 
 from rolecall.storage import digest
 from rolecall_client.times import distance
-from rolecall_lab.compare.asking import WAYS, Asked
+from rolecall_lab.compare.asking import WAYS, Probe
 
 MAX_ROWS: Final = 20
 
-_UNTIL_EXPIRY: Final = "goes on until the token expires"
-_AT_ONCE: Final = "refuses at the next question"
+_UNTIL_EXPIRY: Final = "accepts the token until it expires"
+_AT_ONCE: Final = "rejects the next request"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that can be done, and what each way should notice of it.
+    """An event that a button triggers, and how each validation method should react to it.
 
     Args:
-        name: what the button sends.
-        label: what the button says.
-        noticed: what the lists of what a way notices call it; empty when they leave it out.
-        introspection: what who asks the authorization server should do.
-        jwt: what who checks the signature alone should do.
-        advance: seconds by which it turns the clock; None when it does not, 0 for as far as the token's end.
+        name: the value of the button.
+        label: the text of the button.
+        noticed: the end of a sentence that starts with "When", in the list of reactions; empty if it is not listed.
+        introspection: how introspection should react.
+        jwt: how validation by the signature should react.
+        advance: seconds by which the event advances the clock; 0 advances it to the token's expiry, and None does not
+            advance it.
     """
 
     name: str
@@ -41,219 +42,242 @@ EVENTS: Final = {
     event.name: event
     for event in (
         Event("revoke", "Revoke the token", "the token is revoked", _AT_ONCE, _UNTIL_EXPIRY),
-        Event("disconnect", "Take the consent back", "the owner disconnects", _AT_ONCE, _UNTIL_EXPIRY),
+        Event("disconnect", "Withdraw the consent", "the user withdraws the consent", _AT_ONCE, _UNTIL_EXPIRY),
         Event(
             "rotate",
             "Rotate the key",
             "the key is rotated",
-            "goes on: the old key verifies as long as its tokens live",
-            "goes on: the old key stays published as long as its tokens live",
+            "accepts the token: the old key remains valid until its tokens expire",
+            "accepts the token: the old key remains published until its tokens expire",
         ),
         Event(
             "retire",
             "Retire the key",
             "the key is retired",
-            "refuses within a second",
-            "goes on until it fetches the keys again, at most 5 min after the last time",
+            "rejects the token within a second",
+            "accepts the token until the API fetches the keys again, at most 5 min after the last time",
         ),
         Event("disable", "Disable Tally", "the client is disabled", _AT_ONCE, _UNTIL_EXPIRY),
         Event(
             "stop",
-            "Stop answering (503)",
-            "the authorization server is away",
-            "refuses at once with 503: it has nobody to ask",
-            "goes on with the keys that it knows",
+            "Stop responding (503)",
+            "the authorization server is unavailable",
+            "responds with 503: it depends on the authorization server",
+            "accepts the token with the keys that the API has cached",
         ),
-        Event("clock-61", "Turn by 61 s", "", "", "", 61),
-        Event("clock-300", "Turn by 5 min", "", "", "", 300),
-        Event("expire", "Turn to the token’s end", "the token expires", _AT_ONCE, _AT_ONCE, 0),
+        Event("clock-61", "Advance by 61 s", "", "", "", 61),
+        Event("clock-300", "Advance by 5 min", "", "", "", 300),
+        Event("expire", "Advance to the token’s expiry", "the token expires", _AT_ONCE, _AT_ONCE, 0),
     )
 }
 
 
 def prediction(event: Event, way: str, left: float | None) -> str:
-    """What the way should do about the event when the token has `left` seconds to live; None when that is not known."""
+    """Return how a validation method should react to an event.
+
+    Args:
+        left: seconds until the token expires; None if that is unknown.
+    """
     text = event.introspection if way == "introspection" else event.jwt
     if event.advance and left is not None:
         after = left - event.advance
-        return f"goes on: the token then expires {distance(after)}" if after > 0 else f"{_AT_ONCE}: expired"
+        return f"accepts the token, which then expires {distance(after)}" if after > 0 else f"{_AT_ONCE}: expired"
     if left is not None and left <= 0:
         return f"{_AT_ONCE}: the token has expired"
     return f"{text}, {distance(left)}" if text == _UNTIL_EXPIRY and left is not None else text
 
 
 @dataclass(slots=True)
-class Measured:
-    """What one way did after an event: `before` is its status until then; times in seconds since the event.
+class Measurement:
+    """How one validation method reacted to an event.
 
-    `accepted` and `refused` are (real seconds, seconds of the lab's clock) of the last acceptance and first refusal.
+    Args:
+        before: the status of the last response before the event.
+        tries: the number of requests since the event.
+        accepted: when the last request was accepted, in seconds since the event: of real time, and of the lab's clock.
+        refused: the same for the first request that was rejected.
+        response: the status and the error code of the last response.
+        description: the `error_description` of the last response.
     """
 
     before: int
     tries: int = 0
     accepted: tuple[float, float] | None = None
     refused: tuple[float, float] | None = None
-    answer: str = ""
+    response: str = ""
     description: str = ""
 
     @property
-    def going_on(self) -> bool:
-        """Whether it has accepted so far, and may be about to refuse."""
+    def is_open(self) -> bool:
+        """Whether the token has been accepted so far, so that the first rejection may still come."""
         return self.before == 200 and self.refused is None
 
     @property
     def tone(self) -> str:
-        """The class of the figure's tag."""
+        """The CSS class of the result."""
         return "no" if self.refused else "yes" if self.accepted else "open"
 
     @property
     def result(self) -> str:
-        """The figure. By the lab's clock, as the services judge, where that was turned meanwhile."""
+        """The result, in time of the lab's clock if that was changed, because the services use it too."""
         if self.before != 200:
-            return "refused before this already"
+            return "rejected before this event"
         if self.refused is not None:
-            return f"refused after {_seconds(*self.refused)}"
-        return f"still accepted after {_seconds(*self.accepted)}" if self.accepted else "not asked yet"
+            return f"rejected after {_seconds(*self.refused)}"
+        return f"still accepted after {_seconds(*self.accepted)}" if self.accepted else "no requests yet"
 
     @property
     def details(self) -> str:
-        """How exact the figure is, and what was said."""
+        """The description of the last response, the number of requests, and the precision of the result."""
         if not self.tries:
             return self.description
-        told = [self.description] if self.description else []
-        questions = f"{self.tries} {'question' if self.tries == 1 else 'questions'}"
+        sentences = [self.description] if self.description else []
+        requests = f"{self.tries} {'request' if self.tries == 1 else 'requests'}"
         last = f", accepted until {_seconds(*self.accepted)}" if self.refused and self.accepted else ""
         real, lab = self.refused or self.accepted or (0.0, 0.0)
-        turned = f"; {_seconds(real, real)} of it in real time" if abs(lab - real) >= 1 else ""
-        return " ".join([*told, f"{questions}{last}{turned}".capitalize() + "."])
+        in_real_time = f"; {_seconds(real, real)} in real time" if abs(lab - real) >= 1 else ""
+        return " ".join([*sentences, f"{requests}{last}{in_real_time}."])
 
 
 @dataclass(slots=True)
 class Row:
-    """An event that was made: `at` in seconds of real time when it was done, `lab_at` by the lab's clock before it.
+    """An event that happened.
 
-    While `is_open`, every question with the same token counts; the passing of time ends nothing, another event does.
+    While `is_open`, every request with the same token counts. Another event closes the row, unless it only changes the
+    clock.
+
+    Args:
+        number: the row's number, starting at 1.
+        event: the event's name.
+        label: the event's label.
+        outcome: a sentence about what was done.
+        token: the id of the token at the time of the event.
+        at: when the event had happened, in seconds of real time.
+        lab_at: the time before the event, in seconds of the lab's clock.
+        predicted: the predictions by validation method.
+        ways: the measurements by validation method.
     """
 
     number: int
     event: str
     label: str
-    said: str
+    outcome: str
     token: str
     at: float
     lab_at: float
     predicted: dict[str, str]
-    ways: dict[str, Measured]
+    ways: dict[str, Measurement]
     is_open: bool = True
 
     @property
-    def going_on(self) -> bool:
-        """Whether measuring may still find something."""
-        return self.is_open and any(way.going_on for way in self.ways.values())
+    def is_measuring(self) -> bool:
+        """Whether further requests may change a measurement."""
+        return self.is_open and any(measurement.is_open for measurement in self.ways.values())
 
-    def take(self, token: str, asked: Asked) -> None:
-        """Note an answer, if it is one to a question that was put with the same token after the event."""
-        measured = self.ways[asked.way]
-        if not self.is_open or token != self.token or asked.began < self.at or not measured.going_on:
+    def record(self, token: str, probe: Probe) -> None:
+        """Count a response to a request that was sent with the same token after the event; ignore any other one."""
+        measurement = self.ways[probe.way]
+        if not self.is_open or token != self.token or probe.began < self.at or not measurement.is_open:
             return
-        measured.tries += 1
-        measured.answer, measured.description = asked.answer, asked.description
-        seconds = (asked.ended - self.at, asked.at - self.lab_at)
-        if asked.accepted:
-            measured.accepted = seconds
+        measurement.tries += 1
+        measurement.response, measurement.description = probe.response, probe.description
+        seconds = (probe.ended - self.at, probe.at - self.lab_at)
+        if probe.accepted:
+            measurement.accepted = seconds
         else:
-            measured.refused = seconds
+            measurement.refused = seconds
 
 
 @dataclass(slots=True)
 class Board:
-    """What one browser did and saw: the rows, oldest first, and the newest answers with when and after what."""
+    """The events of one browser, oldest first, and the newest response by validation method."""
 
     rows: list[Row] = field(default_factory=list)
-    newest: dict[str, Asked] = field(default_factory=dict)
-    made: int = 0
+    newest: dict[str, Probe] = field(default_factory=dict)
+    event_count: int = 0
 
     @classmethod
     def load(cls, value: Mapping[str, Any] | None) -> Board:
-        """As `dump` wrote it; an empty one for None."""
-        if value is None:
+        """Restore a board from what `dump` returned; None gives an empty board."""
+        # a lab of an earlier version stored other members
+        if value is None or "event_count" not in value:
             return cls()
         rows = []
         for row in value["rows"]:
-            ways = {way: Measured(**{**each, **_pairs(each)}) for way, each in row["ways"].items()}
+            ways = {way: Measurement(**{**each, **_tuples(each)}) for way, each in row["ways"].items()}
             rows.append(Row(**{**row, "ways": ways}))
-        newest = {way: Asked(**each) for way, each in value["newest"].items()}
-        return cls(rows, newest, value["made"])
+        newest = {way: Probe(**each) for way, each in value["newest"].items()}
+        return cls(rows, newest, value["event_count"])
 
     def dump(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the board as a JSON object."""
         return asdict(self)
 
-    def take(self, access_token: str, asked: list[Asked]) -> None:
-        """Note answers, for every row that they say something about."""
-        token = name_of(access_token)
-        for each in asked:
-            self.newest[each.way] = each
+    def record(self, access_token: str, probes: list[Probe]) -> None:
+        """Record responses in every row that they count for."""
+        token = token_id(access_token)
+        for probe in probes:
+            self.newest[probe.way] = probe
             for row in self.rows:
-                row.take(token, each)
+                row.record(token, probe)
 
     def add(
         self,
         event: Event,
-        said: str,
+        outcome: str,
         tokens: Mapping[str, Any],
-        before: list[Asked],
+        before: list[Probe],
         *,
         at: float,
         lab_at: float,
     ) -> Row:
-        """A row for an event that was just done; unless only time passes by it, the rows before are finished."""
+        """Add a row for an event that just happened, and close the earlier rows unless it only changed the clock."""
         if event.advance is None:
-            self.finish()
+            self.close()
         left = tokens["expires_at"] - lab_at if tokens.get("expires_at") else None
-        self.made += 1
+        self.event_count += 1
         row = Row(
-            self.made,
+            self.event_count,
             event.name,
             event.label,
-            said,
-            name_of(tokens["access_token"]),
+            outcome,
+            token_id(tokens["access_token"]),
             at,
             lab_at,
             {way: prediction(event, way, left) for way in WAYS},
-            {each.way: _before(each) for each in before},
+            {probe.way: _measurement(probe) for probe in before},
         )
         self.rows = [*self.rows, row][-MAX_ROWS:]
         return row
 
-    def finish(self) -> None:
-        """Let no later answer count for what was done so far: it could have another reason."""
+    def close(self) -> None:
+        """Close every row, because later responses could have another cause."""
         for row in self.rows:
             row.is_open = False
 
-    def going_on(self, access_token: str) -> bool:
-        """Whether questions with this token may still find something."""
-        return any(row.going_on and row.token == name_of(access_token) for row in self.rows)
+    def is_measuring(self, access_token: str) -> bool:
+        """Return whether further requests with this token may change a measurement."""
+        return any(row.is_measuring and row.token == token_id(access_token) for row in self.rows)
 
-    def measured(self, event: str, way: str) -> Measured | None:
-        """The newest measurement of that kind; none where the token was refused before."""
-        made = (row.ways[way] for row in reversed(self.rows) if row.event == event)
-        return next((measured for measured in made if measured.before == 200), None)
+    def measured(self, event: str, way: str) -> Measurement | None:
+        """Return the newest measurement of an event whose token was accepted before it."""
+        measurements = (row.ways[way] for row in reversed(self.rows) if row.event == event)
+        return next((measurement for measurement in measurements if measurement.before == 200), None)
 
 
-def name_of(access_token: str) -> str:
-    """By which the board recognises a token."""
+def token_id(access_token: str) -> str:
+    """Return the id under which the board stores a token."""
     return digest(access_token)[:16]
 
 
-def _before(asked: Asked) -> Measured:
-    if asked.accepted:
-        return Measured(asked.status)
-    return Measured(asked.status, answer=asked.answer, description=asked.description)
+def _measurement(before: Probe) -> Measurement:
+    if before.accepted:
+        return Measurement(before.status)
+    return Measurement(before.status, response=before.response, description=before.description)
 
 
-def _pairs(measured: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(measured[name]) if measured[name] else None for name in ("accepted", "refused")}
+def _tuples(measurement: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(measurement[name]) if measurement[name] else None for name in ("accepted", "refused")}
 
 
 def _seconds(real: float, lab: float) -> str:

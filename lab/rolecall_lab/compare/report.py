@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, Final
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, Message, Step
 
 _STEP: Final = "resource_request"
@@ -29,7 +29,7 @@ def _with_validator(step: Step) -> Step:
         return message
 
     @wraps(step.handle)
-    def handle(context: Context, response: Answer) -> None:
+    def handle(context: Context, response: HttpResponse) -> None:
         context.memory["report"] = response.headers.get("rolecall-checks", "")
         step.handle(context, response)
 

@@ -1,1 +1,1 @@
-"""The control API of the lab (`/_lab`): clock, actions, outages, and the report of the running service."""
+"""The lab's control API (`/_lab`): the clock, actions, simulated outages, and each service's report about itself."""

@@ -1,8 +1,11 @@
-"""What the lab can do to the authorization server so that one sees who notices it: by the server's own functions."""
+"""Actions on the authorization server, with the functions that its commands and pages use.
+
+They show which way of validating tokens notices which change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,123 +23,135 @@ from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import forget
 from rolecall_auth.services import Services
 from rolecall_lab.control import outage
-from rolecall_lab.control.api import Refusal
+from rolecall_lab.control.errors import Refusal
 
 
-class Acts:
-    """The acts of one authorization server. Each gives one sentence that says what was done."""
+@dataclass(frozen=True, slots=True)
+class Action:
+    """The member of the request that an action requires (None if it requires none), and the function that runs it."""
+
+    member: str | None
+    run: Callable[[str], str]
+
+
+class Actions:
+    """The actions of one authorization server."""
 
     def __init__(self, app: Flask, client: redis.Redis) -> None:
         self._app = app
         self._client = client
         self._services: Services = app.extensions["rolecall_auth"]
-        self.known: Final[dict[str, tuple[str | None, Callable[[str], str]]]] = {
-            "disconnect": ("token", self._disconnect),
-            "rotate": (None, self._rotate),
-            "retire": ("token", self._retire),
-            "disable": ("client_id", self._disable),
-            "enable": ("client_id", self._enable),
-            "stop": (None, self._stop),
-            "go-on": (None, self._go_on),
+        self.available: Final[dict[str, Action]] = {
+            "disconnect": Action("token", self._disconnect),
+            "rotate": Action(None, self._rotate),
+            "retire": Action("token", self._retire),
+            "disable": Action("client_id", self._disable),
+            "enable": Action("client_id", self._enable),
+            "stop": Action(None, self._stop),
+            "go-on": Action(None, self._resume),
         }
-        """By name: the member that each needs, and what does it."""
+        """The actions by name."""
 
-    def do(self, act: str, value: str) -> str:
-        """Do one of `known`, with the value of its member.
+    def run(self, name: str, value: str) -> str:
+        """Run an action and return a sentence that describes the result.
+
+        Args:
+            value: the value of the action's member; empty if it requires none.
 
         Raises:
-            Refusal: it cannot be done; nothing was changed.
-            redis.RedisError: Redis does not answer.
+            Refusal: the action is not possible and has no effect.
+            redis.RedisError: Redis does not respond.
         """
-        _, function = self.known[act]
         try:
             with self._app.app_context():
-                return function(value)
+                return self.available[name].run(value)
         except UNAVAILABLE as error:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer") from error
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not respond") from error
 
-    def condition(self) -> dict[str, Any]:
-        """How long the server will not answer (seconds; 0.0 when it does), and which clients are disabled.
+    def status(self) -> dict[str, Any]:
+        """Return the remaining seconds of the outage (`away`; 0.0 without an outage) and the `disabled` clients.
 
         Raises:
-            Refusal: the database does not answer.
-            redis.RedisError: Redis does not answer.
+            Refusal: the database does not respond.
+            redis.RedisError: Redis does not respond.
         """
         try:
             with self._services.database.read() as session:
                 disabled = list(session.scalars(sa.select(Client.client_id).where(Client.disabled_at.is_not(None))))
         except UNAVAILABLE as error:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer") from error
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not respond") from error
         return {"away": outage.seconds_left(self._client), "disabled": sorted(disabled)}
 
     def _disconnect(self, token: str) -> str:
-        """As the owner does on the page of connected apps."""
-        found = self._read(token)
-        # decisions that were made and not yet used end as well
+        """Withdraw the consent, as the owner does on the page of connected apps."""
+        access_token = self._read(token)
+        # this also ends pending decisions, which have not led to an authorization yet
         self._services.store.put(
             "disconnected",
-            f"{found.subject} {found.client_id}",
+            f"{access_token.subject} {access_token.client_id}",
             {"at": clock.now()},
             self._services.settings.request_lifetime,
         )
         with self._services.database.transaction() as session:
-            forget(session, found.subject, found.client_id)
+            forget(session, access_token.subject, access_token.client_id)
         self._services.revocations.end(
             "taken back by the owner",
-            Authorization.user_id == found.subject,
-            Authorization.client_id == found.client_id,
+            Authorization.user_id == access_token.subject,
+            Authorization.client_id == access_token.client_id,
         )
-        audit.record("consent_taken_back", user_id=found.subject, client_id=found.client_id)
-        return "The owner took back what the client was allowed."
+        audit.record("consent_taken_back", user_id=access_token.subject, client_id=access_token.client_id)
+        return "The owner removed the client's access."
 
     def _rotate(self, _value: str) -> str:
-        """As `flask keys rotate`."""
+        """Rotate the signing keys, as `flask keys rotate` does."""
         new = self._services.keys.rotate()
         if not new:
-            return "A new key is published already and has not begun to sign; nothing was changed."
+            return "Nothing changed: a new key is already published, but does not sign yet."
         audit.record("keys_rotated", kids=new)
-        return f"{len(new)} new keys are published; they sign in {self._services.keys.published_before} seconds."
+        return f"{len(new)} new keys are published. They sign in {self._services.keys.published_before} seconds."
 
     def _retire(self, token: str) -> str:
-        """As `flask keys retire`, for the key that signed the token."""
+        """Retire the key that signed the token, as `flask keys retire` does."""
         self._read(token)
         kid = str(extract_compact(token.encode()).headers()["kid"])
         try:
             new = self._services.keys.retire(kid)
-        except KeysError as error:  # somebody else was faster
+        except KeysError as error:  # another request retired the key first
             raise Refusal(HTTPStatus.CONFLICT, str(error)) from error
         audit.record("key_retired", kid=kid)
-        return f"The key {kid[:8]}… is retired{'; a new one signs at once' if new else ''}."
+        return f"The key {kid[:8]}… is retired.{' A new key signs from now on.' if new else ''}"
 
     def _disable(self, client_id: str) -> str:
-        """As `flask disable-client`."""
+        """Disable the client, as `flask disable-client` does."""
         with self._services.database.transaction() as session:
             client = session.get(Client, client_id)
             if client is None:
-                raise Refusal(HTTPStatus.CONFLICT, "there is no such client")
+                raise Refusal(HTTPStatus.CONFLICT, f"unknown client {client_id}")
             client.disabled_at = client.disabled_at or clock.now()
         ended = self._services.revocations.end("client disabled", Authorization.client_id == client_id)
         audit.record("client_disabled", client_id=client_id)
-        return f"The client is disabled; {ended} of its authorizations have ended."
+        return f"The client is disabled, and {ended} of its authorizations have ended."
 
     def _enable(self, client_id: str) -> str:
         with self._services.database.transaction() as session:
             client = session.get(Client, client_id)
             if client is None:
-                raise Refusal(HTTPStatus.CONFLICT, "there is no such client")
+                raise Refusal(HTTPStatus.CONFLICT, f"unknown client {client_id}")
             client.disabled_at = None
-        return "The client is enabled again. What was ended stays ended."
+        return "The client is enabled again. Its ended authorizations remain ended."
 
     def _stop(self, _value: str) -> str:
-        outage.stop_answering(self._client)
-        return f"The authorization server answers everything with 503, for {outage.LONGEST} seconds at most."
+        outage.begin(self._client)
+        return f"The authorization server responds to every request with 503 for up to {outage.LONGEST} seconds."
 
-    def _go_on(self, _value: str) -> str:
-        outage.answer_again(self._client)
-        return "The authorization server answers again."
+    def _resume(self, _value: str) -> str:
+        outage.end(self._client)
+        return "The authorization server responds again."
 
     def _read(self, token: str) -> access_tokens.AccessToken:
-        found = access_tokens.read(self._services.keys, self._services.settings.issuer, token)
-        if found is None:
-            raise Refusal(HTTPStatus.CONFLICT, "the token is none of this server's, or its time or its key's is over")
-        return found
+        access_token = access_tokens.read(self._services.keys, self._services.settings.issuer, token)
+        if access_token is None:
+            raise Refusal(
+                HTTPStatus.CONFLICT, "the token was not issued by this server, or the token or its key has expired"
+            )
+        return access_token

@@ -1,4 +1,7 @@
-"""The lab's control endpoints under /_lab: the clock, what was recorded, acts. JSON, for this machine only."""
+"""The lab's control API: JSON endpoints for the clock, the recorded events, and actions, for this machine only.
+
+It is a separate Flask application in front of each service, so that it works while the service is unavailable.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,34 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from flask import Flask
-from werkzeug.wrappers import Request, Response
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from rolecall import clock
 from rolecall.storage import connect
 from rolecall_lab.control import clock as clock_push
 from rolecall_lab.control import self_report
+from rolecall_lab.control.errors import Refusal
+from rolecall_lab.recording.event import SCHEMA
 from rolecall_lab.recording.flows import read_after, read_flows
-from rolecall_lab.recording.recorder import MAX_EVENTS, SCHEMA, STREAM, Recorder
-from rolecall_lab.recording.redaction import masked
+from rolecall_lab.recording.marks import masked
+from rolecall_lab.recording.recorder import MAX_EVENTS, STREAM, Recorder
 from rolecall_lab.settings import LabSettings
 
+if TYPE_CHECKING:
+    from rolecall_lab.control.actions import Actions
+
 PREFIX: Final = "/_lab"
+"""The start of every path of the API."""
 
 MAX_BODY: Final = 1024
-"""Bytes."""
+"""Maximum size of a request body, in bytes."""
 
-MAX_ACT: Final = 10 * 1024
-"""Bytes: an act may name a token."""
+MAX_ACTION: Final = 10 * 1024
+"""Maximum size of the body of an action, which may contain a token, in bytes."""
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -38,148 +47,153 @@ _HEADERS: Final = {
 }
 
 
-class Refusal(Exception):
-    """The request cannot be answered; the text says what is wrong with it."""
+class ControlApi:
+    """The endpoints of one service's control API.
 
-    def __init__(self, status: HTTPStatus, text: str, **headers: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.headers = headers
+    The API does not authenticate callers. Instead, it rejects requests from other sites.
 
+    Args:
+        actions: the actions of the authorization server; None for the other services, which have no `/_lab/acts`.
+    """
 
-class Control:
-    """Answers every request under `PREFIX`. Nobody signs in here, so other sites' pages are kept out."""
-
-    def __init__(self, app: Flask, lab: LabSettings, recorder: Recorder) -> None:
-        self._app = app
+    def __init__(self, service: Flask, lab: LabSettings, recorder: Recorder, actions: Actions | None = None) -> None:
+        self._service = service
         self._lab = lab
         self._recorder = recorder
+        self._actions = actions
         self._client = connect(lab.lab_redis_url)
-        self._views: Final[dict[str, dict[str, Callable[[Request], Response]]]] = {
-            "/_lab/clock": {"GET": self._get_clock, "PUT": self._put_clock, "DELETE": self._delete_clock},
-            "/_lab/events": {"GET": self._get_events, "DELETE": self._delete_events},
-            "/_lab/flows": {"GET": self._get_flows},
-            "/_lab/view": {"GET": self._get_view},
+        self._views: Final[dict[str, dict[str, Callable[[], Response]]]] = {
+            f"{PREFIX}/clock": {"GET": self._get_clock, "PUT": self._put_clock, "DELETE": self._delete_clock},
+            f"{PREFIX}/events": {"GET": self._get_events, "DELETE": self._delete_events},
+            f"{PREFIX}/flows": {"GET": self._get_flows},
+            f"{PREFIX}/view": {"GET": self._get_self_report},
         }
-        if "rolecall_auth" in app.extensions:
-            # only there may the authorization server be imported
-            from rolecall_lab.control.actions import Acts  # noqa: PLC0415
+        if actions is not None:
+            self._views[f"{PREFIX}/acts"] = {"GET": self._get_actions, "POST": self._post_action}
 
-            self._acts = Acts(app, self._client)
-            self._views["/_lab/acts"] = {"GET": self._get_acts, "POST": self._post_acts}
+    def create_app(self) -> Flask:
+        """Create the WSGI application for the paths below `PREFIX`."""
+        app = Flask(__name__, static_folder=None, template_folder=None)
+        app.url_map.merge_slashes = False
+        for path, views in self._views.items():
+            for method, view in views.items():
+                app.add_url_rule(path, f"{method} {path}", view, methods=[method], provide_automatic_options=False)
+        app.before_request(self._reject_other_sites)
+        app.register_error_handler(Refusal, _refused)
+        app.register_error_handler(NotFound, self._not_found)
+        app.register_error_handler(MethodNotAllowed, self._method_not_allowed)
+        app.register_error_handler(HTTPException, _http_error)
+        app.register_error_handler(redis.RedisError, _redis_unavailable)
+        app.register_error_handler(OSError, _redis_unavailable)
+        return app
 
-    def answer(self, request: Request) -> Response:
-        """The answer to a request under `PREFIX`."""
-        try:
-            self._refuse_other_sites(request)
-            return self._view(request)(request)
-        except Refusal as refusal:
-            return _json({"error": str(refusal)}, refusal.status, **refusal.headers)
-        except (redis.RedisError, OSError):
-            return _json({"error": "Redis does not answer; the lab can do nothing without it"}, HTTPStatus(503))
-
-    def _refuse_other_sites(self, request: Request) -> None:
-        """Keep out other names for this machine (DNS rebinding), and changes that another site's page asks for."""
+    def _reject_other_sites(self) -> None:
+        """Reject other names of this machine (DNS rebinding), and changes requested by pages of other sites."""
         if not self._lab.is_known_host(request.environ.get("HTTP_HOST", "")):
-            raise Refusal(HTTPStatus.FORBIDDEN, "the Host header names neither this machine nor one of the services")
+            raise Refusal(HTTPStatus.FORBIDDEN, "the Host header must name this machine or one of the lab's services")
         if request.method in {"GET", "HEAD"}:
             return
         origin = request.headers.get("Origin")
-        foreign = origin is not None and self._lab.role_of(origin) == "other"
-        if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
-            raise Refusal(HTTPStatus.FORBIDDEN, "a page of another site may change nothing here")
+        is_foreign = origin is not None and self._lab.role_of(origin) == "other"
+        if is_foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise Refusal(HTTPStatus.FORBIDDEN, "pages of other sites cannot change the lab")
 
-    def _view(self, request: Request) -> Callable[[Request], Response]:
-        views = self._views.get(request.path)
-        if views is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"there is {', '.join(self._views)}, and nothing else here")
-        answer = views.get("GET" if request.method == "HEAD" else request.method)
-        if answer is None:
-            allowed = ", ".join(views)
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers to {allowed}", Allow=allowed)
-        return answer
+    def _not_found(self, _error: NotFound) -> Response:
+        message = f"not found; available endpoints: {', '.join(self._views)}"
+        return _json({"error": message}, HTTPStatus.NOT_FOUND)
 
-    def _get_clock(self, _request: Request) -> Response:
+    def _method_not_allowed(self, _error: MethodNotAllowed) -> Response:
+        allowed = ", ".join(self._views[request.path])
+        message = f"{request.path} does not support {request.method}; use {allowed}"
+        return _json({"error": message}, HTTPStatus.METHOD_NOT_ALLOWED, Allow=allowed)
+
+    def _get_clock(self) -> Response:
         return _json({"now": clock.now(), "offset": clock.offset(), "workers": clock_push.workers(self._client)})
 
-    def _put_clock(self, request: Request) -> Response:
-        name, number = _turn_asked(request)
+    def _put_clock(self) -> Response:
+        name, number = _requested_time()
         if name == "now":
             name, number = "offset", number - (clock.now() - clock.offset())
-        return self._turn(number, advance=name == "advance")
+        return self._set_clock(number, advance=name == "advance")
 
-    def _delete_clock(self, _request: Request) -> Response:
-        return self._turn(0.0)
+    def _delete_clock(self) -> Response:
+        return self._set_clock(0.0)
 
-    def _turn(self, seconds: float, *, advance: bool = False) -> Response:
+    def _set_clock(self, seconds: float, *, advance: bool = False) -> Response:
         try:
-            turned = clock_push.turn(self._client, seconds, advance=advance)
+            change = clock_push.set_offset(self._client, seconds, advance=advance)
         except clock_push.OutOfRange:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "the clock can be turned by ten years at most") from None
-        answer: dict[str, Any] = {"now": clock.now(), "offset": turned.offset, "workers": turned.workers}
-        if 0 < turned.workers <= turned.acknowledged:
-            return _json(answer)
-        missing = f"only {turned.acknowledged} of {turned.workers} workers answered that they have the new time"
-        return _json({**answer, "acknowledged": turned.acknowledged, "error": missing}, HTTPStatus.GATEWAY_TIMEOUT)
+            raise Refusal(HTTPStatus.BAD_REQUEST, "the clock can be moved by at most ten years") from None
+        report: dict[str, Any] = {"now": clock.now(), "offset": change.offset, "workers": change.workers}
+        if 0 < change.workers <= change.acknowledged:
+            return _json(report)
+        error = f"only {change.acknowledged} of {change.workers} workers confirmed the new time"
+        return _json({**report, "acknowledged": change.acknowledged, "error": error}, HTTPStatus.GATEWAY_TIMEOUT)
 
-    def _get_events(self, request: Request) -> Response:
+    def _get_events(self) -> Response:
         self._recorder.flush()
-        limit, after = _limit(request), _after(request)
+        limit, after = _limit(), _after()
         events, last = read_after(self._client, after, request.args.get("flow"), limit)
         return _json({"schema": SCHEMA, "last": last, "events": masked(events)})
 
-    def _delete_events(self, _request: Request) -> Response:
+    def _delete_events(self) -> Response:
         self._recorder.flush()
         number = self._client.xlen(STREAM)
         self._client.delete(STREAM)
         return _json({"deleted": number})
 
-    def _get_flows(self, _request: Request) -> Response:
+    def _get_flows(self) -> Response:
         self._recorder.flush()
         return _json({"schema": SCHEMA, "flows": [asdict(flow) for flow in read_flows(self._client)]})
 
-    def _get_view(self, _request: Request) -> Response:
-        return _json(self_report.of(self._app, self._lab))
+    def _get_self_report(self) -> Response:
+        return _json(self_report.collect(self._service, self._lab))
 
-    def _get_acts(self, _request: Request) -> Response:
-        return _json({"acts": list(self._acts.known), **self._acts.condition()})
+    def _get_actions(self) -> Response:
+        assert self._actions is not None
+        return _json({"acts": list(self._actions.available), **self._actions.status()})
 
-    def _post_acts(self, request: Request) -> Response:
-        needed = {name: member for name, (member, _) in self._acts.known.items()}
-        return _json({"said": self._acts.do(*_act_asked(request, needed))})
+    def _post_action(self) -> Response:
+        assert self._actions is not None
+        members = {name: action.member for name, action in self._actions.available.items()}
+        return _json({"said": self._actions.run(*_requested_action(members))})
 
 
-def _act_asked(request: Request, needed: Mapping[str, str | None]) -> tuple[str, str]:
-    """The act, and the value of the member that it needs; empty when it needs none."""
-    if request.mimetype != "application/json":  # which no form of another site can send
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json")
-    expected = 'send a JSON object with "act" and what the act needs'
-    if request.content_length is None or request.content_length > MAX_ACT:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"{expected}, of {MAX_ACT} bytes at most")
+def _requested_action(members: Mapping[str, str | None]) -> tuple[str, str]:
+    """Return the name of the requested action and the value of its member.
+
+    Args:
+        members: the member that each action requires; None if it requires none. The value is then empty.
+    """
+    if request.mimetype != "application/json":  # HTML forms of other sites cannot send this media type
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON with Content-Type: application/json")
+    expected = 'send a JSON object with "act" and the member that the action requires'
+    if request.content_length is None or request.content_length > MAX_ACTION:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"the body must have at most {MAX_ACTION} bytes; {expected}")
     try:
         body = json.loads(request.get_data())
     except (ValueError, RecursionError):
         raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON; {expected}") from None
     if not isinstance(body, dict) or "act" not in body:
         raise Refusal(HTTPStatus.BAD_REQUEST, expected)
-    act = body.pop("act")
-    if not isinstance(act, str) or act not in needed:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"there is no such act; there is {', '.join(needed)}")
-    member = needed[act]
+    name = body.pop("act")
+    if not isinstance(name, str) or name not in members:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"unknown action; available actions: {', '.join(members)}")
+    member = members[name]
     if body.keys() != ({member} if member else set()):
-        needs = f'"{member}" and nothing else' if member else "nothing else"
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"{act} needs {needs}")
+        required = f'requires "{member}" and no other members' if member else "takes no other members"
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"the action {name} {required}")
     value = body[member] if member else ""
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"{member} must be text of printable ASCII")
-    return act, value
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{member} must be a string of printable ASCII characters")
+    return name, value
 
 
-def _turn_asked(request: Request) -> tuple[str, float]:
-    """The one member of the body, and its number."""
-    expected = 'send a JSON object with exactly one of "offset", "advance" (seconds) and "now" (seconds since 1970)'
+def _requested_time() -> tuple[str, float]:
+    """Return the name and the number of the body's only member."""
+    expected = 'send a JSON object with exactly one of "offset" (seconds), "advance" (seconds), and "now" (Unix time)'
     if request.content_length is None or request.content_length > MAX_BODY:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"{expected}, of {MAX_BODY} bytes at most")
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"the body must have at most {MAX_BODY} bytes; {expected}")
     try:
         body = json.loads(request.get_data())
     except (ValueError, RecursionError):
@@ -189,24 +203,37 @@ def _turn_asked(request: Request) -> tuple[str, float]:
     [(name, number)] = body.items()
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} must be a number")
-    # the range first: an integer may be too large for a float
+    # check the range first, because an integer may be too large for a float
     if not -1e12 < number < 1e12 or not math.isfinite(number):
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} is out of range; the clock can be turned by ten years at most")
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} is out of range; the clock can be moved by at most ten years")
     return name, float(number)
 
 
-def _limit(request: Request) -> int:
+def _limit() -> int:
     text = request.args.get("limit", str(MAX_EVENTS))
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_EVENTS):
         raise Refusal(HTTPStatus.BAD_REQUEST, f"limit must be a number from 1 to {MAX_EVENTS}")
     return int(text)
 
 
-def _after(request: Request) -> str:
+def _after() -> str:
     text = request.args.get("after", "")
     if text and not re.fullmatch(r"[0-9]{1,15}-[0-9]{1,15}", text):
-        raise Refusal(HTTPStatus.BAD_REQUEST, 'after must be what an earlier answer had as its "last"')
+        raise Refusal(HTTPStatus.BAD_REQUEST, 'after must be the "last" member of an earlier response')
     return text
+
+
+def _refused(refusal: Refusal) -> Response:
+    return _json({"error": str(refusal)}, refusal.status, **refusal.headers)
+
+
+def _http_error(error: HTTPException) -> Response:
+    return _json({"error": error.description}, HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def _redis_unavailable(_error: Exception) -> Response:
+    message = "Redis does not respond, and the lab needs it"
+    return _json({"error": message}, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _json(value: dict[str, Any], status: HTTPStatus = HTTPStatus.OK, **headers: str) -> Response:

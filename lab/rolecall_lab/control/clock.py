@@ -1,4 +1,4 @@
-"""The lab's clock: one offset in Redis, pushed to every worker of every service, and acknowledged by each."""
+"""The lab's clock: an offset in Redis that is pushed to every worker of every service and confirmed by each."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 KEY: Final = "lab:clock"
 CHANNEL: Final = "lab:clock"
 MAX_OFFSET: Final = 10 * 365 * 86400
-"""Seconds."""
+"""Maximum offset in either direction, in seconds."""
 
 PATIENCE: Final = 2.0
-"""Seconds in which every worker must have the new time."""
+"""Seconds within which every worker must confirm a new offset."""
 
 _RETRY_AFTER: Final = 0.2
 _POLL = 0.5
-"""Seconds after which the thread looks whether it is to end, and whether Redis is still there and says the same."""
+"""Seconds between the thread's checks for the end of the process, and for changes and failures of Redis."""
 
-# KEYS: the clock. ARGV: set or advance, seconds, the limit, the channel, where to acknowledge, a number.
-# Setting and telling are one step, so that workers hear of the offsets in the order in which they were set. They are
-# numbered by the system's time (milliseconds), which goes on when Redis is emptied.
-_TURN: Final = """
+# KEYS: the clock. ARGV: "set" or "advance", seconds, maximum, channel, key for confirmations, sequence number.
+# Storing and publishing are one atomic step, so that workers receive the offsets in the order in which they were set.
+# The sequence number is based on the system's time in milliseconds, so that it keeps growing if Redis is emptied.
+_SET_OFFSET: Final = """
 local offset = tonumber(ARGV[2])
 if ARGV[1] == 'advance' then
   offset = offset + tonumber(redis.call('HGET', KEYS[1], 'offset') or '0')
@@ -51,52 +51,58 @@ return {text, redis.call('PUBLISH', ARGV[4], message)}
 
 
 class OutOfRange(Exception):
-    """The clock would be turned further than `MAX_OFFSET`."""
+    """The offset would exceed `MAX_OFFSET`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """The offset (seconds) that was set, to how many workers it was sent, and how many of them have it."""
+class ClockChange:
+    """A change of the clock.
+
+    Args:
+        offset: the new offset, in seconds.
+        workers: how many workers the offset was sent to.
+        acknowledged: how many of them confirmed it.
+    """
 
     offset: float
     workers: int
     acknowledged: int
 
 
-def turn(client: redis.Redis, seconds: float, *, advance: bool = False) -> Turned:
-    """Set the offset, or add to it, and wait until every worker has it, `PATIENCE` at most.
+def set_offset(client: redis.Redis, seconds: float, *, advance: bool = False) -> ClockChange:
+    """Set the offset, or add to it, and wait up to `PATIENCE` seconds for the confirmation of every worker.
 
     Raises:
-        OutOfRange: it would be more than `MAX_OFFSET`.
-        redis.RedisError: Redis does not answer.
+        OutOfRange: the offset would exceed `MAX_OFFSET`.
+        redis.RedisError: Redis does not respond.
     """
     acknowledge = f"{KEY}:ack:{secrets.token_hex(8)}"
-    number = str(int((clock.now() - clock.offset()) * 1000))
-    arguments = ("advance" if advance else "set", repr(seconds), str(MAX_OFFSET), CHANNEL, acknowledge, number)
-    answer = cast("tuple[bytes, int] | None", client.eval(_TURN, 1, KEY, *arguments))
-    if answer is None:
+    sequence = str(int((clock.now() - clock.offset()) * 1000))
+    arguments = ("advance" if advance else "set", repr(seconds), str(MAX_OFFSET), CHANNEL, acknowledge, sequence)
+    result = cast("tuple[bytes, int] | None", client.eval(_SET_OFFSET, 1, KEY, *arguments))
+    if result is None:
         raise OutOfRange
-    offset, workers = answer
+    offset, workers = result
     until = clock.monotonic() + PATIENCE
     acknowledged = 0
     while acknowledged < workers and (left := until - clock.monotonic()) > 0:
         acknowledged += client.blpop([acknowledge], timeout=max(0.01, min(left, 0.5))) is not None
     client.delete(acknowledge)
-    return Turned(float(offset), workers, acknowledged)
+    return ClockChange(float(offset), workers, acknowledged)
 
 
 def workers(client: redis.Redis) -> int:
-    """How many workers listen.
+    """Return the number of workers that receive new offsets.
 
     Raises:
-        redis.RedisError: Redis does not answer.
+        redis.RedisError: Redis does not respond.
     """
     [(_, number)] = cast("list[tuple[bytes, int]]", client.pubsub_numsub(CHANNEL))
     return number
 
 
 class Follower:
-    """Keeps this process's clock as Redis has it, in a daemon thread with a connection of its own."""
+    """A daemon thread that keeps this process's clock in sync with the offset in Redis, over a separate connection."""
 
     def __init__(self, lab: LabSettings) -> None:
         self._lab = lab
@@ -106,7 +112,7 @@ class Follower:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to follow, once a process, and wait until the first offset is known or Redis turns out to be away."""
+        """Start the thread, once per process, and wait until it has read the offset or failed to connect to Redis."""
         if self._pid == os.getpid():
             return
         with self._lock:
@@ -121,7 +127,7 @@ class Follower:
             self._pid = os.getpid()
 
     def stop(self) -> None:
-        """Follow no longer; the clock stays as it is."""
+        """Stop the thread. The clock keeps its offset."""
         self._stop.set()
         if self._thread is not None and self._pid == os.getpid():
             self._thread.join(PATIENCE)
@@ -133,7 +139,7 @@ class Follower:
             try:
                 self._follow(client, stop, tried)
             except (redis.RedisError, OSError, ValueError, RuntimeError) as error:
-                log.warning("the lab's clock is not followed", extra={"detail": type(error).__name__})
+                log.warning("lab clock is not synchronized", extra={"detail": type(error).__name__})
                 tried.set()
                 stop.wait(_RETRY_AFTER)
         client.close()
@@ -141,35 +147,35 @@ class Follower:
     def _follow(self, client: redis.Redis, stop: threading.Event, tried: threading.Event) -> None:
         with client.pubsub() as messages:  # type: ignore[no-untyped-call]
             messages.subscribe(CHANNEL)
-            known, heard = 0, clock.monotonic()
+            latest, last_message = 0, clock.monotonic()
             while not stop.is_set():
                 message = messages.get_message(timeout=_POLL)
                 if message is None:
-                    if clock.monotonic() - heard > PATIENCE:
-                        raise redis.ConnectionError("a network that was cut leaves connections that say nothing")
+                    if clock.monotonic() - last_message > PATIENCE:
+                        raise redis.ConnectionError("Redis does not respond on an open connection")
                     messages.ping()
                     continue
-                heard = clock.monotonic()
+                last_message = clock.monotonic()
                 if message["type"] == "message":
-                    known = self._hear(client, json.loads(message["data"]), known)
+                    latest = self._receive(client, json.loads(message["data"]), latest)
                 else:
-                    # subscribed, perhaps anew: what was said meanwhile was missed; or a pong: Redis may be empty
-                    known = self._read(client)
+                    # a subscription may follow a disconnection with missed messages; at a pong, Redis may be empty
+                    latest = self._read(client)
                     tried.set()
 
     def _read(self, client: redis.Redis) -> int:
-        """Take the offset as it stands; gives its sequence number."""
+        """Apply the stored offset and return its sequence number."""
         offset, sequence = cast("list[bytes | None]", client.hmget(KEY, ["offset", "sequence"]))
         clock.set_offset(float(offset or 0) + self._lab.lab_clock_skew)
         return int(sequence or 0)
 
-    def _hear(self, client: redis.Redis, message: dict[str, Any], known: int) -> int:
-        """Take the offset of a message unless a later one is known already, and acknowledge it either way."""
+    def _receive(self, client: redis.Redis, message: dict[str, Any], latest: int) -> int:
+        """Apply the offset unless a later offset was applied before, and confirm it in either case."""
         sequence = int(message["sequence"])
-        if sequence > known:
+        if sequence > latest:
             clock.set_offset(float(message["offset"]) + self._lab.lab_clock_skew)
         pipeline = client.pipeline(transaction=False)
         pipeline.rpush(message["acknowledge"], f"{self._lab.role}:{os.getpid()}")
         pipeline.expire(message["acknowledge"], 60)
         pipeline.execute()
-        return max(known, sequence)
+        return max(latest, sequence)

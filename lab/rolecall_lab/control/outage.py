@@ -1,4 +1,4 @@
-"""While the lab says so, the authorization server answers everything with 503 (RFC 9110 section 15.6.4)."""
+"""A simulated outage: the authorization server responds to every request with 503 (RFC 9110 section 15.6.4)."""
 
 from __future__ import annotations
 
@@ -20,46 +20,51 @@ KEY: Final = "lab:away"
 CHANNEL: Final = "lab:away"
 
 LONGEST: Final = 60
-"""Seconds of real time after which it answers again by itself, whatever the lab's clock says."""
+"""Maximum duration of an outage, in seconds of real time, regardless of the lab's clock."""
 
 _PATIENCE: Final = 1.0
+"""Seconds to wait for Redis when a process starts, and for the thread when it ends."""
+
 _RETRY_AFTER: Final = 0.2
 _POLL: Final = 0.2
-"""Seconds after which the thread looks whether it is to end."""
+"""Seconds between the thread's checks for the end of the process."""
 
 
-def stop_answering(client: redis.Redis) -> None:
-    """From now on, in every worker, for `LONGEST` seconds at most.
+def begin(client: redis.Redis) -> None:
+    """Begin an outage in every worker; it ends after `LONGEST` seconds at the latest.
 
     Raises:
-        redis.RedisError: Redis does not answer.
+        redis.RedisError: Redis does not respond.
     """
-    # here the end is Redis's to judge: it must come in real time, and the services' clock can be turned
+    # Redis decides when the outage ends, because that must happen in real time, and the services' clock can be changed
     client.set(KEY, b"1", ex=LONGEST)
     client.publish(CHANNEL, b"")
 
 
-def answer_again(client: redis.Redis) -> None:
-    """At once, in every worker.
+def end(client: redis.Redis) -> None:
+    """End the outage in every worker.
 
     Raises:
-        redis.RedisError: Redis does not answer.
+        redis.RedisError: Redis does not respond.
     """
     client.delete(KEY)
     client.publish(CHANNEL, b"")
 
 
 def seconds_left(client: redis.Redis) -> float:
-    """Until it answers again by itself; 0.0 when it answers.
+    """Return the seconds until the outage ends by itself; 0.0 without an outage.
 
     Raises:
-        redis.RedisError: Redis does not answer.
+        redis.RedisError: Redis does not respond.
     """
     return max(0, client.pttl(KEY)) / 1000
 
 
-class Away:
-    """A WSGI layer around the authorization server's application; a daemon thread a process hears when to be silent."""
+class Outage:
+    """A WSGI middleware that rejects requests during an outage.
+
+    A daemon thread in each process subscribes to the beginning and the end of outages.
+    """
 
     def __init__(self, app: WSGIApplication, redis_url: str) -> None:
         self._app = app
@@ -71,19 +76,19 @@ class Away:
         self._thread: threading.Thread | None = None
 
     def stop(self) -> None:
-        """Listen no longer, and answer."""
+        """Stop the thread, and pass on every request."""
         self._ending.set()
         if self._thread is not None and self._pid == os.getpid():
             self._thread.join(_PATIENCE)
         self._until = float("-inf")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Pass a request on, or answer that nobody is here."""
+        """Pass on the request, or respond with 503 during an outage."""
         self._start()
         left = self._until - clock.monotonic()
         if left <= 0:
             return self._app(environ, start_response)
-        text = b"The lab told this server to stop answering. It goes on by itself within a minute.\n"
+        text = b"The lab simulates an outage of this server. It ends within a minute.\n"
         headers = [
             ("Content-Type", "text/plain"),
             ("Content-Length", str(len(text))),
@@ -94,14 +99,14 @@ class Away:
         return [text]
 
     def _start(self) -> None:
-        """Begin to listen, once a process, and wait until it is known how things stand, or that Redis is away."""
+        """Start the thread, once per process, and wait until it has read the state from Redis or failed to."""
         if self._pid == os.getpid():
             return
         with self._lock:
             if self._pid == os.getpid():
                 return
             tried = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(tried,), name="lab-away", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(tried,), name="lab-outage", daemon=True)
             self._thread.start()
             tried.wait(_PATIENCE)
             self._pid = os.getpid()
@@ -113,7 +118,7 @@ class Away:
                 with client.pubsub() as messages:  # type: ignore[no-untyped-call]
                     messages.subscribe(CHANNEL)
                     while not self._ending.is_set():
-                        # also the answer to `subscribe` is a message: what was said before was missed
+                        # the confirmation of `subscribe` is a message too; earlier messages were missed
                         if messages.get_message(timeout=_POLL) is not None:
                             self._until = clock.monotonic() + seconds_left(client)
                             tried.set()

@@ -1,4 +1,4 @@
-"""How things look from inside a service: its settings, clock and stores, and whom it reaches. For `make doctor`."""
+"""A service's report about itself, for `make doctor`: its settings, clock, stores, and connections."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from flask import Flask
 
 from rolecall import clock
 from rolecall.http import HttpClient, Unreachable
-from rolecall.settings import ServiceSettings, declared
+from rolecall.settings import ServiceSettings, declared_settings
 from rolecall.vocabulary import METADATA_PATH, RESOURCE_METADATA_PATH
-from rolecall.web import fault_of
+from rolecall.web.health import fault_of
 from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE
 from rolecall_lab.settings import LabSettings
 
 _http = HttpClient(connect=1.0, read=2.0)
 
 
-def of(app: Flask, lab: LabSettings) -> dict[str, Any]:
-    """The view of one process, without a secret.
+def collect(app: Flask, lab: LabSettings) -> dict[str, Any]:
+    """Return the report of this process, without secrets.
 
-    `role`; `host`, whose view it is; `addresses` of all three services, as this one was told them; `issuer`; `now`
-    (seconds, the system's clock) and `offset` (seconds, the lab's); `stores` and `reaches` (for each an empty text when
-    it is well, else what is wrong).
+    `role`; `host`, the name of the machine or container; `addresses` of all three services, as configured here;
+    `issuer`; `now` (seconds, the system's clock) and `offset` (seconds, the lab's clock); `stores` and `reaches` (for
+    each store and each service that this one calls, the error message, or an empty string if it works).
     """
     settings: ServiceSettings = app.extensions["rolecall_settings"]
-    values = {field.name: getattr(settings, field.name) for field in declared(type(settings))}
+    values = {field.name: getattr(settings, field.name) for field in declared_settings(type(settings))}
     return {
         "role": lab.role,
         "host": socket.gethostname(),
@@ -34,26 +34,29 @@ def of(app: Flask, lab: LabSettings) -> dict[str, Any]:
         "issuer": values["issuer"],
         "now": clock.now() - clock.offset() + lab.lab_clock_skew,
         "offset": clock.offset() - lab.lab_clock_skew,
-        "stores": {name: fault_of(question) for name, question in app.extensions["rolecall_ready"].items()},
-        "reaches": _reaches(values),
+        "stores": {name: fault_of(check) for name, check in app.extensions["rolecall_ready"].items()},
+        "reaches": _check_connections(values),
     }
 
 
-def _reaches(values: dict[str, Any]) -> dict[str, str]:
-    """Whether the other services are found under the addresses that this one uses, and are who they should be."""
-    found = {}
+def _check_connections(values: dict[str, Any]) -> dict[str, str]:
+    """Check that the configured addresses of the other services lead to the expected services."""
+    errors = {}
     if "backchannel_url" in values:
         url = (values["backchannel_url"] or values["issuer"]) + METADATA_PATH
-        found[AUTH.name] = _names(url, "issuer", values["issuer"])
+        errors[AUTH.name] = _identity_error(url, "issuer", values["issuer"])
     if "resource_backchannel_url" in values:
         url = values["resource_backchannel_url"] or values["resource_url"]
-        found[RESOURCE.name] = _names(url + RESOURCE_METADATA_PATH, "resource", values["resource_identifier"])
-    return found
+        errors[RESOURCE.name] = _identity_error(url + RESOURCE_METADATA_PATH, "resource", values["resource_identifier"])
+    return errors
 
 
-def _names(url: str, member: str, expected: str) -> str:
+def _identity_error(url: str, member: str, expected: str) -> str:
+    """Return why the metadata at `url` does not name the expected service; empty if it does."""
     try:
-        named = _http.send("GET", url).json().get(member)
-    except (Unreachable, ValueError) as error:
-        return str(error) if isinstance(error, Unreachable) else f"{url} did not answer with JSON"
-    return "" if named == expected else f"{url} says {member} {named}, and this service was told {expected}"
+        actual = _http.send("GET", url).json().get(member)
+    except Unreachable as error:
+        return str(error)
+    except ValueError:
+        return f"{url} did not respond with JSON"
+    return "" if actual == expected else f"{url} has the {member} {actual}, but this service expects {expected}"

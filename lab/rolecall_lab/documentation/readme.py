@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from rolecall.settings import ServiceSettings, declared, type_name
+from rolecall.settings import ServiceSettings, declared_settings, type_name
 from rolecall_auth.settings import Settings as AuthSettings
 from rolecall_client.settings import Settings as ClientSettings
 from rolecall_lab.documentation import specifications
@@ -63,7 +63,7 @@ def settings_tables() -> str:
 
 def _table(settings: type[ServiceSettings]) -> str:
     rows = [f"**{settings.SERVICE}**", "", "| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
-    for field in declared(settings):
+    for field in declared_settings(settings):
         form = "secret" if field.metadata["secret"] else type_name(settings, field)
         rows.append(f"| `{field.name.upper()}` | {form} | {_default(field)} | {field.metadata['doc']} |")
     return "\n".join(rows)

@@ -39,7 +39,7 @@ def prepare(environ: Mapping[str, str]) -> None:
     resource_database = Database(resource.database_url, Path(rolecall_resource.__file__).parent / "migrations")
     storage.require_noeviction(storage.connect(auth.redis_url))
     found = seeds.read(Path(environ.get("SEEDS_FILE") or seeds.DEFAULT), environ)
-    with auth_database.alone(), resource_database.alone():
+    with auth_database.exclusive(), resource_database.exclusive():
         auth_database.upgrade()
         resource_database.upgrade()
         Keys(

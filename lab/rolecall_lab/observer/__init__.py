@@ -1,1 +1,1 @@
-"""The observer: draws what the services recorded. It holds no keys, decides nothing, and nobody waits for it."""
+"""The observer draws what the services recorded. It holds no keys, makes no decisions, and no service waits for it."""

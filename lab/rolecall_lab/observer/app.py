@@ -1,4 +1,4 @@
-"""The application of the observer."""
+"""The observer's application."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, request
 
-from rolecall import web
 from rolecall.http import HttpClient
+from rolecall.web.app import create_flask
+from rolecall.web.headers import cookie_settings
+from rolecall.web.health import health_routes
+from rolecall.web.routes import register
 from rolecall_lab.observer import routes, svg
+from rolecall_lab.observer.drawing import chip_text, facts
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet
@@ -17,20 +21,20 @@ from rolecall_lab.recording.flows import Flows
 from rolecall_lab.settings import LabSettings
 
 MAX_UPLOAD = 2 * 1024 * 1024
-"""Bytes of a file of events that is shown again."""
+"""Bytes of an uploaded file of events."""
 
 _HERE = Path(__file__).parent
 
 
 def create_app(lab: LabSettings) -> Flask:
-    """The application. Its thread that reads begins with each worker: `app.extensions["observer"].tail.start()`."""
-    app = web.create_flask(__name__, lab)
+    """Create the application. Each worker starts the reading thread: `app.extensions["observer"].tail.start()`."""
+    app = create_flask(__name__, lab)
     app.config.update(SECRET_KEY=secrets.token_hex(32), MAX_CONTENT_LENGTH=MAX_UPLOAD, MAX_FORM_MEMORY_SIZE=MAX_UPLOAD)
     flows = Flows()
     keys = KeySet((lab.auth_backchannel_urls or (lab.auth_url,))[0], HttpClient(connect=0.5, read=1.0))
-    state = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys, app.jinja_env)
-    app.extensions["observer"] = state
-    web.cookie_settings(app, "rolecall_observer", secure=False)
+    live = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys, app.jinja_env)
+    app.extensions["observer"] = live
+    cookie_settings(app, "rolecall_observer", secure=False)
     app.register_blueprint(
         Blueprint(
             "observer",
@@ -40,15 +44,14 @@ def create_app(lab: LabSettings) -> Flask:
             static_url_path="/static/observer",
         )
     )
-    app.before_request(lambda: _refuse_other_names(lab))
-    app.after_request(lambda response: _allow_script(response, lab.client_url))
-    web.register(
-        app, [*routes.ROUTES, *web.health_routes(app, {"redis": lambda: not flows.away, "reading": state.tail.is_well})]
-    )
+    app.before_request(lambda: _reject_unknown_host(lab))
+    app.after_request(lambda response: _set_content_security_policy(response, lab.client_url))
+    checks = {"redis": lambda: not flows.store_unavailable, "reading": live.tail.is_alive}
+    register(app, [*routes.ROUTES, *health_routes(app, checks)])
     app.jinja_env.globals.update(
         mark=svg.mark,
-        chip_text=svg.chip_text,
-        facts=svg.facts,
+        chip_text=chip_text,
+        facts=facts,
         service_title="Observer",
         service_role="observer",
         service_role_name="lab",
@@ -59,14 +62,14 @@ def create_app(lab: LabSettings) -> Flask:
     return app
 
 
-def _refuse_other_names(lab: LabSettings) -> None:
-    """Nobody signs in here: a page of another site must not read under a name of its own (DNS rebinding)."""
+def _reject_unknown_host(lab: LabSettings) -> None:
+    """Reject other host names, because the observer has no sign-in to protect it from DNS rebinding."""
     if not lab.is_known_host(request.environ.get("HTTP_HOST", "")):
         abort(403)
 
 
-def _allow_script(response: Response, client_url: str) -> Response:
-    """The one module of the pages, its stream of events, and the client's page around them."""
+def _set_content_security_policy(response: Response, client_url: str) -> Response:
+    """Allow the pages' script and its event stream, and let the client embed the pages in a frame."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
         f"form-action 'self'; base-uri 'none'; frame-ancestors 'self' {client_url}"

@@ -1,4 +1,4 @@
-"""What each thing in a message means, who requires it and what breaks without it: read once from explanations.yaml."""
+"""Explanations of the parts of a message, read from explanations.yaml: meaning, requirement, and purpose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE: Final = Path(__file__).with_name("explanations.yaml")
 PLACES: Final = frozenset({"parameter", "header", "jose", "claim", "member", "error", "status", "check", "change"})
 _MAY_BREAK_NOTHING: Final = frozenset({"status", "check", "change"})
 
-_ELSEWHERE: Final[dict[str, str]] = {
+_URLS: Final[dict[str, str]] = {
     "JARM": "https://openid.net/specs/oauth-v2-jarm-final.html",
     "OAuth 2.0 Form Post Response Mode": "https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html",
     "OpenID Connect Back-Channel Logout": "https://openid.net/specs/openid-connect-backchannel-1_0.html",
@@ -34,7 +34,7 @@ _ELSEWHERE: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An entry. `only` are the paths for which it holds; without any it holds everywhere."""
+    """An entry of the file. If `only` has paths, the entry applies to them alone."""
 
     name: str
     means: str
@@ -45,44 +45,52 @@ class Explanation:
 
     @property
     def url(self) -> str:
-        """Where the text stands; empty when it is of no specification."""
+        """The URL of the section, or an empty string if it is not part of a specification."""
         return link(self.rfc)
 
 
 def explain(place: str, name: object, path: str = "") -> Explanation | None:
-    """What is known of a name at a place (one of `PLACES`) of a message to `path`; of what is no text, nothing."""
+    """Return the explanation of a name in a message to `path`, or None.
+
+    Args:
+        place: one of `PLACES`.
+        name: anything except a string has no explanation.
+    """
     if not isinstance(name, str):
         return None
     exact, patterns = entries()
-    named = exact.get((place, name), ())
-    alike = [each for each in patterns.get(place, ()) if fnmatchcase(name, each.name)]
-    fitting = [each for each in (*named, *alike) if not each.only or path.startswith(each.only)]
-    # what holds only here says more than what holds everywhere
-    return next((each for each in fitting if each.only), fitting[0] if fitting else None)
+    candidates = [
+        *exact.get((place, name), ()),
+        *(entry for entry in patterns.get(place, ()) if fnmatchcase(name, entry.name)),
+    ]
+    applicable = [entry for entry in candidates if not entry.only or path.startswith(entry.only)]
+    # An entry for this path is more specific than one for all paths.
+    return next((entry for entry in applicable if entry.only), applicable[0] if applicable else None)
 
 
 def link(rfc: str) -> str:
-    """The address of `RFC 7636 section 4.3` and the like."""
+    """Return the URL of a reference such as `RFC 7636 section 4.3`."""
     if match := re.fullmatch(r"RFC (\d+)(?: section ([0-9.]+)| appendix (\S+))?", rfc):
         anchor = f"#section-{match[2]}" if match[2] else f"#appendix-{match[3]}" if match[3] else ""
         return f"https://www.rfc-editor.org/rfc/rfc{match[1]}{anchor}"
     name, _, section = rfc.partition(" section ")
-    address = _ELSEWHERE.get(name, "")
-    return f"{address}#rfc.section.{section}" if section and "openid.net" in address else address
+    url = _URLS.get(name, "")
+    return f"{url}#rfc.section.{section}" if section and "openid.net" in url else url
 
 
 def change_name(change: dict[str, Any]) -> str:
-    """What a change of state is called here: `code taken` for the key `auth:code:ab12…` and the change `taken`."""
+    """Return the name of a change for explanations: `code taken` for the key `auth:code:ab12…` and `taken`."""
     *kinds, _ = ["", *str(change.get("key", "")).split(":")]
     return f"{kinds[-1]} {change.get('change', '')}"
 
 
 def unexplained(events: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
-    """What messages carry and nothing is known of: place, name and path."""
-    return {found for event in events for found in _of(event) if explain(*found) is None}
+    """Return the place, name, and path of everything in the events that has no explanation."""
+    return {item for event in events for item in _items(event) if explain(*item) is None}
 
 
-def _of(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _items(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the place, name, and path of everything in an event that should have an explanation."""
     path = event["path"]
     for name in (*event["query"], *event["form"]):
         yield "parameter", name, path
@@ -93,68 +101,68 @@ def _of(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     if event["status"] is not None:
         yield "status", str(event["status"]), path
     location = event["response_headers"].get("location")
-    answer = location.get("parameters", {}) if isinstance(location, dict) else {}
-    for name in answer:
+    redirect = location.get("parameters", {}) if isinstance(location, dict) else {}
+    for name in redirect:
         yield "parameter", name, path
     body = event["body"] if isinstance(event["body"], dict) else {}
     for name in _members(body):
         yield "member", name, path
-    challenged = re.findall(r'\berror="([^"]*)"', str(event["response_headers"].get("www-authenticate", "")))
-    for error in (
-        *challenged,
-        *(each["error"] for each in (event["query"], event["form"], answer, body) if "error" in each),
-    ):
+    challenge = str(event["response_headers"].get("www-authenticate", ""))
+    errors = (part["error"] for part in (event["query"], event["form"], redirect, body) if "error" in part)
+    for error in (*re.findall(r'\berror="([^"]*)"', challenge), *errors):
         yield "error", str(error), path
     for check in event["checks"]:
         yield "check", check["name"], path
     for change in event["changes"]:
         yield "change", change_name(change), path
-    carried = ("query", "form", "json", "request_headers", "response_headers", "body")
-    yield from _of_tokens([event.get(part) for part in carried])
+    parts = ("query", "form", "json", "request_headers", "response_headers", "body")
+    yield from _token_items([event.get(part) for part in parts])
 
 
 def _members(value: Any) -> Iterator[str]:
-    """Of JSON, within others too; what the recorder put in the place of a text has none."""
+    """Yield the member names of JSON at any depth, except for those of objects that the recorder substituted."""
     if isinstance(value, list):
-        for each in value:
-            yield from _members(each)
+        for item in value:
+            yield from _members(item)
     elif not is_text(value):
-        for name, each in value.items():
+        for name, member in value.items():
             yield name
-            yield from _members(each)
+            yield from _members(member)
 
 
-def _of_tokens(value: Any) -> Iterator[tuple[str, str, str]]:
+def _token_items(value: Any) -> Iterator[tuple[str, str, str]]:
     if isinstance(value, dict):
         for name in value.get("unverified_header") or ():
             yield "jose", name, ""
         for name in _members(value.get("unverified_claims")):
             yield "claim", name, ""
-        for each in value.values():
-            yield from _of_tokens(each)
+        for member in value.values():
+            yield from _token_items(member)
     elif isinstance(value, list):
-        for each in value:
-            yield from _of_tokens(each)
+        for item in value:
+            yield from _token_items(item)
 
 
 @cache
 def entries() -> tuple[dict[tuple[str, str], list[Explanation]], dict[str, list[Explanation]]]:
-    """All entries: those with a name by place and name, and those with a pattern by place.
+    """Return all entries: those with an exact name, by place and name, and those with a pattern, by place.
 
     Raises:
-        ValueError: an entry is not as it should be; the text names it.
+        ValueError: an entry is invalid; the message names it.
     """
     document = YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
     seen = set()
     exact: dict[tuple[str, str], list[Explanation]] = {}
     patterns: dict[str, list[Explanation]] = {}
-    if strange := document.keys() - PLACES:
-        raise ValueError(f"{FILE.name}: there is no place {', '.join(strange)}")
+    if unknown := document.keys() - PLACES:
+        raise ValueError(
+            f"{FILE.name}: unknown place {', '.join(unknown)}; expected one of {', '.join(sorted(PLACES))}"
+        )
     for place, rows in document.items():
         for row in rows:
             entry = _entry(place, row)
             if (place, entry.name, entry.only) in seen:
-                raise ValueError(f"{FILE.name}: {place} {entry.name} stands there twice")
+                raise ValueError(f"{FILE.name}: {place} {entry.name} is listed twice")
             seen.add((place, entry.name, entry.only))
             if "*" in entry.name:
                 patterns.setdefault(place, []).append(entry)
@@ -170,8 +178,9 @@ def _entry(place: str, row: dict[str, Any]) -> Explanation:
         raise ValueError(f"{FILE.name}: {place} {row.get('name')}: {error}") from None
     texts = {field: getattr(entry, field) for field in ("name", "means", "required_by", "breaks", "rfc")}
     for field, text in texts.items():
-        if not isinstance(text, str) or (not text and not (field == "breaks" and place in _MAY_BREAK_NOTHING)):
-            raise ValueError(f"{FILE.name}: {place} {entry.name}: {field} is no text")
-    if not all(isinstance(each, str) and each.startswith("/") for each in entry.only):
-        raise ValueError(f"{FILE.name}: {place} {entry.name}: only has what is no path")
+        may_be_empty = field == "breaks" and place in _MAY_BREAK_NOTHING
+        if not isinstance(text, str) or not (text or may_be_empty):
+            raise ValueError(f"{FILE.name}: {place} {entry.name}: {field} must be a non-empty string")
+    if not all(isinstance(path, str) and path.startswith("/") for path in entry.only):
+        raise ValueError(f"{FILE.name}: {place} {entry.name}: only must be a list of paths")
     return entry

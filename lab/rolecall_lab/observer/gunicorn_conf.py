@@ -1,30 +1,30 @@
-"""Gunicorn for the observer: one process, and a thread for each of many long connections."""
+"""Gunicorn settings of the observer: one process, with a thread for each long-lived connection."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from rolecall.gunicorn_conf import *  # noqa: F403
-from rolecall_lab.observer.live import MOST_VIEWERS
+from rolecall_lab.observer.live import MAX_VIEWERS
 
 worker_class = "gthread"
-"""A thread for each connection, however long: who looks on holds one. The services' own class only adds what a front
-needs while a replica stops, and here there is neither."""
+"""Plain threads, because each viewer keeps a connection open. The services' own worker class only adds what a reverse
+proxy needs while a replica stops, and the observer has no proxy and no replicas."""
 
 workers = 1
-"""All that it knows is in its memory."""
+"""The observer keeps everything in its memory."""
 
-threads = MOST_VIEWERS + 32
+threads = MAX_VIEWERS + 32
 worker_connections = 2 * threads
 graceful_timeout = 1
-"""Seconds; who looks on connects again by itself."""
+"""Seconds. Viewers reconnect on their own."""
 
 
 def post_worker_init(worker: Any) -> None:  # type: ignore[no-redef]
-    """Begin to read; threads do not survive a fork, so not earlier."""
+    """Start the reading thread after the fork, because threads do not survive a fork."""
     worker.wsgi.extensions["observer"].tail.start()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Stop reading."""
+    """Stop the reading thread."""
     worker.wsgi.extensions["observer"].tail.stop()

@@ -1,4 +1,4 @@
-"""One message in full, for the inspector: explained, raw, its tokens, its checks, its changes, its command."""
+"""One message in full, for the inspector: explained, raw, and as a command, with its tokens, checks, and changes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from rolecall_lab.observer.values import Value, marks
 
 Event = dict[str, Any]
 
-_TELLING: Final = frozenset({"authorization", "dpop", "location", "www-authenticate", "cookie", "set-cookie"})
-"""Headers that a protocol is about; the others stand apart."""
+_PROTOCOL_HEADERS: Final = frozenset({"authorization", "dpop", "location", "www-authenticate", "cookie", "set-cookie"})
+"""Headers with a role in a protocol. All others are listed separately."""
 
 MAX_NESTED: Final = 60
-"""Members within a member that are told one by one."""
+"""Members listed one by one within another member."""
 
 MAX_RAW: Final = 20_000
-"""Characters of an answer's body."""
+"""Characters of a JSON body in the raw message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A name and what it had, with what is known about it; `value` when it can be followed."""
+    """A name and its value, with the explanation. `value` is set if the value can be followed."""
 
     place: str
     name: str
@@ -42,7 +42,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A JWT in the message: its parts, whether its signature is right, and its claims with what they mean."""
+    """A JWT in the message.
+
+    Args:
+        parts: its encoded segments, each with the decoded text.
+        signed: whether the signature is valid; None if that cannot be determined.
+        verdict: why.
+        expires: seconds since 1970, or None.
+        claims: its header members and claims.
+        whole: the JWT, or an empty string if it was not kept in full.
+    """
 
     name: str
     parts: list[tuple[str, str]]
@@ -55,7 +64,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All that the inspector shows of a message."""
+    """The content of the inspector for one message."""
 
     number: int
     event: Event
@@ -72,23 +81,23 @@ class Inspection:
 
 
 def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
-    """The message of this number (from 1); None when there is none."""
+    """Return the message with a number, counted from 1, or None if there is no such message."""
     if not 1 <= number <= len(picture.messages):
         return None
     event = picture.messages[number - 1]
-    followed = {each: value for value in picture.values for each in value.hashes}
-    lines = [*_lines(event, followed)]
-    others = [line for line in lines if "header" in line.place and line.name not in _TELLING]
+    by_hash = {value_hash: value for value in picture.values for value_hash in value.hashes}
+    lines = [*_lines(event, by_hash)]
+    others = [line for line in lines if "header" in line.place and line.name not in _PROTOCOL_HEADERS]
     return Inspection(
         number,
         event,
-        f"{picture.called(event['from'])} → {picture.called(event['to'])}",
+        f"{picture.title(event['from'])} → {picture.title(event['to'])}",
         [line for line in lines if line not in others],
         others,
         raw(event),
-        [*_tokens(event, keys, picture, followed)],
-        _pkce(event, picture, number),
-        [(_told(check), explain("check", check["name"])) for check in event["checks"]],
+        [*_tokens(event, keys, picture, by_hash)],
+        _pkce_steps(event, picture, number),
+        [(_check_texts(check), explain("check", check["name"])) for check in event["checks"]],
         [(change, explain("change", change_name(change), event["path"])) for change in event["changes"]],
         command(event),
         [*map(text_of, event.get("cut") or ())],
@@ -96,22 +105,22 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
 
 
 def raw(event: Event) -> str:
-    """The message and its answer put together again, but for what is never recorded."""
-    query = _encoded(event["query"])
+    """Reconstruct the request and the response, except for the parts that are never recorded."""
+    query = _form_encoded(event["query"])
     lines = [f"{event['method']} {event['path']}{'?' + query if query else ''} HTTP/1.1", f"Host: {event['host']}"]
     lines += [f"{name}: {text_of(value)}" for name, value in event["request_headers"].items() if name != "host"]
     if event["form"]:
-        lines += ["", _encoded(event["form"])]
+        lines += ["", _form_encoded(event["form"])]
     if event.get("json") is not None:
         lines += ["", _json(event["json"])]
     lines.append("")
     if event["status"] is None:
-        lines.append(f"(no answer: {event['failure']})")
+        lines.append(f"(no response: {event['failure']})")
         return "\n".join(lines)
     lines.append(f"HTTP/1.1 {event['status']} {phrase(event['status'])}")
     for name, value in event["response_headers"].items():
         if isinstance(value, dict) and isinstance(value.get("parameters"), dict):
-            lines.append(f"{name}: {value.get('url', '')}?{_encoded(value['parameters'])}")
+            lines.append(f"{name}: {value.get('url', '')}?{_form_encoded(value['parameters'])}")
         else:
             lines.append(f"{name}: {text_of(value)}")
     if event["body"] is not None:
@@ -119,8 +128,8 @@ def raw(event: Event) -> str:
     return "\n".join(lines)
 
 
-def _encoded(parameters: dict[str, Any]) -> str:
-    """A query or a form in its own encoding (`application/x-www-form-urlencoded`), with what is hidden in sight."""
+def _form_encoded(parameters: dict[str, Any]) -> str:
+    """Encode a query or a form as `application/x-www-form-urlencoded`, leaving `(hidden)` readable."""
     return urlencode(pairs(parameters), safe="()", errors="replace")
 
 
@@ -128,68 +137,78 @@ def _json(value: Any) -> str:
     return json.dumps(plain(value), indent=2, ensure_ascii=False)[:MAX_RAW]
 
 
-def _lines(event: Event, followed: Mapping[str, Value]) -> Iterator[Line]:
+def _lines(event: Event, by_hash: Mapping[str, Value]) -> Iterator[Line]:
+    yield from _request_lines(event, by_hash)
+    if event["status"] is not None:
+        yield from _response_lines(event, by_hash)
+
+
+def _request_lines(event: Event, by_hash: Mapping[str, Value]) -> Iterator[Line]:
     path = event["path"]
     for place in ("query", "form"):
         for name, value in event[place].items():
-            yield Line(place, name, text_of(value), explain("parameter", name, path), _value(value, followed))
+            yield Line(place, name, text_of(value), explain("parameter", name, path), _followed(value, by_hash))
     for name, value in event["request_headers"].items():
-        yield Line("header", name, text_of(value), explain("header", name, path), _value(value, followed))
-    if isinstance(sent := event.get("json"), dict):
-        for name, value in sent.items():
-            known = explain("member", name, path) or explain("parameter", name, path)
-            yield Line("body", name, text_of(value), known, _value(value, followed))
-            yield from _nested("body", "member", name, value, path, followed)
-    if event["status"] is None:
-        return
+        yield Line("header", name, text_of(value), explain("header", name, path), _followed(value, by_hash))
+    if isinstance(body := event.get("json"), dict):
+        for name, value in body.items():
+            explanation = explain("member", name, path) or explain("parameter", name, path)
+            yield Line("body", name, text_of(value), explanation, _followed(value, by_hash))
+            yield from _nested_lines("body", "member", name, value, path, by_hash)
+
+
+def _response_lines(event: Event, by_hash: Mapping[str, Value]) -> Iterator[Line]:
+    path = event["path"]
     status = str(event["status"])
     yield Line("status", status, phrase(event["status"]), explain("status", status, path))
     for name, value in event["response_headers"].items():
-        yield Line("answer's header", name, text_of(value), explain("header", name, path))
+        yield Line("response header", name, text_of(value), explain("header", name, path))
         if name == "location" and isinstance(value, dict):
-            for inner, each in value.get("parameters", {}).items():
-                found = _of_error(inner, each, path) or explain("parameter", inner, path)
-                yield Line("in location", inner, text_of(each), found, _value(each, followed))
+            for parameter, text in value.get("parameters", {}).items():
+                explanation = _explain_error(parameter, text, path) or explain("parameter", parameter, path)
+                yield Line("location", parameter, text_of(text), explanation, _followed(text, by_hash))
     if isinstance(event["body"], dict):
         for name, value in event["body"].items():
-            found = _of_error(name, value, path) or explain("member", name, path)
-            yield Line("answer", name, text_of(value), found, _value(value, followed))
-            yield from _nested("answer", "member", name, value, path, followed)
+            explanation = _explain_error(name, value, path) or explain("member", name, path)
+            yield Line("response body", name, text_of(value), explanation, _followed(value, by_hash))
+            yield from _nested_lines("response body", "member", name, value, path, by_hash)
 
 
-def _value(value: Any, followed: Mapping[str, Value]) -> Value | None:
-    """The value to follow that something recorded is: by its mark, within an `Authorization` header or a list too."""
-    if is_mark(value):
-        return followed.get(value["hash"])
-    if isinstance(value, dict):
-        return _value(value.get("token"), followed)
-    found = (_value(each, followed) for each in value) if isinstance(value, list) else ()
-    return next((each for each in found if each), None)
+def _followed(recorded: Any, by_hash: Mapping[str, Value]) -> Value | None:
+    """Return the value to follow for something recorded: a mark, an `Authorization` header, or a list of these."""
+    if is_mark(recorded):
+        return by_hash.get(recorded["hash"])
+    if isinstance(recorded, dict):
+        return _followed(recorded.get("token"), by_hash)
+    values = (_followed(item, by_hash) for item in recorded) if isinstance(recorded, list) else ()
+    return next((value for value in values if value), None)
 
 
-def _nested(place: str, kind: str, name: str, value: Any, path: str, followed: Mapping[str, Value]) -> Iterator[Line]:
-    """The members of objects within an answer or a claim, named by where they stand: `keys[0].kid`."""
-    waiting = [(name, value)]
-    left = MAX_NESTED
-    while waiting and left:
-        name, value = waiting.pop(0)
+def _nested_lines(
+    place: str, kind: str, name: str, value: Any, path: str, by_hash: Mapping[str, Value]
+) -> Iterator[Line]:
+    """Yield the members of objects within a body or a claim, with names such as `keys[0].kid`."""
+    pending = [(name, value)]
+    remaining = MAX_NESTED
+    while pending and remaining:
+        name, value = pending.pop(0)
         if isinstance(value, list):
-            waiting[:0] = [(f"{name}[{number}]", each) for number, each in enumerate(value[:left])]
+            pending[:0] = [(f"{name}[{number}]", item) for number, item in enumerate(value[:remaining])]
         elif not is_text(value):
-            for inner, each in [*value.items()][:left]:
-                left -= 1
-                whole = f"{name}.{inner}"
-                known = explain(kind, re.sub(r"\[\d+\]", "", whole), path) or explain(kind, inner, path)
-                yield Line(place, whole, text_of(each), known, _value(each, followed))
-                waiting.append((whole, each))
+            for member, item in [*value.items()][:remaining]:
+                remaining -= 1
+                full_name = f"{name}.{member}"
+                explanation = explain(kind, re.sub(r"\[\d+\]", "", full_name), path) or explain(kind, member, path)
+                yield Line(place, full_name, text_of(item), explanation, _followed(item, by_hash))
+                pending.append((full_name, item))
 
 
-def _of_error(name: str, value: Any, path: str) -> Explanation | None:
-    """What a particular error code means."""
+def _explain_error(name: str, value: Any, path: str) -> Explanation | None:
+    """Return the explanation of an error code if the parameter or member is `error`."""
     return explain("error", value, path) if name == "error" else None
 
 
-def _tokens(event: Event, keys: KeySet, picture: Picture, followed: Mapping[str, Value]) -> Iterator[Token]:
+def _tokens(event: Event, keys: KeySet, picture: Picture, by_hash: Mapping[str, Value]) -> Iterator[Token]:
     seen = set()
     for place, mark in marks(event):
         claims = mark.get("unverified_claims")
@@ -197,14 +216,15 @@ def _tokens(event: Event, keys: KeySet, picture: Picture, followed: Mapping[str,
             continue
         seen.add(mark["hash"])
         whole = mark.get("value", "")
-        signed, verdict = (
-            keys.verdict(whole, place.name, _registered(picture)) if whole else (None, "not the whole of it was kept")
-        )
+        if whole:
+            signed, verdict = keys.verdict(whole, place.name, _client_keys(picture))
+        else:
+            signed, verdict = None, "the token was not kept in full"
         header = mark.get("unverified_header") or {}
-        lines = [Line("jose", name, text_of(each), explain("jose", name)) for name, each in header.items()]
-        for name, each in claims.items():
-            lines.append(Line("claim", name, text_of(each), explain("claim", name), _value(each, followed)))
-            lines += _nested("claim", "claim", name, each, event["path"], followed)
+        lines = [Line("jose", name, text_of(value), explain("jose", name)) for name, value in header.items()]
+        for name, value in claims.items():
+            lines.append(Line("claim", name, text_of(value), explain("claim", name), _followed(value, by_hash)))
+            lines += _nested_lines("claim", "claim", name, value, event["path"], by_hash)
         expires = claims.get("exp")
         yield Token(
             place.name,
@@ -217,16 +237,19 @@ def _tokens(event: Event, keys: KeySet, picture: Picture, followed: Mapping[str,
         )
 
 
-def _registered(picture: Picture) -> list[dict[str, Any]]:
-    """The keys of clients that this flow's messages have: registered, or fetched by the server (RFC 7591 section 2)."""
+def _client_keys(picture: Picture) -> list[dict[str, Any]]:
+    """Return the clients' keys that the flow registers or that the server fetches in it (RFC 7591 section 2)."""
     bodies = [(event["from"], event["body"]) for event in picture.messages if isinstance(event["body"], dict)]
-    sets = [body if sender == "authorization_server" else body.get("jwks") for sender, body in bodies]
-    lists = (each.get("keys") for each in sets if isinstance(each, dict))
-    return [key for each in lists if isinstance(each, list) for key in each if isinstance(key, dict)]
+    key_sets = [body if sender == "authorization_server" else body.get("jwks") for sender, body in bodies]
+    key_lists = (key_set.get("keys") for key_set in key_sets if isinstance(key_set, dict))
+    return [key for keys in key_lists if isinstance(keys, list) for key in keys if isinstance(key, dict)]
 
 
-def _pkce(event: Event, picture: Picture, number: int) -> list[tuple[str, str]]:
-    """The hash, worked out, where a message carries a verifier, against its challenge or the last one before it."""
+def _pkce_steps(event: Event, picture: Picture, number: int) -> list[tuple[str, str]]:
+    """Return the steps of the PKCE comparison if the message has a verifier and an earlier message has a challenge.
+
+    If no earlier challenge belongs to the verifier, the most recent challenge is used.
+    """
     verifiers = [mark for place, mark in marks(event) if place.name == "code_verifier" and mark.get("value")]
     if not verifiers:
         return []
@@ -236,11 +259,11 @@ def _pkce(event: Event, picture: Picture, number: int) -> list[tuple[str, str]]:
         for place, mark in marks(other)
         if place.name == "code_challenge" and mark.get("value")
     ]
-    mine = [mark for mark in challenges if mark["hash"] in event["handles"]]
-    return pkce(verifiers[0]["value"], (mine or challenges)[-1]["value"]) if challenges else []
+    matching = [mark for mark in challenges if mark["hash"] in event["handles"]]
+    return pkce(verifiers[0]["value"], (matching or challenges)[-1]["value"]) if challenges else []
 
 
-def _told(check: dict[str, Any]) -> dict[str, str]:
+def _check_texts(check: dict[str, Any]) -> dict[str, str]:
     return {
         "name": str(check["name"]),
         "passed": "yes" if check["passed"] else "",

@@ -1,10 +1,11 @@
-"""A flow's drawing, made once for all who look on, and again when the flow has changed."""
+"""The drawings of flows, each made once for all viewers and again when its flow has changed."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,27 +16,28 @@ from jinja2 import Environment
 
 from rolecall import clock
 from rolecall_lab.observer import svg
+from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.picture import Picture, lay_out
-from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet
-from rolecall_lab.recording.flows import Flow, Flows
+from rolecall_lab.recording.flows import Flows
+from rolecall_lab.recording.recorded_flow import RecordedFlow
 from rolecall_lab.settings import LabSettings
 
-PATIENCE: Final = 15.0
-"""Seconds after which a viewer's connection says that it is still there."""
+KEEPALIVE: Final = 15.0
+"""Seconds without an event after which a comment is sent to keep the connection open."""
 
-LOOK: Final = 1.0
-"""Seconds between two looks whether a viewer has hung up: a room that loads the page again needs its places back."""
+POLL: Final = 1.0
+"""Seconds between two checks for a closed connection, so that a viewer who reloads the page is not counted twice."""
 
-LONGEST: Final = 900.0
-"""Seconds after which a viewer's browser connects again: connections of browsers that are gone end."""
+MAX_CONNECTION: Final = 900.0
+"""Seconds after which a stream ends and the browser reconnects, so that no dead connection stays open."""
 
-PAUSE: Final = 0.15
-"""Seconds between two drawings of a flow that is changing."""
+REDRAW_PAUSE: Final = 0.15
+"""Seconds between two drawings of a changing flow."""
 
-MOST_VIEWERS: Final = 400
-"""Each has a thread; who comes later sees the page without its being live."""
+MAX_VIEWERS: Final = 400
+"""Viewers at a time, because each one takes a thread. Others see the page without live updates."""
 
 MAX_LOADED: Final = 20
 MAX_DRAWN: Final = 16
@@ -43,13 +45,13 @@ MAX_DRAWN: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A flow as it is shown: its picture, and the HTML of the parts of the page that change.
+    """A version of a flow: its picture, and the HTML of the parts of the page that change.
 
     Args:
-        id: by which a page says what it has already (HTML section 9.2.4).
+        id: the ID of the server-sent event, which a page sends back when it reconnects (HTML section 9.2.4).
     """
 
-    flow: Flow
+    flow: RecordedFlow
     id: str
     picture: Picture
     parts: dict[str, str]
@@ -57,7 +59,7 @@ class Drawn:
 
 @dataclass(slots=True)
 class Live:
-    """What the observer's views work with."""
+    """The state of the observer: the flows, their drawings, and the number of viewers."""
 
     lab: LabSettings
     flows: Flows
@@ -66,46 +68,46 @@ class Live:
     templates: Environment
     _process: str = field(default_factory=lambda: token_hex(4))
     _drawn: OrderedDict[tuple[str, View], Drawn] = field(default_factory=OrderedDict)
-    _loaded: OrderedDict[str, Flow] = field(default_factory=OrderedDict)
+    _loaded: OrderedDict[str, RecordedFlow] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _drawing: threading.Lock = field(default_factory=threading.Lock)
     _viewers: int = 0
 
-    def find(self, name: str) -> Flow | None:
-        """A flow that was recorded, or loaded from a file."""
+    def find(self, name: str) -> RecordedFlow | None:
+        """Return a flow that was recorded or loaded from a file, or None."""
         with self._lock:
             loaded = self._loaded.get(name)
         return loaded or self.flows.get(name)
 
-    def keep(self, flow: Flow) -> None:
-        """Show a flow that somebody loaded; the newest twenty are kept."""
+    def keep(self, flow: RecordedFlow) -> None:
+        """Keep a flow that was loaded from a file; the newest `MAX_LOADED` are kept."""
         with self._lock:
             self._loaded[flow.id] = flow
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
 
-    def is_loaded(self, flow: Flow) -> bool:
-        """Whether it is from a file."""
+    def is_loaded(self, flow: RecordedFlow) -> bool:
+        """Return whether a flow was loaded from a file."""
         with self._lock:
             return flow.id in self._loaded
 
-    def draw(self, flow: Flow, view: View) -> Drawn:
-        """The flow's picture and parts; made once for each version and view, of which the newest are kept."""
+    def draw(self, flow: RecordedFlow, view: View) -> Drawn:
+        """Return the drawing of a flow, made once per version and view; the newest `MAX_DRAWN` are kept."""
         key = (flow.id, view)
         with self._drawing:
-            found = self._drawn.get(key)
-            if found is None or found.flow.version != flow.version:
-                found = self._drawn[key] = self._draw(flow, view)
+            drawn = self._drawn.get(key)
+            if drawn is None or drawn.flow.version != flow.version:
+                drawn = self._drawn[key] = self._draw(flow, view)
             self._drawn.move_to_end(key)
             while len(self._drawn) > MAX_DRAWN:
                 self._drawn.popitem(last=False)
-            return found
+            return drawn
 
-    def _draw(self, flow: Flow, view: View) -> Drawn:
+    def _draw(self, flow: RecordedFlow, view: View) -> Drawn:
         picture = lay_out(flow.events, self.flows.losses(flow), flow.gap)
         return Drawn(
             flow,
-            self.id_of(flow),
+            self.event_id(flow),
             picture,
             {
                 "head": svg.head(picture, view),
@@ -116,62 +118,62 @@ class Live:
         )
 
     def _render(self, template: str, **values: Any) -> str:
-        """Without a request: what is drawn is for all who look."""
+        """Render without a request context, because the result is for all viewers."""
         return self.templates.get_template(template).render(**values)
 
-    def id_of(self, flow: Flow) -> str:
-        """What a flow's version is called outside: another process counts anew."""
+    def event_id(self, flow: RecordedFlow) -> str:
+        """Return the event ID of a flow's version. It names the process, because each process counts from the start."""
         return f"{self._process}-{flow.version}"
 
-    def version_of(self, text: str) -> int:
-        """The version that a page has, by what it is called; -1 for one of another process, and for what is none."""
-        process, _, number = text.partition("-")
-        known = process == self._process and number.isascii() and number.isdigit() and len(number) < 12
-        return int(number) if known else -1
+    def version_from(self, event_id: str) -> int:
+        """Return the version in an event ID, or -1 if the ID is invalid or from another process."""
+        process, _, number = event_id.partition("-")
+        is_valid = process == self._process and number.isascii() and number.isdigit() and len(number) < 12
+        return int(number) if is_valid else -1
 
     def viewers(self) -> int:
-        """How many connections are open."""
+        """Return the number of open connections."""
         return self._viewers
 
     def stream(self, name: str, view: View, last: int, connection: socket.socket | None = None) -> Iterator[str]:
-        """Server-sent events of a flow: its parts whenever it has another version than `last`.
+        """Yield server-sent events with a flow's parts whenever its version differs from `last`.
 
-        Ends soon after the viewer at the other end of `connection` has hung up.
+        The stream ends soon after the viewer has closed the connection.
         """
         with self._lock:
             self._viewers += 1
         try:
             yield "retry: 1000\n\n"
-            said = clock.monotonic()
-            until = said + LONGEST
-            while clock.monotonic() < until and not _is_gone(connection):
-                flow = self.flows.wait(name, last, min(LOOK, PATIENCE))
+            last_sent = clock.monotonic()
+            until = last_sent + MAX_CONNECTION
+            while clock.monotonic() < until and not _is_closed(connection):
+                flow = self.flows.wait(name, last, min(POLL, KEEPALIVE))
                 if flow is not None:
                     last = flow.version
                     yield self.event(flow, view)
-                    threading.Event().wait(PAUSE)
-                elif clock.monotonic() - said >= PATIENCE:
+                    time.sleep(REDRAW_PAUSE)
+                elif clock.monotonic() - last_sent >= KEEPALIVE:
                     yield ": still here\n\n"
                 else:
                     continue
-                said = clock.monotonic()
+                last_sent = clock.monotonic()
         finally:
             with self._lock:
                 self._viewers -= 1
 
-    def event(self, flow: Flow, view: View) -> str:
-        """One server-sent event; its id tells the flow's version."""
+    def event(self, flow: RecordedFlow, view: View) -> str:
+        """Return a server-sent event with the flow's parts."""
         data: dict[str, Any] = {
             **self.draw(flow, view).parts,
             "id": flow.id,
-            "away": self.flows.away,
+            "away": self.flows.store_unavailable,
             "now": clock.now() + self.tail.offset,
         }
-        return f"id: {self.id_of(flow)}\ndata: {json.dumps(data)}\n\n"
+        return f"id: {self.event_id(flow)}\ndata: {json.dumps(data)}\n\n"
 
 
-def _is_gone(connection: socket.socket | None) -> bool:
-    """Whether the other end has hung up; what it may have sent meanwhile stays where it is."""
+def _is_closed(connection: socket.socket | None) -> bool:
+    """Return whether the other end has closed the connection, without consuming anything it sent."""
     if connection is None:
         return False
     try:

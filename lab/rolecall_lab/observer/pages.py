@@ -1,4 +1,4 @@
-"""The observer's pages, and the streams and files behind them."""
+"""The observer's pages, event streams, and exports."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ from flask import Response, current_app, redirect, render_template, request, url
 from flask.typing import ResponseReturnValue
 
 from rolecall import clock
-from rolecall.web import PageError, Problem
+from rolecall.web.errors import PageError, Problem
 from rolecall_lab.observer import svg
+from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
-from rolecall_lab.observer.live import MOST_VIEWERS, Live
-from rolecall_lab.observer.svg import View
-from rolecall_lab.recording.flows import Flow, client_id, client_name
+from rolecall_lab.observer.live import MAX_VIEWERS, Live
+from rolecall_lab.recording.recorded_flow import RecordedFlow, client_id, client_name
 
-PATIENCE: Final = 2.0
-"""Seconds that a page waits for a flow that was recorded a moment ago."""
+FLOW_WAIT: Final = 2.0
+"""Seconds that a page waits for a request that was recorded only a moment ago."""
 
+SEND_TIMEOUT: Final = 20
+"""Seconds after which a connection is closed if the viewer does not read."""
 
-STALLED: Final = 20
-"""Seconds after which a connection whose other end reads nothing is given up."""
+_BACK: Final = (("Latest flows", "/"),)
 
 
 def flows() -> ResponseReturnValue:
-    """GET /: the newest flows."""
+    """GET /: the latest flows."""
     live = _live()
-    return render_template("observer/flows.html", flows=live.flows.newest(), away=live.flows.away, now=_now(live))
+    flows = live.flows
+    return render_template("observer/flows.html", flows=flows.newest(), away=flows.store_unavailable, now=_now(live))
 
 
 def flow(name: str) -> ResponseReturnValue:
-    """GET /flows/<id>: the picture, with one message in the inspector when `message` names it."""
+    """GET /flows/<id>: the picture, with the message number `message` in the inspector."""
     live = _live()
-    found = _found(live, name)
+    found = _find_flow(live, name)
     if found.id != name and not live.is_loaded(found):
         return redirect(url_for("flow", name=found.id) + _query(), 303)
     view = _view(found)
@@ -52,64 +54,65 @@ def flow(name: str) -> ResponseReturnValue:
         view=view,
         inspection=inspect(drawn.picture, number, live.keys),
         exports=EXPORTS,
-        client=next((told for of in (client_name, client_id) for each in found.events if (told := of(each))), None),
+        client=_client_of(found),
         is_loaded=live.is_loaded(found),
-        away=live.flows.away,
+        away=live.flows.store_unavailable,
         now=_now(live),
     )
 
 
 def message(name: str, number: int) -> ResponseReturnValue:
-    """GET /flows/<id>/messages/<number>: the inspector alone."""
+    """GET /flows/<id>/messages/<number>: only the inspector."""
     live = _live()
-    found = _found(live, name)
+    found = _find_flow(live, name)
     inspection = inspect(live.draw(found, _view(found)).picture, number, live.keys)
     if inspection is None:
-        raise PageError(Problem(404, "There is no such message", "The flow has fewer messages than that.", _BACK))
+        raise PageError(Problem(404, "Message not found", "The flow does not have that many messages.", _BACK))
     return render_template("observer/message.html", inspection=inspection, flow=found, now=_now(live))
 
 
 def watch(name: str) -> ResponseReturnValue:
-    """GET /flows/<id>/live: server-sent events; `Last-Event-ID` is what the page has already."""
+    """GET /flows/<id>/live: server-sent events. `Last-Event-ID` names the version that the page already has."""
     live = _live()
-    found = _found(live, name)
-    if live.viewers() >= MOST_VIEWERS:
-        text = "Too many people watch at once; the page itself can be loaded again.\n"
+    found = _find_flow(live, name)
+    if live.viewers() >= MAX_VIEWERS:
+        text = "Too many viewers are connected. Reload the page to see new messages.\n"
         return Response(text, 503, mimetype="text/plain")
-    known = live.version_of(request.headers.get("Last-Event-ID") or request.args.get("version", ""))
+    version = live.version_from(request.headers.get("Last-Event-ID") or request.args.get("version", ""))
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
-        # a browser that reads no more must not hold its thread
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED, 0))
+        # A browser that stops reading must not occupy its thread.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_TIMEOUT, 0))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    stream = live.stream(found.id, _view(found), known, connection)
+    stream = live.stream(found.id, _view(found), version, connection)
     return Response(stream, mimetype="text/event-stream", headers=headers)
 
 
 def export(name: str, kind: str) -> ResponseReturnValue:
-    """GET /flows/<id>/export/<kind>: what EXPORTS and `svg` make; `secrets=yes` leaves codes and tokens in."""
+    """GET /flows/<id>/export/<kind>: the flow as SVG or as one of `EXPORTS`, unmasked if `secrets=yes`."""
     live = _live()
-    found = _found(live, name)
+    found = _find_flow(live, name)
     picture = live.draw(found, _view(found)).picture
     if kind == "svg":
-        body, media_type, extension = svg.file(picture, View(checks=True), f"Flow {found.id}"), "image/svg+xml", "svg"
+        body = str(svg.file(picture, View(checks=True), f"RecordedFlow {found.id}"))
+        media_type, extension = "image/svg+xml", "svg"
     elif kind in EXPORTS:
         chosen = EXPORTS[kind]
+        secrets = request.args.get("secrets") == "yes"
         try:
-            whole = request.args.get("secrets") == "yes"
-            body = chosen.make(found.events, live.flows.losses(found), found.gap, secrets=whole)
+            body = chosen.make(found.events, live.flows.losses(found), found.gap, secrets=secrets)
         except ValueError as error:
-            raise PageError(Problem(400, "This flow cannot be taken away", f"{error}.", _BACK)) from error
+            raise PageError(Problem(400, "This flow cannot be exported", f"{error}.", _BACK)) from error
         media_type, extension = chosen.media_type, chosen.extension
     else:
-        known = ", ".join(("svg", *EXPORTS))
-        raise PageError(Problem(404, "There is no such file", f"A flow can be taken away as {known}.", _BACK))
+        formats = ", ".join(("svg", *EXPORTS))
+        raise PageError(Problem(404, "Unknown export format", f"The available formats are {formats}.", _BACK))
     headers = {"Content-Disposition": f'attachment; filename="rolecall-{found.id}.{extension}"'}
     return Response(body, mimetype=media_type, headers=headers)
 
 
 def load() -> ResponseReturnValue:
-    """POST /load: events that were taken away, shown again."""
+    """POST /load: display an exported file of events."""
     live = _live()
     upload = request.files.get("events")
     text = ""
@@ -119,24 +122,21 @@ def load() -> ResponseReturnValue:
     try:
         found = load_events(text)
     except ValueError as error:
-        raise PageError(Problem(400, "This file cannot be shown", f"{error}.".replace("..", "."), _BACK)) from error
+        raise PageError(Problem(400, "This file cannot be displayed", f"{error}.".replace("..", "."), _BACK)) from error
     live.keep(found)
     return redirect(url_for("flow", name=found.id), 303)
 
 
-def of_trace(trace: str) -> ResponseReturnValue:
-    """GET /of/<request id>: the picture that a request of a service is in; it may be written only in a moment."""
+def flow_of_request(trace: str) -> ResponseReturnValue:
+    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded only in a moment."""
     if not re.fullmatch(r"[0-9a-f]{32}", trace):
-        raise PageError(Problem(404, "This is no request id", "It has 32 hexadecimal digits.", _BACK))
+        raise PageError(Problem(404, "Invalid request ID", "A request ID has 32 hexadecimal digits.", _BACK))
     live = _live()
-    found = live.flows.wait_for_trace(trace, PATIENCE)
+    found = live.flows.wait_for_trace(trace, FLOW_WAIT)
     if found is None:
-        text = "Nothing of this request was recorded, or it is older than what is kept."
-        raise PageError(Problem(404, "There is no picture of this request", text, _BACK))
+        text = "The request was not recorded, or it is too old and was deleted."
+        raise PageError(Problem(404, "Request not found", text, _BACK))
     return redirect(url_for("flow", name=found.id), 303)
-
-
-_BACK: Final = (("The newest flows", "/"),)
 
 
 def _live() -> Live:
@@ -144,19 +144,25 @@ def _live() -> Live:
     return live
 
 
-def _found(live: Live, name: str) -> Flow:
+def _find_flow(live: Live, name: str) -> RecordedFlow:
     found = live.find(name)
     if found is None:
-        text = "It is older than what is kept (a day, and so many messages in all), or it never was."
-        raise PageError(Problem(404, "There is no such flow", text, _BACK))
+        text = "The flow does not exist or was deleted. Flows are kept for a day, as long as there is enough room."
+        raise PageError(Problem(404, "RecordedFlow not found", text, _BACK))
     return found
 
 
-def _view(found: Flow) -> View:
-    """What the address asks for: `stores=yes` for lanes of Redis and SQL, `checks=yes` for each check."""
-    asked = [name for name in ("stores", "checks") if request.args.get(name) == "yes"]
-    link = url_for("flow", name=found.id) + "?" + "".join(f"{name}=yes&" for name in asked) + "message={}#inspector"
-    return View(stores="stores" in asked, checks="checks" in asked, link=link)
+def _view(found: RecordedFlow) -> View:
+    """Return the view that the query selects: `stores=yes` for lanes of Redis and SQL, `checks=yes` for each check."""
+    options = [name for name in ("stores", "checks") if request.args.get(name) == "yes"]
+    link = url_for("flow", name=found.id) + "?" + "".join(f"{name}=yes&" for name in options) + "message={}#inspector"
+    return View(stores="stores" in options, checks="checks" in options, link=link)
+
+
+def _client_of(found: RecordedFlow) -> str | None:
+    """Return the client's registered name, or else its ID."""
+    names = (name for read in (client_name, client_id) for event in found.events if (name := read(event)))
+    return next(names, None)
 
 
 def _query() -> str:

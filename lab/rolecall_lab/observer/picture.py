@@ -1,6 +1,6 @@
-"""The layout of a flow's picture: rows from the events, once for the page, the export and the terminal.
+"""The content of a flow's picture: rows computed from its events, for the page, the exports, and the terminal.
 
-Nothing here knows a flow: steps, lanes and marks follow from who sent what to whom.
+No flow is special here: steps, lanes, and rows follow from which party sent which message to which party.
 """
 
 from __future__ import annotations
@@ -12,50 +12,50 @@ from itertools import groupby
 from typing import Any, Final, Literal
 
 from rolecall_lab.observer.explanations import explain
-from rolecall_lab.observer.values import Place, Value, values
-from rolecall_lab.recording.flows import Loss, paired
+from rolecall_lab.observer.values import Place, Side, Value, collect_values
+from rolecall_lab.recording.recorded_flow import Loss, paired
 
 Event = dict[str, Any]
 
 STEPS: Final = (
-    "The resource owner asks the client",
-    "The owner is sent to the authorization server, signs in and decides",
-    "The authorization server gives the client a token",
-    "The client asks the resource server",
-    "The resource server checks the token",
+    "The resource owner asks the client for something",
+    "The owner signs in at the authorization server and consents or declines",
+    "The authorization server issues a token to the client",
+    "The client calls the resource server",
+    "The resource server validates the token",
 )
-"""The five steps of the role diagram (RFC 6749 section 1.2), as the product tells them."""
+"""The titles of the five steps of the role diagram (RFC 6749 section 1.2)."""
 
-BESIDE: Final = "Beside the five steps"
-"""For what a client and the authorization server have to say to each other that gives no token."""
+OUTSIDE_STEPS: Final = "Outside the five steps"
+"""The title of messages between a client and the authorization server that do not lead to a token."""
 
-NAMES: Final[dict[str, tuple[str, str]]] = {
+PARTIES: Final[dict[str, tuple[str, str]]] = {
     "browser": ("Owner's browser", "owner"),
     "client": ("Client", "client"),
     "authorization_server": ("Authorization server", "server"),
     "resource_server": ("Resource server", "resource"),
-    **{f"other{number}": ("Somebody else", "other") for number in ("", 2, 3, 4, 5)},
-    "others": ("Others", "other"),
+    **{f"other{number}": ("Other party", "other") for number in ("", 2, 3, 4, 5)},
+    "others": ("Other parties", "other"),
     "redis": ("Redis", "store"),
     "sql": ("SQL", "store"),
 }
-"""Lanes from left to right: what they are called, and their tone. Each further party is called by its host."""
+"""The lanes from left to right, each with its title and tone. The title of an `other` lane is its host name."""
 
-_FURTHER: Final = tuple(key for key in NAMES if key.startswith("other") and key != "others")
-"""A lane for each host that is none of the services; should there be more of them, the rest share one."""
+_OTHER_LANES: Final = tuple(key for key in PARTIES if key.startswith("other") and key != "others")
+"""The lanes of hosts outside the stack, one each; any further hosts share the lane `others`."""
 
-_LEADS_TO_TOKEN: Final = frozenset({"/token", "/par", "/device_authorization", "/jwks"})
-"""Where a client asks for a token, prepares to, or fetches the keys that it checks one with."""
+_TOKEN_PATHS: Final = frozenset({"/token", "/par", "/device_authorization", "/jwks"})
+"""Paths at which a client requests a token, prepares the request, or fetches the keys that verify a token."""
 
-_OF_AN_AUTHORIZATION: Final = frozenset({"interaction", "response_type", "request_uri", "request", "user_code"})
-"""What a page of the authorization server is asked with while somebody decides; whoever disconnects names a client."""
+_DECISION_PARAMETERS: Final = frozenset({"interaction", "response_type", "request_uri", "request", "user_code"})
+"""Parameters of the authorization server's pages during an authorization; disconnecting an app has none of them."""
 
 STORES: Final = ("redis", "sql")
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A party, a column of the picture."""
+    """A party, drawn as a column of the picture."""
 
     key: str
     title: str
@@ -64,18 +64,19 @@ class Lane:
 
 @dataclass(slots=True)
 class Row:
-    """A line of the picture.
+    """A row of the picture.
 
     Args:
-        kind: `request` and `answer` are arrows, `checks` and `change` notes on the lane `to`; `gap` goes across.
-        number: of the exchange, from 1; both its arrows have it.
-        step: of the role diagram, 1 to 5; 0 beside them.
-        start, end: lanes; of a note both are the lane's.
-        refused: whether the party at `start` of an answer (at `end` of a request that nobody answered) said no.
-        carried: the values on an arrow, and the names that they have there.
+        kind: `request` and `response` are arrows, `checks` and `change` are notes on the lane `start`, and `gap` is a
+            line across the picture.
+        step: the step of the role diagram, 1 to 5, or 0 outside the steps.
+        start, end: keys of lanes; for `checks` both are the same, and for `change` the end is the store.
+        number: the exchange's number, from 1; its request and its response have the same number.
+        refused: whether the request was refused, or, on a request's own row, got no response.
+        carried: the values in the message, each with the name it has there.
     """
 
-    kind: Literal["request", "answer", "checks", "change", "gap"]
+    kind: Literal["request", "response", "checks", "change", "gap"]
     step: int
     start: str
     end: str
@@ -91,65 +92,67 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A flow, laid out; the ends of its messages are its lanes' keys."""
+    """A flow, laid out. `from` and `to` of its messages are keys of its lanes."""
 
     lanes: tuple[Lane, ...]
     rows: tuple[Row, ...]
     values: tuple[Value, ...]
     messages: tuple[Event, ...]
 
-    def called(self, key: str) -> str:
-        """What a lane is called."""
-        return next((lane.title for lane in self.lanes if lane.key == key), NAMES.get(key, NAMES["other"])[0])
+    def title(self, key: str) -> str:
+        """Return a lane's title."""
+        return next((lane.title for lane in self.lanes if lane.key == key), PARTIES.get(key, PARTIES["other"])[0])
 
     def steps(self) -> list[tuple[int, str, list[list[Row]]]]:
-        """The rows in frames: the step's number and title, and its rows, those of one message that follow each other
-        together."""
-        framed = [(step, [*rows]) for step, rows in groupby(self.rows, lambda row: row.step)]
+        """Return the number, the title, and the rows of each step, with the adjacent rows of a message grouped."""
         return [
-            (step, title_of(step), [[*mine] for _, mine in groupby(rows, lambda row: row.number)])
-            for step, rows in framed
+            (step, step_title(step), [[*group] for _, group in groupby(rows, lambda row: row.number)])
+            for step, rows in groupby(self.rows, lambda row: row.step)
         ]
 
 
 def lay_out(events: Sequence[Event], losses: Iterable[Loss] = (), omitted: tuple[int, str] = (0, "")) -> Picture:
-    """The picture of a flow's events.
+    """Return the picture of a flow's events.
 
     Args:
-        omitted: how many events were not kept, and the id of the first one after them.
+        omitted: the number of events that were dropped, and the ID of the first event after them.
     """
     messages = [event for event in paired([*events]) if not event.get("shadowed")]
-    further = _further(messages)
+    lane_keys = _other_lanes(messages)
     messages = [
-        {**event, "to": further.get(event["host"], "others")} if event["to"] == "other" else event for event in messages
+        {**event, "to": lane_keys.get(event["host"], "others")} if event["to"] == "other" else event
+        for event in messages
     ]
-    hosts = {key: host for host, key in further.items() if host}
-    found = values(messages)
-    gaps = [(loss.until, _told(loss)) for loss in losses]
+    hosts = {key: host for host, key in lane_keys.items() if host}
+    values = collect_values(messages)
+    gaps = [(loss.until, _loss_text(loss)) for loss in losses]
     if omitted[0]:
-        gaps.append((omitted[1], f"{omitted[0]} messages of this long flow are not kept"))
-    rows = [*_rows(messages, found, gaps)]
+        gaps.append((omitted[1], f"{omitted[0]} messages of this long flow were dropped"))
+    rows = [*_rows(messages, values, gaps)]
     parties = {end for event in messages for end in (event["from"], event["to"])}
     parties |= {row.end for row in rows if row.kind == "change"}
-    lanes = tuple(Lane(key, hosts.get(key, title), tone) for key, (title, tone) in NAMES.items() if key in parties)
-    return Picture(lanes, tuple(rows), tuple(found), tuple(messages))
+    lanes = tuple(Lane(key, hosts.get(key, title), tone) for key, (title, tone) in PARTIES.items() if key in parties)
+    return Picture(lanes, tuple(rows), tuple(values), tuple(messages))
 
 
-def _further(messages: list[Event]) -> dict[str, str]:
-    """The lanes of the hosts that are none of the services, by host, in the order in which they were asked."""
-    asked = dict.fromkeys(event["host"] for event in messages if event["to"] == "other")
-    return dict(zip(asked, _FURTHER, strict=False))
+def _other_lanes(messages: list[Event]) -> dict[str, str]:
+    """Map each host outside the stack to its lane, in the order of their first messages."""
+    hosts = dict.fromkeys(event["host"] for event in messages if event["to"] == "other")
+    return dict(zip(hosts, _OTHER_LANES, strict=False))
 
 
-def title_of(step: int) -> str:
-    """What a step is called."""
-    return STEPS[step - 1] if step else BESIDE
+def step_title(step: int) -> str:
+    """Return the title of a step."""
+    return STEPS[step - 1] if step else OUTSIDE_STEPS
 
 
 def step_of(event: Event, has_token: bool) -> int:
-    """The step of the role diagram that a message belongs to; `has_token` when the flow has given a token already.
+    """Return the step of the role diagram that a message belongs to, or 0 if it belongs to none.
 
-    0 for a revocation, a registration, what userinfo tells, one's connected apps: none of the five steps.
+    A revocation, a registration, a userinfo request, and the page of connected apps belong to none.
+
+    Args:
+        has_token: whether an earlier message of the flow returned an access token.
     """
     if event["from"] == "resource_server":
         return 5
@@ -157,66 +160,73 @@ def step_of(event: Event, has_token: bool) -> int:
         return 4
     if event["to"] == "authorization_server":
         if event["from"] == "browser":
-            decides = _OF_AN_AUTHORIZATION & (event["query"].keys() | event["form"].keys())
+            decides = _DECISION_PARAMETERS & (event["query"].keys() | event["form"].keys())
             return 2 if decides or event["path"] == "/authorize" else 0
         if event["path"] == "/introspect":
             return 5
-        return 3 if "grant_type" in event["form"] or event["path"] in _LEADS_TO_TOKEN else 0
+        return 3 if "grant_type" in event["form"] or event["path"] in _TOKEN_PATHS else 0
     if event["path"] == "/callback" or "code" in event["query"]:
         return 2
     return 4 if has_token else 1
 
 
-def _rows(messages: list[Event], found: list[Value], gaps: list[tuple[str, str]]) -> Iterator[Row]:
-    """Requests by their start; what a service asked on the way stands before its answer."""
-    inner = _inner(messages)
-    waiting = sorted(gaps, reverse=True)
+def _rows(messages: list[Event], values: list[Value], gaps: list[tuple[str, str]]) -> Iterator[Row]:
+    """Yield the rows in the order in which the requests began, each response after the messages it depended on."""
+    inner = _inner_messages(messages)
+    pending_gaps = sorted(gaps, reverse=True)
     carried: dict[str, list[tuple[Value, Place]]] = {}
-    for value in found:
-        for identity, places in value.places.items():
-            carried.setdefault(identity, []).extend((value, place) for place in places)
+    for value in values:
+        for event_id, places in value.places.items():
+            carried.setdefault(event_id, []).extend((value, place) for place in places)
     step, has_token = 1, False
 
-    def tell(number: int) -> Iterator[Row]:
+    def message_rows(number: int) -> Iterator[Row]:
         nonlocal step, has_token
         event = messages[number - 1]
-        while waiting and waiting[-1][0] <= event["id"]:
-            yield Row("gap", step, "", "", waiting.pop()[1])
-        # what the authorization server fetches on a client's word it fetches for the request at hand
+        while pending_gaps and pending_gaps[-1][0] <= event["id"]:
+            yield Row("gap", step, "", "", pending_gaps.pop()[1])
+        # A document that the authorization server fetches for a client belongs to the request that it is handling.
         if not event["path"].startswith("/.well-known/") and event["from"] != "authorization_server":
             step = step_of(event, has_token)
-        mine = carried.get(event["id"], [])
-        yield _request(event, number, step, mine)
-        for each in inner.get(number, ()):
-            yield from tell(each)
-        yield from _notes(event, number, step)
-        yield from _answer(event, number, step, mine)
-        has_token = has_token or any(place.side == "answer" and value.kind == "access_token" for value, place in mine)
+        event_values = carried.get(event["id"], [])
+        yield _request_row(event, number, step, event_values)
+        for inner_number in inner.get(number, ()):
+            yield from message_rows(inner_number)
+        yield from _note_rows(event, number, step)
+        yield from _response_row(event, number, step, event_values)
+        has_token = has_token or any(
+            place.side == "response" and value.kind == "access_token" for value, place in event_values
+        )
 
     for number in inner[0]:
-        yield from tell(number)
-    while waiting:
-        yield Row("gap", step, "", "", waiting.pop()[1])
+        yield from message_rows(number)
+    while pending_gaps:
+        yield Row("gap", step, "", "", pending_gaps.pop()[1])
 
 
-def _inner(messages: list[Event]) -> dict[int, list[int]]:
-    """By a message's number those that its receiver sent before it answered; under 0 all others."""
-    found: dict[int, list[int]] = {0: []}
-    for number, event in enumerate(messages, 1):
-        begin = _start(event["id"])
-        asked = 0
-        for other in range(number - 1, 0, -1):
-            outer = messages[other - 1]
-            lasted = _start(outer["id"]) + outer["milliseconds"] / 1000
-            if outer["to"] == event["from"] and outer["trace"] == event["trace"] is not None and begin <= lasted:
-                asked = other
-                break
-        found.setdefault(asked, []).append(number)
-    return found
+def _inner_messages(messages: list[Event]) -> dict[int, list[int]]:
+    """Map the number of each message to the messages that its receiver sent before responding.
+
+    The key 0 has all messages that were not sent while handling another message.
+    """
+    inner: dict[int, list[int]] = {0: []}
+    starts = [_start_time(event["id"]) for event in messages]
+    earlier: dict[str, list[int]] = {}
+    for number, (event, start) in enumerate(zip(messages, starts, strict=True), 1):
+        candidates = earlier.setdefault(event["trace"], []) if event["trace"] is not None else []
+        outer = (
+            other
+            for other in reversed(candidates)
+            if messages[other - 1]["to"] == event["from"]
+            and start <= starts[other - 1] + messages[other - 1]["milliseconds"] / 1000
+        )
+        inner.setdefault(next(outer, 0), []).append(number)
+        candidates.append(number)
+    return inner
 
 
-def _request(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Row:
-    nobody = event["status"] is None
+def _request_row(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Row:
+    is_unanswered = event["status"] is None
     return Row(
         "request",
         step,
@@ -225,14 +235,14 @@ def _request(event: Event, number: int, step: int, carried: list[tuple[Value, Pl
         f"{event['method']} {event['path']}",
         number,
         event["id"],
-        detail=_told_of_failure(event) if nobody else "",
+        detail=_failure_text(event) if is_unanswered else "",
         front=event["channel"] == "front",
-        refused=nobody,
-        carried=_unique(carried, "request"),
+        refused=is_unanswered,
+        carried=_carried_on(carried, "request"),
     )
 
 
-def _notes(event: Event, number: int, step: int) -> Iterator[Row]:
+def _note_rows(event: Event, number: int, step: int) -> Iterator[Row]:
     lane = event["to"] if event["direction"] == "received" else event["from"]
     checks = [*{(check["name"], check["passed"]): check for check in event["checks"]}.values()]
     if checks:
@@ -243,20 +253,20 @@ def _notes(event: Event, number: int, step: int) -> Iterator[Row]:
     for change in event["changes"]:
         store = change.get("store")
         if store in STORES:
-            yield Row("change", step, lane, store, _told_of_change(change), number, event["id"])
+            yield Row("change", step, lane, store, _change_text(change), number, event["id"])
 
 
-def _answer(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Iterator[Row]:
+def _response_row(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Iterator[Row]:
     if event["status"] is None:
         return
-    error = _error(event)
+    error = _error_code(event)
     refused = event["status"] >= 400 or bool(error)
     text = str(event["status"])
     if location := event["response_headers"].get("location"):
         text += f" → {_path(location)}"
     clause = _clause(event, error) if refused else ""
     yield Row(
-        "answer",
+        "response",
         step,
         event["to"],
         event["from"],
@@ -266,35 +276,40 @@ def _answer(event: Event, number: int, step: int, carried: list[tuple[Value, Pla
         detail=" · ".join(part for part in (clause, f"{event['milliseconds']:.0f} ms") if part),
         front=event["channel"] == "front",
         refused=refused,
-        carried=_unique(carried, "answer"),
+        carried=_carried_on(carried, "response"),
     )
 
 
-def _unique(carried: list[tuple[Value, Place]], side: str) -> list[tuple[Value, str]]:
-    named = {(value.number, place.name): (value, place.name) for value, place in carried if place.side == side}
-    return [*{value.number: (value, name) for value, name in reversed(named.values())}.values()][::-1]
+def _carried_on(carried: list[tuple[Value, Place]], side: Side) -> list[tuple[Value, str]]:
+    """Return each value on one side of an exchange once, with the first name that it has there."""
+    first_names: dict[int, tuple[Value, str]] = {}
+    for value, place in carried:
+        if place.side == side:
+            first_names.setdefault(value.number, (value, place.name))
+    return [*first_names.values()]
 
 
-def _error(event: Event) -> str:
-    """The error code that an answer carries: in its body, or in the redirect."""
+def _error_code(event: Event) -> str:
+    """Return the error code in a response's body or in its redirect, or an empty string."""
     location = event["response_headers"].get("location")
     places = [event["body"], location.get("parameters") if isinstance(location, dict) else None]
-    found = (place.get("error") for place in places if isinstance(place, dict))
-    return next((error for error in found if isinstance(error, str)), "")
+    errors = (place.get("error") for place in places if isinstance(place, dict))
+    return next((error for error in errors if isinstance(error, str)), "")
 
 
 def _clause(event: Event, error: str) -> str:
-    """Where the rule stands by which somebody said no: that of the check that failed, else of the error or status."""
+    """Return the clause behind a refusal: that of the failed check, or else of the error or the status."""
     failed = [check["clause"] for check in event["checks"] if not check["passed"]]
     status = event["status"]
-    # a redirect, and the statuses of which RFC 6749 and RFC 6750 say what they mean, are about the error
-    of_error = status in {400, 401, 403} or status < 400
-    known = [
-        *([explain("error", each) for each in (error, event["query"].get("error"))] if of_error else []),
+    # For redirects and for the statuses defined by RFC 6749 and RFC 6750, the error code is more specific.
+    error_is_specific = status in {400, 401, 403} or status < 400
+    explanations = [
+        *([explain("error", code) for code in (error, event["query"].get("error"))] if error_is_specific else []),
         explain("status", str(status), event["path"]) if status >= 400 else None,
     ]
-    otherwise = "RFC 6749 section 4.1.2.1" if status < 400 else f"RFC 9110 section 15.{5 if status < 500 else 6}"
-    return str(next((each for each in (*reversed(failed), *(it.rfc for it in known if it)) if each), otherwise))
+    default = "RFC 6749 section 4.1.2.1" if status < 400 else f"RFC 9110 section 15.{5 if status < 500 else 6}"
+    clauses = (*reversed(failed), *(explanation.rfc for explanation in explanations if explanation))
+    return str(next((clause for clause in clauses if clause), default))
 
 
 def _path(location: Any) -> str:
@@ -303,29 +318,29 @@ def _path(location: Any) -> str:
     return "/" + rest.partition("/")[2] if marker else url
 
 
-def _told_of_failure(event: Event) -> str:
-    return f"no answer: {event['failure']}" if event["failure"] else "no answer"
+def _failure_text(event: Event) -> str:
+    return f"no response: {event['failure']}" if event["failure"] else "no response"
 
 
-def _told_of_change(change: dict[str, Any]) -> str:
+def _change_text(change: dict[str, Any]) -> str:
     seconds = change.get("seconds")
-    until = f", {seconds:g} s" if isinstance(seconds, int | float) else ""
+    lifetime = f", {seconds:g} s" if isinstance(seconds, int | float) else ""
     key = re.sub(r"\b([0-9A-Za-z_-]{4})[0-9A-Za-z_-]{2,}…", r"\1…", str(change.get("key", "")))
-    if key.count(":") > 1:  # whose it is, the lane tells
+    if key.count(":") > 1:  # The lane already shows which service the key belongs to.
         key = key.partition(":")[2]
-    return f"{key} {change.get('change', '')}{until}".strip()
+    return f"{key} {change.get('change', '')}{lifetime}".strip()
 
 
-def _told(loss: Loss) -> str:
+def _loss_text(loss: Loss) -> str:
     if loss.role == "observer":
-        return "Redis was emptied here, or had no room: messages may be missing"
-    what = "message" if loss.number == 1 else "messages"
-    return f"{loss.number} {what} of the {NAMES.get(loss.role, NAMES['other'])[0].lower()} could not be recorded"
+        return "Redis was emptied or full at this point; messages may be missing"
+    noun = "message" if loss.number == 1 else "messages"
+    return f"{loss.number} {noun} of the {PARTIES.get(loss.role, PARTIES['other'])[0].lower()} could not be recorded"
 
 
-def _start(identity: str) -> float:
-    """Seconds, the system's clock: an event's id begins with its microseconds."""
+def _start_time(event_id: str) -> float:
+    """Return the time at which an exchange began, in seconds of the system clock: its ID begins with microseconds."""
     try:
-        return int(identity[:16], 16) / 1e6
+        return int(event_id[:16], 16) / 1e6
     except ValueError:
         return float("inf")

@@ -1,11 +1,11 @@
-"""Every URL of the observer."""
+"""All URLs of the observer."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from rolecall.web import Route
-from rolecall_lab.observer.pages import export, flow, flows, load, message, of_trace, watch
+from rolecall.web.routes import Route
+from rolecall_lab.observer.pages import export, flow, flow_of_request, flows, load, message, watch
 
 _GET: Final = ("GET",)
 _POST: Final = ("POST",)
@@ -13,9 +13,9 @@ _POST: Final = ("POST",)
 ROUTES: Final = (
     Route("flows", "/", _GET, flows, "page", "none: the newest flows"),
     Route("flow", "/flows/<name>", _GET, flow, "page", "none: one flow's picture"),
-    Route("watch", "/flows/<name>/live", _GET, watch, "api", "none: the picture as it grows, server-sent events"),
+    Route("watch", "/flows/<name>/live", _GET, watch, "api", "none: the picture as it grows, as server-sent events"),
     Route("message", "/flows/<name>/messages/<int:number>", _GET, message, "page", "none: one message in full"),
     Route("export", "/flows/<name>/export/<kind>", _GET, export, "api", "none: the flow as a file"),
-    Route("load", "/load", _POST, load, "page", "none: a file of events, shown again"),
-    Route("of-trace", "/of/<trace>", _GET, of_trace, "page", "none: the flow of a request id"),
+    Route("load", "/load", _POST, load, "page", "none: display an exported file of events"),
+    Route("of-trace", "/of/<trace>", _GET, flow_of_request, "page", "none: the flow of a request ID"),
 )

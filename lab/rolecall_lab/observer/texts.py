@@ -1,4 +1,4 @@
-"""Recorded values as text: the whole of what was kept, or what stands for it."""
+"""Recorded values as text: the value if it was kept, or else its placeholder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from http import HTTPStatus
 from typing import Any, Final, TypeGuard
 
 MAX_SHOWN: Final = 10_000
-"""Characters of a value."""
+"""Characters shown per value."""
 
 
 def clean(value: Any) -> Any:
-    """JSON as it was read, without lone surrogates: no page and no file could be written with them."""
+    """Replace lone surrogates in parsed JSON, because they cannot be encoded as UTF-8."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -21,9 +21,9 @@ def clean(value: Any) -> Any:
 
 
 def is_mark(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether the recorder put this in the place of a value to follow.
+    """Return whether this is the recorder's mark for a value that can be followed.
 
-    An answer of somebody's own may look nearly alike, and then it is shown as the text that it is.
+    JSON in a message can look similar; it is shown unchanged.
     """
     return (
         isinstance(value, dict)
@@ -35,14 +35,14 @@ def is_mark(value: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def is_text(value: Any) -> bool:
-    """Whether this was sent as a text: what the recorder puts in the place of one has members of its own, not of it."""
+    """Return whether this is a single value, like the objects that the recorder substitutes for strings."""
     return not isinstance(value, dict | list) or (
         isinstance(value, dict) and (is_mark(value) or value.keys() in ({"url", "parameters"}, {"hidden"}))
     )
 
 
 def plain(value: Any) -> Any:
-    """A recorded value with its marks replaced by what they stand for."""
+    """Return a recorded value with its marks replaced by the values that they stand for, as far as they were kept."""
     if isinstance(value, dict):
         if value.get("hidden") is True:
             return "(hidden)"
@@ -53,7 +53,7 @@ def plain(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """A recorded value in one line."""
+    """Return a recorded value as a string, shortened to `MAX_SHOWN` characters."""
     shown = plain(value)
     if isinstance(shown, dict):
         if "scheme" in shown:
@@ -69,7 +69,7 @@ def text_of(value: Any) -> str:
 
 
 def phrase(status: int) -> str:
-    """The reason phrase of a status; empty for one that nobody registered."""
+    """Return the reason phrase of a status, or an empty string if the status is not registered."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -77,7 +77,7 @@ def phrase(status: int) -> str:
 
 
 def pairs(parameters: dict[str, Any]) -> list[tuple[str, str]]:
-    """A query or a form; a parameter that was repeated as often as it was."""
+    """Return the parameters of a query or a form as pairs, with one pair for each repetition."""
     return [
         (name, text_of(each))
         for name, value in parameters.items()

@@ -1,4 +1,4 @@
-"""What can be told of a token that was seen: who signed it, with a public key, and how long it still lives."""
+"""Facts about a token for the inspector: its parts, whether its signature is valid, and the PKCE comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WITH_A_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
 """RFC 7518 section 3.2."""
 
 _OF_CLIENTS: Final = frozenset({"client_assertion", "request", "assertion"})
-"""Parameters whose JWT a client signs (RFC 7523 section 2, RFC 9101 section 4)."""
+"""Parameters that contain a JWT signed by a client (RFC 7523 section 2, RFC 9101 section 4)."""
 
 
 class KeySet:
@@ -40,24 +40,24 @@ class KeySet:
         )
 
     def verdict(self, token: str, name: str = "", registered: Sequence[dict[str, Any]] = ()) -> tuple[bool | None, str]:
-        """Whether the signature of a JWT is right (None: it cannot be told), and why (RFC 7515 section 5.2).
+        """Return whether the signature of a JWT is valid (RFC 7515 section 5.2), or None if that is unknown, and why.
 
         Args:
-            name: of the parameter or member that it stands in: it tells who has signed.
-            registered: the JWKs of clients that are known.
+            name: the parameter or member that contains the JWT, which determines the expected signer.
+            registered: the JWKs of the clients.
         """
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, RecursionError):
-            return False, "this is no JWT"
+            return False, "this is not a JWT"
         algorithm = str(header.get("alg"))
         if algorithm in _WITH_A_SECRET:
-            return None, f"{algorithm} is made with a secret; only the two who share it can tell"
+            return None, f"{algorithm} uses a secret that only the signer and the recipient have"
         if algorithm not in ID_TOKEN_ALGORITHMS:
-            return False, f"the algorithm {algorithm[:20]} is none that anybody here signs with"
+            return False, f"the algorithm {algorithm[:20]} is not supported"
         kid = str(header.get("kid"))
         if name in _OF_CLIENTS:
-            return _of_client(token, header, registered)
+            return _client_verdict(token, header, registered)
         try:
             key = self._keys.get(kid)
         except Unreachable as error:
@@ -69,43 +69,45 @@ class KeySet:
         try:
             jwt.api_jws.decode(token, key, algorithms=[algorithm])
         except jwt.PyJWTError:
-            return False, f"it does not fit the published key {kid[:12]}"
+            return False, f"it does not match the published key {kid[:12]}"
         return True, f"made with {algorithm} and the published key {kid[:12]}"
 
 
-def _of_client(token: str, header: dict[str, Any], registered: Sequence[dict[str, Any]]) -> tuple[bool | None, str]:
-    """Judged by the keys of clients, of which several may have the same name."""
+def _client_verdict(
+    token: str, header: dict[str, Any], registered: Sequence[dict[str, Any]]
+) -> tuple[bool | None, str]:
+    """Verify a signature with the keys of clients, several of which may have the same `kid`."""
     algorithm, kid = header["alg"], header.get("kid")
-    mine = [key for key in registered if kid is None or key.get("kid") == kid]
-    called = "key" if kid is None else f"key {str(kid)[:12]}"
-    for key in mine:
+    candidates = [key for key in registered if kid is None or key.get("kid") == kid]
+    key_name = "key" if kid is None else f"key {str(kid)[:12]}"
+    for key in candidates:
         try:
             jwt.api_jws.decode(token, jwt.PyJWK.from_dict(key, algorithm), algorithms=[algorithm])
         except (jwt.PyJWTError, ValueError, TypeError):
             continue
-        return True, f"made with {algorithm} and the client's {called}, as this flow has it"
-    if mine:
-        return False, f"it does not fit the client's {called}, as this flow has it"
-    return None, f"it is not a signature of this server's; the client's {called} is in no message of this flow"
+        return True, f"made with {algorithm} and the client's {key_name} from this flow"
+    if candidates:
+        return False, f"it does not match the client's {key_name} from this flow"
+    return None, f"signed by the client, whose {key_name} is not in any message of this flow"
 
 
 def pkce(verifier: str, challenge: str) -> list[tuple[str, str]]:
-    """The steps from a verifier to its challenge (RFC 7636 section 4.6): what was done, and what came out."""
+    """Return the steps from a verifier to its challenge, each with its result (RFC 7636 section 4.6)."""
     digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
     encoded = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    same = "the same: who redeems the code is who asked for it"
-    differs = "they differ: this is not the verifier of who asked for the code"
+    equal = "equal: the client that redeems the code also requested it"
+    different = "different: this verifier does not belong to the client that requested the code"
     return [
-        ("code_verifier, as it came with the code", verifier),
-        ("SHA-256 of its bytes", digest.hex()),
-        ("in base64url without padding", encoded),
-        ("code_challenge, as it came with the authorization request", challenge),
-        ("compared", same if encoded == challenge else differs),
+        ("code_verifier, from the token request", verifier),
+        ("SHA-256 of the verifier", digest.hex()),
+        ("base64url without padding", encoded),
+        ("code_challenge, from the authorization request", challenge),
+        ("comparison", equal if encoded == challenge else different),
     ]
 
 
 def segments(token: str) -> list[tuple[str, str]]:
-    """The three parts of a JWT: as they are, and decoded (RFC 7515 section 7.1)."""
+    """Return the three parts of a JWT, encoded and decoded (RFC 7515 section 7.1)."""
     parts = token.split(".")
     decoded = []
     for part in parts[:2]:
@@ -114,4 +116,4 @@ def segments(token: str) -> list[tuple[str, str]]:
             decoded.append(json.dumps(text, indent=2, ensure_ascii=False))
         except (ValueError, RecursionError):
             decoded.append("not JSON")
-    return [*zip(parts, [*decoded, "the signature: bytes"], strict=False)]
+    return [*zip(parts, [*decoded, "the signature, as bytes"], strict=False)]

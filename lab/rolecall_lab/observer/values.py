@@ -1,4 +1,4 @@
-"""The values of a flow that can be followed (codes, tokens, state and the like): where they are, and who saw them."""
+"""The values of a flow that can be followed, such as codes and tokens: their places, and the parties that had them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from rolecall_lab.observer.texts import is_mark
-from rolecall_lab.recording.redaction import MIN_SECRET
+from rolecall_lab.recording.rules import MIN_SECRET
 
 Event = dict[str, Any]
-Side = Literal["request", "answer"]
+Side = Literal["request", "response"]
 
 SHAPES: Final[dict[str, str]] = {
     "state": "circle",
@@ -22,54 +22,55 @@ SHAPES: Final[dict[str, str]] = {
     "id_token": "cross",
     "interaction": "square",
 }
-"""By kind; others are squares."""
+"""The shape of each kind of value. All other kinds are squares."""
 
-MOST: Final = 200
-"""Values of a flow; of one that has more, the first are followed."""
+MAX_VALUES: Final = 200
+"""Values followed per flow, in the order in which they appear."""
 
-MOST_NAME: Final = 26
+MAX_NAME: Final = 26
+"""Characters of a value's name."""
 
-COLOURS: Final = 8
-"""How many the style sheet has (`v0` to `v7`); after that they come again."""
+COLORS: Final = 8
+"""Colors in the style sheet (`v0` to `v7`); they repeat after the eighth value."""
 
 KINDS: Final[dict[str, str]] = {
     "code_challenge": "pkce", "code_verifier": "pkce", "id_token_hint": "id_token",
     "at_hash": "access_token", "ath": "access_token", "c_hash": "code", "dpop_jkt": "jkt",
 }  # fmt: skip
-"""What is called otherwise than what it carries, or is the hash of."""
+"""The kind of each value whose kind is not its name, including hashes of other values."""
 
 _LABELS: Final = {"pkce": "PKCE", "jkt": "proof key"}
 
 _HASHES: Final = frozenset({"at_hash", "c_hash", "ath"})
 
-_OPEN: Final = frozenset({"token", "subject_token", "actor_token", "authorization", "assertion"})
-"""Names under which any token may travel: what it is, another message says."""
+_GENERIC_NAMES: Final = frozenset({"token", "subject_token", "actor_token", "authorization", "assertion"})
+"""Names that any kind of token can have; another message shows which kind it is."""
 
-_EVERYBODY = frozenset({"browser", "client", "authorization_server"})
+_FRONT_CHANNEL = frozenset({"browser", "client", "authorization_server"})
 MAY_SEE: Final[dict[str, frozenset[str]]] = {
-    "state": _EVERYBODY,
-    "nonce": _EVERYBODY,
-    "code": _EVERYBODY,
-    "code_challenge": _EVERYBODY,
+    "state": _FRONT_CHANNEL,
+    "nonce": _FRONT_CHANNEL,
+    "code": _FRONT_CHANNEL,
+    "code_challenge": _FRONT_CHANNEL,
     "code_verifier": frozenset({"client", "authorization_server"}),
     "access_token": frozenset({"client", "authorization_server", "resource_server"}),
     "refresh_token": frozenset({"client", "authorization_server"}),
     "interaction": frozenset({"browser", "authorization_server"}),
     "id_token": frozenset({"client", "authorization_server"}),
     "client_assertion": frozenset({"client", "authorization_server"}),
-    "request_uri": _EVERYBODY,
-    "id_token_hint": _EVERYBODY,
+    "request_uri": _FRONT_CHANNEL,
+    "id_token_hint": _FRONT_CHANNEL,
     "subject_token": frozenset({"client", "authorization_server", "resource_server"}),
     "actor_token": frozenset({"client", "authorization_server", "resource_server"}),
     "device_code": frozenset({"client", "authorization_server"}),
     "user_code": frozenset({"browser", "client", "authorization_server"}),
 }
-"""Whose eyes each is meant for (RFC 9700 sections 2 and 4); a kind that is not here is for anybody's."""
+"""The parties that each kind of value is meant for (RFC 9700 sections 2 and 4). Kinds not listed are not restricted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value stands in a message: on which side, and under which name."""
+    """Where a value is in an exchange: in the request or the response, and under which name."""
 
     side: Side
     name: str
@@ -77,14 +78,15 @@ class Place:
 
 @dataclass(slots=True)
 class Value:
-    """One value, of which the names may be several: a verifier and its challenge are one pair.
+    """A value with all its names. A code verifier and its challenge count as one value.
 
     Args:
-        kind: decides the shape.
-        label: what it is called in the picture; numbered when the flow has several of its kind.
-        shown: its beginning, by name.
-        seen_by: lanes by the names under which they had it.
-        places: by the id of the event.
+        kind: determines the shape.
+        label: the name in the picture, with a number if the flow has several values of the kind.
+        shown: for each name, the beginning of the value.
+        seen_by: for each lane, the names under which the party had the value.
+        places: for each event ID, where the value is in that exchange.
+        hashes: the recorder's hashes of the value in all its forms.
     """
 
     number: int
@@ -97,16 +99,16 @@ class Value:
 
     @property
     def shape(self) -> str:
-        """The name of its shape."""
+        """The name of the shape."""
         return SHAPES.get(self.kind, "square")
 
     @property
-    def colour(self) -> int:
-        """The number of its colour."""
-        return self.number % COLOURS
+    def color(self) -> int:
+        """The number of the color, from 0."""
+        return self.number % COLORS
 
-    def misplaced(self) -> set[str]:
-        """The lanes that had it and should not have."""
+    def leaked_to(self) -> set[str]:
+        """Return the lanes of the parties that had the value although it is not meant for them."""
         return {
             lane
             for lane, names in self.seen_by.items()
@@ -115,56 +117,73 @@ class Value:
         }
 
 
-def values(events: list[Event]) -> list[Value]:
-    """All of a flow's values in the order in which they appeared."""
+def collect_values(events: list[Event]) -> list[Value]:
+    """Return the values of a flow in the order in which they first appear."""
     names = token_names(events)
     challenges = {mark["hash"] for event in events for place, mark in marks(event) if place.name == "code_challenge"}
-    # the recorder gives a hash the handle of what it is of, where it saw both (OpenID Connect Core section 3.1.3.6)
-    whole = {mark["hash"] for event in events for place, mark in marks(event) if place.name not in _HASHES}
-    hashes = [mark for event in events for place, mark in marks(event) if place.name in _HASHES]
-    hashed = {mark.get("value"): mark["hash"] for mark in hashes if mark["hash"] in whole}
-    found: dict[str, Value] = {}
+    aliases = _hash_aliases(events)
+    values: dict[str, Value] = {}
     for event in events:
         for place, mark in marks(event):
             if place.name == "dpop":
-                continue  # each is used once: its key is followed
-            name = place.name if place.name not in _OPEN else names.get(mark["hash"], place.name)
-            name = "".join(each for each in name if each.isprintable())[:MOST_NAME]
+                continue  # Each proof is used once. Its key is followed instead.
+            name = place.name if place.name not in _GENERIC_NAMES else names.get(mark["hash"], place.name)
+            name = "".join(character for character in name if character.isprintable())[:MAX_NAME]
             kind = KINDS.get(name, name)
-            key = hashed.get(mark.get("value"), mark["hash"]) if place.name in _HASHES else mark["hash"]
+            key = aliases.get(mark.get("value"), mark["hash"]) if place.name in _HASHES else mark["hash"]
             if name == "code_verifier":
-                # the recorder gives a verifier its challenge's handle (RFC 7636 section 4.6)
-                key = next((each for each in event["handles"] if each in challenges), key)
-            value = found.get(key)
+                # The recorder adds the hash of the challenge to the event's handles (RFC 7636 section 4.6).
+                key = next((handle for handle in event["handles"] if handle in challenges), key)
+            value = values.get(key)
             if value is None:
-                if len(found) == MOST:
+                if len(values) == MAX_VALUES:
                     continue
-                value = found[key] = Value(len(found), kind, kind)
-            value.shown.setdefault(name, mark.get("shown") or f"{mark['value'][:6]}…")
-            value.hashes.add(mark["hash"])
-            value.places.setdefault(event["id"], []).append(Place(place.side, place.name))
-            # what nobody answered may have reached nobody
-            lanes = (event["from"],) if event["status"] is None else (event["from"], event["to"])
-            for lane in lanes:
-                value.seen_by.setdefault(lane, set()).add(name)
-    result = [*found.values()]
-    by_kind: dict[str, list[Value]] = {}
-    for value in result:
-        by_kind.setdefault(value.kind, []).append(value)
-    for kind, same in by_kind.items():
-        for number, value in enumerate(same, 1):
-            value.label = _LABELS.get(kind, kind) + (f" {number}" if len(same) > 1 else "")
+                value = values[key] = Value(len(values), kind, kind)
+            _add_place(value, name, place, event, mark)
+    result = [*values.values()]
+    _number_labels(result)
     return result
 
 
+def _hash_aliases(events: list[Event]) -> dict[Any, str]:
+    """Map hash claims such as `at_hash` to the token or code that they are a hash of, if the flow has it.
+
+    If the recorder saw both, the mark of the claim has the hash of the token (OpenID Connect Core section 3.1.3.6).
+    """
+    all_marks = [(place, mark) for event in events for place, mark in marks(event)]
+    hashed = {mark["hash"] for place, mark in all_marks if place.name not in _HASHES}
+    return {
+        mark.get("value"): mark["hash"] for place, mark in all_marks if place.name in _HASHES and mark["hash"] in hashed
+    }
+
+
+def _add_place(value: Value, name: str, place: Place, event: Event, mark: dict[str, Any]) -> None:
+    value.shown.setdefault(name, mark.get("shown") or f"{mark['value'][:6]}…")
+    value.hashes.add(mark["hash"])
+    value.places.setdefault(event["id"], []).append(Place(place.side, place.name))
+    # A request without a response may not have reached its receiver.
+    lanes = (event["from"],) if event["status"] is None else (event["from"], event["to"])
+    for lane in lanes:
+        value.seen_by.setdefault(lane, set()).add(name)
+
+
+def _number_labels(values: list[Value]) -> None:
+    by_kind: dict[str, list[Value]] = {}
+    for value in values:
+        by_kind.setdefault(value.kind, []).append(value)
+    for kind, same_kind in by_kind.items():
+        for number, value in enumerate(same_kind, 1):
+            value.label = _LABELS.get(kind, kind) + (f" {number}" if len(same_kind) > 1 else "")
+
+
 def marks(event: Event) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """What a message carries that can be followed, inside JWTs as well."""
+    """Yield the recorder's marks in an exchange, each with its place, including those inside JWTs."""
     yield from _marks(event["query"], "request")
     yield from _marks(event["form"], "request")
     yield from _marks(event.get("json"), "request")
     yield from _marks(event["request_headers"], "request")
-    yield from _marks(event["response_headers"].get("location"), "answer")
-    yield from _marks(event["body"], "answer")
+    yield from _marks(event["response_headers"].get("location"), "response")
+    yield from _marks(event["body"], "response")
 
 
 def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -173,30 +192,30 @@ def _marks(value: Any, side: Side, name: str = "") -> Iterator[tuple[Place, dict
             if name and ("shown" in value or len(value["value"]) >= MIN_SECRET):
                 yield Place(side, name), value
             for place, mark in _marks(value.get("unverified_claims"), side, name):
-                # a proof's nonce is the server's, and not that of an ID token (RFC 9449 section 8)
+                # The nonce of a DPoP proof is the server's, not that of an ID token (RFC 9449 section 8).
                 if (name, place.name) != ("dpop", "nonce"):
                     yield place, mark
             yield from _marks(value.get("jkt"), side, "jkt")
             return
-        for key, each in value.items():
-            # an Authorization header has its token as a member
-            inner = "authorization" if name == "authorization" and key == "token" else str(key)
-            yield from _marks(each, side, inner)
+        for key, member in value.items():
+            # The token of an Authorization header is recorded as a member of it.
+            member_name = "authorization" if name == "authorization" and key == "token" else str(key)
+            yield from _marks(member, side, member_name)
     elif isinstance(value, list):
-        for each in value:
-            yield from _marks(each, side, name)
+        for item in value:
+            yield from _marks(item, side, name)
 
 
 def token_names(events: list[Event]) -> dict[str, str]:
-    """What the tokens are that travel under names that say nothing, by their hashes."""
-    found: dict[str, str] = {}
+    """Map the hashes of values to their specific names, to identify tokens that also appear under a generic name."""
+    names: dict[str, str] = {}
     for event in events:
         for place, mark in marks(event):
-            if place.name not in _OPEN:
-                found.setdefault(mark["hash"], place.name)
+            if place.name not in _GENERIC_NAMES:
+                names.setdefault(mark["hash"], place.name)
         if "authorization" in event["request_headers"]:
             for place, mark in marks(event):
                 if place.name == "authorization":
                     registers = event["path"].startswith("/register")
-                    found.setdefault(mark["hash"], "registration_access_token" if registers else "access_token")
-    return found
+                    names.setdefault(mark["hash"], "registration_access_token" if registers else "access_token")
+    return names

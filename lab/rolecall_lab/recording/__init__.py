@@ -1,1 +1,1 @@
-"""Recording: what is stored of each exchange, without its secrets, and which flow it belongs to."""
+"""Recording: stores an event for each exchange, without its secrets, and finds the flow that the event belongs to."""

@@ -1,4 +1,4 @@
-"""What of an event tells which others are of the same flow: the names by which it is found, and those that it seeks."""
+"""The keys by which the events of a flow are joined and found."""
 
 from __future__ import annotations
 
@@ -7,67 +7,70 @@ from typing import Any, Final
 
 Event = dict[str, Any]
 
-_REQUEST: Final = frozenset({"response_type", "request", "request_uri"})
-"""One of them is in every authorization request (RFC 6749 section 4.1.1, RFC 9101 section 5)."""
+_REQUEST_PARAMETERS: Final = frozenset({"response_type", "request", "request_uri"})
+"""Every authorization request has one of these (RFC 6749 section 4.1.1, RFC 9101 section 5)."""
 
 
-def asks(event: Event) -> bool:
-    """Whether it is an authorization request."""
-    return not _REQUEST.isdisjoint(event["query"].keys() | event["form"].keys())
+def is_authorization_request(event: Event) -> bool:
+    """Return whether the event is an authorization request."""
+    return not _REQUEST_PARAMETERS.isdisjoint(event["query"].keys() | event["form"].keys())
 
 
-def sends(event: Event) -> bool:
-    """Whether a client sends the browser to make one."""
+def redirects_to_authorization(event: Event) -> bool:
+    """Return whether the response redirects the browser to an authorization request."""
     location = event["response_headers"].get("location")
-    return isinstance(location, dict) and not _REQUEST.isdisjoint(location.get("parameters", {}))
+    return isinstance(location, dict) and not _REQUEST_PARAMETERS.isdisjoint(location.get("parameters", {}))
 
 
-def sends_refusal(event: Event) -> bool:
-    """Whether a server sends the browser back with an error (RFC 6749 section 4.1.2.1)."""
+def redirects_with_error(event: Event) -> bool:
+    """Return whether the authorization server redirects the browser back with an error (RFC 6749 section 4.1.2.1)."""
     location = event["response_headers"].get("location")
-    sends = event["to"] == "authorization_server" and isinstance(location, dict)
-    return sends and "error" in location.get("parameters", {})
+    is_redirect = event["to"] == "authorization_server" and isinstance(location, dict)
+    return is_redirect and "error" in location.get("parameters", {})
 
 
-def is_refusal(event: Event) -> bool:
-    """Whether the browser brings it to the client."""
+def is_error_response(event: Event) -> bool:
+    """Return whether the browser delivers such an error to the client."""
     return event["to"] == "client" and ("error" in event["query"] or "error" in event["form"])
 
 
-def made(event: Event) -> set[str]:
-    """The handles of what a server made, or took for its own."""
+def server_issued_handles(event: Event) -> set[str]:
+    """Return the handles of values that a server issued or accepted."""
     return {*event["handles"]} - {*event.get("chosen", ())} - {*event.get("presented", ())}
 
 
-def chosen_names(event: Event) -> set[str]:
-    """By what it is joined where nothing else tells."""
+def client_chosen_keys(event: Event) -> set[str]:
+    """Return the keys that join the event to others only if no other key does."""
     return {f"chosen:{handle}" for handle in event.get("chosen", ())}
 
 
-def _message_names(event: Event) -> tuple[set[str], set[str]]:
-    """What one end of a message is called, and what the other end: only a service of ours says that it sent one."""
-    if not event["trace"] or not event["span"]:
-        return set(), set()
-    names = {f"received:{event['trace']}-{event['span']}"}, {f"sent:{event['trace']}-{event['span']}"}
-    return names if event["direction"] == "received" else names[::-1]
-
-
-def sought(event: Event) -> set[str]:
-    """By what an event is joined to others, whatever else they have."""
+def lookup_keys(event: Event) -> set[str]:
+    """Return the keys under which to look for the flow that the event belongs to."""
     handles = {f"handle:{handle}" for handle in event["handles"] if handle not in event.get("chosen", ())}
     serving = {f"serving:{event['serving']}"} if event.get("serving") else set()
-    return handles | serving | _message_names(event)[1]
+    return handles | serving | _message_keys(event)[1]
 
 
-def all_names(event: Event) -> set[str]:
-    """By what the flow of an event is found."""
-    names = {f"handle:{handle}" for handle in made(event)} | {f"id:{id_by(event)}"}
-    names |= {f"presented:{handle}" for handle in event.get("presented", ())}
-    names |= {f"serving:{event['serving']}"} if event.get("serving") else set()
-    names |= {f"trace:{event['trace']}"} if event["trace"] else set()
-    return names | chosen_names(event) | _message_names(event)[0]
+def index_keys(event: Event) -> set[str]:
+    """Return the keys under which later events find the flow of this event."""
+    keys = {f"handle:{handle}" for handle in server_issued_handles(event)} | {f"id:{flow_id(event)}"}
+    keys |= {f"presented:{handle}" for handle in event.get("presented", ())}
+    keys |= {f"serving:{event['serving']}"} if event.get("serving") else set()
+    keys |= {f"trace:{event['trace']}"} if event["trace"] else set()
+    return keys | client_chosen_keys(event) | _message_keys(event)[0]
 
 
-def id_by(event: Event) -> str:
-    """What a flow is called that begins with it."""
+def flow_id(event: Event) -> str:
+    """Return the ID of a flow that starts with this event."""
     return sha256(event["id"].encode()).hexdigest()[:16]
+
+
+def _message_keys(event: Event) -> tuple[set[str], set[str]]:
+    """Return the key of this end of the message and the key of its other end (W3C Trace Context).
+
+    Only our own services record that they sent a message.
+    """
+    if not event["trace"] or not event["span"]:
+        return set(), set()
+    keys = {f"received:{event['trace']}-{event['span']}"}, {f"sent:{event['trace']}-{event['span']}"}
+    return keys if event["direction"] == "received" else keys[::-1]

@@ -1,4 +1,4 @@
-"""The authorization server's pages in states that a plain flow does not come to."""
+"""The authorization server's pages in states that a plain flow does not reach."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from support.browser.serving import Shot, serving
 from support.stack import Stack
 
 CALLBACK = "https://app.example/callback"
-"""Where nobody is: what is to be seen is seen before."""
+"""An address without a server, because the pages of interest come before the redirect."""
 
 
 def accounts(folder: Path, redis_url: str, **changes: Any) -> Flask:
-    """An authorization server without a database worth the name, for what its pages say when something is wrong."""
+    """Return an authorization server with an empty database, for its error pages."""
     return rolecall_auth.create_app(
         Settings(
             issuer="http://auth.test", redis_url=redis_url, database_url=f"sqlite:///{folder / 'auth.db'}",
@@ -38,7 +38,7 @@ def accounts(folder: Path, redis_url: str, **changes: Any) -> Flask:
 
 
 def registered(stack: Stack, name: str, **metadata: Any) -> str:
-    """Register a client that says of itself what clients may say (RFC 7591 section 2); gives its client_id."""
+    """Register a client with this metadata (RFC 7591 section 2); return its client_id."""
     asked = {
         "client_name": name,
         "redirect_uris": [CALLBACK],
@@ -53,7 +53,7 @@ def registered(stack: Stack, name: str, **metadata: Any) -> str:
 
 
 def asks(stack: Stack, client_id: str, **more: str) -> str:
-    """The URL of an authentication request of such a client."""
+    """Return the URL of an authentication request of such a client."""
     asked = {
         "response_type": "code",
         "client_id": client_id,
@@ -69,7 +69,7 @@ def asks(stack: Stack, client_id: str, **more: str) -> str:
 
 
 def walk_asking(page: Page, stack: Stack, shot: Shot) -> None:
-    """What a client that registered itself may ask for: a choice of account, consent, the answer in a form."""
+    """The pages for requests of a registered client: a choice of account, consent, and the response in a form."""
     page.goto(f"{stack.auth}/sign-in")
     page.fill("#username", "alice")
     page.fill("#password", "wonderland-lab")
@@ -81,7 +81,7 @@ def walk_asking(page: Page, stack: Stack, shot: Shot) -> None:
     shot("auth-consent-registered")
     introduced = registered(
         stack,
-        "Tally, with a face",
+        "Tally (with a logo)",
         logo_uri=f"{stack.client}/flows/static/tally.png",
         policy_uri="https://app.example/what-becomes-of-what-we-learn",
         tos_uri="https://terms.app.example/",
@@ -92,16 +92,13 @@ def walk_asking(page: Page, stack: Stack, shot: Shot) -> None:
     page.click("#consent-allow")
     shot("auth-form-post")
     page.unroute("**/form_post.js")
-    for name, address in (("api", stack.api), ("client", stack.client)):
-        page.goto(f"{address}/docs")
-        shot(f"{name}-docs")
     page.goto(f"{stack.auth}/sign-out")
     page.click("#logout-confirm")
 
 
 @contextmanager
 def many_sign_in() -> Iterator[None]:
-    """As many passwords wait to be hashed in this process as may."""
+    """Fill the queue of passwords to hash in this process."""
     taken = 0
     while user._queue.acquire(blocking=False):
         taken += 1
@@ -112,7 +109,7 @@ def many_sign_in() -> Iterator[None]:
 
 
 def sign_up(page: Page, address: str, name: str, password: str) -> None:
-    """Send the form, also with what the browser would hold back."""
+    """Submit the form without the validation by the browser."""
     page.goto(f"{address}/sign-up")
     page.eval_on_selector("form", "form => form.noValidate = true")
     page.fill("#username", name)
@@ -121,7 +118,7 @@ def sign_up(page: Page, address: str, name: str, password: str) -> None:
 
 
 def walk_accounts(page: Page, folder: Path, redis_url: str, shot: Shot) -> None:
-    """The authorization server's pages for when something is wrong."""
+    """The error pages of the authorization server."""
     with serving(accounts(folder, "redis://127.0.0.1:1/0")) as address:
         page.context.add_cookies([{"name": "rolecall_auth", "value": "x", "url": address}])
         page.goto(f"{address}/sign-in?interaction={'i' * 43}")

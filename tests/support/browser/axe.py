@@ -1,4 +1,4 @@
-"""axe-core, which looks for what keeps people with a disability out of a page."""
+"""axe-core, which finds barriers for people with disabilities."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from support.stack import running_stack
 
 FOLDER = Path(__file__).parents[3] / "test-results" / "screenshots"
 TALLEST = 6000
-"""Pixels of a page that a picture shows at most."""
+"""The maximum height of a picture in pixels."""
 LOOKS = {
     "wide-light": (1280, 800, "light"),
     "wide-dark": (1280, 800, "dark"),
@@ -28,11 +28,11 @@ LOOKS = {
     "narrow-dark": (360, 740, "dark"),
 }
 MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k": (3840, 2160, "light")}
-"""Looked at when they are named: `screenshots.py 4k`."""
+"""Looks that must be named: `screenshots.py 4k`."""
 
 
 def main(looks: list[str]) -> int:
-    """Start the stack, take the pictures; gives 1 when axe-core finds something serious."""
+    """Start the stack and take the pictures; return 1 if axe-core finds a serious violation."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     found: dict[str, set[str]] = {}
     with (
@@ -56,7 +56,7 @@ def main(looks: list[str]) -> int:
                 tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
                 clip = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
                 file = FOLDER / f"{name}-{look}.png"
-                # what has just come is drawn as it will stand
+                # without animations, so that the picture shows the final state
                 page.screenshot(path=file, full_page=True, clip=clip, animations="disabled")  # type: ignore[arg-type]
                 if overflow > 0:
                     found.setdefault(f"serious overflow by {overflow} px", set()).add(f"{name}-{look}")

@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 Shot = Callable[[str], None]
-"""What looks at a page in a state, which it is told the name of."""
+"""Checks or photographs the current page; takes the name of its state."""
 
 
 class _Quiet(WSGIRequestHandler):
@@ -20,7 +20,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def serving(app: Flask) -> Iterator[str]:
-    """Serve an application of this process; gives its address."""
+    """Serve an application of this process; yields its URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:

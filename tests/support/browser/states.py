@@ -1,4 +1,4 @@
-"""Pages in every state: a stack with long, right-to-left and unknown names, and services whose neighbours are away."""
+"""Pages in every state: a stack with long, right-to-left, and unknown names, and services that cannot reach another."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REPORT = {
 
 
 def seeds(folder: Path) -> Path:
-    """The lab's people, apps and invoices, and others that are harder to show."""
+    """Write the lab's people, apps, and invoices, and others that are harder to display; return the file."""
     yaml = YAML()
     entries: dict[str, Any] = yaml.load(DEFAULT)
     names = {"nour": "نور", "x" + "y" * 38 + "z": LONG, "zed": "Zed"}
@@ -80,7 +80,7 @@ def listed(number: int) -> dict[str, Any]:
 
 
 def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
-    """Tally, whose neighbours answer what the test says."""
+    """Return Tally, and the responses that it gets from the other services."""
     http = FakeHttp(
         {
             "http://auth.test/.well-known/oauth-authorization-server": (200, METADATA, {}),
@@ -103,7 +103,7 @@ def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
 
 
 def connected(page: Page, address: str) -> None:
-    """Give the browser a connection to a Tally of `tally`, without going anywhere."""
+    """Connect the browser to a Tally of `tally`, without leaving the page."""
     page.goto(f"{address}/")
     token = page.locator("[name=csrf_token]").first.input_value()
     answer = page.request.post(f"{address}/connect", form={"csrf_token": token}, max_redirects=0)
@@ -112,7 +112,7 @@ def connected(page: Page, address: str) -> None:
 
 
 def signing_in(page: Page, address: str, issuer: Issuer, **changes: Any) -> None:
-    """Come back from a sign-in to a Tally of `tally`, with an ID token of which something may be changed."""
+    """Return from a sign-in to a Tally of `tally`, with an ID token whose claims may be changed."""
     page.goto(f"{address}/")
     token = page.locator("[name=csrf_token]").first.input_value()
     answer = page.request.post(f"{address}/sign-in", form={"csrf_token": token}, max_redirects=0)
@@ -122,7 +122,7 @@ def signing_in(page: Page, address: str, issuer: Issuer, **changes: Any) -> None
 
 
 def walk_sign_in(page: Page, redis_url: str, shot: Shot) -> None:
-    """What Tally says of an ID token that is bad, of two people, of nobody, and of somebody with a long name."""
+    """Tally's pages about a bad ID token, a different subject, a required sign-in, and a person with a long name."""
     app, http = tally(redis_url)
     issuer = Issuer(Tally(app, app.extensions["rolecall_client"], http))
     with serving(app) as address:
@@ -144,7 +144,7 @@ def walk_sign_in(page: Page, redis_url: str, shot: Shot) -> None:
 
 
 def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
-    """Tally's pages, with every answer that its neighbours can give."""
+    """Tally's pages, with every response that it can get from the other services."""
     app, http = tally(redis_url)
     api = "http://api.test/invoices"
     with serving(app) as address:
@@ -195,7 +195,7 @@ def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
 
 
 def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
-    """Names that are long, that run from right to left, and many invoices, in the real services."""
+    """Long names, right-to-left names, and many invoices, in the real services."""
     page.goto(f"{stack.auth}/sign-in")
     page.fill("#username", "x" + "y" * 38 + "z")
     page.fill("#password", PASSWORD)
@@ -243,7 +243,17 @@ def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
 
 
 def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
-    """Alice's way through the flow, and the wrong turns on it."""
+    """Alice's flow from her first visit to her sign-out, and the errors on the way."""
+    _walk_errors(page, stack, shot)
+    _walk_first_sign_in(page, stack, shot)
+    _walk_tokens(page, stack, shot)
+    _walk_openid(page, stack, shot)
+    page.goto(f"{stack.auth}/sign-out")
+    shot("auth-sign-out")
+    page.click("#logout-confirm")
+
+
+def _walk_errors(page: Page, stack: Stack, shot: Shot) -> None:
     page.goto(f"{stack.auth}/")
     shot("auth-home")
     page.goto(f"{stack.auth}/nowhere")
@@ -254,6 +264,9 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     shot("client-not-connected")
     page.goto(f"{stack.client}/callback?state=x&code=y")
     shot("client-unknown-answer")
+
+
+def _walk_first_sign_in(page: Page, stack: Stack, shot: Shot) -> None:
     page.goto(f"{stack.client}/")
     shot("client-home")
     page.click("#connect")
@@ -275,6 +288,10 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     shot("auth-consent")
     page.click("#consent-deny")
     shot("client-denied")
+
+
+def _walk_tokens(page: Page, stack: Stack, shot: Shot) -> None:
+    """Allow the request, then revoke, refresh, and disconnect."""
     page.goto(f"{stack.client}/")
     page.click("#connect")
     page.click("#consent-allow")
@@ -296,6 +313,9 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     shot("client-refused")
     page.click("#refresh")
     shot("client-refresh-refused")
+
+
+def _walk_openid(page: Page, stack: Stack, shot: Shot) -> None:
     page.goto(f"{stack.client}/me")
     shot("client-not-signed-in")
     page.goto(f"{stack.client}/")
@@ -314,13 +334,10 @@ def walk_flow(page: Page, stack: Stack, shot: Shot) -> None:
     page.goto(f"{stack.client}/me")
     page.click("#sign-out")
     shot("client-signed-out")
-    page.goto(f"{stack.auth}/sign-out")
-    shot("auth-sign-out")
-    page.click("#logout-confirm")
 
 
 def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
-    """What only the lab has: the catalogue, the comparison, and the observer's pictures."""
+    """The pages that only the lab has: the catalog, the comparison, and the observer's pictures."""
     page.goto(f"{stack.auth}/sign-out")
     if page.locator("#logout-confirm").count():
         page.click("#logout-confirm")
@@ -357,12 +374,12 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
             page.goto(f"{stack.client}/invoices")
             picture("unanswered", beside)
     page.goto(f"{stack.client}/flows")
-    shot("catalogue")
+    shot("catalog")
     page.goto(f"{stack.client}/flows/wrong_verifier")
     page.locator("form[action$='/start'] button").first.click()
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
-    shot("catalogue-refused")
+    shot("catalog-refused")
     picture("refused", as_a_picture)
     page.goto(f"{stack.client}/flows/replayed_code")
     page.locator("form[action$='/start'] button").first.click()
@@ -374,7 +391,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     page.get_by_role("button", name="Revoke the token").click()
     page.wait_for_load_state()
     shot("compare-revoked")
-    page.goto(f"{stack.auth}/apps")  # whoever walks once more is asked again
+    page.goto(f"{stack.auth}/apps")  # so that a second walk sees the consent page again
     while page.locator("#disconnect-tally").count():
         page.locator("#disconnect-tally").first.click()
     page.goto(f"{stack.auth}/sign-out")

@@ -1,7 +1,7 @@
-"""JWTs that a client should not have made, and a few that it may: request objects and assertions (RFC 8725 section 2).
+"""Request objects and client assertions, most of them invalid (RFC 8725 section 2).
 
-They are made with the keys of `signing`, so that some are signed well and say the wrong thing, some say the right thing
-and are signed by nobody.
+The keys are those of `signing`, so some JWTs have a valid signature and invalid claims, and others have valid claims
+and an invalid signature.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from joserfc.jwk import ECKey, RSAKey
 
-from support.fuzz.corpus import EVIL, TEXTS
 from support.fuzz.metadata import NEAR, VALUES
+from support.fuzz.request import EVIL, TEXTS
 from support.signing import KEYS, hmac_signed, jwk, segment, sign_parts
 
 _OTHER: Final = ECKey.generate_key("P-256")
@@ -35,28 +35,28 @@ _HEADERS: Final[tuple[dict[str, Any], ...]] = (
 
 
 def hostile(random: Random, claims: Mapping[str, Any], typ: str) -> str:
-    """One that is right, or wrong in its header, its claims, its signature or its form.
+    """Return a JWT that is valid, or invalid in its header, its claims, its signature, or its format.
 
     Args:
-        claims: right ones, of the client whose keys `signing.KEYS` are.
-        typ: the right type, without `application/`.
+        claims: the valid claims of the client whose keys are `signing.KEYS`.
+        typ: the valid type, without `application/`.
     """
     algorithm = random.choice([*KEYS])
     header: dict[str, Any] = {"alg": algorithm, "kid": algorithm}
     if random.random() < 0.3:
         header["typ"] = typ
-    said = dict(claims)
+    changed = dict(claims)
     what = random.choice(("nothing", "header", "claims", "claims", "claims", "signature", "form"))
     if what == "header":
         header |= random.choice(_HEADERS)
     elif what == "claims":
         for _ in range(random.choice((1, 1, 2))):
-            _change(random, said)
+            _change(random, changed)
     if what == "signature":
-        return _not_signed(random, header, said)
+        return _not_signed(random, header, changed)
     if what == "form":
-        return _not_formed(random, header, said)
-    return sign_parts(json.dumps(header).encode(), json.dumps(said).encode(), algorithm)
+        return _not_formed(random, header, changed)
+    return sign_parts(json.dumps(header).encode(), json.dumps(changed).encode(), algorithm)
 
 
 def _change(random: Random, claims: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def _change(random: Random, claims: dict[str, Any]) -> None:
 
 
 def _not_signed(random: Random, header: dict[str, Any], claims: dict[str, Any]) -> str:
-    """Signed by nobody, by somebody else, or with what everybody knows (RFC 8725 sections 2.1 and 2.2)."""
+    """Return an unsigned JWT, or one signed with a foreign, public, or weak key (RFC 8725 sections 2.1 and 2.2)."""
     top, payload = json.dumps(header).encode(), json.dumps(claims).encode()
     text = f"{segment(top)}.{segment(payload)}"
     kind = random.randrange(7)
@@ -100,7 +100,7 @@ def _not_signed(random: Random, header: dict[str, Any], claims: dict[str, Any]) 
 
 
 def _not_formed(random: Random, header: dict[str, Any], claims: dict[str, Any]) -> str:
-    """No JWT, though what signs has signed it (RFC 7519 section 7.2)."""
+    """Return a malformed JWT, which may have a valid signature (RFC 7519 section 7.2)."""
     algorithm = header["alg"]
     top, payload = json.dumps(header).encode(), json.dumps(claims).encode()
     deep = random.choice((20, 900, 1_400))

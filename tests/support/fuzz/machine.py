@@ -1,4 +1,4 @@
-"""What both models stand on: a server of their own each run, and a clock that stands still but for what turns it."""
+"""The base of both models: each run has a new server, and a clock that only moves when a step moves it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.auth_server import LIMITS, Server, make_server, make_settings, open
 
 @dataclass
 class Where:
-    """What a run needs from pytest."""
+    """The fixtures that a run needs from pytest."""
 
     folder: Path
     redis_url: str
@@ -27,13 +27,13 @@ class Where:
 
 
 class Machine(RuleBasedStateMachine):
-    """Every rule does one thing at the server, says what the answer must be, and changes the model accordingly."""
+    """A model whose rules send a request, check the response, and update the model."""
 
     where: Where
     server: Server
 
     def begin(self) -> None:
-        """An empty server on an empty Redis, with wide throttles."""
+        """Start an empty server on an empty Redis, with wide throttles."""
         clock.set_offset(0)
         redis.Redis.from_url(self.where.redis_url).flushall()
         self.where.runs += 1
@@ -44,7 +44,7 @@ class Machine(RuleBasedStateMachine):
         self.settings = self.server.services.settings
 
     def teardown(self) -> None:
-        """Hypothesis calls it after each run."""
+        """Close the server; Hypothesis calls this after each run."""
         if hasattr(self, "server"):
             self.server.services.database.engine.dispose()
             self.server.services.store.client.close()
@@ -53,7 +53,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def run(model: type[Machine], where: Where, monkeypatch: pytest.MonkeyPatch, *, times: int, steps: int) -> None:
-    """Run a model so many times, of so many steps each."""
+    """Run a model `times` times, with up to `steps` steps each."""
     began = int(clock.now())
     monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: began, monotonic=time.monotonic))
     machine = type("Machine", (model,), {"where": where})

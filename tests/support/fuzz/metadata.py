@@ -1,4 +1,4 @@
-"""Hostile client metadata (RFC 7591 section 2): JSON that is wrong in a member, in its form, or in both."""
+"""Hostile client metadata (RFC 7591 section 2): JSON with invalid members, an invalid format, or both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Final
 
 from rolecall_auth.clients.metadata import MEMBERS
-from support.fuzz.corpus import EVIL, MARK, TEXTS
+from support.fuzz.request import EVIL, MARK, TEXTS
 
 GOOD: Final[dict[str, Any]] = {
     "client_name": "A client of the fuzz",
@@ -21,7 +21,7 @@ _NAMES: Final = (
     *("client_id", "client_secret", "registration_access_token", "registration_client_uri", "client_id_issued_at"),
     *("software_statement", "client_name#de", "__proto__", "constructor", "", "\0", MARK, "profile", "disabled_at"),
 )
-"""Those of the table, those that only the server sets, and such as nobody knows."""
+"""Names of the table, names that only the server sets, and unknown names."""
 
 NEAR: Final[tuple[Any, ...]] = (
     "javascript:alert(1)", "http://127.0.0.1:1/x", "https://127.0.0.1:1/x", "https://localhost:1/#x", "https://[::1",
@@ -36,7 +36,7 @@ NEAR: Final[tuple[Any, ...]] = (
     {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "d": "A" * 43}]},
     {"keys": [{"kty": "RSA", "n": "A" * 5000, "e": "AQAB"}] * 60}, {"keys": [{"kty": "EC", "crv": ["P-256"]}]},
 )  # fmt: skip
-"""Right in some member, or nearly."""
+"""Values that are valid or almost valid for some member."""
 
 VALUES: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1.5, 1e308, 10**400, math.nan, math.inf, [], {}, {"a": {"b": []}}, "\ud800", "a\udfffb",
@@ -46,7 +46,7 @@ VALUES: Final[tuple[Any, ...]] = (
 
 
 def hostile(random: Random) -> bytes:
-    """A body for `POST /register` and for a `PUT` of a registration; now and then a good one."""
+    """Return a body for `POST /register` or for a `PUT` of a registration, which is sometimes valid."""
     document = dict(GOOD)
     for _ in range(random.choice((0, 1, 1, 1, 2, 4))):
         document[random.choice(_NAMES)] = _value(random)
@@ -68,7 +68,7 @@ def _value(random: Random) -> Any:
 
 
 def _form(random: Random, text: str) -> bytes:
-    """The document in another form than JSON should have (RFC 8259)."""
+    """Return the document in a format that JSON does not allow, or only just allows (RFC 8259)."""
     raw = text.encode("utf-8", "surrogatepass")
     deep = random.choice((20, 900, 100_000))
     return random.choice(

@@ -1,9 +1,9 @@
-"""`make fuzz`: the hostile corpus against a stack of its own, then every property, model and description at length.
+"""`make fuzz`: the hostile corpus against a new stack, then all property, model, and schema tests at volume.
 
-Exit code 1 when anything was found.
+Exit code 1 if there is a finding.
 
 python tests/support/fuzz/run.py --requests 100000
-python tests/support/fuzz/run.py --seed SEED --only NUMBER   sends one of the corpus again
+python tests/support/fuzz/run.py --seed SEED --only NUMBER   sends one request of the corpus again
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 if TYPE_CHECKING:
-    from support.fuzz.attack import Report
+    from support.fuzz.report import Report
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 
@@ -29,7 +29,7 @@ SLOW: Final = 2.0
 """Seconds after which a response to a request of the corpus is too late."""
 
 SHARE: Final = 25
-"""Each of the other tests sends about one request for so many of the corpus."""
+"""Requests of the corpus for each request that one of the other tests sends."""
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def corpus(requests: int, seed: str, only: Sequence[int]) -> Report:
-    """The corpus against a stack of its own, and what it came to in a few lines."""
+    """Send the corpus to a new stack, and print a summary."""
     from support.fuzz.attack import WIDE, Attack
     from support.stack import running_stack
 
@@ -67,22 +67,23 @@ def corpus(requests: int, seed: str, only: Sequence[int]) -> Report:
             f"{name:17} {report.tried[name]:7} requests; slowest {slowest:.2f} s (#{at}); "
             f"a worker's memory over time, in MB: {weights}"
         )
-    say("answers: " + ", ".join(f"{what} {times}" for what, times in sorted(report.statuses.items())))
-    say(f"asked again: {', '.join(f'{why} {times}' for why, times in report.again.items()) or 'none'}")
-    for when, stored in zip(("before", "afterwards"), report.redis, strict=True):
-        say(f"Redis {when}: {stored.used / 2**20:.0f} MB, {stored.keys} keys, {len(stored.lasting)} that never expire")
+    say("responses: " + ", ".join(f"{status} {times}" for status, times in sorted(report.statuses.items())))
+    say(f"sent again: {', '.join(f'{reason} {times}' for reason, times in report.retried.items()) or 'none'}")
+    for when, found in zip(("before", "afterwards"), report.redis, strict=True):
+        persistent = len(found.persistent)
+        say(f"Redis {when}: {found.used_bytes / 2**20:.0f} MB, {found.keys} keys, {persistent} that never expire")
     return report
 
 
 def properties(requests_each: int, seed: str) -> tuple[int, bool]:
-    """The tests of this folder with so many requests each; how many they sent, and whether one failed."""
+    """Run the tests of this folder with `requests_each`; return how many requests they sent, and whether one failed."""
     os.chdir(ROOT)
     os.environ["FUZZ_REQUESTS"] = str(requests_each)
     of_corpus = "--ignore=tests/fuzz/test_hostile.py"
     failed = pytest.main(
         ["tests/fuzz", of_corpus, f"--hypothesis-seed={seed}", "--show-capture=no", "--tb=short", "-v"]
     )
-    # not earlier: pytest rewrites the assertions of plugins, and this imports Hypothesis
+    # imported late, because pytest must rewrite the assertions of plugins before Hypothesis is imported
     from support.fuzz.effort import tried
 
     for name, times in tried.items():

@@ -1,7 +1,7 @@
-"""Freezes what this version leaves in its databases, before it is released: `freeze.py 0.2.0`.
+"""Freezes the databases of this version before its release: `freeze.py 0.2.0`.
 
-The folder `releases/0.2.0` is then there for good, and the tests of the migrations start from it as from all others.
-DATABASE_URL names the PostgreSQL of the other half; PG_DUMP its command, where the one in PATH does not fit the server:
+The folder `releases/0.2.0` never changes afterwards, and the migration tests start from it and from all others.
+DATABASE_URL is the PostgreSQL server to use; PG_DUMP is the command if the one in PATH does not fit the server:
 
     DATABASE_URL=postgresql+psycopg://postgres:pw@127.0.0.1:5432/postgres \
     PG_DUMP="docker run --rm --network host postgres:17-alpine pg_dump" \
@@ -24,20 +24,20 @@ PACKAGES = ("shared", "auth-service", "resource-service", "client-webapp", "lab"
 
 
 def main() -> None:
-    """Tell the story in new databases of each dialect; write what they hold, and the secrets, into a new folder."""
+    """Play the story in new databases of each dialect; write their dumps, and the secrets, into a new folder."""
     sys.path[:0] = [str(ROOT / each) for each in PACKAGES]
     from support.databases import fresh_database
     from support.migrations.frozen import RELEASES, SERVICES, dump, load, rows_of, start
-    from support.migrations.story import BOTH, tell
+    from support.migrations.story import BOTH, play
     from support.servers import RedisServer
 
     if len(sys.argv) != 2 or not re.fullmatch(r"\d+\.\d+\.\d+", sys.argv[1]):
-        sys.exit("name the release: freeze.py 0.2.0")
+        sys.exit("Name the release, for example: freeze.py 0.2.0")
     folder = RELEASES / sys.argv[1]
     if folder.exists():
-        sys.exit(f"{folder} is there already, and what was released does not change")
+        sys.exit(f"{folder} already exists, and a frozen release must not change")
     if not os.environ.get("DATABASE_URL"):
-        sys.exit("set DATABASE_URL to a PostgreSQL: postgresql+psycopg://postgres:pw@127.0.0.1:5432/postgres")
+        sys.exit("Set DATABASE_URL to a PostgreSQL server: postgresql+psycopg://postgres:pw@127.0.0.1:5432/postgres")
     logging.disable(logging.ERROR)
     secrets: dict[str, Any] = {"both": BOTH}
     dumps: dict[str, str] = {}
@@ -53,7 +53,7 @@ def main() -> None:
             redis.start()
             urls = {service: new_database(service) for service in SERVICES}
             running = start(urls, redis.url, BOTH)
-            secrets[dialect] = tell(running)
+            secrets[dialect] = play(running)
             running.close()
             redis.stop()
             for service, url in urls.items():
@@ -61,7 +61,7 @@ def main() -> None:
                 again = new_database(f"{service}-again")
                 load(text, again)
                 if rows_of(again) != rows_of(url):
-                    sys.exit(f"the dump of {url} does not give its rows back")
+                    sys.exit(f"Loading the dump of {url} does not restore its rows")
     folder.mkdir(parents=True)
     dumps["secrets.json"] = json.dumps(secrets, ensure_ascii=False, indent=2) + "\n"
     for name, text in dumps.items():

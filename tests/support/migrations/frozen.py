@@ -1,4 +1,4 @@
-"""A frozen release: loads the databases that it left, and starts today's services on them."""
+"""A frozen release: loads its databases, and starts the services of this version on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask
 
 import rolecall_resource
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall.sql import Database
 from rolecall_auth import create_app
 from rolecall_auth.models import Model as AuthModel
@@ -38,12 +38,12 @@ METADATA: Final = {"auth": AuthModel.metadata, "resource": ResourceModel.metadat
 SERVICES: Final = tuple(MIGRATIONS)
 
 Rows = dict[str, list[dict[str, Any]]]
-"""By table; a row by column."""
+"""Rows by table; each row by column."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A folder of `releases`: a dump a service and dialect, and the secrets that belong to them."""
+    """A folder of `releases`: a dump per service and dialect, and their secrets."""
 
     folder: Path
 
@@ -52,17 +52,17 @@ class Release:
         return self.folder.name
 
     def dump(self, service: str, dialect: str) -> str:
-        """The SQL text."""
+        """Return the SQL text."""
         return (self.folder / f"{service}.{dialect}.sql").read_text(encoding="utf-8")
 
     def secrets(self, dialect: str) -> dict[str, Any]:
-        """The plain values behind the hashes, and what else a test has to know of the dump."""
+        """Return the plain values behind the hashes, and the other facts about the dump that a test needs."""
         values: dict[str, Any] = json.loads((self.folder / "secrets.json").read_text(encoding="utf-8"))
         return {**values["both"], **values[dialect]}
 
 
 def releases() -> list[Release]:
-    """All of them, the oldest first."""
+    """Return all frozen releases, the oldest first."""
     folders = [folder for folder in RELEASES.iterdir() if folder.is_dir()]
     return [Release(folder) for folder in sorted(folders, key=lambda each: [int(n) for n in each.name.split(".")])]
 
@@ -73,7 +73,7 @@ def dialect_of(url: str) -> str:
 
 
 def load(dump: str, url: str) -> None:
-    """Run a dump in the empty database at `url`, all of it or nothing."""
+    """Load a dump into the empty database at `url`, atomically."""
     if dialect_of(url) == "sqlite":
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
             file.executescript(dump)
@@ -83,13 +83,13 @@ def load(dump: str, url: str) -> None:
 
 
 def dump(url: str) -> str:
-    """Schema and rows of the database at `url`, as SQL for `load`."""
+    """Return schema and rows of the database at `url`, as SQL for `load`."""
     if dialect_of(url) == "sqlite":
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
             return "".join(f"{statement}\n" for statement in file.iterdump())
     command = [*shlex.split(os.environ.get("PG_DUMP", "pg_dump")), "--inserts", "--no-owner", "--no-privileges"]
     done = subprocess.run([*command, "--encoding=UTF8", f"--dbname={_libpq(url)}"], check=True, stdout=subprocess.PIPE)
-    # left out: orders to psql, settings of its session, comments
+    # without psql commands, session settings, and comments
     kept = [
         line
         for line in done.stdout.decode().split("\n")
@@ -99,12 +99,12 @@ def dump(url: str) -> str:
 
 
 def _libpq(url: str) -> str:
-    """The URL without the name of a driver."""
+    """Return the URL without the name of a driver."""
     return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def rows_of(url: str) -> Rows:
-    """All rows of a database that no service has open."""
+    """Return all rows of a database that no service has open."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     found = rows(engine)
     engine.dispose()
@@ -112,7 +112,7 @@ def rows_of(url: str) -> Rows:
 
 
 def rows(engine: sa.Engine) -> Rows:
-    """Everything that is stored, except the revision, as the driver gives it, in an order of its own."""
+    """Return all rows except the revision, sorted, with the values that the driver returns."""
     with engine.connect() as connection:
         tables = sorted(set(sa.inspect(connection).get_table_names()) - {"alembic_version"})
         return {
@@ -123,22 +123,22 @@ def rows(engine: sa.Engine) -> Rows:
 
 @dataclass(frozen=True)
 class Wire:
-    """Stands where the resource server's HTTP client stands: what is sent reaches the other service in this process."""
+    """Replaces the resource server's HTTP client; calls the authorization server in this process."""
 
     app: Flask
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         response = self.app.test_client().open(urlsplit(url).path, method=method, headers=headers, data=form)
-        return Answer(
+        return HttpResponse(
             response.status_code, {name.lower(): value for name, value in response.headers}, response.data, 1.0
         )
 
 
 @dataclass(frozen=True)
 class Running:
-    """Both services in this process, the resource server asking the authorization server."""
+    """Both services in this process; the resource server calls the authorization server."""
 
     auth: Server
     api: Flask
@@ -148,14 +148,14 @@ class Running:
         return {"auth": self.auth.services.database, "resource": self.api.extensions["resource_database"]}
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         for database in self.databases.values():
             database.engine.dispose()
         self.auth.services.store.client.close()
 
 
 def start(urls: Mapping[str, str], redis_url: str, secrets: Mapping[str, Any]) -> Running:
-    """Start both on the databases at `urls`, with the settings that `secrets` tells; migrates nothing."""
+    """Start both on the databases at `urls`, with the settings from `secrets`, without a migration."""
     auth = create_app(
         make_settings(
             Path("/unused"),

@@ -1,4 +1,4 @@
-"""What two people did with three apps in a hundred days: fills the databases of a release before it is frozen."""
+"""A story of two people and three apps in a hundred days, which fills the databases of a release before a freeze."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flask import Flask
 
 from rolecall import clock
 from rolecall_auth.models.user import User
-from rolecall_auth.outbound.fetcher import Fetched
+from rolecall_auth.outbound.cache import Fetched
 from rolecall_lab import seeds
 from support.auth_server import Server, basic, csrf_token
 from support.migrations.frozen import Running, rows
@@ -56,12 +56,12 @@ BOTH: Final[dict[str, Any]] = {
         "strict-books": {"name": "O'Hara & Söhne; Bücher", "secret": "strict-books-secret-of-the-migration-tests"},
     },
 }
-"""What a test has to know, and is the same in each database."""
+"""The values that a test needs, and that are the same in each database."""
 
 
 @dataclass(frozen=True)
 class App:
-    """A client as it calls: its redirect URI and its credentials."""
+    """A client: its redirect URI and its credentials."""
 
     client_id: str
     redirect_uri: str
@@ -69,7 +69,7 @@ class App:
     form: dict[str, str]
 
     def connect(self, auth: Server, username: str, password: str, scope: str) -> dict[str, Any]:
-        """Sign in, allow, redeem: the token response."""
+        """Sign in, allow, and redeem the code; return the token response."""
         browser = auth.browser()
         browser.submit("/sign-in", username=username, password=password)
         answer = browser.authorize(client_id=self.client_id, redirect_uri=self.redirect_uri, scope=scope)
@@ -78,7 +78,7 @@ class App:
         return dict(response.json or {})
 
     def refresh(self, auth: Server, token: str) -> tuple[int, dict[str, Any]]:
-        """Status and body of the answer to a refresh."""
+        """Return status and body of the response to a refresh."""
         response = auth.post("/token", self.headers, grant_type="refresh_token", refresh_token=token, **self.form)
         return response.status_code, dict(response.json or {})
 
@@ -87,7 +87,7 @@ class App:
 
 
 def apps(known: dict[str, Any]) -> dict[str, App]:
-    """The three clients of the story, with the secrets that `known` tells."""
+    """Return the three clients of the story, with their secrets from `known`."""
     secrets = {client_id: client["secret"] for client_id, client in known["clients"].items()}
     return {
         "tally": App("tally", "http://tally.test/callback", basic("tally", secrets["tally"]), {}),
@@ -101,43 +101,36 @@ def apps(known: dict[str, Any]) -> dict[str, App]:
     }
 
 
-def tell(running: Running) -> dict[str, Any]:
-    """Let it happen in empty databases, from a hundred days ago until now; gives what a test has to know of it.
+def play(running: Running) -> dict[str, Any]:
+    """Play the story in empty databases, from a hundred days ago until now; return the values that a test needs.
 
-    The last rotation is the last thing that happened before `time`: the grace of the used token goes on then.
+    The last rotation is the last event before `time`, so the grace period of the used token has just begun.
     """
     with _plain_secrets():
-        auth, known = running.auth, apps(BOTH)
+        auth, clients = running.auth, apps(BOTH)
         alice, zoe = BOTH["people"].items()
-        tally, native, strict = known["tally"], known["tally-native"], known["strict-books"]
+        tally, strict = clients["tally"], clients["strict-books"]
 
-        _ago(100 * DAY)
-        _command(running.auth.app, "db-upgrade")
-        _command(running.api, "db-upgrade")
-        subs = {username: _sign_up(auth, username, person["password"]) for username, person in (alice, zoe)}
-        seeds.apply(_seeds(subs), running.databases["auth"], running.databases["resource"], bytes)
-        first = tally.connect(auth, alice[0], alice[1]["password"], " ".join(SCOPES))
-        _pay(running, first["access_token"], alice[1]["paid"])
-        tally.revoke(auth, first["access_token"])
+        subs, expired = _begin(running, tally)
 
         _ago(2 * DAY)
-        lost = native.connect(auth, alice[0], alice[1]["password"], "invoices:read profile")
-        native.revoke(auth, lost["refresh_token"])
+        lost = _connect(clients["tally-native"], auth, alice, "invoices:read profile")
+        clients["tally-native"].revoke(auth, lost["refresh_token"])
 
         _ago(DAY)
-        strict_used = strict.connect(auth, zoe[0], zoe[1]["password"], "invoices:read")
+        strict_used = _connect(strict, auth, zoe, "invoices:read")
 
-        # the new keys sign from 180 seconds before the end; the old ones verify until 180 seconds after it
+        # the new keys sign from 180 seconds before the end; the old keys verify until 180 seconds after it
         _ago(480)
         _command(running.auth.app, "keys", "rotate")
 
         _ago(220)
-        used = tally.connect(auth, alice[0], alice[1]["password"], " ".join(SCOPES))
-        ended = tally.connect(auth, zoe[0], zoe[1]["password"], "invoices:read profile")
+        used = _connect(tally, auth, alice, " ".join(SCOPES))
+        ended = _connect(tally, auth, zoe, "invoices:read profile")
         _disconnect(auth, zoe[0], zoe[1]["password"])
 
         _ago(60)
-        revoked = tally.connect(auth, alice[0], alice[1]["password"], "invoices:read")
+        revoked = _connect(tally, auth, alice, "invoices:read")
         tally.revoke(auth, revoked["access_token"])
         _, strict_live = strict.refresh(auth, strict_used["refresh_token"])
         _register(auth, zoe)
@@ -160,10 +153,32 @@ def tell(running: Running) -> dict[str, Any]:
         "refresh_token_used": used["refresh_token"],
         "refresh_token_of_strict": strict_live["refresh_token"],
         "refresh_token_of_strict_used": strict_used["refresh_token"],
-        "refresh_token_expired": first["refresh_token"],
+        "refresh_token_expired": expired["refresh_token"],
         "refresh_token_of_the_ended": ended["refresh_token"],
         "refresh_token_revoked": lost["refresh_token"],
     }
+
+
+def _begin(running: Running, tally: App) -> tuple[dict[str, str], dict[str, Any]]:
+    """Create the tables, the people, and the clients; Alice pays an invoice with tokens that have expired since.
+
+    Returns:
+        The subjects by username, and the token response.
+    """
+    _ago(100 * DAY)
+    auth, people = running.auth, BOTH["people"]
+    _command(auth.app, "db-upgrade")
+    _command(running.api, "db-upgrade")
+    subs = {username: _sign_up(auth, username, person["password"]) for username, person in people.items()}
+    seeds.apply(_seeds(subs), running.databases["auth"], running.databases["resource"], bytes)
+    tokens = _connect(tally, auth, ("alice", people["alice"]), " ".join(SCOPES))
+    _pay(running, tokens["access_token"], people["alice"]["paid"])
+    tally.revoke(auth, tokens["access_token"])
+    return subs, tokens
+
+
+def _connect(app: App, auth: Server, person: tuple[str, dict[str, Any]], scope: str) -> dict[str, Any]:
+    return app.connect(auth, person[0], person[1]["password"], scope)
 
 
 def _ago(seconds: float) -> None:
@@ -171,23 +186,25 @@ def _ago(seconds: float) -> None:
 
 
 def _register(auth: Server, person: tuple[str, dict[str, Any]]) -> None:
-    """A client registers itself, with a logo and subjects of its own, and signs a person in; a token is left over."""
+    """Register a client with a logo and pairwise subjects, and sign a person in; leave a registration token unused."""
     tokens = [
         auth.app.test_cli_runner().invoke(args=["registration-token", "--profile", "openid"]).output.strip()
         for _ in range(2)
     ]
     fetcher, image = auth.services.fetcher, Fetched(_PIXEL, "image/png")
     object.__setattr__(auth.services, "fetcher", SimpleNamespace(get=lambda *_, **__: image))
-    asked = {
+    metadata = {
         "redirect_uris": ["https://pictures.example/callback"],
         "logo_uri": "https://pictures.example/logo.png",
         "subject_type": "pairwise",
     }
-    made = auth.app.test_client().post("/register", json=asked, headers={"Authorization": f"Bearer {tokens[0]}"}).json
+    headers = {"Authorization": f"Bearer {tokens[0]}"}
+    registered = auth.app.test_client().post("/register", json=metadata, headers=headers).json
     object.__setattr__(auth.services, "fetcher", fetcher)
-    assert made is not None
-    client = App(made["client_id"], asked["redirect_uris"][0], basic(made["client_id"], made["client_secret"]), {})
-    assert "id_token" in client.connect(auth, person[0], person[1]["password"], "openid profile")
+    assert registered is not None
+    credentials = basic(registered["client_id"], registered["client_secret"])
+    client = App(registered["client_id"], metadata["redirect_uris"][0], credentials, {})
+    assert "id_token" in _connect(client, auth, person, "openid profile")
 
 
 def _command(app: Flask, *names: str) -> None:
@@ -196,7 +213,7 @@ def _command(app: Flask, *names: str) -> None:
 
 
 def _sign_up(auth: Server, username: str, password: str) -> str:
-    """The subject of the new account."""
+    """Create an account, and return its subject."""
     response = auth.browser().submit("/sign-up", username=username, password=password)
     assert response.status_code == 303, response.text
     with auth.services.database.read() as session:
@@ -219,7 +236,7 @@ def _pay(running: Running, access_token: str, number: str) -> None:
 
 @contextmanager
 def _plain_secrets() -> Iterator[None]:
-    """Codes, tokens and identifiers that everybody can see to be none of a real server's; as long as real ones."""
+    """Make codes, tokens, and identifiers recognizable as test data; they are as long as real ones."""
     count = itertools.count(1)
 
     def token_urlsafe(size: int) -> str:

@@ -1,4 +1,4 @@
-"""People, clients, resources, consents, authorizations, refresh tokens, revocations and signing keys."""
+"""Create the tables for people, clients, resources, consents, authorizations, tokens, and signing keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "user_account",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -114,7 +114,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them."""
+    """Drop the tables."""
     for table in (
         "signing_key",
         "revocation",

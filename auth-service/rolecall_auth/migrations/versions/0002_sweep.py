@@ -1,4 +1,4 @@
-"""An index for the sweep: authorizations by their last use."""
+"""Add an index on the last use of authorizations, for the sweep."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add it."""
+    """Create the index."""
     op.create_index("ix_authorization_grant_used_at", "authorization_grant", ["used_at", "created_at"])
 
 
 def downgrade() -> None:
-    """Remove it."""
+    """Drop the index."""
     op.drop_index("ix_authorization_grant_used_at", "authorization_grant")

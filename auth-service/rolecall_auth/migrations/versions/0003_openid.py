@@ -1,4 +1,4 @@
-"""OpenID Connect: what clients register, what is known of people, what an authentication was asked for."""
+"""Add client metadata, people's claims, and authentication requests for OpenID Connect."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def _of_authorization() -> tuple[sa.Column[Any], ...]:
 
 
 def upgrade() -> None:
-    """Add it; clients and people that are there keep what they have."""
-    # a day is the most that a token may live: nobody knows any more what was set when these keys signed
+    """Add the columns and tables, with defaults for existing rows."""
+    # the lifetime that was set when these keys signed is unknown, so use the maximum, one day
     op.add_column("signing_key", sa.Column("longest_token", sa.Integer, nullable=False, server_default="86400"))
     for column in _of_client():
         op.add_column("client", column)
     for column in _of_authorization():
         op.add_column("authorization_grant", column)
     op.add_column("user_account", sa.Column("claims", sa.JSON))
-    # no defaults in the schema: PostgreSQL cannot compare JSON, and so not whether they are of today
+    # no server defaults for JSON, because PostgreSQL cannot compare JSON values to detect a changed default
     op.execute("UPDATE client SET request_uris = '[]', default_acr_values = '[]', further_metadata = '{}'")
     op.execute("UPDATE user_account SET claims = '{}'")
     op.create_table(
@@ -77,7 +77,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove it."""
+    """Remove the columns and tables."""
     op.drop_table("initial_access_token")
     op.drop_table("client_logo")
     op.drop_table("pairwise_subject")

@@ -1,19 +1,16 @@
-"""Claims one by one (OpenID Connect Core section 5.5): the client names the claims that it wants, and where.
-
-A scope brings all that it stands for. The parameter `claims` asks for less, and can have a claim in the ID token that
-would else be told at userinfo only: here the email address. The person is asked for no more than the scopes that the
-claims belong to; what the server does not know it leaves out.
-"""
+"""Request individual claims (OpenID Connect Core section 5.5)."""
 
 from __future__ import annotations
 
 import json
-import secrets
 from typing import Any, Final
 
-from rolecall_client.flow import Context, Flow, Message, Step, pkce_pair
+from rolecall_client.flow import Context, Flow, Message, Step
+from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_client.flows.sign_in import token_request, token_response, userinfo_request, userinfo_response
+from rolecall_lab.catalog.entry import CODE, lab_entry
+from rolecall_lab.catalog.messages import with_parameters
 
 CLAIMS: Final[dict[str, Any]] = {
     "id_token": {"email": None, "auth_time": {"essential": True}},
@@ -22,35 +19,29 @@ CLAIMS: Final[dict[str, Any]] = {
 
 
 def authentication_request(context: Context) -> Message:
-    """Steps 1 and 2: of the profile only what is needed, as JSON."""
-    context.memory["state"] = secrets.token_urlsafe(32)
-    context.memory["nonce"] = secrets.token_urlsafe(32)
-    context.memory["code_verifier"], challenge = pkce_pair()
-    return Message(
-        "front",
-        "GET",
-        context.server.authorization_endpoint,
-        form={
-            "response_type": "code",
-            "client_id": context.settings.client_id,
-            "redirect_uri": context.settings.redirect_uri,
-            "scope": "openid",
-            "state": context.memory["state"],
-            "nonce": context.memory["nonce"],
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-            "claims": json.dumps(CLAIMS),
-        },
-    )
+    """Steps 1 and 2: list the claims that the client needs, as JSON."""
+    return with_parameters(sign_in.authentication_request(context), scope="openid", claims=json.dumps(CLAIMS))
 
 
 FLOW = Flow(
     name="claims_parameter",
-    title="Claims one by one",
+    title="Claims parameter (claims)",
     specification="OpenID Connect Core section 5.5",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),
         Step("token_request", 3, token_request, token_response),
         Step("userinfo_request", 4, userinfo_request, userinfo_response),
     ),
+)
+
+ENTRY = lab_entry(
+    __name__,
+    FLOW,
+    summary="The client names the claims that it needs, and whether it wants them in the ID token or from userinfo.",
+    description="A scope stands for a fixed set of claims. The `claims` parameter requests fewer, and can move a claim "
+    "into the ID token that only userinfo would return otherwise: here the email address. The user consents only to "
+    "the scopes that the claims belong to, and the server ignores claims that it does not know.",
+    clause="OpenID Connect Core section 5.5",
+    expected=(CODE, "200", "200"),
+    base=sign_in,
 )

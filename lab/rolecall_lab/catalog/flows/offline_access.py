@@ -1,26 +1,23 @@
-"""Access while nobody is there (OpenID Connect Core section 11): a refresh token only for who asked for one.
-
-The client asks for the scope `offline_access`, and the server makes sure with `prompt=consent` that the person knows.
-With the refresh token it gets a new ID token later. That one tells of the same sign-in: `iss`, `sub`, `aud` and
-`auth_time` are the old ones, and `iat` alone is news (section 12.2).
-"""
+"""Request a refresh token with the scope `offline_access` (OpenID Connect Core section 11)."""
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, FlowError, Message, Step
+from rolecall_client.flows import sign_in
 from rolecall_client.flows.authorization_code import authorization_response
 from rolecall_lab.catalog import own_client
-from rolecall_lab.catalog.flows.registration import end_request
+from rolecall_lab.catalog.entry import CODE, lab_entry
+from rolecall_lab.catalog.messages import with_parameters
 
 SCOPE = "openid offline_access"
 
 
 def registration_request(context: Context) -> Message:
-    """A client that will come back by itself."""
+    """Register a client that uses refresh tokens."""
     return own_client.register(
         context,
-        client_name="Tally, also by night",
+        client_name="Tally (offline access)",
         token_endpoint_auth_method="client_secret_post",
         grant_types=["authorization_code", "refresh_token"],
         scope=SCOPE,
@@ -28,57 +25,69 @@ def registration_request(context: Context) -> Message:
 
 
 def authentication_request(context: Context) -> Message:
-    """Steps 1 and 2: without `prompt=consent` the server would leave the scope out."""
-    form = own_client.authentication_request(context, scope=SCOPE, prompt="consent")
-    return Message("front", "GET", context.server.authorization_endpoint, form=form)
+    """Steps 1 and 2: without `prompt=consent` the server would ignore the scope `offline_access`."""
+    return with_parameters(
+        sign_in.authentication_request(context),
+        client_id=own_client.client_id(context),
+        scope=SCOPE,
+        prompt="consent",
+    )
 
 
 def token_request(context: Context) -> Message:
-    """Step 3: the code."""
-    return own_client.token_request(context, **_proof(context))
+    """Step 3: redeem the code."""
+    return own_client.token_request(context, **_authentication(context))
 
 
-def token_response(context: Context, answer: Answer) -> None:
-    """Step 4: an ID token, and a refresh token beside it."""
-    own_client.keep_id_token(context, answer, "RS256")
+def token_response(context: Context, response: HttpResponse) -> None:
+    """Step 4: the response contains an ID token and a refresh token."""
+    own_client.keep_id_token(context, response, "RS256")
     if "refresh_token" not in context.tokens:
-        raise FlowError("server_error", "no refresh token came")
+        raise FlowError("server_error", "the response contains no refresh token")
     context.memory["before"] = context.memory["claims"]
 
 
 def refresh_request(context: Context) -> Message:
-    """Later, without the person (RFC 6749 section 6)."""
-    form = {"grant_type": "refresh_token", "refresh_token": context.tokens["refresh_token"], **_proof(context)}
+    """Refresh later, without the user (RFC 6749 section 6)."""
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": context.tokens["refresh_token"],
+        **_authentication(context),
+    }
     return Message("back", "POST", context.server.token_endpoint, form=form)
 
 
-def refresh_response(context: Context, answer: Answer) -> None:
-    """The same person, the same sign-in, said anew."""
-    own_client.keep_id_token(context, answer, "RS256")
+def refresh_response(context: Context, response: HttpResponse) -> None:
+    """Verify that the new ID token describes the same sign-in of the same user."""
+    own_client.keep_id_token(context, response, "RS256")
     before, now = context.memory["before"], context.memory["claims"]
     if any(before[name] != now[name] for name in ("iss", "sub", "aud", "auth_time")) or now["iat"] < before["iat"]:
-        raise FlowError("bad_id_token", "the new ID token tells of another sign-in")
+        raise FlowError("bad_id_token", "the new ID token describes another sign-in")
 
 
 def revocation_request(context: Context) -> Message:
-    """It is not needed any more (RFC 7009 section 2.1)."""
-    form = {"token": context.tokens["refresh_token"], "token_type_hint": "refresh_token", **_proof(context)}
+    """Revoke the refresh token, which is no longer needed (RFC 7009 section 2.1)."""
+    form = {
+        "token": context.tokens["refresh_token"],
+        "token_type_hint": "refresh_token",
+        **_authentication(context),
+    }
     return Message("back", "POST", context.server.revocation_endpoint, form=form)
 
 
-def revocation_response(_context: Context, answer: Answer) -> None:
-    """200, and all that came of it is over."""
-    if answer.status != 200:
-        raise FlowError("server_error", f"the revocation endpoint answered {answer.status}")
+def revocation_response(_context: Context, response: HttpResponse) -> None:
+    """200: every token of the authorization is revoked."""
+    if response.status != 200:
+        raise FlowError("server_error", f"the revocation endpoint responded with {response.status}")
 
 
-def _proof(context: Context) -> dict[str, str]:
+def _authentication(context: Context) -> dict[str, str]:
     return {"client_id": own_client.client_id(context), "client_secret": own_client.client_secret(context)}
 
 
 FLOW = Flow(
     name="offline_access",
-    title="While nobody is there",
+    title="Offline access (scope=offline_access)",
     specification="OpenID Connect Core section 11",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),
@@ -86,6 +95,18 @@ FLOW = Flow(
         Step("token_request", 3, token_request, token_response),
         Step("refresh_request", 3, refresh_request, refresh_response),
         Step("revocation_request", 3, revocation_request, revocation_response),
-        Step("end_request", 3, end_request, own_client.end_response),
+        Step("deletion_request", 3, own_client.deletion_request, own_client.deletion_response),
     ),
+)
+
+ENTRY = lab_entry(
+    __name__,
+    FLOW,
+    summary="The client requests a refresh token, to use when the user is not present.",
+    description="The client requests the scope `offline_access`, and `prompt=consent` makes the server ask the user. "
+    "With the refresh token the client later gets a new ID token, which describes the same sign-in: `iss`, `sub`, "
+    "`aud`, and `auth_time` are unchanged, and only `iat` is new (section 12.2).",
+    clause="OpenID Connect Core section 11",
+    expected=("201", CODE, "200", "200", "200", "204"),
+    base=sign_in,
 )

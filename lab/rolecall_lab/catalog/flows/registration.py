@@ -1,84 +1,89 @@
-"""Registration (RFC 7591 section 3): a client registers itself, reads what is registered, changes it, and ends it.
-
-No person is needed and nobody is asked: what comes of it is a name at the server, a secret, and a token that opens this
-one registration and nothing else. In production the server wants an initial access token first; in the lab anybody may
-register. What was registered ends with everything that came of it.
-"""
+"""Register a client, read, update, and delete its registration (RFC 7591 section 3, RFC 7592 section 2)."""
 
 from __future__ import annotations
 
-from rolecall.http import Answer
+from rolecall.http import HttpResponse
 from rolecall_client.flow import Context, Flow, FlowError, Message, Step
-from rolecall_lab.catalog.own_client import expect, managed, registration_endpoint
+from rolecall_lab.catalog.entry import lab_entry
+from rolecall_lab.catalog.own_client import (
+    deletion_request,
+    deletion_response,
+    management_request,
+    registration_endpoint,
+    require_status,
+)
+
+NEW_NAME = "Tally (renamed)"
 
 
 def registration_request(context: Context) -> Message:
-    """What the client says of itself; the server fills in the rest."""
-    asked = {
-        "client_name": "Tally's little sister",
+    """Send the client's metadata; the server fills in defaults for the rest."""
+    metadata = {
+        "client_name": "Tally (self-registered)",
         "redirect_uris": [context.settings.redirect_uri],
         "token_endpoint_auth_method": "client_secret_basic",
         "grant_types": ["authorization_code"],
         "scope": "openid profile",
-        # what counts for each of its requests that does not say otherwise
+        # defaults for authentication requests that do not contain these parameters
         "default_max_age": 3600,
         "default_acr_values": ["urn:rolecall:password"],
         "require_auth_time": True,
         "initiate_login_uri": f"{context.settings.public_url}/flows/sign_in",
     }
-    return Message("back", "POST", registration_endpoint(context), json=asked)
+    return Message("back", "POST", registration_endpoint(context), json=metadata)
 
 
-def registration_response(context: Context, answer: Answer) -> None:
-    """Keep the name, and the token that opens the registration; the secret is not needed here."""
-    body = expect(answer, 201)
+def registration_response(context: Context, response: HttpResponse) -> None:
+    """Store the client id and the registration token. This flow does not need the secret."""
+    body = require_status(response, 201)
     context.memory["registered"] = {name: body[name] for name in ("client_id", "registration_access_token")}
 
 
 def read_request(context: Context) -> Message:
-    """What is registered (RFC 7592 section 2.1)."""
-    return managed(context, "GET")
+    """Read the registration (RFC 7592 section 2.1)."""
+    return management_request(context, "GET")
 
 
-def read_response(context: Context, answer: Answer) -> None:
-    """All of it, and no secret."""
-    body = expect(answer, 200)
+def read_response(context: Context, response: HttpResponse) -> None:
+    """The response contains all metadata, but not the secret, which the server shows only once."""
+    body = require_status(response, 200)
     if "client_secret" in body:
-        raise FlowError("server_error", "a secret is told twice")
+        raise FlowError("server_error", "the server returned the client secret a second time")
     context.memory["metadata"] = {
         name: body[name] for name in ("client_id", "redirect_uris", "token_endpoint_auth_method", "scope")
     }
 
 
-def replace_request(context: Context) -> Message:
-    """The whole anew; what is left out is reset (RFC 7592 section 2.2)."""
-    return managed(context, "PUT", {**context.memory["metadata"], "client_name": "Tally's little brother"})
+def update_request(context: Context) -> Message:
+    """Replace all metadata; omitted members are reset (RFC 7592 section 2.2)."""
+    return management_request(context, "PUT", {**context.memory["metadata"], "client_name": NEW_NAME})
 
 
-def replace_response(_context: Context, answer: Answer) -> None:
-    """As it is now."""
-    if expect(answer, 200)["client_name"] != "Tally's little brother":
-        raise FlowError("server_error", "the new name is not the one that was sent")
-
-
-def end_request(context: Context) -> Message:
-    """It is not needed any more (RFC 7592 section 2.3)."""
-    return managed(context, "DELETE")
-
-
-def end_response(_context: Context, answer: Answer) -> None:
-    """204: it is gone, and so is all that came of it."""
-    expect(answer, 204)
+def update_response(_context: Context, response: HttpResponse) -> None:
+    """The response contains the new metadata."""
+    if require_status(response, 200)["client_name"] != NEW_NAME:
+        raise FlowError("server_error", "the server did not store the new client name")
 
 
 FLOW = Flow(
     name="registration",
-    title="Registration",
+    title="Dynamic client registration",
     specification="RFC 7591 section 3, RFC 7592 section 2",
     steps=(
         Step("registration_request", 3, registration_request, registration_response),
         Step("read_request", 3, read_request, read_response),
-        Step("replace_request", 3, replace_request, replace_response),
-        Step("end_request", 3, end_request, end_response),
+        Step("update_request", 3, update_request, update_response),
+        Step("deletion_request", 3, deletion_request, deletion_response),
     ),
+)
+
+ENTRY = lab_entry(
+    __name__,
+    FLOW,
+    summary="A client registers itself, reads its registration, updates it, and deletes it.",
+    description="No person is involved. The server issues a client id, a secret, and a token that gives access to this "
+    "registration only. In production the server requires an initial access token first; in the lab any client may "
+    "register. Deleting the registration revokes all of the client's tokens.",
+    clause="RFC 7591 section 3",
+    expected=("201", "200", "200", "204"),
 )

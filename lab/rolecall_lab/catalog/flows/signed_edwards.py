@@ -1,28 +1,36 @@
-"""Signed on another curve (RFC 8037 section 3.1): Ed25519, which needs no chance to sign.
-
-A signature with ES256 gives the key away when the random number in it is used twice. Here it is worked out from the
-message, and signing the same twice gives the same. The hash in `at_hash` is SHA-512, half of it, because that is the
-one in this signature.
-"""
+"""Sign with EdDSA (RFC 8037 section 3.1)."""
 
 from __future__ import annotations
 
 from rolecall_client.flow import Context, Flow, Message, Step
 from rolecall_lab.catalog import own_client
+from rolecall_lab.catalog.entry import CODE, lab_entry
 from rolecall_lab.catalog.flows import signed_client
 
 
 def registration_request(context: Context) -> Message:
-    """A new key on the curve Ed25519."""
-    return signed_client.with_key(context, "EdDSA", client_name="Tally, with an Ed25519 key")
+    """Generate a key on the curve Ed25519."""
+    return signed_client.register_with_key(context, "EdDSA", client_name="Tally (Ed25519 key)")
 
 
 FLOW = Flow(
     name="signed_edwards",
-    title="Signed on another curve",
+    title="EdDSA signatures (Ed25519)",
     specification="RFC 8037 section 3.1",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),
         *signed_client.FLOW.steps[1:],
     ),
+)
+
+ENTRY = lab_entry(
+    __name__,
+    FLOW,
+    summary="The client signs with Ed25519, which needs no random number for a signature.",
+    description="An ES256 signature reveals the key if its random number is used twice. Ed25519 derives the number "
+    "from the message, so signing the same message twice gives the same signature. `at_hash` is half of a SHA-512 "
+    "hash, because Ed25519 uses SHA-512.",
+    clause="RFC 8037 section 3.1",
+    expected=("201", CODE, "200", "200", "204"),
+    base=signed_client,
 )

@@ -1,36 +1,18 @@
-"""Unregistered redirect_uri (RFC 9700 section 2.1): asks for the answer at an address that nobody registered.
-
-It is the registered address and a little more, which a careless comparison would let pass. A code that is sent to an
-address of somebody's choice is lost, and an error sent there makes the server a signpost to anywhere. So your browser
-stays at the server, which tells you alone; come back here by yourself.
-"""
+"""Request a response at a redirect URI that is not registered (RFC 9700 section 2.1)."""
 
 from __future__ import annotations
 
-import secrets
-
-from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens, pkce_pair
-from rolecall_client.flows.authorization_code import SCOPE, authorization_response, token_request
+from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
+from rolecall_client.flows import authorization_code
+from rolecall_client.flows.authorization_code import authorization_response, token_request
+from rolecall_lab.catalog.entry import NO_RESPONSE, lab_entry
+from rolecall_lab.catalog.messages import with_parameters
 
 
 def authorization_request(context: Context) -> Message:
-    """Steps A and B: send the browser to the authorization server, and name another address for the answer."""
-    context.memory["state"] = secrets.token_urlsafe(32)
-    context.memory["code_verifier"], challenge = pkce_pair()
-    return Message(
-        "front",
-        "GET",
-        context.server.authorization_endpoint,
-        form={
-            "response_type": "code",
-            "client_id": context.settings.client_id,
-            "redirect_uri": context.settings.redirect_uri + "?and=more",
-            "scope": SCOPE,
-            "resource": context.settings.resource_identifier,
-            "state": context.memory["state"],
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-        },
+    """Steps A and B: send a redirect URI that extends the registered one with a query."""
+    return with_parameters(
+        authorization_code.authorization_request(context), redirect_uri=f"{context.settings.redirect_uri}?and=more"
     )
 
 
@@ -42,4 +24,16 @@ FLOW = Flow(
         Step("authorization_request", 2, authorization_request, authorization_response),
         Step("token_request", 3, token_request, keep_tokens),
     ),
+)
+
+ENTRY = lab_entry(
+    __name__,
+    FLOW,
+    summary="The client requests the response at a redirect URI that is not registered.",
+    description="The URI is the registered one with a query appended, which a prefix comparison would accept. A code "
+    "that is sent to an attacker's URI is stolen, and an error that is sent there makes the server an open redirector. "
+    "The server rejects the request with an error page and does not redirect your browser, so you must return here "
+    "yourself.",
+    clause="RFC 6749 section 4.1.2.1",
+    expected=(NO_RESPONSE,),
 )

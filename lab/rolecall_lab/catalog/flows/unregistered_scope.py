@@ -1,36 +1,17 @@
-"""Unregistered scope (RFC 6749 section 3.3): asks for more than the client is registered for.
-
-What a client may ask for at most is settled when it is registered. The server refuses the rest before it asks anybody,
-so that no owner can be talked into allowing it.
-"""
+"""Request a scope that the client is not registered for (RFC 6749 section 3.3)."""
 
 from __future__ import annotations
 
-import secrets
-
-from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens, pkce_pair
+from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
+from rolecall_client.flows import authorization_code
 from rolecall_client.flows.authorization_code import authorization_response, token_request
+from rolecall_lab.catalog.entry import lab_entry
+from rolecall_lab.catalog.messages import with_parameters
 
 
 def authorization_request(context: Context) -> Message:
-    """Steps A and B: send the browser to the authorization server, and ask for too much."""
-    context.memory["state"] = secrets.token_urlsafe(32)
-    context.memory["code_verifier"], challenge = pkce_pair()
-    return Message(
-        "front",
-        "GET",
-        context.server.authorization_endpoint,
-        form={
-            "response_type": "code",
-            "client_id": context.settings.client_id,
-            "redirect_uri": context.settings.redirect_uri,
-            "scope": "invoices:read invoices:delete",
-            "resource": context.settings.resource_identifier,
-            "state": context.memory["state"],
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-        },
-    )
+    """Steps A and B: send the browser to the authorization server with a scope that the client may not request."""
+    return with_parameters(authorization_code.authorization_request(context), scope="invoices:read invoices:delete")
 
 
 FLOW = Flow(
@@ -41,4 +22,14 @@ FLOW = Flow(
         Step("authorization_request", 2, authorization_request, authorization_response),
         Step("token_request", 3, token_request, keep_tokens),
     ),
+)
+
+ENTRY = lab_entry(
+    __name__,
+    FLOW,
+    summary="The client requests a scope that it is not registered for.",
+    description="The registration limits what a client may request. The server rejects the request before it shows a "
+    "page, so no user can be talked into consenting.",
+    clause="RFC 6749 section 4.1.2.1",
+    expected=("invalid_scope",),
 )

@@ -1,4 +1,4 @@
-"""What people take away of a flow: one file each, one line here. (The drawing itself is in svg.py.)"""
+"""The export formats of a flow, one module each. (SVG is in svg.py.)"""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rolecall_lab.observer.exports import curl, har, json_events, mermaid
-from rolecall_lab.recording import redaction
-from rolecall_lab.recording.flows import Loss
+from rolecall_lab.recording import marks
+from rolecall_lab.recording.recorded_flow import Loss
+from rolecall_lab.recording.rules import MIN_SECRET
 
-MOST_SECRETS: Final = 2000
+MAX_SECRETS: Final = 2000
+"""Different secrets in a flow that is exported without its secrets."""
 
-_SAID: Final = (
+_EXTERNAL_MEMBERS: Final = (
     "host", "path", "query", "form", "json", "request_headers", "response_headers", "body", "failure", "changes",
 )  # fmt: skip
-"""The members of an event that hold what others said; the rest are our own words."""
+"""The members of an event whose content comes from a message. All others have the recorder's own words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A form of a flow's events.
+    """A format in which a flow can be exported.
 
     Args:
-        write: gives the file's text for events, of which it takes every mark as it is, and for what is missing of
-            them: the losses, and how many were not kept, with the id of the first event after them.
+        write: returns the text of the file. Its arguments are the events, whose marks it writes unchanged, the losses,
+            and the number of dropped events with the ID of the first event after them.
     """
 
     title: str
@@ -41,34 +43,41 @@ class Export:
         *,
         secrets: bool,
     ) -> str:
-        """The file; without `secrets` no code and no token is in it whole."""
+        """Return the text of the file. Unless `secrets` is true, codes and tokens are shortened.
+
+        Raises:
+            ValueError: the flow has more than `MAX_SECRETS` secrets to shorten.
+        """
         return self.write(events if secrets else masked(events), [*losses], omitted)
 
 
 def masked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Copies in which no code and no token is whole: neither as a mark, nor anywhere in the text of any event.
+    """Return copies of the events in which all codes and tokens are shortened, in marks and in any other text.
+
+    The recorder looks for a secret only in the exchange in which it was marked, but a later exchange may repeat it.
 
     Raises:
-        ValueError: there are too many of them.
-
-    (The recorder looks for a secret only in the exchange that marked it; a later one may repeat it.)
+        ValueError: there are more than `MAX_SECRETS` secrets.
     """
-    shown = dict(_secrets(events))
-    if len(shown) > MOST_SECRETS:
-        raise ValueError("The flow carries too many different secrets to be masked")
-    copies: list[dict[str, Any]] = redaction.masked(events)
+    secrets = dict(_secrets(events))
+    if len(secrets) > MAX_SECRETS:
+        raise ValueError("The flow has too many different secrets to mask")
+    copies: list[dict[str, Any]] = marks.masked(events)
     text = json.dumps(copies)
-    found = (whole for whole in shown if json.dumps(whole)[1:-1] in text)
-    # the longest first: a part of it that is secret as well would break it up and leave the rest standing
-    standing = {whole: shown[whole] for whole in sorted(found, key=len, reverse=True)}
-    if not standing:
+    remaining = (secret for secret in secrets if json.dumps(secret)[1:-1] in text)
+    # Replace the longest first: replacing a secret within another one would leave the rest of that one in the text.
+    replacements = {secret: secrets[secret] for secret in sorted(remaining, key=len, reverse=True)}
+    if not replacements:
         return copies
     return [
         {
             **event,
-            **{name: _wiped(event[name], standing) for name in _SAID if name in event},
+            **{name: _replace(event[name], replacements) for name in _EXTERNAL_MEMBERS if name in event},
             "checks": [
-                {**check, **{name: _wiped(check[name], standing) for name in ("expected", "actual") if name in check}}
+                {
+                    **check,
+                    **{name: _replace(check[name], replacements) for name in ("expected", "actual") if name in check},
+                }
                 for check in event["checks"]
             ],
         }
@@ -77,24 +86,24 @@ def masked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _secrets(value: Any) -> Iterator[tuple[str, str]]:
-    """Every whole marked value with what is shown of it; of a JWT its signature as well."""
+    """Yield each secret in a mark with its shortened form, and the signature of each JWT."""
     if isinstance(value, dict):
-        whole, shown = value.get("value"), value.get("shown")
-        if isinstance(whole, str) and isinstance(shown, str) and "hash" in value:
-            parts = [whole, whole.rpartition(".")[2]] if "unverified_claims" in value else [whole]
-            yield from ((part, shown) for part in parts if len(part) >= redaction.MIN_SECRET)
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _secrets(each)
+        secret, shortened = value.get("value"), value.get("shown")
+        if isinstance(secret, str) and isinstance(shortened, str) and "hash" in value:
+            parts = [secret, secret.rpartition(".")[2]] if "unverified_claims" in value else [secret]
+            yield from ((part, shortened) for part in parts if len(part) >= MIN_SECRET)
+    for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _secrets(member)
 
 
-def _wiped(value: Any, secrets: dict[str, str]) -> Any:
+def _replace(value: Any, replacements: dict[str, str]) -> Any:
     if isinstance(value, str):
-        for whole, shown in secrets.items():
-            value = value.replace(whole, shown)
+        for secret, shortened in replacements.items():
+            value = value.replace(secret, shortened)
         return value
     if isinstance(value, dict):
-        return {_wiped(key, secrets): _wiped(each, secrets) for key, each in value.items()}
-    return [_wiped(each, secrets) for each in value] if isinstance(value, list) else value
+        return {_replace(key, replacements): _replace(member, replacements) for key, member in value.items()}
+    return [_replace(item, replacements) for item in value] if isinstance(value, list) else value
 
 
 EXPORTS: Final[dict[str, Export]] = {

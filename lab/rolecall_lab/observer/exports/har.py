@@ -1,4 +1,4 @@
-"""A flow as an HTTP Archive (HAR 1.2), which browsers' developer tools and many others read."""
+"""A flow as an HTTP Archive (HAR 1.2), which browsers' developer tools and many other tools can open."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from rolecall.openapi import VERSION
+from rolecall import __version__
 from rolecall_lab.observer.exports.curl import as_sent, media_type, url
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.texts import pairs, phrase, plain, text_of
-from rolecall_lab.recording.flows import Loss, paired
+from rolecall_lab.recording.recorded_flow import Loss, paired
 
 
 def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
-    """The file; members that begin with `_` are ours. What is missing is said in the log's comment."""
+    """Return the archive. Members that start with `_` are extensions, and the log's comment lists missing messages."""
     entries = [_entry(event) for event in paired(events) if not event.get("shadowed")]
-    log: dict[str, Any] = {"version": "1.2", "creator": {"name": "Rolecall", "version": VERSION}, "entries": entries}
+    log: dict[str, Any] = {
+        "version": "1.2",
+        "creator": {"name": "Rolecall", "version": __version__},
+        "entries": entries,
+    }
     gaps = [row.text for row in lay_out(events, losses, omitted).rows if row.kind == "gap"]
     if gaps:
         log["comment"] = "; ".join(gaps)
@@ -48,12 +52,12 @@ def _entry(event: dict[str, Any]) -> dict[str, Any]:
         "_checks": plain(event["checks"]),
     }
     if cut := event.get("cut"):
-        entry["comment"] = f"Too long, and in part left out: {', '.join(cut)}"
-    if (sent := event.get("json")) is not None:
+        entry["comment"] = f"Too long; partly omitted: {', '.join(cut)}"
+    if (body := event.get("json")) is not None:
         entry["request"]["postData"] = {
             "mimeType": media_type(event),
             "params": [],
-            "text": json.dumps(as_sent(sent)),
+            "text": json.dumps(as_sent(body)),
         }
     if event["form"]:
         form = pairs(event["form"])
@@ -69,7 +73,7 @@ def _response(event: dict[str, Any]) -> dict[str, Any]:
     status = event["status"] or 0
     headers = _headers(event["response_headers"])
     text = "" if event["body"] is None else json.dumps(plain(event["body"]))
-    media_type = next((each["value"] for each in headers if each["name"] == "content-type"), "")
+    media_type = next((header["value"] for header in headers if header["name"] == "content-type"), "")
     location = event["response_headers"].get("location")
     return {
         "status": status,

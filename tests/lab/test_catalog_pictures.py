@@ -1,4 +1,4 @@
-"""What the catalogue's flows look like: in the picture, in the inspector, in the terminal."""
+"""What the catalog's flows look like: in the picture, in the inspector, in the terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rolecall_lab.catalog.entries import ENTRIES
 from rolecall_lab.catalog.entry import Entry
 from rolecall_lab.catalog.flows import REFUSED
 from rolecall_lab.observer import svg
+from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import Picture, lay_out
-from rolecall_lab.observer.svg import View
 from rolecall_lab.observer.tokens import KeySet
 from rolecall_lab.recording.flows import read_events
 from rolecall_lab.walker import Walker
@@ -125,7 +125,7 @@ def test_the_terminal_shows_a_refused_flow_as_well(quiet_stack: Stack) -> None:
     assert said.returncode == 0, said.stderr
     assert re.search(r"^ +✕ token\.code_verifier +RFC 7636 section 4\.6$", said.stdout, re.MULTILINE)
     assert re.search(r"400 invalid_grant .*RFC 7636 section 4\.6", said.stdout)
-    assert said.stdout.rstrip().endswith(ENTRIES["wrong_verifier"].line)
+    assert said.stdout.rstrip().endswith(ENTRIES["wrong_verifier"].summary)
     unknown = lab_command(dataclasses.replace(quiet_stack, environ={**quiet_stack.environ, "FLOW": "nothing"}), "demo")
     assert unknown.returncode == 1
-    assert "there is no flow nothing" in unknown.stderr
+    assert "unknown flow nothing" in unknown.stderr

@@ -1,4 +1,4 @@
-"""The catalogue: every flow is listed, and run for real it ends as its entry says."""
+"""The catalog: every flow is listed, and each one ends as its entry says."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from rolecall_client.flows import FLOWS
 from rolecall_client.flows.sign_in import AGAIN
 from rolecall_lab.catalog.entries import ENTRIES
-from rolecall_lab.catalog.entry import CODE, NO_ANSWER, Entry, file_of
-from rolecall_lab.catalog.flows import ANSWERED, OF_CLIENTS, REFUSED
+from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry, file_name
+from rolecall_lab.catalog.flows import REFUSED, REGISTRATION, SIGN_IN
 from rolecall_lab.walker import Page, Walker, connect
 from support.stack import Stack, wait_until
 from support.tally import Tally
 from support.tally_pages import statuses
 
-OF_LAB = [*REFUSED, *ANSWERED, *OF_CLIENTS]
+OF_LAB = [*REFUSED, *SIGN_IN, *REGISTRATION]
 WORKS = [entry for entry in ENTRIES.values() if entry.start is not None]
 ENDS = {
     "authorization_code": "/invoices",
@@ -70,7 +70,7 @@ def came(page: Page) -> list[tuple[str, str]]:
 
 def words(entry: Entry) -> list[str]:
     """What has to come, as the page says it."""
-    return [{CODE: "a code", NO_ANSWER: "no answer"}.get(each, each) for each in entry.expected]
+    return [{CODE: "a code", NO_RESPONSE: "no answer"}.get(each, each) for each in entry.expected]
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
@@ -94,7 +94,7 @@ def test_run_for_real_it_ends_as_it_has_to(quiet_stack: Stack, alice: Walker, en
     if entry.start is not None:
         assert ended.url == quiet_stack.client + ENDS[entry.name]
         assert ended.status == 200
-    elif NO_ANSWER in entry.expected:
+    elif NO_RESPONSE in entry.expected:
         assert ended.url.startswith(f"{quiet_stack.auth}/authorize?")
         assert ended.status == 400
         assert "not registered" in ended.text
@@ -143,7 +143,7 @@ def test_every_flow_is_listed_with_its_clause(quiet_stack: Stack) -> None:
     for entry in ENTRIES.values():
         row = _row(page.text, entry.title)
         assert entry.flow.specification in row
-        assert entry.line in unescape(row)
+        assert entry.summary in unescape(row)
         assert ("is refused" if entry.is_refused else "works") in row
         assert f'href="/flows/{entry.name}"' in row
         assert f'action="/flows/{entry.name}/start"' in row or f"needs a {entry.needs}" in row
@@ -158,7 +158,7 @@ def test_a_page_shows_the_source_and_how_it_differs(quiet_stack: Stack, entry: E
     if entry.name == "authorization_code":
         assert "Differences from" not in page.text
         return
-    plain = file_of(entry.plain)
+    plain = file_name(entry.base)
     further = f"/flows/{plain.removesuffix('.py')}#differences"
     assert (further in page.text) == (plain != "authorization_code.py")
     assert (
@@ -166,7 +166,7 @@ def test_a_page_shows_the_source_and_how_it_differs(quiet_stack: Stack, entry: E
         or Walker().open(f"{quiet_stack.client}{further}").status == 200
     )
     differences = _block(page.text, f"Differences from {plain}").splitlines()
-    if entry.module is entry.plain:
+    if entry.module is entry.base:
         again = AGAIN[entry.name.removeprefix("sign_in_")]
         assert again
         assert differences[:2] == [f"--- {plain}", f"+++ {plain}, started as {entry.name}"]
@@ -176,8 +176,8 @@ def test_a_page_shows_the_source_and_how_it_differs(quiet_stack: Stack, entry: E
     assert any(line.startswith("+    name=") for line in differences)
 
 
-def test_each_of_the_clients_flows_is_in_the_catalogue() -> None:
-    """And what the catalogue calls the client's own is: a flow that comes later has to have an entry."""
+def test_each_of_the_clients_flows_is_in_the_catalog() -> None:
+    """And what the catalog calls the client's own is: a flow that comes later has to have an entry."""
     assert {entry.flow.name for entry in WORKS} == FLOWS.keys()
     assert all(entry.flow is FLOWS[entry.flow.name] for entry in WORKS)
     ways = {entry.name.removeprefix("sign_in").lstrip("_") for entry in WORKS if entry.flow.name == "sign_in"}
@@ -185,14 +185,17 @@ def test_each_of_the_clients_flows_is_in_the_catalogue() -> None:
 
 
 def test_a_difference_is_the_difference_alone() -> None:
-    """What a flow takes over from the plain one is no difference, wherever it stands."""
-    lines = [line for change, line in ENTRIES["no_pkce"].differences() if change == "removed"]
-    assert [line for line in lines if '": ' in line] == [
-        '-            "code_challenge": challenge,',
-        '-            "code_challenge_method": "S256",',
-        '-            "code_verifier": context.memory["code_verifier"],',
-    ]
-    assert not [line for line in lines if "hmac" in line], "state and iss are looked at all the same"
+    """A step that both flows have is no difference, wherever it stands; nor is what a step's function calls."""
+    changes = ENTRIES["no_pkce"].differences()
+    added = [line.strip("+ ") for change, line in changes if change == "added"]
+    assert "authorization_code.authorization_request(context), code_challenge=None, code_challenge_method=None" in added
+    assert "return with_parameters(authorization_code.token_request(context), code_verifier=None)" in added
+    removed = [line for change, line in changes if change == "removed"]
+    assert all(
+        line.startswith("-    ") and line.partition("=")[0].strip("- ") in {"name", "title", "specification"}
+        for line in removed
+    ), removed
+    assert not [line for _, line in changes if "hmac" in line], "state and iss are looked at all the same"
 
 
 def test_the_flows_of_the_lab_have_the_clients_form() -> None:
@@ -200,8 +203,10 @@ def test_the_flows_of_the_lab_have_the_clients_form() -> None:
     for entry in OF_LAB:
         assert entry.flow.name == entry.module.__name__.rpartition(".")[2]
         clause = r"(RFC \d{4}|OpenID Connect Core|OAuth 2.0 Form Post Response Mode) section [\d.]+"
-        assert re.fullmatch(rf".+ \({clause}\): .+\.", str(entry.module.__doc__).partition("\n")[0])
+        assert re.fullmatch(rf".+ \({clause}(, {clause})?\)\.", str(entry.module.__doc__))
         assert re.fullmatch(clause, entry.clause)
+        assert entry.summary.endswith(".")
+        assert entry.description.endswith(".")
         for step in entry.flow.steps:
             assert step.build.__doc__
             assert step.handle.__doc__
@@ -256,7 +261,7 @@ def test_a_flow_that_needs_a_connection_says_so(quiet_stack: Stack) -> None:
 def test_a_start_from_elsewhere_does_nothing(quiet_stack: Stack, alice: Walker, name: str) -> None:
     refused = alice.open(f"{quiet_stack.client}/flows/{name}/start", {"csrf_token": "of another quiet_stack"})
     assert refused.status == 400
-    assert "too old" in refused.text
+    assert "has expired" in refused.text
     assert alice.open(f"{quiet_stack.client}/invoices").status == 200
 
 
@@ -264,7 +269,7 @@ def test_there_is_no_other_flow(quiet_stack: Stack, alice: Walker) -> None:
     for name in ("nothing", "ask", "__init__", "..%2Fentry", "x" * 3000):
         page = alice.open(f"{quiet_stack.client}/flows/{name}")
         assert page.status == 404
-        assert "There is no such page" in page.text
+        assert "Page not found" in page.text
     page = alice.open(f"{quiet_stack.client}/flows")
     assert alice.submit(page, f"{quiet_stack.client}/flows/nothing/start").status == 404
     assert alice.open(f"{quiet_stack.client}/flows/implicit/start").status == 405

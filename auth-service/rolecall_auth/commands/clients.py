@@ -1,0 +1,158 @@
+"""Commands for APIs and clients: `add-resource`, `add-client`, `disable-client`, and `registration-token`."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+import sqlalchemy as sa
+from flask.cli import with_appcontext
+
+from rolecall import audit, clock
+from rolecall.errors import OAuthError
+from rolecall.settings import url
+from rolecall.storage import digest
+from rolecall.vocabulary import CLIENT_AUTH_METHODS, PROFILES
+from rolecall_auth.clients import logos, metadata
+from rolecall_auth.commands.console import (
+    SECRET_FILE,
+    fail,
+    read_json_object,
+    read_or_generate_secret,
+    report_registration,
+    reported_errors,
+    write_transaction,
+)
+from rolecall_auth.grants import GRANTS
+from rolecall_auth.models import new_secret
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.initial_access_token import InitialAccessToken
+from rolecall_auth.models.resource import Resource
+from rolecall_auth.services import services
+
+
+@click.command("add-resource")
+@click.argument("resource_id")
+@click.option("--identifier", required=True, help="The audience of its tokens: an absolute URL (RFC 8707).")
+@click.option("--name", required=True, help="The name that is shown to people.")
+@click.option("--scope", multiple=True, required=True, help='"invoices:read=read your invoices"; may be repeated.')
+@SECRET_FILE
+@with_appcontext
+def add_resource(
+    resource_id: str, identifier: str, name: str, scope: tuple[str, ...], secret_file: IO[str] | None
+) -> None:
+    """Register an API that tokens can be issued for, or update its registration."""
+    scopes = {value: text or value for value, _, text in (each.partition("=") for each in scope)}
+    try:
+        identifier = url(identifier)
+    except ValueError as error:
+        fail(f"--identifier {error}")
+    secret = read_or_generate_secret(secret_file)
+    row = Resource(resource_id=resource_id, identifier=identifier, name=name, scopes=scopes, secret_hash=digest(secret))
+    with write_transaction() as session:
+        other = sa.select(Resource).where(Resource.resource_id == resource_id, Resource.identifier != identifier)
+        if session.scalar(other) is not None:
+            fail(f"{resource_id} is registered with another identifier. An identifier cannot be changed.")
+        session.merge(row)
+    report_registration("resource", resource_id, secret, secret_file)
+
+
+@click.command("add-client")
+@click.argument("client_id")
+@click.option("--name", required=True, help="The name that is shown to people.")
+@click.option("--redirect-uri", multiple=True, required=True, help="May be repeated.")
+@click.option("--scope", required=True, help="The scopes that it may request, separated by spaces.")
+@click.option("--native", is_flag=True, help="An app that runs on a person's device (RFC 8252).")
+@click.option("--description", help="One sentence for the consent page.")
+@click.option(
+    "--auth-method", type=click.Choice(CLIENT_AUTH_METHODS), default=CLIENT_AUTH_METHODS[0], show_default=True
+)
+@click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default=PROFILES[0],
+    show_default=True,
+    help="fapi2 currently behaves like oauth2.1.",
+)
+@click.option(
+    "--metadata-file", type=click.File(), help="File with a JSON object of further metadata, such as jwks (RFC 7591)."
+)
+@SECRET_FILE
+@with_appcontext
+def add_client(
+    client_id: str,
+    profile: str,
+    description: str | None,
+    auth_method: str,
+    metadata_file: IO[str] | None,
+    secret_file: IO[str] | None,
+    **options: Any,
+) -> None:
+    """Register a client, or update its registration."""
+    document = _client_metadata(read_json_object(metadata_file, "--metadata-file"), auth_method, **options)
+    try:
+        with reported_errors():
+            values = metadata.read(document, profile)
+    except OAuthError as error:
+        fail(error.detail or error.description)
+    secret = None if auth_method in {"none", "private_key_jwt"} else read_or_generate_secret(secret_file)
+    seal = services().settings.data_key.encrypt if auth_method == "client_secret_jwt" else None
+    client = Client(
+        client_id=client_id,
+        profile=profile,
+        description=description,
+        secret_hash=digest(secret) if secret and not seal else None,
+        secret_sealed=seal(secret.encode()) if secret and seal else None,
+        **metadata.columns(values),
+    )
+    with write_transaction() as session:
+        session.merge(client)
+    with reported_errors():
+        logos.fetch(client)
+    report_registration("client", client_id, secret, secret_file)
+
+
+def _client_metadata(
+    further: dict[str, Any], auth_method: str, *, name: str, redirect_uri: tuple[str, ...], scope: str, native: bool
+) -> dict[str, Any]:
+    """Return the client metadata document (RFC 7591 section 2); the options take precedence over `further`."""
+    return {
+        "grant_types": [grant.grant_type for grant in GRANTS],
+        **further,
+        "client_name": name,
+        "application_type": "native" if native else "web",
+        "token_endpoint_auth_method": auth_method,
+        "redirect_uris": list(redirect_uri),
+        "scope": scope,
+    }
+
+
+@click.command("disable-client")
+@click.argument("client_id")
+@with_appcontext
+def disable_client(client_id: str) -> None:
+    """Disable a client, and end all of its authorizations."""
+    with write_transaction() as session:
+        client = session.get(Client, client_id)
+        if client is None:
+            fail(f"There is no client {client_id}.")
+        client.disabled_at = client.disabled_at or clock.now()
+    with reported_errors():
+        ended = services().revocations.end("client disabled", Authorization.client_id == client_id)
+    audit.record("client_disabled", client_id=client_id)
+    click.echo(f"Disabled {client_id}. Authorizations ended: {ended}.")
+
+
+@click.command("registration-token")
+@click.option("--profile", type=click.Choice(PROFILES), default=PROFILES[0], show_default=True)
+@click.option("--days", type=click.IntRange(1, 365), default=7, show_default=True, help="Days until it expires.")
+@with_appcontext
+def registration_token(profile: str, days: int) -> None:
+    """Print an initial access token, with which one client can be registered (RFC 7591 section 3)."""
+    token = new_secret()
+    row = InitialAccessToken(token_hash=digest(token), profile=profile, expires_at=clock.now() + days * 86400)
+    with write_transaction() as session:
+        session.add(row)
+    audit.record("registration_token_made", profile=profile)
+    click.echo(token)

@@ -1,0 +1,44 @@
+"""The request object that grants read, with the types of this service."""
+
+from __future__ import annotations
+
+from authlib.oauth2 import OAuth2Request as AuthlibRequest
+from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
+from flask import request
+
+from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.code import AuthorizationCode
+from rolecall_auth.models.token import RefreshToken
+from rolecall_auth.openid.authentication_request import AuthenticationRequest
+
+
+class OAuth2Request(AuthlibRequest):
+    """A request with validated parameters: `form` and `payload` contain the same dict.
+
+    Args:
+        clean: the parameters, validated by `parameters.read`.
+    """
+
+    client: Client
+    """Set when the client has been identified or authenticated."""
+
+    authorization_code: AuthorizationCode
+    refresh_token: RefreshToken
+    authorization: Authorization
+    """Set by the grants when they validate a token request."""
+
+    authentication: AuthenticationRequest
+    consent_scope: str
+    """Set by the authorization endpoint."""
+
+    def __init__(self, clean: dict[str, str]) -> None:
+        # Authlib requires an https URI; the scheme that counts is the issuer's
+        super().__init__(request.method, "https://issuer/", headers=request.headers)
+        self.payload = BasicOAuth2Payload(clean)
+        self._clean = clean
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The validated parameters."""
+        return self._clean

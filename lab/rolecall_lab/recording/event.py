@@ -1,0 +1,205 @@
+"""Events: the recorded form of exchanges, without their secrets.
+
+An event (schema 3) has these members:
+
+- `id`: sorts by the start of the exchange; `schema`; `at` (seconds, the lab's clock);
+- `role`: who recorded the event; `direction`: received or sent; `from`; `to`; `channel`: front (through the browser) or
+  back;
+- `method`, `host`, `path`, `query`, `form`, `json` (of a request with a JSON body; otherwise null), `request_headers`;
+- `status` and `failure`, one of which is null; `response_headers`; `body` (of a JSON response); `milliseconds`;
+- `checks` and `changes` that the service reported; `cut`: the members that are incomplete because they were too long;
+- `handles`: the keyed hashes of the values that join events; of these, `chosen` (by a client) and `presented` (to a
+  server that has not confirmed that they are valid);
+- `trace` and `span`, from the request's `traceparent`; `serving` (random): shared by a received request and the
+  requests that were sent while serving it;
+- `process` (random); `dropped`: how many events this process had lost before.
+
+Reading adds `flow`, and to sent messages `shadowed`: whether the receiver recorded the message too. Schema 2 does not
+have `json`, `cut`, `presented`, and `serving`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from rolecall import clock
+from rolecall_lab.recording.redaction import Redaction
+from rolecall_lab.settings import LabSettings, Party
+
+SCHEMA: Final = 3
+SUPPORTED_SCHEMAS: Final = frozenset({2, 3})
+"""The schemas that can be read."""
+
+MAX_FORM: Final = 64 * 1024
+"""Maximum number of bytes of a request's body that are recorded."""
+
+_CALLERS: Final[dict[str, Party]] = {"/introspect": "resource_server"}
+"""Callers on the back channel that are not the client, by path; an event of the sender is more reliable."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and its response, including all secrets; it only ever exists in memory."""
+
+    direction: str
+    method: str
+    url: str
+    request_headers: Mapping[str, str]
+    milliseconds: float
+    back_channel: bool = True
+    trace: str | None = None
+    serving: str = ""
+    request_body: bytes = b""
+    status: int | None = None
+    failure: str | None = None
+    response_headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    own_cookies: tuple[str, ...] = ()
+    ended: float = field(default_factory=clock.now)
+    offset: float = field(default_factory=clock.offset)
+
+    @property
+    def size(self) -> int:
+        """Return the approximate size in bytes, from the parts that can be large."""
+        return 2000 + len(self.url) + len(self.request_body) + len(self.body)
+
+
+def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
+    """Return the event of an exchange, with only what may be recorded."""
+    redaction = Redaction(lab.lab_key, exchange.own_cookies)
+    cut: list[str] = []
+    parts = urlsplit(exchange.url)
+    headers = {name.lower(): text for name, text in exchange.request_headers.items()}
+    request_members = _redact_request(exchange, redaction, cut, parts, headers)
+    requested, redaction.handles = redaction.handles, set()
+    members = request_members | _redact_response(exchange, redaction, cut)
+    returned = redaction.handles
+    members = redaction.wipe(members)
+    # names and clauses are not wiped, because they are constants of the services
+    checks = (note for note in exchange.notes if note["kind"] == "check")
+    members["checks"] = [
+        {"name": check["name"], "passed": check["passed"], "clause": check["clause"], **facts}
+        for check, facts in zip(checks, members["checks"], strict=True)
+    ]
+    began = exchange.ended - exchange.milliseconds / 1000
+    parties = _parties(exchange, lab, parts.path)
+    trace, span = _trace(headers.get("traceparent", ""))
+    is_accepted = _is_accepted(exchange, parties["to"], members)
+    return {
+        # by the system's clock, so that a change of the lab's clock does not change the order
+        "id": f"{int((began - exchange.offset) * 1e6):016x}{secrets.token_hex(4)}",
+        "schema": SCHEMA,
+        "at": round(began, 6),
+        "role": lab.role,
+        "direction": exchange.direction,
+        **parties,
+        "method": exchange.method[:20],
+        **members,
+        "status": exchange.status,
+        "failure": exchange.failure,
+        "milliseconds": round(exchange.milliseconds, 2),
+        "cut": cut,
+        "handles": sorted(requested | returned),
+        "chosen": sorted(redaction.chosen),
+        "presented": [] if is_accepted else sorted(requested - returned - redaction.chosen),
+        "trace": exchange.trace or trace,
+        "span": span,
+        "serving": exchange.serving or None,
+    }
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a media type is JSON or based on JSON (RFC 6839 section 3.1)."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _redact_request(
+    exchange: Exchange, redaction: Redaction, cut: list[str], parts: SplitResult, headers: dict[str, str]
+) -> dict[str, Any]:
+    def part(name: str, value: Any) -> Any:
+        return _part(name, value, redaction, cut)
+
+    content_type = headers.get("content-type", "")
+    return {
+        "host": (parts.netloc.rpartition("@")[2] or headers.get("host", ""))[:200],
+        "path": part("path", redaction.path(parts.path or "/")),
+        "query": part("query", redaction.query(parts.query)),
+        "form": part("form", _form(redaction, exchange.request_body) if _is_form(content_type) else {}),
+        "json": part("json", redaction.json_body(exchange.request_body) if is_json(content_type) else None),
+        "request_headers": part("request_headers", redaction.request_headers(headers)),
+    }
+
+
+def _redact_response(exchange: Exchange, redaction: Redaction, cut: list[str]) -> dict[str, Any]:
+    def part(name: str, value: Any) -> Any:
+        return _part(name, value, redaction, cut)
+
+    headers = [(name.lower(), text) for name, text in exchange.response_headers]
+    has_json = is_json(dict(headers).get("content-type", ""))
+    return {
+        "response_headers": part("response_headers", redaction.response_headers(headers)),
+        "body": part("body", redaction.json_body(exchange.body, joins=True) if has_json else None),
+        "checks": part(
+            "checks",
+            [
+                {key: redaction.fact(note.get(key)) for key in ("expected", "actual")}
+                for note in exchange.notes
+                if note["kind"] == "check"
+            ],
+        ),
+        "changes": part(
+            "changes",
+            [
+                {key: redaction.fact(each) for key, each in note.items() if key != "kind"}
+                for note in exchange.notes
+                if note["kind"] == "state"
+            ],
+        ),
+    }
+
+
+def _part(name: str, value: Any, redaction: Redaction, cut: list[str]) -> Any:
+    """Return `value`, and add `name` to `cut` if the redaction has left out some of it."""
+    if redaction.cut:
+        cut.append(name)
+        redaction.cut = False
+    return value
+
+
+def _is_accepted(exchange: Exchange, to: str, members: dict[str, Any]) -> bool:
+    """Return whether a server has accepted the values it received: the token of a call, or the input of a grant.
+
+    Responses to questions about a token do not count, because they are successful for invalid tokens too (RFC 7662
+    section 2.2, RFC 7009 section 2.2).
+    """
+    if to == "client" or exchange.status is None or exchange.status >= 400:
+        return False
+    return "token" in members["request_headers"].get("authorization", {}) or "grant_type" in members["form"]
+
+
+def _parties(exchange: Exchange, lab: LabSettings, path: str) -> dict[str, Party | str]:
+    if exchange.direction == "sent":
+        return {"from": lab.role, "to": lab.role_of(exchange.url), "channel": "back"}
+    if exchange.back_channel:
+        return {"from": _CALLERS.get(path, "client"), "to": lab.role, "channel": "back"}
+    return {"from": "browser", "to": lab.role, "channel": "front"}
+
+
+def _trace(traceparent: str) -> tuple[str | None, str | None]:
+    parts = traceparent.split("-")
+    return (parts[1][:32], parts[2][:16]) if len(parts) == 4 else (None, None)
+
+
+def _form(redaction: Redaction, body: bytes) -> dict[str, Any]:
+    redaction.cut |= len(body) > MAX_FORM
+    return redaction.query(body[:MAX_FORM].decode(errors="replace"))
+
+
+def _is_form(content_type: str) -> bool:
+    return content_type.startswith("application/x-www-form-urlencoded")

@@ -1,0 +1,216 @@
+"""The redaction of single values: texts, URLs, parameters, and JSON."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from rolecall.checks import Secret
+from rolecall_lab.recording.marks import shorten, token_hashes, unverified_jwt
+from rolecall_lab.recording.rules import (
+    CLIENT_CHOSEN,
+    HASH_CLAIMS,
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_TEXT,
+    MAX_VALUE,
+    MIN_RANDOM,
+    MIN_SECRET,
+    PARAMETER_NAME,
+    PLAIN_PARAMETERS,
+    PRIVATE_KEY_MEMBERS,
+    RANDOM,
+    URL,
+    URL_PARAMETERS,
+    rule_for,
+)
+from rolecall_lab.recording.wiping import Secrets
+
+HIDDEN: Final = {"hidden": True}
+"""Replaces a value that is not recorded at all."""
+
+
+class ValueRedaction:
+    """The redaction of the values of one exchange.
+
+    `handles` collects the keyed hashes that join the exchange to others; `chosen` is the subset of the values that a
+    client chose. `cut` becomes true when a value is too long or has too many parts.
+
+    Args:
+        key: the key of the hashes, which must be the same in all services.
+        own_cookies: the names of cookies that may be recorded; browsers send the cookies of a host to all of its ports.
+    """
+
+    def __init__(self, key: str, own_cookies: Iterable[str] = ()) -> None:
+        self.handles: set[str] = set()
+        self.chosen: set[str] = set()
+        self.cut = False
+        self._key = key.encode()
+        self._own_cookies = frozenset(own_cookies)
+        self._hashes: dict[str, str] = {}
+        self._client_ids: set[str] = set()  # may look random, but are not secret
+        self._secrets = Secrets()
+        self._tokens: list[str] = []  # codes and access tokens
+        self._hash_claims: list[dict[str, Any]] = []  # claims that may be the hash of one of the tokens
+
+    def hash(self, text: str) -> str:
+        """Return the HMAC-SHA256, shortened to 16 hexadecimal digits, which shows only whether values are equal."""
+        keyed_hash = self._hashes.get(text)
+        if keyed_hash is None:
+            keyed_hash = hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256").hex()[:16]
+            self._hashes[text] = keyed_hash
+        return keyed_hash
+
+    def mark(self, text: str, *, keep_value: bool = False) -> dict[str, Any]:
+        """Return the mark of a secret, with its value if `keep_value` is set and the value is short enough."""
+        self._secrets.add(text)
+        mark: dict[str, Any] = {"shown": shorten(text), "hash": self.hash(text)}
+        if keep_value and len(text) <= MAX_VALUE:
+            mark["value"] = text
+        elif keep_value:
+            self.cut = True
+        header, claims = unverified_jwt(text)
+        if claims is not None:
+            self._secrets.add(text.rpartition(".")[2])
+            mark |= {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
+        return mark
+
+    def parameters(self, pairs: Sequence[tuple[str, str]], *, joins: bool = True) -> dict[str, Any]:
+        """Redact the parameters of a query or form; the values of a repeated parameter become a list."""
+        result: dict[str, Any] = {}
+        self.cut |= len(pairs) > MAX_ITEMS
+        for name, text in pairs[:MAX_ITEMS]:
+            value = self._parameter(name, text, joins)
+            shown = name if PARAMETER_NAME.fullmatch(name) else "?"
+            if shown not in result:
+                result[shown] = value
+            elif isinstance(result[shown], list):
+                result[shown].append(value)
+            else:
+                result[shown] = [result[shown], value]
+        return result
+
+    def query(self, text: str) -> dict[str, Any]:
+        """Redact parameters in the format `application/x-www-form-urlencoded`."""
+        return self.parameters(parse_qsl(text, keep_blank_values=True))
+
+    def url(self, text: str, *, joins: bool = False) -> Any:
+        """Redact a URL: return a string, or `url` and `parameters` if it has parameters in its query or fragment."""
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            return HIDDEN
+        base = f"{parts.scheme}:" if parts.scheme else ""
+        base += f"//{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+        base = self._text(base + self.path(parts.path))
+        # a fragment without `=` only refers to a position in a page
+        fragment = parts.fragment if "=" in parts.fragment else ""
+        pairs = [pair for part in (parts.query, fragment) if part for pair in parse_qsl(part, keep_blank_values=True)]
+        return {"url": base, "parameters": self.parameters(pairs, joins=joins)} if pairs else base
+
+    def path(self, text: str) -> str:
+        """Redact a path: shorten the parts that look like secrets."""
+        return self._text(RANDOM.sub(lambda match: shorten(match[0]), text))
+
+    def json(self, value: Any, name: str = "", depth: int = 0, *, joins: bool = False) -> Any:
+        """Redact a JSON value according to the name of its member."""
+        kind = type(value)
+        if kind is dict or kind is list:
+            if depth == MAX_DEPTH or rule_for(name).hidden:
+                self.cut |= depth == MAX_DEPTH
+                return self._hidden_json(value)
+            self.cut |= len(value) > MAX_ITEMS
+            if kind is list:
+                return [self.json(each, name, depth + 1) for each in value[:MAX_ITEMS]]
+            members_join = joins and depth == 0
+            private = PRIVATE_KEY_MEMBERS if "kty" in value else frozenset()
+            return {
+                self._text(key): self._hidden_json(each)
+                if key in private
+                else self.json(each, key, depth + 1, joins=members_join)
+                for key, each in [*value.items()][:MAX_ITEMS]
+            }
+        if value is None:
+            return None
+        redacted = self._by_name(name, value if kind is str else str(value), joins)
+        if redacted is not None:
+            return redacted
+        if kind is str:
+            return self.url(value) if URL.match(value) else self._text(value)
+        return value if kind is not float or math.isfinite(value) else "…"
+
+    def fact(self, value: Any) -> Any:
+        """Redact a value that was reported by a check or a state change: mark secrets and random texts."""
+        if isinstance(value, Secret):
+            return self.mark(str(value))
+        if isinstance(value, str):
+            if len(value) < MIN_RANDOM or value in self._client_ids:
+                return value
+            return self.mark(value) if RANDOM.fullmatch(value) else self.path(value)
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.fact(each) for each in [*value][:MAX_ITEMS]]
+        return self.path(str(value))
+
+    def _hidden_json(self, value: Any) -> Any:
+        self._secrets.hide_json(value)
+        return HIDDEN
+
+    def _text(self, text: str) -> str:
+        if len(text) <= MAX_TEXT:
+            return text
+        self.cut = True
+        return text[:MAX_TEXT]
+
+    def _parameter(self, name: str, text: str, joins: bool) -> Any:
+        if not text:
+            return ""
+        redacted = self._by_name(name, text, joins)
+        if redacted is not None:
+            return redacted
+        if name in URL_PARAMETERS:
+            return self.url(text)
+        return self._text(text) if name in PLAIN_PARAMETERS else HIDDEN
+
+    def _by_name(self, name: str, text: str, joins: bool) -> Any:
+        """Redact the value if there is a rule for its name; return None otherwise."""
+        if name == "client_id":
+            self._client_ids.add(text)
+        rule = rule_for(name)
+        if rule.hidden:
+            self._secrets.hide(text)
+            return HIDDEN
+        if rule.joins and joins:
+            self._join(name, text)
+        if rule.followed:
+            followed = {"value": self._text(text), "hash": self.hash(text)}
+            if name in HASH_CLAIMS:
+                self._hash_claims.append(followed)
+            return followed
+        if name in {"code", "access_token"}:
+            self._tokens.append(text)
+        return self.mark(text, keep_value=rule.value_kept) if rule.marked else None
+
+    def _join(self, name: str, text: str) -> None:
+        if name == "code_verifier":
+            text = base64.urlsafe_b64encode(hashlib.sha256(text.encode(errors="replace")).digest()).decode().rstrip("=")
+        if len(text) < MIN_SECRET:
+            return
+        self.handles.add(self.hash(text))
+        # the client chooses a request URI, unless the request was pushed: then it is a URN (RFC 9126 section 2.2)
+        if name in CLIENT_CHOSEN or (name == "request_uri" and not text.startswith("urn:")):
+            self.chosen.add(self.hash(text))
+
+    def _link_hash_claims(self) -> None:
+        """Give each claim that is the hash of a code or token the keyed hash of that code or token."""
+        if not self._hash_claims:
+            return
+        hashes = {text: self.hash(token) for token in self._tokens for text in token_hashes(token)}
+        for claim in self._hash_claims:
+            claim["hash"] = hashes.get(claim["value"], claim["hash"])

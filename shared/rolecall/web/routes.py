@@ -1,0 +1,57 @@
+"""The table of routes and its registration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flask import Flask, current_app, request
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFProtect
+
+Kind = Literal["page", "api"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A row in a service's table of routes.
+
+    Args:
+        name: the Flask endpoint.
+        kind: `page` for routes that people open in a browser, `api` for routes that programs call.
+        clause: the section of the specification that the route implements.
+        metadata: the member of the server metadata that holds the route's URL, if any.
+        csrf: whether a POST requires the CSRF token; applies to pages only.
+    """
+
+    name: str
+    path: str
+    methods: tuple[str, ...]
+    view: Callable[..., ResponseReturnValue]
+    kind: Kind
+    clause: str
+    metadata: str | None = None
+    csrf: bool = True
+
+
+def register(app: Flask, routes: Sequence[Route]) -> None:
+    """Add the routes to the application, with CSRF protection for every POST of a page unless its row disables it."""
+    app.extensions["rolecall_routes"] = tuple(routes)
+    csrf = CSRFProtect(app) if any(route.kind == "page" and "POST" in route.methods for route in routes) else None
+    for route in routes:
+        app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
+        app.extensions["rolecall_kinds"][route.name] = route.kind
+        if csrf is not None and (route.kind == "api" or not route.csrf):
+            csrf.exempt(route.view)
+
+
+def current_kind() -> Kind | None:
+    """Return the kind of the requested route; None if no registered route matches the request."""
+    kinds: dict[str, Kind] = current_app.extensions["rolecall_kinds"]
+    return kinds.get(request.endpoint) if request.endpoint else None
+
+
+def allowed_methods() -> set[str]:
+    """Return the methods that the requested URL supports; empty if no route matches the request."""
+    return (request.url_rule.methods if request.url_rule else None) or set()
