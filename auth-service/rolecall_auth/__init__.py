@@ -23,9 +23,10 @@ from rolecall_auth import routes
 from rolecall_auth.commands import add_commands
 from rolecall_auth.jose.signing_keys import KeysError
 from rolecall_auth.limits import TooMany
+from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import PasswordHashingBusy
 from rolecall_auth.openapi import description
-from rolecall_auth.services import Services, build
+from rolecall_auth.services import build, services
 from rolecall_auth.settings import Settings
 from rolecall_auth.sweep import SWEEP_INTERVAL, sweep_if_due
 
@@ -36,9 +37,9 @@ def create_app(settings: Settings) -> Flask:
     """Build the application. It opens no connection; `/readyz` reports whether its dependencies are available."""
     app = create_flask(__name__, settings)
     sql.register_error_handlers(app)
-    services = app.extensions["rolecall_auth"] = build(settings)
+    app.extensions["rolecall_auth"] = build(settings)
     cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
-    register(app, [*routes.ROUTES, *health_routes(app, _readiness_checks(services))])
+    register(app, [*routes.ROUTES, *health_routes(app, _readiness_checks())])
     publish(app, description.build_description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Rolecall Accounts",
@@ -46,16 +47,25 @@ def create_app(settings: Settings) -> Flask:
         service_role_name="authorization server",
         issuer=settings.issuer,
         sign_up_is_open=settings.sign_up == "open",
-        current_sign_in=services.sessions.current,
-        was_signed_in=services.sessions.was_signed_in,
+        current_sign_in=_current_sign_in,
+        was_signed_in=_was_signed_in,
     )
     app.register_error_handler(KeysError, _keys_unavailable)
     app.register_error_handler(TooMany, _too_many_requests)
     app.register_error_handler(PasswordHashingBusy, _password_hashing_busy)
     add_commands(app)
     if not settings.lab:  # where the clock can be set back, an expired row may become valid again
-        app.extensions["rolecall_periodic"] = [Periodic("sweep", SWEEP_INTERVAL, lambda: sweep_if_due(services))]
+        sweep = Periodic("sweep", SWEEP_INTERVAL, lambda: sweep_if_due(app.extensions["rolecall_auth"]))
+        app.extensions["rolecall_periodic"] = [sweep]
     return app
+
+
+def _current_sign_in() -> SignIn | None:
+    return services().sessions.current()
+
+
+def _was_signed_in() -> bool:
+    return services().sessions.was_signed_in()
 
 
 def _keys_unavailable(error: KeysError) -> ResponseReturnValue:
@@ -106,16 +116,16 @@ def _password_hashing_busy(_error: PasswordHashingBusy) -> ResponseReturnValue:
     return problem_response(Problem(503, "The server is busy", text, (("Try again", retry_url()),)))
 
 
-def _readiness_checks(services: Services) -> dict[str, Callable[[], bool]]:
+def _readiness_checks() -> dict[str, Callable[[], bool]]:
     def redis_is_configured() -> bool:
-        storage.require_noeviction(services.store.client)
+        storage.require_noeviction(services().store.client)
         return True
 
     def database_is_migrated() -> bool:
-        services.database.require_head()
+        services().database.require_head()
         return True
 
     def keys_can_sign() -> bool:
-        return all(services.keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
+        return all(services().keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
 
     return {"redis": redis_is_configured, "sql": database_is_migrated, "keys": keys_can_sign}

@@ -26,6 +26,9 @@ The response is 503, because the service recovers without a restart. `Programmin
 PostgreSQL reports missing tables and missing privileges with it; the statements themselves are constant.
 """
 
+POOL_TIMEOUT = 2.0
+"""Seconds to wait for a connection of the pool, before the database counts as unavailable."""
+
 _BUSY: Final = "another process is migrating this database; wait until it has finished, then start again"
 
 
@@ -56,7 +59,7 @@ class Database:
                 hide_parameters=True,
                 poolclass=sa.QueuePool,
                 max_overflow=20,
-                pool_timeout=2,
+                pool_timeout=POOL_TIMEOUT,
                 connect_args={"timeout": 2.0},
             )
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
@@ -68,7 +71,7 @@ class Database:
                 pool_pre_ping=True,
                 pool_size=4,
                 max_overflow=12,
-                pool_timeout=2,
+                pool_timeout=POOL_TIMEOUT,
                 connect_args={"connect_timeout": 2, "options": "-c statement_timeout=1500 -c lock_timeout=1000"},
             )
             from rolecall import patient_postgres  # noqa: PLC0415  SQLite does not need the PostgreSQL driver

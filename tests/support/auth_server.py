@@ -21,6 +21,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from rolecall import sql
 from rolecall.settings import declared_settings
 from rolecall.storage import digest
 from rolecall_auth import create_app
@@ -28,7 +29,7 @@ from rolecall_auth.limits import limit
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User
-from rolecall_auth.services import Services
+from rolecall_auth.services import Services, build
 from rolecall_auth.settings import Settings
 from support.databases import Engines, fresh_database
 
@@ -239,6 +240,15 @@ opened: list[Services] = []
 
 engines = Engines()
 
+# 32 threads share 16 connections: on a busy machine the last may wait longer than the service would
+sql.POOL_TIMEOUT = 60
+
+_applications: dict[Settings, list[Flask]] = {}
+"""Applications that no test uses at the moment, by their settings without the database."""
+
+_in_use: dict[int, Flask] = {}
+"""Applications by the identity of their services."""
+
 
 def another_process(server: Server, **changes: Any) -> Server:
     """The same stores, with other settings."""
@@ -246,13 +256,28 @@ def another_process(server: Server, **changes: Any) -> Server:
 
 
 def _started(settings: Settings) -> tuple[Flask, Services]:
-    app = create_app(settings)
+    """Create an application, or take one that another test has used: routes and templates take long to compile."""
+    free = _applications.get(dataclasses.replace(settings, database_url=""))
+    if free:
+        app = free.pop()
+        app.extensions["rolecall_settings"] = settings
+        app.extensions["rolecall_auth"] = build(settings)
+        app.test_client_class = None
+    else:
+        app = create_app(settings)
     services: Services = app.extensions["rolecall_auth"]
     engines.lend(services.database)
-    # 32 threads share 16 connections: on a busy machine the last may wait longer than the service would
-    services.database.engine.pool._timeout = 60  # type: ignore[attr-defined]
+    _in_use[id(services)] = app
     opened.append(services)
     return app, services
+
+
+def close(services: Services) -> None:
+    """Close the connections of an authorization server, and keep its application and its engine for other tests."""
+    engines.take_back(services.database)
+    services.store.client.close()
+    if app := _in_use.pop(id(services), None):
+        _applications.setdefault(dataclasses.replace(services.settings, database_url=""), []).append(app)
 
 
 def make_server(settings: Settings) -> Server:

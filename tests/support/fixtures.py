@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from rolecall_lab.compare import invoices
 from support import containers as in_docker
 from support import witness
-from support.auth_server import Server, engines, make_server, make_settings, opened
+from support.auth_server import Server, close, make_server, make_settings, opened
 from support.chromium import ARGUMENTS, chromium_path
 from support.fuzz.attack import WIDE
 from support.servers import RedisServer
@@ -56,9 +56,7 @@ def _servers_closed() -> Iterator[None]:
     """Close the connections of every authorization server that a test made."""
     yield
     while opened:
-        services = opened.pop()
-        engines.take_back(services.database)
-        services.store.client.close()
+        close(opened.pop())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rolecall import clock
 from rolecall_auth.limits import limit
-from support.auth_server import LIMITS, Server, make_server, make_settings, opened
+from support.auth_server import LIMITS, Server, close, make_server, make_settings, opened
 
 
 @dataclass
@@ -46,9 +46,8 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Close the server; Hypothesis calls this after each run."""
         if hasattr(self, "server"):
-            self.server.services.database.engine.dispose()
-            self.server.services.store.client.close()
             opened.remove(self.server.services)
+            close(self.server.services)
         clock.set_offset(0)
 
 
