@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from flask import Flask
 from flask.typing import ResponseReturnValue
@@ -26,7 +26,7 @@ from rolecall_auth.limits import TooMany
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import PasswordHashingBusy
 from rolecall_auth.openapi import description
-from rolecall_auth.services import build, services
+from rolecall_auth.services import Services, build, services
 from rolecall_auth.settings import Settings
 from rolecall_auth.sweep import SWEEP_INTERVAL, sweep_if_due
 
@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> Flask:
     sql.register_error_handlers(app)
     app.extensions["rolecall_auth"] = build(settings)
     cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
-    register(app, [*routes.ROUTES, *health_routes(app, _readiness_checks())])
+    register(app, [*routes.ROUTES, *health_routes(app, _readiness_checks(app))])
     publish(app, description.build_description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Rolecall Accounts",
@@ -116,16 +116,19 @@ def _password_hashing_busy(_error: PasswordHashingBusy) -> ResponseReturnValue:
     return problem_response(Problem(503, "The server is busy", text, (("Try again", retry_url()),)))
 
 
-def _readiness_checks() -> dict[str, Callable[[], bool]]:
+def _readiness_checks(app: Flask) -> dict[str, Callable[[], bool]]:
+    def parts() -> Services:  # there is no application context when `flask check` runs
+        return cast("Services", app.extensions["rolecall_auth"])
+
     def redis_is_configured() -> bool:
-        storage.require_noeviction(services().store.client)
+        storage.require_noeviction(parts().store.client)
         return True
 
     def database_is_migrated() -> bool:
-        services().database.require_head()
+        parts().database.require_head()
         return True
 
     def keys_can_sign() -> bool:
-        return all(services().keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
+        return all(parts().keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
 
     return {"redis": redis_is_configured, "sql": database_is_migrated, "keys": keys_can_sign}
