@@ -26,7 +26,7 @@ LABEL org.opencontainers.image.title="Rolecall ${SERVICE}" org.opencontainers.im
 COPY --from=build /venv /venv
 COPY shared/rolecall /app/rolecall
 COPY ${SERVICE} /app
-ENV PORT=8000 ROLECALL_WSGI=${SERVICE//-/_}.wsgi:app()
+ENV PORT=8000 ROLECALL_WSGI=rolecall_${SERVICE%%-*}.wsgi:app()
 CMD ["sh", "-c", "flask --app \"$ROLECALL_WSGI\" check && exec gunicorn -c python:rolecall.gunicorn_conf -b \"0.0.0.0:$PORT\" \"$ROLECALL_WSGI\""]
 
 FROM runtime AS lab

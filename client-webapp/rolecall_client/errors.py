@@ -86,7 +86,7 @@ _PROBLEMS: Final = {
         502,
         "The responses are about different users",
         "The ID token and the userinfo response have different subjects (OpenID Connect Core section 5.3.2), so the "
-        "access token may have been exchanged. Tally has rejected both, and you are not signed in.",
+        "access token may have been substituted. Tally has rejected both, and your sign-in to Tally has not changed.",
         (_START_AGAIN,),
     ),
     "temporarily_unavailable": Problem(
@@ -126,7 +126,7 @@ def _problem(error: FlowError) -> Problem:
             502,
             "Tally rejected the ID token",
             f"{error.detail} An ID token is valid only if it complies with every rule of OpenID Connect Core section "
-            "3.1.3.7, so you are not signed in, and Tally has ignored the token.",
+            "3.1.3.7. Tally has ignored the token, and your sign-in to Tally has not changed.",
             (_START_AGAIN,),
         )
     return _PROBLEMS.get(error.error) or _unexpected_error(error.error)
@@ -149,8 +149,8 @@ def _unreachable(error: Unreachable) -> Problem:
     return Problem(
         503,
         f"{server} is not responding",
-        f"Tally did not get a response: {error.reason}. No data are lost. Start the service again, or wait until it is "
-        "available, and try again.",
+        f"Tally did not get a usable response: {error.reason}. No data are lost. Start the service again, or wait "
+        "until it is available, and try again.",
         (("Try again", _retry_url()), _HOME),
     )
 

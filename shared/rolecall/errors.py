@@ -54,7 +54,7 @@ def unavailable(detail: str | None = None) -> OAuthError:
     """Return the error for an unavailable store: 503 with `Retry-After`."""
     return OAuthError(
         "temporarily_unavailable",
-        "A database that this service depends on is unavailable. Try again in a few seconds.",
+        "A dependency of this service is unavailable. Try again in a few seconds.",
         detail=detail,
         status=503,
         retry_after=2,

@@ -34,11 +34,6 @@ def watching(notebook: Notebook) -> Iterator[Notebook]:
         _notebook.reset(token)
 
 
-def is_watched() -> bool:
-    """Return whether there is a watcher; check this before building an expensive note."""
-    return _notebook.get() is not None
-
-
 def note(kind: str, **facts: Any) -> None:
     """Write a note of `kind` (check or state) if there is a watcher."""
     notebook = _notebook.get()

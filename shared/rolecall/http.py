@@ -33,7 +33,7 @@ class Unreachable(Exception):
     """The server did not respond in time, or its response was invalid or too large."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{url} did not respond: {reason}")
+        super().__init__(f"{url} is unavailable: {reason}")
         self.url = url
         self.reason = reason
 

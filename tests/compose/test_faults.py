@@ -259,7 +259,7 @@ def test_the_doctor_names_a_container_that_has_stopped() -> None:
         assert done.returncode == 1
         for name in names_of_all("resource-service"):
             assert f"{name} is exited" in done.stdout
-        assert "finds no resource-service that answers" in done.stdout
+        assert "gets no response from resource-service" in done.stdout
     wait_until(lambda: doctor().returncode == 0)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,6 +13,7 @@ import pytest
 from flask import Flask
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+import rolecall
 import rolecall_auth.openapi.description
 import rolecall_client.openapi
 import rolecall_resource.openapi
@@ -138,9 +138,8 @@ def test_it_is_made_once_and_kept_for_a_while(services: Services, monkeypatch: p
 
 
 def test_it_names_the_version_and_the_public_address(services: Services) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     contents = [watched(app).content for app, _ in services]
-    assert {content["info"]["version"] for content in contents} == {version}
+    assert {content["info"]["version"] for content in contents} == {rolecall.__version__}
     assert [content["servers"] for content in contents] == [
         [{"url": "http://auth.test"}],
         [{"url": "http://api.test"}],

@@ -16,11 +16,12 @@ from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.catalog.entries import ENTRIES
 from rolecall_lab.observer import explanations
-from rolecall_lab.observer.explanations import explain, unexplained
+from rolecall_lab.observer.explanations import explain
 from rolecall_lab.recording.flows import read_events
 from rolecall_lab.walker import Walker
 from support.stack import Stack, wait_until
 from support.tally_pages import connected, press
+from support.unexplained import unexplained
 
 pytestmark = [pytest.mark.integration, pytest.mark.embedded]
 

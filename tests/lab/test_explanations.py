@@ -15,11 +15,12 @@ import rolecall_resource.openapi  # noqa: F401
 from rolecall import checks
 from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.observer import explanations
-from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, link, unexplained
+from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, link
 from rolecall_lab.observer.inspector import MAX_NESTED, inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet
 from support.recorded_events import check, event, mark, plain_flow
+from support.unexplained import unexplained
 
 
 def test_every_entry_is_whole() -> None:

@@ -70,7 +70,7 @@ def settle() -> None:
 
 def names(service: str) -> list[str]:
     """The running containers of a service."""
-    return [each.name for each in containers.of(service)]
+    return [each.name for each in containers.for_service(service)]
 
 
 @cache

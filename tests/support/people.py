@@ -57,7 +57,7 @@ class Browser(Walker):
 
         def answered() -> Answer:
             try:
-                with self._answer(request) as answer:
+                with self._response(request) as answer:
                     location = answer.headers.get("Location")
                     text = answer.read().decode()
                     here = request.full_url

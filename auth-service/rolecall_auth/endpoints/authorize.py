@@ -261,5 +261,5 @@ def _invalid_target(error: OAuthError) -> Problem:
         "The app sent an invalid request",
         f"{error.description} For your safety, you have not been sent back to the app. This is the app's mistake, not "
         "yours. Go back to the app and try again. If that does not help, contact its developers.",
-        (("Back to the first page", "/"),),
+        (("Back to the home page", "/"),),
     )

@@ -69,6 +69,8 @@ POLL_INTERVAL: Final = 0.03
 
 def main() -> int:
     """Run the lab until it is asked to end; return the exit code."""
+    if not sys.flags.safe_path:  # a module in the current directory must not replace one of ours in the services
+        sys.path[:] = [path for path in sys.path if path and Path(path) != Path.cwd()]
     watch = Watch()
     try:
         with ExitStack() as ends:
@@ -104,7 +106,7 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
 
     settings = compose(environ, read_env(LAB_ENV), hosts=hosts, ports=ports, redis_url=redis.url, data=folder)
     if any(name.endswith("METRICS_PORT") for name in settings):
-        raise LauncherError("METRICS_PORT is for the containers and for production; `make run` counts nothing")
+        raise LauncherError("METRICS_PORT is for containers and production; `make run` does not support metrics")
     preload()
     prepare(watch, folder, settings, environ)
 

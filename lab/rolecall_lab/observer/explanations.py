@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
-
-from rolecall_lab.observer.texts import is_text
 
 FILE: Final = Path(__file__).with_name("explanations.yaml")
 PLACES: Final = frozenset({"parameter", "header", "jose", "claim", "member", "error", "status", "check", "change"})
@@ -82,65 +79,6 @@ def change_name(change: dict[str, Any]) -> str:
     """Return the name of a change for explanations: `code taken` for the key `auth:code:ab12…` and `taken`."""
     *kinds, _ = ["", *str(change.get("key", "")).split(":")]
     return f"{kinds[-1]} {change.get('change', '')}"
-
-
-def unexplained(events: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
-    """Return the place, name, and path of everything in the events that has no explanation."""
-    return {item for event in events for item in _items(event) if explain(*item) is None}
-
-
-def _items(event: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield the place, name, and path of everything in an event that should have an explanation."""
-    path = event["path"]
-    for name in (*event["query"], *event["form"]):
-        yield "parameter", name, path
-    for name in _members(event.get("json")):
-        yield "member", name, path
-    for name in (*event["request_headers"], *event["response_headers"]):
-        yield "header", name, path
-    if event["status"] is not None:
-        yield "status", str(event["status"]), path
-    location = event["response_headers"].get("location")
-    redirect = location.get("parameters", {}) if isinstance(location, dict) else {}
-    for name in redirect:
-        yield "parameter", name, path
-    body = event["body"] if isinstance(event["body"], dict) else {}
-    for name in _members(body):
-        yield "member", name, path
-    challenge = str(event["response_headers"].get("www-authenticate", ""))
-    errors = (part["error"] for part in (event["query"], event["form"], redirect, body) if "error" in part)
-    for error in (*re.findall(r'\berror="([^"]*)"', challenge), *errors):
-        yield "error", str(error), path
-    for check in event["checks"]:
-        yield "check", check["name"], path
-    for change in event["changes"]:
-        yield "change", change_name(change), path
-    parts = ("query", "form", "json", "request_headers", "response_headers", "body")
-    yield from _token_items([event.get(part) for part in parts])
-
-
-def _members(value: Any) -> Iterator[str]:
-    """Yield the member names of JSON at any depth, except for those of objects that the recorder substituted."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _members(item)
-    elif not is_text(value):
-        for name, member in value.items():
-            yield name
-            yield from _members(member)
-
-
-def _token_items(value: Any) -> Iterator[tuple[str, str, str]]:
-    if isinstance(value, dict):
-        for name in value.get("unverified_header") or ():
-            yield "jose", name, ""
-        for name in _members(value.get("unverified_claims")):
-            yield "claim", name, ""
-        for member in value.values():
-            yield from _token_items(member)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _token_items(item)
 
 
 @cache

@@ -84,7 +84,10 @@ class Redaction(ValueRedaction):
         return self._secrets.wipe(value, self.hash)
 
     def _authorization(self, text: str) -> dict[str, Any]:
-        """Redact an `Authorization` header (RFC 9110 section 11.6.2)."""
+        """Redact an `Authorization` header (RFC 9110 section 11.6.2).
+
+        It does not use the services' parser, because it also has to redact headers that the services reject.
+        """
         scheme, _, credentials = text.partition(" ")
         if scheme.lower() in {"bearer", "dpop"}:
             self._secrets.add(credentials)
