@@ -130,7 +130,7 @@ PARTS: Final = (
         "fuzz",
         "10,000 hostile requests to a running lab, then all property-based, model-based, and schema tests at volume",
         420,
-        r"endpoints/|parameters\.py|clients?/|client_metadata|openapi|tests/(support/)?fuzz|web\.py|http\.py",
+        r"endpoints/|parameters\.py|clients/|openapi|tests/(support/)?fuzz|rolecall/web/|http\.py",
         ("make fuzz REQUESTS=10000",),
     ),
 )
