@@ -97,7 +97,7 @@ def redis_cli(*command: str) -> str:
 
 
 def healthy(name: str) -> bool:
-    return docker("inspect", "--format", "{{.Services.Health.Status}}", name).strip() == "healthy"
+    return docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy"
 
 
 def psql(statement: str, database: str = "postgres") -> str:
