@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
@@ -76,6 +76,9 @@ ONCE = checks.define(
     "invalid_grant",
     "The code was already used. Its authorization has ended.",
 )
+
+TOKEN_CHECKS: Final = (ALIVE, REDIRECT_URI, RESOURCE, VERIFIER_SENT, NO_STRAY_VERIFIER, VERIFIER, ONCE)
+"""The checks of a token request."""
 
 
 class CodeGrant(grants.AuthorizationCodeGrant):
