@@ -26,7 +26,7 @@ from rolecall_auth.commands.console import (
 from rolecall_auth.grants import GRANTS, of_client
 from rolecall_auth.models import new_secret
 from rolecall_auth.models.authorization import Authorization
-from rolecall_auth.models.client import Client
+from rolecall_auth.models.client import SUBJECT_PREFIXES, Client
 from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.services import services
@@ -97,6 +97,8 @@ def add_client(
     **options: Any,
 ) -> None:
     """Register a client, or update its registration."""
+    if client_id.startswith(SUBJECT_PREFIXES):
+        fail(f"{client_id} cannot be a client ID: {', '.join(SUBJECT_PREFIXES)} are reserved for subjects.")
     document = _client_metadata(read_json_object(metadata_file, "--metadata-file"), auth_method, **options)
     try:
         with reported_errors():

@@ -65,9 +65,10 @@ def mint(
         "iat": now,
         "exp": now + lifetime,
         "jti": new_id(),
-        "auth_time": int(authorization.auth_time),
         "authorization_id": authorization.id,
     }
+    if authorization.auth_time is not None:
+        claims["auth_time"] = int(authorization.auth_time)
     return keys.signing(ALGORITHM).sign(claims, typ=ACCESS_TOKEN_TYPE)
 
 
