@@ -7,7 +7,12 @@ from typing import Any, Final
 
 from werkzeug.test import TestResponse
 
-from support.auth_server import Server
+from rolecall.storage import digest
+from rolecall_auth.models.client import Client
+from support.auth_server import Server, a_client, basic
+
+SERVICE_SECRET = "reports-secret-of-the-tests-0123456789"
+SERVICE = basic("reports", SERVICE_SECRET)
 
 
 def authorization_code(server: Server) -> TestResponse:
@@ -20,9 +25,30 @@ def refresh_token(server: Server) -> TestResponse:
     return server.refresh(server.tokens()["refresh_token"])
 
 
+def a_service(**changes: Any) -> Client:
+    """A client that gets tokens for itself."""
+    values: dict[str, Any] = {
+        "client_id": "reports",
+        "client_name": "Reports",
+        "secret_hash": digest(SERVICE_SECRET),
+        "redirect_uris": [],
+        "grant_types": ["client_credentials"],
+        "response_types": [],
+        "scope": "invoices:read invoices:pay",
+    }
+    return a_client(**(values | changes))
+
+
+def client_credentials(server: Server) -> TestResponse:
+    """Authenticate as a client that has no users (RFC 6749 section 4.4.2)."""
+    server.add(a_service())
+    return server.post("/token", SERVICE, grant_type="client_credentials")
+
+
 OBTAIN: Final[dict[str, Callable[[Server], TestResponse]]] = {
     "authorization_code": authorization_code,
     "refresh_token": refresh_token,
+    "client_credentials": client_credentials,
 }
 """A function for each grant type; it returns the token response for a client of its own."""
 

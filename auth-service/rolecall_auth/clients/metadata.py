@@ -295,7 +295,7 @@ def _check_redirect_uris(metadata: dict[str, Any]) -> None:
         bool(uris or not required) and not faults,
         expected="at least one redirect URI, each valid under RFC 8252",
         actual=[*faults.values()],
-        detail="; ".join(f"{uri[:200]} {fault}" for uri, fault in faults.items())[:300],
+        detail="; ".join(f"{uri[:200]} {fault}" for uri, fault in faults.items())[:300] or "a redirect URI is required",
         description=f"A redirect URI {next(iter(faults.values()), 'is required')}.",
     )
     metadata["redirect_uris"] = [*dict.fromkeys(uris)]

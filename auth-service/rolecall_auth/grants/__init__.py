@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rolecall.checks import Check
-from rolecall_auth.grants import authorization_code, refresh_token
+from rolecall_auth.grants import authorization_code, client_credentials, refresh_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,15 @@ GRANTS: Final = (
         required=("refresh_token",),
         optional=("scope", "resource"),
         default=True,
+    ),
+    Grant(
+        "client_credentials",
+        client_credentials.ClientCredentialsGrant,
+        "RFC 6749 section 4.4",
+        client_credentials.TOKEN_CHECKS,
+        optional=("scope", "resource"),
+        confidential_only=True,
+        has_person=False,
     ),
 )
 

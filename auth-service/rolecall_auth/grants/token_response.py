@@ -89,14 +89,17 @@ def token_response(
 
     The response always contains the scope. With `openid`, it also contains an ID token (OpenID Connect Core section
     3.1.3.3), even after a refresh (OpenID Connect Core sections 12.1 and 12.2). The access token has the same `sub` as
-    the ID token, because clients can read their access tokens (section 8.1).
+    the ID token, because clients can read their access tokens (section 8.1). Without a person, its `sub` is the
+    client's (RFC 9068 section 2.2).
 
     Args:
         scope: the scope of the access token: that of the authorization, or less.
     """
     settings = services().settings
     user, subject = None, None
-    if "openid" in scope.split() or client.subject_type == "pairwise":
+    if authorization.user_id is None:
+        subject = client.subject
+    elif "openid" in scope.split() or client.subject_type == "pairwise":
         user, subject = _user_and_subject(client, authorization)
     access_token = access_tokens.mint(
         services().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, subject

@@ -27,7 +27,7 @@ from rolecall.openapi import (
     string,
     unavailable,
 )
-from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD, ID_TOKEN_ALGORITHMS
+from rolecall.vocabulary import CLIENT, CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD, ID_TOKEN_ALGORITHMS, SUBJECT_KIND
 from rolecall_auth.clients import assertion
 from rolecall_auth.clients import authentication as client
 from rolecall_auth.endpoints import authorize, introspect, revoke
@@ -322,7 +322,9 @@ def _active_token(settings: Settings) -> Schema:
             "iat": _TIME,
             "exp": _TIME,
             "token_type": {"const": "Bearer"},
-        }
+            SUBJECT_KIND: {"const": CLIENT, "description": "Present if the subject is the client, not a person."},
+        },
+        optional=[SUBJECT_KIND],
     )
 
 
