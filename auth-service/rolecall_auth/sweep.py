@@ -55,7 +55,8 @@ def _expired_rows(ended: float, tokens_ended: float) -> Iterator[tuple[type[Mode
     """Yield each table with its condition, in an order in which no row is deleted that another row needs.
 
     An expired refresh token is rejected whether it was used or not, so its row is not needed to detect a replay. An
-    authorization has expired if it ended, or if it has no refresh tokens and its last access token has expired.
+    authorization has expired if it ended, or if it has no refresh tokens and its last access token has expired. A
+    client's own authorization only expires by its end, because the time of its last access token is not stored.
 
     Args:
         ended: rows that expired before this time, in seconds since the epoch, can be deleted.
@@ -64,8 +65,9 @@ def _expired_rows(ended: float, tokens_ended: float) -> Iterator[tuple[type[Mode
     yield RefreshToken, RefreshToken.expires_at < ended
     no_refresh_token = ~sa.exists().where(RefreshToken.authorization_id == Authorization.id)
     yield Authorization, Authorization.ended_at < tokens_ended
+    of_person = Authorization.standing_key.is_(None)
     yield Authorization, sa.and_(Authorization.used_at < tokens_ended, no_refresh_token)
-    yield Authorization, sa.and_(Authorization.used_at.is_(None), Authorization.created_at < tokens_ended)
+    yield Authorization, sa.and_(Authorization.used_at.is_(None), Authorization.created_at < tokens_ended, of_person)
     yield Revocation, Revocation.expires_at < ended
     yield SigningKey, SigningKey.verifies_until < ended
     yield InitialAccessToken, InitialAccessToken.expires_at < ended

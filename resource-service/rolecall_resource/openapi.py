@@ -46,6 +46,7 @@ _TOKEN_CHECKS: Final[tuple[Check, ...]] = (
     protect.ONE_HEADER,
     protect.WELL_FORMED,
     protect.SCOPE,
+    protect.PERSON,
     introspection.ACTIVE,
     local_jwt.FORM,
     local_jwt.TYPE,

@@ -45,6 +45,14 @@ SCOPE = checks.define(
     status=403,
 )
 
+PERSON = checks.define(
+    "token.person",
+    "RFC 9700 section 4.15",
+    "insufficient_scope",
+    "The token was issued to a client for itself. This endpoint returns the data of a person, who must allow it.",
+    status=403,
+)
+
 _CHALLENGED: Final = (400, 401, 403)
 """The statuses of error responses with a challenge (RFC 6750 section 3.1)."""
 
@@ -52,7 +60,7 @@ View = Callable[..., ResponseReturnValue]
 
 
 def requires(scope: str) -> Callable[[View], View]:
-    """Require a valid access token with `scope`; the view gets the `AccessToken` as its first argument."""
+    """Require a valid access token of a person with `scope`; the view gets the `AccessToken` as its first argument."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -66,6 +74,8 @@ def requires(scope: str) -> Callable[[View], View]:
                 g.client_id = access_token.client_id
                 g.flow_id = access_token.authorization_id or None
                 SCOPE(scope in access_token.scope, expected=scope, actual=" ".join(sorted(access_token.scope)))
+                is_person = access_token.has_person
+                PERSON(is_person, expected="a person", actual="a person" if is_person else "the client itself")
                 return view(access_token, **arguments)
             except OAuthError as error:
                 error.challenge = _challenge(error, scope)

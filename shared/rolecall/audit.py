@@ -22,6 +22,7 @@ EVENTS: Final[dict[str, str]] = {
     "consent_taken_back": "a user withdrew a consent; its authorizations ended",
     "code_issued": "an authorization code was issued",
     "tokens_issued": "tokens were issued to a client",
+    "client_authorized": "a client got access for itself, without a user",
     "code_replayed": "a code was replayed; its authorization ended",
     "refresh_token_replayed": "a rotated refresh token was replayed; its authorization ended",
     "token_revoked": "a client revoked an access token",

@@ -7,6 +7,11 @@ from typing import Final
 ACCESS_TOKEN_TYPE: Final = "at+jwt"
 """The JOSE `typ` of a JWT access token (RFC 9068 section 2.1)."""
 
+SUBJECT_KIND: Final = "sub_kind"
+"""The claim, and member of an introspection response, whose value `CLIENT` means that the `sub` is not a person."""
+
+CLIENT: Final = "client"
+
 SIGNING_ALGORITHMS: Final = ("ES256", "RS256")
 """The algorithms for access tokens; keys for both exist from the first start (RFC 9068 section 2.1)."""
 

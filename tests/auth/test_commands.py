@@ -102,10 +102,27 @@ def test_a_client_may_sign_people_in(server: Server) -> None:
     assert (client.profile, client.requires_pkce) == ("openid", False)
 
 
+def test_a_client_has_the_grants_that_are_named_or_the_default_ones(server: Server) -> None:
+    """RFC 7591 section 2: an update with other options replaces them."""
+    for options, grant_types in (
+        ((), ["authorization_code", "refresh_token"]),
+        (("--grant", "authorization_code"), ["authorization_code"]),
+        (("--grant", "authorization_code", "--grant", "refresh_token"), ["authorization_code", "refresh_token"]),
+    ):
+        done = run(server, *CLIENT, *options)
+        assert done.exit_code == 0, done.output
+        with server.services.database.read() as session:
+            client = session.get_one(Client, "books")
+        assert (client.grant_types, client.response_types) == (grant_types, ["code"])
+
+
 def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path: Path) -> None:
-    files = {name: tmp_path / name for name in ("wrong", "none", "list")}
+    files = {name: tmp_path / name for name in ("wrong", "none", "list", "grants", "implicit", "no code")}
     files["wrong"].write_text('{"jwks_uri": "ftp://books.example/jwks"}')
     files["none"].write_text("{")
+    files["grants"].write_text('{"grant_types": [["implicit"], 5]}')
+    files["implicit"].write_text('{"grant_types": ["implicit"], "response_types": ["token"]}')
+    files["no code"].write_text('{"response_types": []}')
     files["list"].write_text("[]")
     for change, said in (
         (("--scope", "invoices:burn"), "unknown scopes: invoices:burn"),
@@ -114,6 +131,10 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
         (("--metadata-file", str(files["wrong"])), "jwks_uri is not https"),
         (("--metadata-file", str(files["none"])), "--metadata-file is not valid JSON"),
         (("--metadata-file", str(files["list"])), "must contain a JSON object"),
+        (("--metadata-file", str(files["grants"])), "grant_types is a list with a value that is not a string"),
+        (("--metadata-file", str(files["implicit"])), "grant_types is a list with a value that is not one of"),
+        (("--metadata-file", str(files["no code"])), "may not use"),
+        (("--grant", "refresh_token"), "this client may not use: refresh_token"),
         (("--name", "x" * 101), "client_name is longer than 100 characters"),
     ):
         done = run(server, *CLIENT, *change)

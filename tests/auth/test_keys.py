@@ -202,7 +202,7 @@ def test_metadata_claim_what_is_there(tmp_path: Path, redis_url: str) -> None:
     assert public.headers["Vary"].count("Host") == 1
     assert public.json["issuer"] == ISSUER
     assert public.json["token_endpoint"] == f"{ISSUER}/token"
-    assert public.json["grant_types_supported"] == ["authorization_code", "refresh_token"]
+    assert public.json["grant_types_supported"] == ["authorization_code", "refresh_token", "client_credentials"]
     assert public.json["code_challenge_methods_supported"] == ["S256"]
     inner = client.get("/.well-known/oauth-authorization-server", headers={"Host": "auth-service:8001"}).json
     assert inner["issuer"] == ISSUER

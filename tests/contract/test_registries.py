@@ -45,15 +45,11 @@ def test_every_check_names_its_clause_and_a_registered_error() -> None:
         assert check.refusal().description, name
 
 
-def test_every_grant_is_in_the_metadata_and_reachable(server: Server) -> None:
+def test_every_grant_is_in_the_metadata(server: Server) -> None:
     document = server.app.test_client().get("/.well-known/oauth-authorization-server").json
     assert document is not None
     assert document["grant_types_supported"] == [grant.grant_type for grant in GRANTS]
     for grant in GRANTS:
-        from support.auth_server import TALLY
-
-        answer = server.post("/token", TALLY, grant_type=grant.grant_type)
-        assert answer.json["error"] != "unsupported_grant_type"
         assert CLAUSE.match(grant.clause)
 
 

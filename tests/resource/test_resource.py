@@ -74,15 +74,27 @@ def test_profile(api: Api) -> None:
     assert api.get("/profile", token(sub="carol")).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "scope"),
-    [
-        ("GET", "/invoices", "invoices:read"),
-        ("GET", "/invoices/i1", "invoices:read"),
-        ("POST", "/invoices/i1/payment", "invoices:pay"),
-        ("GET", "/profile", "profile"),
-    ],
-)
+VIEWS = [
+    ("GET", "/invoices", "invoices:read"),
+    ("GET", "/invoices/i1", "invoices:read"),
+    ("POST", "/invoices/i1/payment", "invoices:pay"),
+    ("GET", "/profile", "profile"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), VIEWS)
+@pytest.mark.parametrize("kind", ["client", "", 5])
+def test_each_view_needs_a_person(api: Api, method: str, path: str, scope: str, kind: Any) -> None:
+    """RFC 9700 section 4.15: a client's own token opens nothing, even if its subject were a person's."""
+    api.server.introspection = {"active": True, **claims(scope=scope, sub_kind=kind)}
+    for how in ("jwt", "introspection"):
+        response = api.call(method, path, token(scope=scope, sub_kind=kind), how=how)
+        assert response.status_code == 403, response.text
+        assert response.json["error"] == "insufficient_scope"
+        assert "insufficient_scope" in response.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), VIEWS)
 def test_each_view_wants_its_scope(api: Api, method: str, path: str, scope: str) -> None:
     """RFC 6750 section 3.1: 403 insufficient_scope, with the scope that is needed."""
     others = " ".join({"invoices:read", "invoices:pay", "profile"} - {scope})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from rolecall import checks
 from rolecall.checks import Check
 from rolecall.settings import is_loopback
 from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS, OPENID_SCOPES
+from rolecall_auth import grants
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.jose.client_keys import PRIVATE, BadJWT, public_keys
 from rolecall_auth.models.client import MAX_HOST, Client, redirect_uri_fault
@@ -66,14 +67,15 @@ def _define(name: str, kind: str, clause: str = _RFC, **more: Any) -> Member:
     return Member(name, kind, clause, **more)
 
 
-_GRANTS: Final = tuple(grant.grant_type for grant in GRANTS)
+_GRANT_TYPES: Final = tuple(grant.grant_type for grant in GRANTS)
+_RESPONSE_TYPES: Final = tuple(grant.response_type for grant in GRANTS if grant.response_type)
 
 MEMBERS: Final = (
     # redirect URIs are checked by application_type
     _define("redirect_uris", "texts", max_length=2000),
     _define("token_endpoint_auth_method", "text", default="client_secret_basic", choices=CLIENT_AUTH_METHODS),
-    _define("grant_types", "texts", default=("authorization_code",), choices=_GRANTS),
-    _define("response_types", "texts", default=("code",), choices=("code",)),
+    _define("grant_types", "texts", default=("authorization_code",), choices=_GRANT_TYPES),
+    _define("response_types", "texts", default=("code",), choices=_RESPONSE_TYPES),
     _define("client_name", "text", max_length=MAX_NAME),
     _define("client_uri", "uri", max_length=2000),
     _define("logo_uri", "uri", max_length=2000),
@@ -114,7 +116,7 @@ CONSISTENT = checks.define(
     "register.consistent",
     "RFC 7591 section 2.1",
     "invalid_client_metadata",
-    "Register the response type code together with the grant type authorization_code, or neither.",
+    "Register each grant type together with its response type, or neither.",
 )
 SECTOR = checks.define(
     "register.sector",
@@ -128,13 +130,17 @@ NOT_ENCRYPTED = checks.define(
 )
 
 
-def read(document: Mapping[str, Any], profile: str) -> dict[str, Any]:
+def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> dict[str, Any]:
     """Validate the metadata of a registration, and add the defaults of omitted members.
 
-    Unknown members are ignored; null counts as omitted (RFC 7591 section 2, RFC 7592 section 2.2).
+    Unknown members are ignored; null counts as omitted (RFC 7591 section 2, RFC 7592 section 2.2). Grant types,
+    response types, and scopes that this server does not have, or that this client may not use, are dropped, as long as
+    a usable one remains (RFC 7591 section 3.2.1). No other value is replaced: redirect URIs, keys, authentication
+    methods, algorithms, and subject types protect the client or its users.
 
     Args:
         profile: the profile of the client (`Client.profile`).
+        exact: reject the values that would be dropped.
 
     Raises:
         OAuthError: invalid_redirect_uri or invalid_client_metadata (RFC 7591 section 3.2.2).
@@ -145,19 +151,22 @@ def read(document: Mapping[str, Any], profile: str) -> dict[str, Any]:
         if value is None:
             value = [*member.default] if isinstance(member.default, tuple) else member.default
         else:
-            fault = _FAULTS[member.kind](member, value)
+            # an unsupported value in a list is dropped below
+            shape = member if exact or member.kind != "texts" else replace(member, choices=())
+            fault = _FAULTS[member.kind](shape, value)
             message = f"The member {member.name} is {fault}."
             member.check(not fault, expected=member.kind, actual=fault, detail=message, description=message)
         if value is not None:
             metadata[member.name] = value
     encrypted = [name for name in document if name.endswith(("_encrypted_response_alg", "_encryption_alg"))]
     NOT_ENCRYPTED(not encrypted, expected="no encryption", actual=" ".join(encrypted)[:200])
+    _check_grants(metadata, exact=exact)
     _check_redirect_uris(metadata)
-    _check_scope(metadata, profile)
+    _check_scope(metadata, profile, exact=exact)
     _check_keys(metadata)
-    _check_consistency(metadata)
+    _check_signing_algorithm(metadata)
     _check_sector(metadata)
-    host = urlsplit(metadata["redirect_uris"][0]).hostname or "Unnamed app"
+    host = next((urlsplit(uri).hostname for uri in metadata["redirect_uris"]), None) or "Unnamed app"
     metadata.setdefault("client_name", host[:MAX_NAME])
     return metadata
 
@@ -251,41 +260,72 @@ def _check(name: str) -> Check:
     return checks.registry[f"register.{name}"]
 
 
+def _check_grants(metadata: dict[str, Any], *, exact: bool) -> None:
+    """Keep the grant types that the client may use, and their response types (RFC 7591 section 2.1)."""
+    requested, response_types = metadata["grant_types"], metadata["response_types"]
+    is_public = metadata["token_endpoint_auth_method"] == "none"
+    rows = grants.usable(requested, response_types, is_public=is_public)
+    usable = {grant.grant_type for grant in rows}
+    with_all = grants.usable(requested, _RESPONSE_TYPES, is_public=is_public)
+    unusable = [each for each in requested if each not in {grant.grant_type for grant in with_all}]
+    _check("grant_types")(
+        bool(usable) and not (exact and unusable),
+        expected="a grant type that this client may use",
+        actual=" ".join(requested)[:200],
+        detail=f"this client may not use: {', '.join(unusable or requested)}"[:300],
+        description="The member grant_types has no value that this client may use with its response_types and its "
+        f"token_endpoint_auth_method. The server supports: {', '.join(_GRANT_TYPES)}.",
+    )
+    kept = [each for each in dict.fromkeys(response_types) if each in {grant.response_type for grant in rows}]
+    CONSISTENT(
+        not exact or (usable == {*requested} and {*kept} == {*response_types}),
+        expected="each grant type with its response type",
+        otherwise="one without the other",
+    )
+    metadata["grant_types"] = [each for each in dict.fromkeys(requested) if each in usable]
+    metadata["response_types"] = kept
+
+
 def _check_redirect_uris(metadata: dict[str, Any]) -> None:
     uris = metadata.get("redirect_uris", [])
+    required = any(grant.needs_redirect for grant in grants.of_client(metadata["grant_types"]))
     kind, lab = metadata["application_type"], services().settings.lab
     faults = {uri: fault for uri in uris if (fault := redirect_uri_fault(uri, kind, lab=lab))}
     _check("redirect_uris")(
-        bool(uris) and not faults,
+        bool(uris or not required) and not faults,
         expected="at least one redirect URI, each valid under RFC 8252",
         actual=[*faults.values()],
-        detail="; ".join(f"{uri[:200]} {fault}" for uri, fault in faults.items())[:300],
+        detail="; ".join(f"{uri[:200]} {fault}" for uri, fault in faults.items())[:300] or "a redirect URI is required",
         description=f"A redirect URI {next(iter(faults.values()), 'is required')}.",
     )
     metadata["redirect_uris"] = [*dict.fromkeys(uris)]
 
 
-def _check_scope(metadata: dict[str, Any], profile: str) -> None:
-    """Allow only known scopes, and default to all of them (RFC 7591 section 2).
+def _check_scope(metadata: dict[str, Any], profile: str, *, exact: bool) -> None:
+    """Keep the scopes that the client may request, and default to all of them (RFC 7591 section 2).
 
     Clients with pairwise subjects get only the scopes of OpenID Connect, because an API identifies the user by the
-    account's identifier, which such a client must not learn.
+    account's identifier, which such a client must not learn. Clients without users get only the scopes of APIs.
     """
     known = {*OPENID_SCOPES, *(scope for resource in services().registry.resources() for scope in resource.scopes)}
     if metadata["subject_type"] == "pairwise":
         known = {*OPENID_SCOPES}
+    if not any(grant.has_person for grant in grants.of_client(metadata["grant_types"])):
+        known -= {*OPENID_SCOPES}
     requested = metadata.get("scope", " ".join(sorted(known))).split()
+    kept = [scope for scope in dict.fromkeys(requested) if scope in known]
     _check("scope")(
-        bool(requested) and {*requested} <= known,
+        bool(kept) and not (exact and {*requested} - known),
         expected=" ".join(sorted(known)),
         actual=" ".join(requested)[:200],
         detail=f"unknown scopes: {', '.join(sorted({*requested} - known))}"[:300],
-        description="The member scope is empty or contains an unknown scope. The metadata list all scopes in "
-        "scopes_supported. Clients with pairwise subjects may only register OpenID Connect scopes.",
+        description="The member scope has no scope that this client may request. The metadata list all scopes in "
+        "scopes_supported. Clients with pairwise subjects may only register OpenID Connect scopes, and clients "
+        "without users may not register them.",
     )
     if profile != "openid" and "scope" not in metadata:
-        requested = [scope for scope in requested if scope != "offline_access"]
-    metadata["scope"] = " ".join(dict.fromkeys(requested))
+        kept = [scope for scope in kept if scope != "offline_access"]
+    metadata["scope"] = " ".join(kept)
 
 
 def _check_keys(metadata: dict[str, Any]) -> None:
@@ -296,13 +336,7 @@ def _check_keys(metadata: dict[str, Any]) -> None:
     KEYS_OR_URI(not both and not missing, expected="one of jwks and jwks_uri", otherwise=fault, detail=fault)
 
 
-def _check_consistency(metadata: dict[str, Any]) -> None:
-    code = "code" in metadata["response_types"]
-    CONSISTENT(
-        code == ("authorization_code" in metadata["grant_types"]),
-        expected="code with authorization_code",
-        otherwise="one without the other",
-    )
+def _check_signing_algorithm(metadata: dict[str, Any]) -> None:
     algorithm, method = metadata.get("token_endpoint_auth_signing_alg"), metadata["token_endpoint_auth_method"]
     is_allowed = algorithm is None or algorithm in ASSERTION_ALGORITHMS.get(method, ())
     message = "The token_endpoint_auth_signing_alg is not an algorithm of the token_endpoint_auth_method."

@@ -23,10 +23,10 @@ from rolecall_auth.commands.console import (
     reported_errors,
     write_transaction,
 )
-from rolecall_auth.grants import GRANTS
+from rolecall_auth.grants import GRANTS, of_client
 from rolecall_auth.models import new_secret
 from rolecall_auth.models.authorization import Authorization
-from rolecall_auth.models.client import Client
+from rolecall_auth.models.client import SUBJECT_PREFIXES, Client
 from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.services import services
@@ -61,7 +61,14 @@ def add_resource(
 @click.command("add-client")
 @click.argument("client_id")
 @click.option("--name", required=True, help="The name that is shown to people.")
-@click.option("--redirect-uri", multiple=True, required=True, help="May be repeated.")
+@click.option("--redirect-uri", multiple=True, help="Required for a grant with a redirect; may be repeated.")
+@click.option(
+    "--grant",
+    multiple=True,
+    type=click.Choice([grant.grant_type for grant in GRANTS]),
+    help="May be repeated. Default: grant_types in the metadata file, or else "
+    f"{' and '.join(grant.grant_type for grant in GRANTS if grant.default)}.",
+)
 @click.option("--scope", required=True, help="The scopes that it may request, separated by spaces.")
 @click.option("--native", is_flag=True, help="An app that runs on a person's device (RFC 8252).")
 @click.option("--description", help="One sentence for the consent page.")
@@ -90,10 +97,12 @@ def add_client(
     **options: Any,
 ) -> None:
     """Register a client, or update its registration."""
+    if client_id.startswith(SUBJECT_PREFIXES):
+        fail(f"{client_id} cannot be a client ID: {', '.join(SUBJECT_PREFIXES)} are reserved for subjects.")
     document = _client_metadata(read_json_object(metadata_file, "--metadata-file"), auth_method, **options)
     try:
         with reported_errors():
-            values = metadata.read(document, profile)
+            values = metadata.read(document, profile, exact=True)
     except OAuthError as error:
         fail(error.detail or error.description)
     secret = None if auth_method in {"none", "private_key_jwt"} else read_or_generate_secret(secret_file)
@@ -114,12 +123,24 @@ def add_client(
 
 
 def _client_metadata(
-    further: dict[str, Any], auth_method: str, *, name: str, redirect_uri: tuple[str, ...], scope: str, native: bool
+    further: dict[str, Any],
+    auth_method: str,
+    *,
+    name: str,
+    redirect_uri: tuple[str, ...],
+    grant: tuple[str, ...],
+    scope: str,
+    native: bool,
 ) -> dict[str, Any]:
     """Return the client metadata document (RFC 7591 section 2); the options take precedence over `further`."""
+    default = [row.grant_type for row in GRANTS if row.default]
+    grant_types = [*grant] or further.get("grant_types", default)
+    # the file is not validated yet
+    rows = of_client(each for each in grant_types if isinstance(each, str)) if isinstance(grant_types, list) else ()
     return {
-        "grant_types": [grant.grant_type for grant in GRANTS],
+        "response_types": [row.response_type for row in rows if row.response_type],
         **further,
+        "grant_types": grant_types,
         "client_name": name,
         "application_type": "native" if native else "web",
         "token_endpoint_auth_method": auth_method,

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import checks
 from rolecall.errors import json_body
+from rolecall.vocabulary import CLIENT, SUBJECT_KIND
 from rolecall_auth.clients.authentication import (
     AUTHENTICATED,
     Credentials,
@@ -54,6 +55,7 @@ def introspect() -> ResponseReturnValue:
             "exp": token.expires_at,
             "jti": token.token_id,
             "token_type": "Bearer",
+            **({} if token.has_person else {SUBJECT_KIND: CLIENT}),
         }
     )
 

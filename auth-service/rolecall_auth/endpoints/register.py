@@ -56,6 +56,14 @@ SAME = checks.define(
     "The client_id must be the client's own, and values chosen by the server cannot be changed.",
 )
 
+STRENGTH = checks.define(
+    "register.strength",
+    "RFC 7592 section 2.2",
+    "invalid_client_metadata",
+    "An update cannot change the token_endpoint_auth_method to none, or to one that needs a new secret. Register a new "
+    "client.",
+)
+
 _SERVER_CHOSEN = (
     "registration_access_token",
     "registration_client_uri",
@@ -232,15 +240,10 @@ def _replace(client: Client) -> Client:
         # locked: SQLAlchemy only writes changed columns, so two concurrent updates would otherwise mix
         row = session.get_one(Client, client.client_id, with_for_update={"key_share": True})
         _require_owned(row if row.disabled_at is None else None)
-        # updates never create or change a secret; another method with a secret needs a new registration
-        has_secret = method == row.token_endpoint_auth_method or method not in _WITH_SECRET
-        metadata.CONSISTENT(
-            has_secret,
-            expected="a method that needs no new secret",
-            actual=method,
-            description="An update cannot change the token_endpoint_auth_method to one that needs a new secret. "
-            "Register a new client.",
-        )
+        # updates never create or change a secret, and never remove authentication
+        is_strong = method == row.token_endpoint_auth_method or method not in (*_WITH_SECRET, "none")
+        expected = f"{row.token_endpoint_auth_method} or private_key_jwt"
+        STRENGTH(is_strong, expected=expected, actual=method)
         for name, value in values.items():
             setattr(row, name, value)
         session.flush()

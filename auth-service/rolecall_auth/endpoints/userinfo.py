@@ -107,7 +107,8 @@ def _owner(token: AccessToken) -> tuple[Client, Authorization, User] | None:
     client = services().registry.client(token.client_id)
     with services().database.read() as session:
         authorization = session.get(Authorization, token.authorization_id)
-        user = session.get(User, authorization.user_id) if authorization is not None else None
+        user_id = authorization.user_id if authorization is not None else None
+        user = session.get(User, user_id) if user_id is not None else None
     if client is None or authorization is None or user is None:
         return None
     if user.disabled_at is not None or authorization.ended_at is not None:

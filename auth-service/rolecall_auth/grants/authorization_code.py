@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
@@ -14,9 +14,9 @@ from rolecall.checks import Secret
 from rolecall.errors import OAuthError
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
 from rolecall_auth.grants.request import OAuth2Request
-from rolecall_auth.grants.token_response import issue
+from rolecall_auth.grants.token_response import issue, may_be_refreshed
 from rolecall_auth.models import new_id, new_secret
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.authorization import Approved, Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.consent import has_consent, normal_scope
@@ -77,6 +77,9 @@ ONCE = checks.define(
     "The code was already used. Its authorization has ended.",
 )
 
+TOKEN_CHECKS: Final = (ALIVE, REDIRECT_URI, RESOURCE, VERIFIER_SENT, NO_STRAY_VERIFIER, VERIFIER, ONCE)
+"""The checks of a token request."""
+
 
 class CodeGrant(grants.AuthorizationCodeGrant):
     """Authlib validates requests; this class stores codes, consumes them, and issues the tokens."""
@@ -99,12 +102,16 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             The parameters of the authorization response; the endpoint applies the `response_mode`.
         """
         parameters, authentication = self.request.payload.data, self.request.authentication
+        resource = scopes.resource_for(self.request.scope, parameters.get("resource")).identifier
+        scope = normal_scope(self.request.scope)
         authorization = Authorization(
             id=new_id(),
             user_id=grant_user.user_id,
             client_id=self.request.client.client_id,
-            resource=scopes.resource_for(self.request.scope, parameters.get("resource")).identifier,
-            scope=normal_scope(self.request.scope),
+            resource=resource,
+            scope=scope,
+            resources=scopes.by_resource(scope, resource),
+            approved=self._approved(scope, resource),
             auth_time=grant_user.auth_time,
             requested_claims=authentication.requested_claims or None,
             sid=grant_user.sid,
@@ -112,7 +119,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         )
         with services().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an active account", otherwise="no active account")
-            is_allowed = self._has_consent(session, authorization)
+            is_allowed = self._has_consent(session, grant_user.user_id, resource)
             CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
             session.add(authorization)
         g.flow_id = authorization.id
@@ -133,13 +140,23 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             response.append(("state", parameters["state"]))
         return response
 
-    def _has_consent(self, session: Session, authorization: Authorization) -> bool:
+    def _approved(self, scope: str, resource: str) -> Approved:
+        client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
+        return Approved(
+            scope=normal_scope(self.request.consent_scope),
+            claims={place: sorted(names) for place, names in self.request.authentication.requested_claims.items()},
+            resource=resource,
+            redirect_uri=redirect_uri or client.get_default_redirect_uri(),
+            subject_type=client.subject_type,
+            refreshable=may_be_refreshed(client, scope),
+        )
+
+    def _has_consent(self, session: Session, user_id: str, resource: str) -> bool:
         """Whether the consent is still valid; no consent is stored for clients that ask every time."""
         client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
         if client.always_requires_consent(redirect_uri or client.get_default_redirect_uri() or ""):
             return True
-        key = (authorization.user_id, authorization.client_id, authorization.resource)
-        return has_consent(session, *key, self.request.consent_scope, hold=True)
+        return has_consent(session, user_id, client.client_id, resource, self.request.consent_scope, hold=True)
 
     def query_authorization_code(self, code: str, client: Client) -> AuthorizationCode:
         """Return the code if it was issued to this client. Requests of other clients do not consume or end it."""

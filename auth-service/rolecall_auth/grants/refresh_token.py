@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from authlib.oauth2.rfc6749 import grants
 from flask import g
@@ -44,6 +44,9 @@ RESOURCE = checks.define(
     "invalid_target",
     "The resource owner did not allow this resource.",
 )
+
+TOKEN_CHECKS: Final = (ALIVE, ONCE, SCOPE, RESOURCE)
+"""The checks of a token request."""
 
 
 class RefreshGrant(grants.RefreshTokenGrant):

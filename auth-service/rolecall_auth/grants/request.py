@@ -26,6 +26,7 @@ class OAuth2Request(AuthlibRequest):
     authorization_code: AuthorizationCode
     refresh_token: RefreshToken
     authorization: Authorization
+    resource: str
     """Set by the grants when they validate a token request."""
 
     authentication: AuthenticationRequest

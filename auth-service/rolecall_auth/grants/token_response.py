@@ -23,9 +23,6 @@ ALIVE = checks.define("token.authorization", "RFC 6749 section 5.2", "invalid_gr
 def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str, Any]:
     """Issue the first tokens of an authorization and return the token response (RFC 6749 section 5.1).
 
-    With `openid`, a client gets a refresh token if the user allowed `offline_access` (OpenID Connect Core section 11);
-    without it, if the client is registered for the refresh token grant.
-
     Raises:
         OAuthError: invalid_grant, if the authorization has ended or already has tokens.
     """
@@ -33,8 +30,8 @@ def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str,
     refresh_token = None
     with services().database.transaction() as session:
         authorization = claim(session, authorization_id, Authorization.used_at.is_(None))
-        openid_scopes = scopes.identity_scopes(authorization.scope)
-        if client.check_grant_type("refresh_token") and (not openid_scopes or "offline_access" in openid_scopes):
+        is_approved = authorization.approved is None or authorization.approved["refreshable"]
+        if is_approved and may_be_refreshed(client, authorization.scope):
             refresh_token = refresh_tokens.add(
                 session,
                 authorization_id,
@@ -43,6 +40,16 @@ def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str,
             )
     events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="tokens given")
     return token_response(client, authorization, authorization.scope, refresh_token, nonce)
+
+
+def may_be_refreshed(client: Client, scope: str) -> bool:
+    """Return whether a client gets a refresh token for this scope.
+
+    With `openid`, it does if the user allowed `offline_access` (OpenID Connect Core section 11); without it, if the
+    client is registered for the refresh token grant.
+    """
+    openid_scopes = scopes.identity_scopes(scope)
+    return client.check_grant_type("refresh_token") and (not openid_scopes or "offline_access" in openid_scopes)
 
 
 def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement[bool]) -> Authorization:
@@ -82,14 +89,17 @@ def token_response(
 
     The response always contains the scope. With `openid`, it also contains an ID token (OpenID Connect Core section
     3.1.3.3), even after a refresh (OpenID Connect Core sections 12.1 and 12.2). The access token has the same `sub` as
-    the ID token, because clients can read their access tokens (section 8.1).
+    the ID token, because clients can read their access tokens (section 8.1). Without a person, its `sub` is the
+    client's (RFC 9068 section 2.2).
 
     Args:
         scope: the scope of the access token: that of the authorization, or less.
     """
     settings = services().settings
     user, subject = None, None
-    if "openid" in scope.split() or client.subject_type == "pairwise":
+    if authorization.user_id is None:
+        subject = client.subject
+    elif "openid" in scope.split() or client.subject_type == "pairwise":
         user, subject = _user_and_subject(client, authorization)
     access_token = access_tokens.mint(
         services().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, subject
@@ -112,7 +122,8 @@ def _user_and_subject(client: Client, authorization: Authorization) -> tuple[Use
     """Return the user, and the `sub` by which the client knows the user."""
     if client.subject_type != "pairwise":
         with services().database.read() as session:
-            return session.get_one(User, authorization.user_id), authorization.user_id
+            user = session.get_one(User, authorization.user_id)
+            return user, user.id
     with services().database.transaction() as session:
         user = session.get_one(User, authorization.user_id)
         return user, id_tokens.pairwise_subject(session, client, user.id)

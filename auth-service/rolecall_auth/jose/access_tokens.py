@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jws import extract_compact
 
 from rolecall import checks, clock
-from rolecall.vocabulary import ACCESS_TOKEN_TYPE
+from rolecall.vocabulary import ACCESS_TOKEN_TYPE, CLIENT, SUBJECT_KIND
 from rolecall_auth.jose.signing_keys import Keys
 from rolecall_auth.models import new_id
 from rolecall_auth.models.authorization import Authorization
@@ -41,6 +41,7 @@ class AccessToken:
     scope: str
     issued_at: int
     expires_at: int
+    has_person: bool
 
 
 def mint(
@@ -50,7 +51,7 @@ def mint(
 
     Args:
         lifetime: lifetime in seconds.
-        subject: the `sub`; the default is the account's identifier.
+        subject: the `sub`; the default is the account's identifier. Required for an authorization without a person.
     """
     audience = [authorization.resource]
     if "openid" in scope.split() and authorization.resource != issuer:
@@ -65,9 +66,12 @@ def mint(
         "iat": now,
         "exp": now + lifetime,
         "jti": new_id(),
-        "auth_time": int(authorization.auth_time),
         "authorization_id": authorization.id,
     }
+    if authorization.user_id is None:
+        claims[SUBJECT_KIND] = CLIENT
+    if authorization.auth_time is not None:
+        claims["auth_time"] = int(authorization.auth_time)
     return keys.signing(ALGORITHM).sign(claims, typ=ACCESS_TOKEN_TYPE)
 
 
@@ -105,4 +109,5 @@ def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:
         scope=claims["scope"],
         issued_at=claims["iat"],
         expires_at=claims["exp"],
+        has_person=claims.get(SUBJECT_KIND) != CLIENT,
     )

@@ -1,34 +1,64 @@
-"""Authorizations: each records the access that one person granted to one client at one time."""
+"""Authorizations: each records the access that a person, or a client for itself, has at one resource or more."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from rolecall import clock
+from rolecall.storage import digest
 from rolecall_auth.models import Model, new_id
+
+
+class Approved(TypedDict):
+    """The request as the person approved it; later changes of the client's registration can only narrow it.
+
+    `claims` are the names of claims by place, as in `Authorization.requested_claims`; `refreshable` is whether the
+    client may get a refresh token.
+    """
+
+    scope: str
+    claims: dict[str, list[str]]
+    resource: str
+    redirect_uri: str | None
+    subject_type: str
+    refreshable: bool
 
 
 class Authorization(Model):
     """The owner of a code, its refresh tokens, and its access tokens; they become invalid when it ends.
 
-    `used_at` is when a token was last issued; `requested_claims` is the `claims` parameter (OpenID Connect Core
+    The subject is the person `user_id` or, if that is None, the client itself. `auth_time` is when the person signed
+    in. `used_at` is when a token was last issued; `requested_claims` is the `claims` parameter (OpenID Connect Core
     section 5.5); `sid` identifies the sign-in; `acr` is set if the client requested it.
+
+    `resources` is the scope at each resource, by identifier. It is None, as is `approved`, if the authorization is
+    older than these columns; `approved` is also None without a person. `token_format` and `token_lifetime`, in seconds,
+    are those of the resource when the tokens were issued. They are None while all resources have the same.
+
+    `standing_key` identifies the active authorization of a client for itself; see `standing_key()`. It is None for a
+    person's, and after the authorization has ended.
     """
 
     __tablename__ = "authorization_grant"
 
     id: Mapped[str] = mapped_column(sa.String(64), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str | None] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
     client_id: Mapped[str] = mapped_column(sa.ForeignKey("client.client_id", ondelete="CASCADE"), index=True)
     resource: Mapped[str] = mapped_column(sa.String(500))
     scope: Mapped[str] = mapped_column(sa.String(1000))
-    auth_time: Mapped[float] = mapped_column(sa.Double)
+    auth_time: Mapped[float | None] = mapped_column(sa.Double)
     requested_claims: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
     sid: Mapped[str | None] = mapped_column(sa.String(64))
     acr: Mapped[str | None] = mapped_column(sa.String(100))
+    resources: Mapped[dict[str, str] | None] = mapped_column(sa.JSON(none_as_null=True))
+    approved: Mapped[Approved | None] = mapped_column(sa.JSON(none_as_null=True))
+    token_format: Mapped[str | None] = mapped_column(sa.String(20))
+    token_lifetime: Mapped[int | None] = mapped_column(sa.Integer)
+    standing_key: Mapped[str | None] = mapped_column(sa.String(64), unique=True, index=True)
     created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
     used_at: Mapped[float | None] = mapped_column(sa.Double)
     __table_args__ = (sa.Index("ix_authorization_grant_used_at", "used_at", "created_at"),)
@@ -40,3 +70,8 @@ def active_of_user(session: Session, user_id: str) -> list[Authorization]:
     """Return a person's active authorizations, newest first."""
     query = sa.select(Authorization).where(Authorization.user_id == user_id, Authorization.ended_at.is_(None))
     return list(session.scalars(query.order_by(Authorization.created_at.desc())))
+
+
+def standing_key(client_id: str, resource: str, scope: str) -> str:
+    """Return the key of a client's own authorization, of which at most one is active at a time."""
+    return digest(json.dumps([client_id, resource, scope]))

@@ -15,7 +15,7 @@ from rolecall import clock
 from rolecall.settings import is_loopback
 from rolecall.storage import digest
 from rolecall.vocabulary import OPENID_SCOPES, PROFILES
-from rolecall_auth.models import Model
+from rolecall_auth.models import Model, new_id
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^#]*)?")
 
@@ -24,12 +24,18 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
 MAX_HOST = 253
 """Characters of a host name (RFC 1035 section 2.3.4)."""
 
+SUBJECT_PREFIXES = ("usr_", "pws_", "svc_")
+"""How the `sub` of a person, of a person for a sector, and of a client begins; a client ID may not begin so."""
+
 ENDED = ""
 """The value of `registration_token_hash` after the client has deleted its own registration."""
 
 
 class Client(Model, ClientMixin):
     """A client. Rows that come from `Registry` are detached and must not be changed.
+
+    `subject` is the `sub` of the client's own tokens (RFC 9068 section 2.2): random, and never chosen by the client, so
+    that it cannot be mistaken for a person's (RFC 9700 section 4.15).
 
     Columns have the names of RFC 7591 section 2 and OpenID Connect Registration section 2. `secret_sealed` is the
     secret of a client that uses `client_secret_jwt`, encrypted under DATA_KEY. `further_metadata` is returned to the
@@ -39,6 +45,7 @@ class Client(Model, ClientMixin):
     __tablename__ = "client"
 
     client_id: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
+    subject: Mapped[str] = mapped_column(sa.String(64), unique=True, index=True, default=lambda: "svc_" + new_id())
     client_name: Mapped[str] = mapped_column(sa.String(100))
     client_uri: Mapped[str | None] = mapped_column(sa.String(2000))
     description: Mapped[str | None] = mapped_column(sa.String(300))

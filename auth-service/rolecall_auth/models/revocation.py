@@ -114,7 +114,7 @@ class Revocations:
             session.execute(
                 sa.update(Authorization)
                 .where(Authorization.ended_at.is_(None), *which)
-                .values(ended_at=clock.now(), end_reason=reason)
+                .values(ended_at=clock.now(), end_reason=reason, standing_key=None)
             )
             ended = list(session.scalars(query))
         with self._added({authorization_id: {_WHOLE} for authorization_id in ended if authorization_id not in found}):

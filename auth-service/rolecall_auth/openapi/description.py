@@ -27,11 +27,11 @@ from rolecall.openapi import (
     string,
     unavailable,
 )
-from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD, ID_TOKEN_ALGORITHMS
+from rolecall.vocabulary import CLIENT, CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD, ID_TOKEN_ALGORITHMS, SUBJECT_KIND
 from rolecall_auth.clients import assertion
 from rolecall_auth.clients import authentication as client
 from rolecall_auth.endpoints import authorize, introspect, revoke
-from rolecall_auth.grants import GRANTS, authorization_code, refresh_token, token_response
+from rolecall_auth.grants import GRANTS, Grant, authorization_code, token_response
 from rolecall_auth.jose import access_tokens
 from rolecall_auth.openapi import openid, registration
 from rolecall_auth.openapi.pages import page_operations
@@ -56,13 +56,9 @@ _TEXT: Final = (
     "JWT (RFC 7523)."
 )
 
-GRANT_PARAMETERS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "authorization_code": (("code",), ("redirect_uri", "code_verifier", "resource")),
-    "refresh_token": (("refresh_token",), ("scope", "resource")),
-}
-"""The required and the optional parameters of each grant."""
+CLIENT_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
+"""The parameters that identify or authenticate the client."""
 
-_CLIENT_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 _TARGET: Final = ("client_id", "redirect_uri")
 """The parameters that determine where the response is sent. If one is invalid, the response is an error page."""
 
@@ -124,17 +120,7 @@ _AT_AUTHORIZE: Final = (
 
 _AT_TOKEN: Final = (
     *_engine("invalid_request", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
-    authorization_code.ALIVE,
-    authorization_code.REDIRECT_URI,
-    authorization_code.RESOURCE,
-    authorization_code.VERIFIER_SENT,
-    authorization_code.NO_STRAY_VERIFIER,
-    authorization_code.VERIFIER,
-    authorization_code.ONCE,
-    refresh_token.ALIVE,
-    refresh_token.ONCE,
-    refresh_token.SCOPE,
-    refresh_token.RESOURCE,
+    *dict.fromkeys(check for grant in GRANTS for check in grant.checks),
     token_response.ALIVE,
 )
 
@@ -181,7 +167,7 @@ def _back_channel(settings: Settings) -> Operations:
                 json_response("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
                 *_errors("token", *_ASSERTION, *_AT_TOKEN),
             ),
-            form={"oneOf": [_grant_request(grant.grant_type) for grant in GRANTS]},
+            form={"oneOf": [_grant_request(grant) for grant in GRANTS]},
             security=_ANY_METHOD,
             extensions=methods,
         ),
@@ -291,15 +277,18 @@ def _errors(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
     )
 
 
-def _grant_request(grant_type: str) -> Schema:
-    required, optional = GRANT_PARAMETERS.get(grant_type, ((), ()))
-    properties = {name: parameter_schema("token", name) for name in (*required, *optional, *_CLIENT_PARAMETERS)}
-    grant = {"grant_type": string(const=grant_type, description=find_parameter("token", "grant_type").clause)}
+def _grant_request(grant: Grant) -> Schema:
+    names = (*grant.required, *grant.optional, *CLIENT_PARAMETERS)
+    clause = find_parameter("token", "grant_type").clause
     return {
-        "title": grant_type,
+        "title": grant.grant_type,
+        "description": f"{grant.clause}; for confidential clients" if grant.confidential_only else grant.clause,
         "type": "object",
-        "properties": {**grant, **properties},
-        "required": ["grant_type", *required],
+        "properties": {
+            "grant_type": string(const=grant.grant_type, description=clause),
+            **{name: parameter_schema("token", name) for name in names},
+        },
+        "required": ["grant_type", *grant.required],
     }
 
 
@@ -333,7 +322,9 @@ def _active_token(settings: Settings) -> Schema:
             "iat": _TIME,
             "exp": _TIME,
             "token_type": {"const": "Bearer"},
-        }
+            SUBJECT_KIND: {"const": CLIENT, "description": "Present if the subject is the client, not a person."},
+        },
+        optional=[SUBJECT_KIND],
     )
 
 
@@ -374,7 +365,7 @@ def _metadata(settings: Settings) -> Schema:
             "issuer": {"const": settings.issuer},
             **{route.metadata: string(format="uri") for route in ROUTES if route.metadata},
             "scopes_supported": texts,
-            "response_types_supported": {"const": ["code"]},
+            "response_types_supported": {"const": [grant.response_type for grant in GRANTS if grant.response_type]},
             "grant_types_supported": {"const": [grant.grant_type for grant in GRANTS]},
             "code_challenge_methods_supported": {"const": [CODE_CHALLENGE_METHOD]},
             **{f"{endpoint}_endpoint_auth_methods_supported": methods for endpoint in endpoints},

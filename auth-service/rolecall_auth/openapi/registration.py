@@ -77,7 +77,7 @@ _INFORMATION: Final[Mapping[str, Schema]] = {
 }
 _OPTIONAL: Final = [name for name in _METADATA if name not in _ALWAYS_PRESENT]
 
-_REQUEST: Final[Schema] = {"type": "object", "properties": _METADATA, "required": ["redirect_uris"]}
+_REQUEST: Final[Schema] = {"type": "object", "properties": _METADATA}
 
 _TOO_MANY: Final = json_response(
     "Too many registrations or failed attempts. Retry-After has the seconds to wait.",
@@ -103,7 +103,7 @@ _CURRENT: Final = json_response("The current registration.", closed(_INFORMATION
 _REPLACEMENT: Final[Schema] = {
     **_REQUEST,
     "properties": {**_METADATA, "client_id": string(), "client_secret": string()},
-    "required": ["client_id", "redirect_uris"],
+    "required": ["client_id"],
 }
 
 _IMAGES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
@@ -130,7 +130,7 @@ def registration_operations() -> Operations:
             "Replace a client's registration",
             (
                 _CURRENT,
-                *error_responses(register.OWN, register.SAME, *_METADATA_CHECKS, headers=_CHALLENGE),
+                *error_responses(register.OWN, register.SAME, register.STRENGTH, *_METADATA_CHECKS, headers=_CHALLENGE),
                 _TOO_MANY,
                 unavailable("api"),
             ),

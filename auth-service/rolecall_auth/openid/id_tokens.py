@@ -49,6 +49,7 @@ def mint(
         nonce: the nonce of the authorization request; None after a refresh (section 12.2).
     """
     now, settings = int(clock.now()), services().settings
+    assert authorization.auth_time is not None, "only people get ID tokens"
     claims: dict[str, Any] = {
         "iss": settings.issuer,
         "sub": subject,

@@ -77,6 +77,16 @@ def resource_for(scope: str, identifier: str | None) -> Resource:
     return candidates[0]
 
 
+def by_resource(scope: str, resource: str) -> dict[str, str]:
+    """Return the scope at the resource and, with `openid`, at the UserInfo endpoint, by resource identifier."""
+    identity, userinfo = identity_scopes(scope), services().registry.userinfo.identifier
+    parts = {
+        resource: " ".join(each for each in scope.split() if each not in identity or resource == userinfo),
+        userinfo: " ".join(each for each in scope.split() if each in identity),
+    }
+    return {identifier: part for identifier, part in parts.items() if part}
+
+
 def sentences(scope: str, resource_sentences: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return each value of a scope with a sentence for the user about what it allows.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from rolecall import checks, clock
+from rolecall.vocabulary import SUBJECT_KIND
 
 MAX_LENGTH: Final = 8192
 """The maximum length of an access token, in characters."""
@@ -13,7 +14,10 @@ MAX_LENGTH: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A valid token. `expires_at` is in seconds since the epoch; the IDs can be empty after introspection."""
+    """A valid token. `expires_at` is in seconds since the epoch; the IDs can be empty after introspection.
+
+    `has_person` is False if the subject is the client itself (RFC 9068 section 2.2).
+    """
 
     subject: str
     client_id: str
@@ -21,6 +25,7 @@ class AccessToken:
     expires_at: float
     token_id: str
     authorization_id: str = ""
+    has_person: bool = True
 
 
 class Validator(Protocol):
@@ -95,6 +100,7 @@ def read_claims(
         expires_at=times["exp"],
         token_id=claims.get("jti", ""),
         authorization_id=claims.get("authorization_id", ""),
+        has_person=claims.get(SUBJECT_KIND) is None,
     )
 
 

@@ -24,6 +24,7 @@ REFUSED: Final = _entries(
     "wrong_verifier",
     "replayed_code",
     "more_scope",
+    "client_credentials",
     "token_in_query",
     "revoked_token",
     "altered_token",

@@ -1,0 +1,114 @@
+"""The client credentials grant (RFC 6749 section 4.4): a client gets a token for itself, without a person."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+import sqlalchemy as sa
+from authlib.oauth2.rfc6749 import UnauthorizedClientError, grants
+from flask import g
+
+from rolecall import audit, checks, events
+from rolecall.errors import unavailable
+from rolecall.vocabulary import CLIENT_AUTH_METHODS, OPENID_SCOPES
+from rolecall_auth.grants.request import OAuth2Request
+from rolecall_auth.grants.token_response import token_response
+from rolecall_auth.models import new_id
+from rolecall_auth.models.authorization import Authorization, standing_key
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.consent import normal_scope
+from rolecall_auth.openid import scopes
+from rolecall_auth.services import services
+
+SCOPE = checks.define(
+    "token.client_scope",
+    "RFC 6749 section 4.4.2",
+    "invalid_scope",
+    "The scope exceeds what the client may request for itself. OpenID Connect scopes require a person.",
+)
+
+TOKEN_CHECKS: Final = (SCOPE, scopes.TARGET, scopes.SCOPE)
+"""The checks of a token request."""
+
+_ATTEMPTS: Final = 3
+"""How often the active authorization is looked up. Of concurrent requests one creates it, so the second finds it."""
+
+_ACTIVE: Final = sa.select(Authorization).where(
+    Authorization.standing_key == sa.bindparam("key"), Authorization.ended_at.is_(None)
+)
+
+
+class ClientCredentialsGrant(grants.ClientCredentialsGrant):
+    """Authlib authenticates the client; this class finds the client's authorization and issues the access token.
+
+    There is no refresh token (section 4.4.3), because the client can repeat the request.
+    """
+
+    TOKEN_ENDPOINT_AUTH_METHODS = tuple(method for method in CLIENT_AUTH_METHODS if method != "none")
+
+    request: OAuth2Request
+
+    def validate_token_request(self) -> None:
+        """Validate the client, scope, and resource, without changing anything.
+
+        Without `scope`, the client requests all that it may have for itself, which must belong to one resource.
+        """
+        client = self.request.client = self.authenticate_token_endpoint_client()
+        if not client.check_grant_type(self.GRANT_TYPE):
+            raise UnauthorizedClientError
+        allowed = [scope for scope in client.scope.split() if scope not in OPENID_SCOPES]
+        scope = self.request.form.get("scope", " ".join(allowed))
+        is_allowed = bool(scope) and {*scope.split()} <= {*allowed}
+        SCOPE(is_allowed, expected=" ".join(allowed) or "no scope", actual=scope or "no scope")
+        self.request.scope = normal_scope(scope)
+        self.request.resource = scopes.resource_for(scope, self.request.form.get("resource")).identifier
+
+    def create_token_response(self) -> Any:
+        """Issue an access token of the client's standing authorization."""
+        client, scope = self.request.client, self.request.scope
+        authorization = _standing_authorization(client, self.request.resource, scope)
+        g.flow_id = authorization.id
+        return 200, token_response(client, authorization, scope, None), self.TOKEN_RESPONSE_HEADER
+
+
+def _standing_authorization(client: Client, resource: str, scope: str) -> Authorization:
+    """Return the client's active authorization for this resource and scope, and create it if there is none.
+
+    Once it exists, no token writes to SQL. It has no time of its last use and ends only with the client. One that has
+    ended has no `standing_key`, so it is never found again.
+
+    Raises:
+        UnauthorizedClientError: the client has been disabled.
+        OAuthError: temporarily_unavailable, if it was created and ended several times in between.
+    """
+    key = standing_key(client.client_id, resource, scope)
+    for _ in range(_ATTEMPTS):
+        with services().database.read() as session:
+            found = session.scalar(_ACTIVE, {"key": key})
+        if found is not None:
+            return found
+        # another request may create it at the same time, which the unique key prevents
+        with suppress(sa.exc.IntegrityError):
+            return _create(client, resource, scope, key)
+    raise unavailable("the authorization of the client was ended again and again")
+
+
+def _create(client: Client, resource: str, scope: str, key: str) -> Authorization:
+    authorization = Authorization(
+        id=new_id(),
+        client_id=client.client_id,
+        resource=resource,
+        scope=scope,
+        resources={resource: scope},
+        standing_key=key,
+    )
+    with services().database.transaction() as session:
+        # locked, so that a concurrent `disable-client` waits, and then ends this authorization
+        row = session.get(Client, client.client_id, with_for_update={"read": True})
+        if row is None or row.disabled_at is not None:
+            raise UnauthorizedClientError
+        session.add(authorization)
+    events.note("state", store="sql", key=f"authorization:{authorization.id[:6]}…", change="created for the client")
+    audit.record("client_authorized", client_id=client.client_id, scope=scope)
+    return authorization
