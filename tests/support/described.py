@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import jsonschema_rs
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
+
+from rolecall import events
+
+SUMS_UP: Final = frozenset({"parameters", "token.cache"})
+"""Checks that only say that others went well, or were made before."""
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -45,10 +51,20 @@ class Document:
             for check in answer.get("x-checks", ())
         }
 
+    def limits(self) -> set[tuple[str, str]]:
+        """The operations that describe a 429, each with the setting of every limit that leads to it."""
+        return {
+            (operation["operationId"], setting)
+            for operation in self.operations().values()
+            for setting in re.findall(
+                r"\b[A-Z_]+_LIMIT\b", operation["responses"].get("429", {}).get("description", "")
+            )
+        }
+
     def hold(self, response: TestResponse) -> None:
         """Fail unless the answer is one that the description has."""
         method, path = response.request.method, response.request.path
-        operation = self._operation(method, path)
+        operation = self.operation(method, path)
         if operation is None:
             return
         here = f"{method} {path}: {response.status}"
@@ -66,7 +82,7 @@ class Document:
                 self._validate(content[response.mimetype]["schema"], response.json, here)
         self.seen.add((operation["operationId"], response.status_code))
 
-    def _operation(self, method: str, path: str) -> dict[str, Any] | None:
+    def operation(self, method: str, path: str) -> dict[str, Any] | None:
         for (each, template), operation in sorted(self.operations().items(), key=lambda item: "{" in item[0][1]):
             pattern = "".join(
                 "(.+)" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", template)
@@ -79,6 +95,40 @@ class Document:
         whole = {"components": self.content["components"], **schema}
         error = next(jsonschema_rs.Draft202012Validator(whole).iter_errors(value), None)
         assert error is None, f"{here}: {error}"
+
+
+def refusals_described(app: Flask) -> None:
+    """From now on, fail when a check refuses a request with a response whose description does not name the check."""
+    inner = app.wsgi_app
+
+    def outer(environ: Any, start_response: Any) -> Any:
+        if events.is_watched():  # a test reads the notes itself
+            return inner(environ, start_response)
+        statuses: list[int] = []
+
+        def started(status: str, *more: Any) -> Any:
+            statuses.append(int(status[:3]))
+            return start_response(status, *more)
+
+        with events.watching(events.Notebook()) as notebook:
+            body = inner(environ, started)
+        failed = [note["name"] for note in notebook.notes if note["kind"] == "check" and not note["passed"]]
+        refused = [name for name in failed if name not in SUMS_UP][-1:]
+        if refused:
+            _named(app, environ, statuses[-1], refused[0])
+        return body
+
+    app.wsgi_app = outer  # type: ignore[method-assign]
+
+
+def _named(app: Flask, environ: Any, status: int, refused: str) -> None:
+    document = Document(json.loads(app.extensions["rolecall_openapi"][0]))
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    operation = document.operation(method, path)
+    assert operation is not None, f"{method} {path}"
+    described = operation["responses"].get(str(status), {})
+    names = {check["name"] for check in described.get("x-checks", ())}
+    assert refused in names, f"{method} {path}: the description of {status} does not name {refused}"
 
 
 def watched(app: Flask, seen: set[tuple[str, int]] | None = None) -> Document:
