@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from support.auth_server import (
     csrf_token,
     query,
 )
-from support.described import SUMS_UP, Document, watched
+from support.described import CHECKS_MADE, SUMS_UP, Document, watched
 from support.invoices_api import Api, FakeServer, token
 from support.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
 from support.openid_provider import Issuer
@@ -45,6 +46,9 @@ from support.servers import RedisServer
 from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
 
 ROOT = Path(__file__).parents[2]
+MADE_ELSEWHERE = re.compile(r"(parameter|register|request_object|client_assertion|engine)\.")
+"""Checks that need other clients and values: the tests of their modules and of the tables bring them about."""
+
 Services = list[tuple[Flask, Operations]]
 
 
@@ -112,7 +116,7 @@ def test_every_check_is_named_where_it_decides(services: Services) -> None:
     for app, package in zip(
         [app for app, _ in services], [rolecall_auth, rolecall_resource, rolecall_client], strict=True
     ):
-        found = watched(app).checks()
+        found = {name for _, name in watched(app).checks()}
         defined = {check.name for check in checks.defined_in(package)}
         assert len(defined) > 2
         assert defined - SUMS_UP == found
@@ -157,6 +161,8 @@ def test_every_answer_of_the_authorization_server(
     A 429 names the limits that its operation counts, and no others (RFC 6585 section 4).
     """
     document = watched(server.app)
+    made: set[tuple[str, str]] = set()
+    server.app.extensions[CHECKS_MADE] = made
     _programs_ask(server)
     access_token = relying_parties_ask(server)
     managed = clients_register(server)
@@ -186,6 +192,9 @@ def test_every_answer_of_the_authorization_server(
     _sql_is_away(without_sql)
     registries_are_away(without_sql.app, managed)
     _complete(document)
+    del server.app.extensions[CHECKS_MADE]
+    never_made = {(operation, name) for operation, name in document.checks() - made if not MADE_ELSEWHERE.match(name)}
+    assert not never_made, "described, and never made"
     assert document.limits() == counted
     assert {setting for _, setting in counted} == {name.upper() for name in LIMITS}
 
@@ -300,6 +309,8 @@ def _programs_ask(server: Server) -> None:
     server.refresh("none")
     server.refresh(given["refresh_token"], scope="profile")
     server.redeem("none")
+    server.redeem(server.code(redirect_uri="-"))
+    server.redeem(server.code())
     server.redeem(server.code(), code_verifier="w" * 43)
     server.redeem(server.code(), code_verifier="-")
     server.redeem(server.code(), resource="http://other.test")
@@ -360,6 +371,8 @@ def _people_ask(server: Server, document: Document) -> None:
     named = {check["error"] for check in redirected["x-checks"]}
     for changes, error in errors:
         assert query(browser.request(**changes).location)["error"] == error
+        posted = browser.client.post("/authorize", data=query(authorize_url(**changes)))
+        assert query(posted.location)["error"] == error
         assert error in named
     assert browser.request(redirect_uri="http://elsewhere.test").status_code == 400
     page = browser.client.get("/apps")

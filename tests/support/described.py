@@ -21,6 +21,9 @@ SUMS_UP: Final = frozenset({"parameters", "token.cache"})
 KEEPS_METADATA: Final = frozenset({"metadata.issuer", "client.metadata_issuer"})
 """Checks whose failure leaves the metadata of before in use."""
 
+CHECKS_MADE: Final = "checks_made"
+"""The extension that collects which operation made which check, while it is there."""
+
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -47,9 +50,10 @@ class Document:
             for status in operation["responses"]
         }
 
-    def checks(self) -> set[str]:
+    def checks(self) -> set[tuple[str, str]]:
+        """Each operation with each check that it is described to make."""
         return {
-            check["name"]
+            (operation["operationId"], check["name"])
             for operation in self.operations().values()
             for answer in operation["responses"].values()
             for check in answer.get("x-checks", ())
@@ -116,13 +120,24 @@ def refusals_described(app: Flask) -> None:
 
         with events.watching(events.Notebook()) as notebook:
             body = inner(environ, started)
-        failed = [note["name"] for note in notebook.notes if note["kind"] == "check" and not note["passed"]]
+        made = [note for note in notebook.notes if note["kind"] == "check"]
+        failed = [note["name"] for note in made if not note["passed"]]
+        if CHECKS_MADE in app.extensions and (operation := _document(app).operation(*_target(environ))):
+            app.extensions[CHECKS_MADE] |= {(operation["operationId"], note["name"]) for note in made}
         refused = [name for name in failed if _is_described(app, name, statuses[-1])]
         if refused:
             _named(app, environ, statuses[-1], refused[-1])
         return body
 
     app.wsgi_app = outer  # type: ignore[method-assign]
+
+
+def _document(app: Flask) -> Document:
+    return Document(json.loads(app.extensions["rolecall_openapi"][0]))
+
+
+def _target(environ: Any) -> tuple[str, str]:
+    return environ["REQUEST_METHOD"], environ["PATH_INFO"]
 
 
 def _is_described(app: Flask, name: str, status: int) -> bool:
@@ -133,9 +148,8 @@ def _is_described(app: Flask, name: str, status: int) -> bool:
 
 
 def _named(app: Flask, environ: Any, status: int, refused: str) -> None:
-    document = Document(json.loads(app.extensions["rolecall_openapi"][0]))
-    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-    operation = document.operation(method, path)
+    method, path = _target(environ)
+    operation = _document(app).operation(method, path)
     assert operation is not None, f"{method} {path}"
     described = operation["responses"].get(str(status), {})
     names = {check["name"] for check in described.get("x-checks", ())}

@@ -95,6 +95,15 @@ _AT_AUTHORIZE: Final = (
     *_engine("invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "access_denied"),
 )
 
+_OF_THE_PERSON: Final = (
+    authentication_request.SIGNED_IN,
+    authentication_request.CONSENTED,
+    authorization_code.OWNER,
+    authorization_code.CONSENT,
+    *_engine("access_denied"),
+)
+"""The checks of the sign-in and the consent, which only GET makes: a POST redirects to a GET before."""
+
 _AT_TOKEN: Final = (
     *_engine("invalid_request", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
     authorization_code.ALIVE,
@@ -209,9 +218,27 @@ def _documents() -> Operations:
 
 def _authorize() -> Operations:
     names = {parameter.name for parameter in BY_ENDPOINT["authorize"]}
-    required = ("client_id",)
     sent_to_client = (*guard_checks("authorize", *names.difference(_TARGET)), *_AT_AUTHORIZE)
-    responses = (
+    required = ("client_id",)
+    return {
+        ("authorize", "GET"): Operation(
+            "Request access",
+            _authorize_responses(*sent_to_client),
+            tuple(in_query("authorize", parameter.name, *required) for parameter in BY_ENDPOINT["authorize"]),
+            security=SESSION,
+        ),
+        ("authorize", "POST"): Operation(
+            "Request access with a form",
+            _authorize_responses(*(check for check in sent_to_client if check not in _OF_THE_PERSON)),
+            (in_query("authorize", "interaction"),),
+            form_schema("authorize", *required),
+        ),
+    }
+
+
+def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
+    """Return the responses of /authorize; if one of these checks fails, the client receives the error."""
+    return (
         html(
             200,
             "A form that posts the response, a code or an error, to the client (response_mode form_post).",
@@ -234,20 +261,6 @@ def _authorize() -> Operations:
         too_many("page", limits.AUTHORIZATION),
         unavailable("page"),
     )
-    return {
-        ("authorize", "GET"): Operation(
-            "Request access",
-            responses,
-            tuple(in_query("authorize", parameter.name, *required) for parameter in BY_ENDPOINT["authorize"]),
-            security=SESSION,
-        ),
-        ("authorize", "POST"): Operation(
-            "Request access with a form",
-            responses,
-            (in_query("authorize", "interaction"),),
-            form_schema("authorize", *required),
-        ),
-    }
 
 
 def _errors(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
