@@ -102,7 +102,7 @@ REGISTRATION: Final = Limit(
 )
 
 LIMITS: Final = (SIGN_IN, SIGN_IN_ADDRESS, SIGN_UP, AUTHORIZATION, CLIENT, CLIENT_ADDRESS, REGISTRATION)
-"""All rate limits. Each has a setting, and a 429 response that `Limits` leads to."""
+"""All rate limits. The settings, the lab's defaults, and the documentation have one entry for each row."""
 
 
 class TooMany(Exception):
