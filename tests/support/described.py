@@ -108,6 +108,7 @@ class Document:
 def refusals_described(app: Flask) -> None:
     """From now on, fail when a check refuses a request with a response whose description does not name the check."""
     inner = app.wsgi_app
+    document = Document(json.loads(app.extensions["rolecall_openapi"][0]))
 
     def outer(environ: Any, start_response: Any) -> Any:
         if events.is_watched():  # a test reads the notes itself
@@ -121,39 +122,30 @@ def refusals_described(app: Flask) -> None:
         with events.watching(events.Notebook()) as notebook:
             body = inner(environ, started)
         made = [note for note in notebook.notes if note["kind"] == "check"]
-        failed = [note["name"] for note in made if not note["passed"]]
-        if CHECKS_MADE in app.extensions and (operation := _document(app).operation(*_target(environ))):
+        refused = [note["name"] for note in made if not note["passed"] and _refuses(app, note["name"], statuses[-1])]
+        if not refused and CHECKS_MADE not in app.extensions:
+            return body
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        operation = document.operation(method, path)
+        if operation is None:
+            return body
+        if CHECKS_MADE in app.extensions:
             app.extensions[CHECKS_MADE] |= {(operation["operationId"], note["name"]) for note in made}
-        refused = [name for name in failed if _is_described(app, name, statuses[-1])]
-        if refused:
-            _named(app, environ, statuses[-1], refused[-1])
+        named = {check["name"] for check in operation["responses"].get(str(statuses[-1]), {}).get("x-checks", ())}
+        assert {*refused[-1:]} <= named, f"{method} {path}: {statuses[-1]} does not name the check {refused[-1]}"
         return body
 
     app.wsgi_app = outer  # type: ignore[method-assign]
 
 
-def _document(app: Flask) -> Document:
-    return Document(json.loads(app.extensions["rolecall_openapi"][0]))
-
-
-def _target(environ: Any) -> tuple[str, str]:
-    return environ["REQUEST_METHOD"], environ["PATH_INFO"]
-
-
-def _is_described(app: Flask, name: str, status: int) -> bool:
-    """Not those of the lab, nor what refuses new metadata while the known ones serve the request."""
+def _refuses(app: Flask, name: str, status: int) -> bool:
+    """Whether a failed check of the service, not of the lab, explains this response."""
+    check = checks.registry[name]
     if name in SUMS_UP or (status < 400 and name in KEEPS_METADATA):
         return False
-    return checks.registry[name] in checks.defined_in(sys.modules[app.import_name])
-
-
-def _named(app: Flask, environ: Any, status: int, refused: str) -> None:
-    method, path = _target(environ)
-    operation = _document(app).operation(method, path)
-    assert operation is not None, f"{method} {path}"
-    described = operation["responses"].get(str(status), {})
-    names = {check["name"] for check in described.get("x-checks", ())}
-    assert refused in names, f"{method} {path}: the description of {status} does not name {refused}"
+    if status == 429 or (status == 503 and check.status != 503):  # a limit or an outage came after the check
+        return False
+    return check in checks.defined_in(sys.modules[app.import_name])
 
 
 def watched(app: Flask, seen: set[tuple[str, int]] | None = None) -> Document:
