@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 from flask import Flask
 from flask.typing import ResponseReturnValue
@@ -74,39 +74,15 @@ def _keys_unavailable(error: KeysError) -> ResponseReturnValue:
     return json_response(unavailable(str(error)))
 
 
-_TOO_MANY: Final = {
-    "authorization": (
-        "Too many requests",
-        "Too many apps have requested access from this address. Try again in {wait}.",
-    ),
-    "sign-up": (
-        "Too many new accounts",
-        "Too many accounts have been created from this address. Try again in {wait}. "
-        "If you already have an account, you can still sign in.",
-    ),
-    "registration": ("", "Too many clients have been registered from this address. Try again in {wait}."),
-    "client": ("", "Too many failed attempts. Try again in {wait}."),
-    "client-address": ("", "Too many failed attempts from this address. Try again in {wait}."),
-}
-"""The title and text of the error for each limit except those of sign-in."""
-
-_TOO_MANY_SIGN_INS: Final = (
-    "Too many attempts",
-    "To protect accounts from password guessing, sign-in is paused here. Try again in {wait}. Your account is not "
-    "locked. If these attempts were not yours, someone may have tried to guess your password; it has not changed.",
-)
-
-
 def _too_many_requests(error: TooMany) -> ResponseReturnValue:
     """Return 429 with the time to wait (RFC 6585 section 4)."""
-    audit.record("throttled", what=error.what)
-    wait = f"{error.seconds} seconds" if error.seconds < 120 else f"{round(error.seconds / 60)} minutes"
-    title, text = _TOO_MANY.get(error.what, _TOO_MANY_SIGN_INS)
-    text = text.format(wait=wait)
+    audit.record("throttled", what=error.limit.name)
     if not wants_page():
-        return json_response(OAuthError("temporarily_unavailable", text, status=429, retry_after=error.seconds))
+        return json_response(
+            OAuthError("temporarily_unavailable", error.message, status=429, retry_after=error.seconds)
+        )
     links = (("Try again", retry_url()),)
-    return problem_response(Problem(429, title, text, links, retry_after=error.seconds))
+    return problem_response(Problem(429, error.limit.title, error.message, links, retry_after=error.seconds))
 
 
 def _password_hashing_busy(_error: PasswordHashingBusy) -> ResponseReturnValue:

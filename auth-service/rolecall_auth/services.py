@@ -12,7 +12,7 @@ from rolecall import storage
 from rolecall.sql import Database
 from rolecall_auth.jose.client_keys import ClientKeys
 from rolecall_auth.jose.signing_keys import Keys
-from rolecall_auth.limits import Limits, Throttles
+from rolecall_auth.limits import LIMITS, Limits
 from rolecall_auth.models.code import Codes
 from rolecall_auth.models.interaction import Interactions
 from rolecall_auth.models.registry import Registry
@@ -41,7 +41,7 @@ class Services:
     sessions: Sessions
     revocations: Revocations
     replays: Replays
-    throttles: Throttles
+    limits: Limits
     fetcher: Fetcher
     client_keys: ClientKeys
 
@@ -77,19 +77,7 @@ def build(settings: Settings) -> Services:
         sessions=Sessions(store, settings.session_lifetime),
         revocations=revocations,
         replays=replays,
-        throttles=Throttles(
-            Limits(
-                account=settings.sign_in_limit,
-                address=settings.sign_in_address_limit,
-                sign_up=settings.sign_up_limit,
-                authorization=settings.authorization_limit,
-                client=settings.client_limit,
-                client_address=settings.client_address_limit,
-                registration=settings.registration_limit,
-            ),
-            client,
-            PREFIX,
-        ),
+        limits=Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, PREFIX),
         fetcher=fetcher,
         client_keys=ClientKeys(fetcher, settings.data_key),
     )

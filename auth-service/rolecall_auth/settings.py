@@ -6,11 +6,20 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from cryptography.fernet import MultiFernet
-from limits import RateLimitItem
 
-from rolecall.settings import ServiceSettings, fernet_keys, identifier, one_of, seconds, setting, settings_class, urls
+from rolecall.settings import (
+    ServiceSettings,
+    add_settings,
+    fernet_keys,
+    identifier,
+    one_of,
+    seconds,
+    setting,
+    settings_class,
+    urls,
+)
 from rolecall.vocabulary import PROFILES
-from rolecall_auth.limits import limit
+from rolecall_auth.limits import LIMITS, limit
 
 MAX_LIFETIME = 86400
 """The maximum of ACCESS_TOKEN_LIFETIME, in seconds."""
@@ -18,9 +27,10 @@ MAX_CODE_LIFETIME = 600
 """The maximum of CODE_LIFETIME, in seconds, as recommended by RFC 6749 section 4.1.2."""
 
 
+@add_settings({row.setting: setting(row.counts, default=limit(row.default), parse=limit) for row in LIMITS})
 @settings_class
 class Settings(ServiceSettings):
-    """The settings, which are read once when the process starts."""
+    """The settings, which are read once when the process starts. Each row of `LIMITS` adds one."""
 
     SERVICE: ClassVar[str] = "auth-service"
 
@@ -60,30 +70,6 @@ class Settings(ServiceSettings):
     sign_up: str = setting(
         "Whether people can create their own accounts.", default="closed", parse=one_of("open", "closed")
     )
-
-    sign_in_limit: RateLimitItem = setting(
-        "Sign-in attempts for one account: from all new browsers together, and from each browser used before.",
-        default=limit("10/5 minutes"),
-        parse=limit,
-    )
-    sign_in_address_limit: RateLimitItem = setting(
-        "Sign-in attempts from one address.", default=limit("60/minute"), parse=limit
-    )
-    sign_up_limit: RateLimitItem = setting("New accounts from one address.", default=limit("10/hour"), parse=limit)
-    authorization_limit: RateLimitItem = setting(
-        "Authorization requests from one address that wait for a person.",
-        default=limit("300/minute"),
-        parse=limit,
-    )
-    client_limit: RateLimitItem = setting(
-        "Failed authentications of one client or resource from one address.", default=limit("60/minute"), parse=limit
-    )
-    client_address_limit: RateLimitItem = setting(
-        "Failed authentications from one address, for all clients and resources together.",
-        default=limit("300/minute"),
-        parse=limit,
-    )
-
     registration: str = setting(
         "Who can register clients (RFC 7591): anyone, holders of an initial access token, or no one.",
         default="token",
@@ -93,9 +79,6 @@ class Settings(ServiceSettings):
         "The profile of clients that register without an initial access token. fapi2 currently behaves like oauth2.1.",
         default=PROFILES[0],
         parse=one_of(*PROFILES),
-    )
-    registration_limit: RateLimitItem = setting(
-        "Client registrations from one address.", default=limit("30/hour"), parse=limit
     )
 
     def faults(self) -> list[str]:

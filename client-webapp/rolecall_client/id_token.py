@@ -48,12 +48,6 @@ AUTH_TIME = checks.define(
     "id_token.auth_time", f"{_CORE} 3.1.3.7", _ERROR, "The sign-in is older than the requested maximum age."
 )
 
-CHECKS: Final = (
-    FORM, HEADER, TYPE, ALGORITHM, KEY, SIGNATURE, CLAIMS, ISSUER, AUDIENCE, PARTY, EXPIRY, ISSUED_AT, NONCE, AT_HASH,
-    AUTH_TIME,
-)  # fmt: skip
-"""The checks, in the order in which they are made."""
-
 _FORBIDDEN_PARAMETERS: Final = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
 _STRINGS: Final = ("iss", "sub", "nonce", "at_hash")
 _TIMES: Final = ("exp", "iat", "auth_time")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from rolecall import checks
 from rolecall.openapi import (
     Description,
     Operation,
@@ -101,13 +102,13 @@ _OPERATIONS: Final[Operations] = {
                 400,
                 "The response does not match a request from this browser, comes from another server, has a repeated "
                 "parameter, or an invalid code.",
-                checks=(authorization_code.STATE, authorization_code.ISS),
+                checks=checks.defined_in(authorization_code),
             ),
             html(403, "The user denied access, or would have to sign in or consent."),
             html(
                 502,
                 "Another server returned an invalid response, or the ID token is invalid.",
-                checks=(ISSUER, *id_token.CHECKS, sign_in.SUBJECT),
+                checks=(ISSUER, *checks.defined_in(id_token), sign_in.SUBJECT),
             ),
             unavailable("page"),
         ),

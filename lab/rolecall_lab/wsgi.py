@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response
 
 from rolecall import trace
-from rolecall.settings import SettingsError, declared_settings
+from rolecall.settings import SettingsError
 from rolecall.storage import connect
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
@@ -33,9 +33,8 @@ def auth_app() -> Flask:
         from rolecall_auth.settings import Settings
         from rolecall_lab import seeds
 
-        limits = [each.name.upper() for each in declared_settings(Settings) if each.name.endswith("_limit")]
         # people in a classroom share one address, and tests send many invalid requests
-        wide = {name: "10000/minute" for name in limits if not os.environ.get(name)}
+        wide = {name: limit for name, limit in wide_limits().items() if not os.environ.get(name)}
         settings = Settings.from_environ({**os.environ, **wide}, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings)
@@ -51,6 +50,13 @@ def auth_app() -> Flask:
         return Actions(app, connect(lab.lab_redis_url))
 
     return _wrapped("authorization_server", build, create_actions)
+
+
+def wide_limits() -> dict[str, str]:
+    """Return the lab's default for every rate limit: classes share one address, and tests send many bad requests."""
+    from rolecall_auth.limits import LIMITS
+
+    return {limit.setting.upper(): "10000/minute" for limit in LIMITS}
 
 
 def resource_app() -> Flask:

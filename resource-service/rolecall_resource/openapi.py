@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from rolecall.checks import Check
+from rolecall import checks
 from rolecall.openapi import (
     JSON,
     Description,
@@ -42,25 +42,12 @@ SCOPE_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "profile": "Read the owner's name and email address.",
 }
 
-_TOKEN_CHECKS: Final[tuple[Check, ...]] = (
-    protect.ONE_HEADER,
-    protect.WELL_FORMED,
-    protect.SCOPE,
-    protect.PERSON,
-    introspection.ACTIVE,
-    local_jwt.FORM,
-    local_jwt.TYPE,
-    local_jwt.ALGORITHM,
-    local_jwt.CRITICAL,
-    local_jwt.KEY,
-    local_jwt.SIGNATURE,
-    validators.ISSUER,
-    validators.AUDIENCE,
-    validators.CLAIMS,
-    validators.EXPIRY,
-    validators.NOT_BEFORE,
-    validators.ISSUED_AT,
+_TOKEN_CHECKS: Final = tuple(
+    check
+    for check in checks.defined_in(protect, validators, introspection, local_jwt)
+    if check not in {protect.PRESENT, local_jwt.CACHED}
 )
+"""The checks with an error code. A request without a token gets a response without one, and CACHED rejects no token."""
 
 _CHALLENGED: Final = ("WWW-Authenticate",)
 _NOT_FOUND: Final = json_response("The owner has no resource with this ID.", error_body("not_found"), status=404)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from rolecall import events
@@ -29,6 +31,7 @@ class Check:
         error: the error code of the response if the check fails.
         description: the `error_description` of that response; a constant text.
         status: the HTTP status of that response.
+        module: the name of the module that declares the check.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Check:
     error: str
     description: str
     status: int = 400
+    module: str = ""
 
     def __call__(
         self,
@@ -110,5 +114,20 @@ def define(name: str, clause: str, error: str, description: str, *, status: int 
     """
     if name in registry:
         raise ValueError(f"the check {name} is defined twice")
-    registry[name] = Check(name, clause, error, description, status)
+    registry[name] = Check(name, clause, error, description, status, _caller())
     return registry[name]
+
+
+def defined_in(*modules: ModuleType) -> tuple[Check, ...]:
+    """Return the checks that these modules declare, and for packages those of their imported modules."""
+    names = tuple(f"{module.__name__}." for module in modules)
+    return tuple(check for check in registry.values() if f"{check.module}.".startswith(names))
+
+
+def _caller() -> str:
+    """Return the name of the module that called the calling function."""
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    assert frame.f_back.f_back is not None
+    return str(frame.f_back.f_back.f_globals["__name__"])

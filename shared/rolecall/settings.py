@@ -134,6 +134,19 @@ def settings_class(cls: type[T]) -> type[T]:
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
+def add_settings(settings: Mapping[str, Any]) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that appends settings to a settings class: the rows of a table, by name."""
+
+    def add(cls: type[T]) -> type[T]:
+        fields = [(name, object, declared) for name, declared in settings.items()]
+        details = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+        return dataclasses.make_dataclass(
+            cls.__name__, fields, bases=(cls,), namespace=details, frozen=True, kw_only=True
+        )
+
+    return add
+
+
 @settings_class
 class ServiceSettings:
     """The settings that every service has, and the code that reads them.

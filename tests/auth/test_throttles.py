@@ -228,7 +228,7 @@ def test_who_authenticates_well_costs_no_question_to_the_counters(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = server.tokens()
-    monkeypatch.setattr(server.services.throttles._limiter, "hit", lambda *_: pytest.fail("counted"))
+    monkeypatch.setattr(server.services.limits._limiter, "hit", lambda *_: pytest.fail("counted"))
     assert server.introspect(tokens["access_token"])["active"]
 
 

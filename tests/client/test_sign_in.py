@@ -12,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from rolecall import clock, events
+from rolecall import checks, clock, events
 from rolecall.errors import OAuthError
 from rolecall.http import Unreachable
 from rolecall_client import id_token
@@ -185,7 +185,7 @@ def test_a_bad_id_token_signs_nobody_in(tally: Tally, issuer: Issuer, make: Make
 
 def test_every_rule_has_a_token_that_breaks_it() -> None:
     rules = {f"id_token.{rule}" for _, rule in BAD.values()} | {"id_token.auth_time"}
-    assert rules == {check.name for check in id_token.CHECKS}
+    assert rules == {check.name for check in checks.defined_in(id_token)}
 
 
 def test_a_good_one_passes_every_rule_in_order(tally: Tally, issuer: Issuer) -> None:
@@ -195,7 +195,7 @@ def test_a_good_one_passes_every_rule_in_order(tally: Tally, issuer: Issuer) -> 
         assert issuer.sign_in(browser, aud=["tally"], azp=None).location == "/me"
     names = [fact["name"] for fact in noted(notebook) if fact["name"].startswith(("id_token", "client.userinfo"))]
     assert names == [
-        *(check.name for check in id_token.CHECKS if check.name != "id_token.auth_time"),
+        *(check.name for check in checks.defined_in(id_token) if check.name != "id_token.auth_time"),
         "client.userinfo_sub",
     ]
     assert "usr_alice" not in str(noted(notebook))
@@ -451,7 +451,7 @@ def test_every_form_needs_its_token(tally: Tally, issuer: Issuer) -> None:
 
 
 def id_token_check(rule: str) -> Any:
-    return next(check for check in id_token.CHECKS if check.name == f"id_token.{rule}")
+    return next(check for check in checks.defined_in(id_token) if check.name == f"id_token.{rule}")
 
 
 def noted(notebook: events.Notebook) -> list[dict[str, Any]]:

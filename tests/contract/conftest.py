@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import request
 
+from rolecall_auth.limits import Limit, Limits
 from rolecall_resource.models import Profile
 from support.invoices_api import Api, an_api, an_invoice
 
@@ -16,3 +18,17 @@ def api(tmp_path: Path) -> Iterator[Api]:
     """The Invoices API with an invoice of Alice's."""
     with an_api(tmp_path, Profile(owner_sub="alice", name="Alice Liddell", email=None), an_invoice("i1")) as made:
         yield made
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """The operations that counted, each with the setting of the limit."""
+    found: set[tuple[str, str]] = set()
+    genuine = Limits.count
+
+    def count(limits: Limits, limit: Limit, *key: str) -> None:
+        found.add((f"{request.method.lower()}-{request.endpoint}", limit.setting.upper()))
+        genuine(limits, limit, *key)
+
+    monkeypatch.setattr(Limits, "count", count)
+    return found

@@ -38,7 +38,7 @@ from support.auth_server import (
     csrf_token,
     query,
 )
-from support.described import Document, watched
+from support.described import CHECKS_MADE, SUMS_UP, Document, watched
 from support.invoices_api import Api, FakeServer, token
 from support.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
 from support.openid_provider import Issuer
@@ -46,8 +46,8 @@ from support.servers import RedisServer
 from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
 
 ROOT = Path(__file__).parents[2]
-SUMS_UP = {"parameters", "token.cache"}
-"""Checks that only say that others went well, or were made before."""
+MADE_ELSEWHERE = re.compile(r"(parameter|register|request_object|client_assertion|engine)\.")
+"""Checks that need other clients and values: the tests of their modules and of the tables bring them about."""
 
 Services = list[tuple[Flask, Operations]]
 
@@ -115,10 +115,9 @@ def test_every_check_is_named_where_it_decides(services: Services) -> None:
     for app, package in zip(
         [app for app, _ in services], [rolecall_auth, rolecall_resource, rolecall_client], strict=True
     ):
-        found = watched(app).checks()
-        defined = _defined_in(package)
+        found = {name for _, name in watched(app).checks()}
+        defined = {check.name for check in checks.defined_in(package)}
         assert len(defined) > 2
-        assert defined <= checks.registry.keys()
         assert defined - SUMS_UP == found
 
 
@@ -152,9 +151,16 @@ def test_it_names_the_version_and_the_public_address(services: Services) -> None
     assert {*bearer["x-scopes"], *OPENID_SCOPES} == {*metadata["scopes_supported"]}
 
 
-def test_every_answer_of_the_authorization_server(server: Server, own_redis: RedisServer) -> None:
-    """Each one that is described is brought about, and is as described; so is whatever comes on the way."""
+def test_every_answer_of_the_authorization_server(
+    server: Server, own_redis: RedisServer, counted: set[tuple[str, str]]
+) -> None:
+    """Each one that is described is brought about, and is as described; so is whatever comes on the way.
+
+    A 429 names the limits that its operation counts, and no others (RFC 6585 section 4).
+    """
     document = watched(server.app)
+    made: set[tuple[str, str]] = set()
+    server.app.extensions[CHECKS_MADE] = made
     _programs_ask(server)
     access_token = relying_parties_ask(server)
     managed = clients_register(server)
@@ -184,6 +190,11 @@ def test_every_answer_of_the_authorization_server(server: Server, own_redis: Red
     _sql_is_away(without_sql)
     registries_are_away(without_sql.app, managed)
     _complete(document)
+    del server.app.extensions[CHECKS_MADE]
+    never_made = {(operation, name) for operation, name in document.checks() - made if not MADE_ELSEWHERE.match(name)}
+    assert not never_made, "described, and never made"
+    assert document.limits() == counted
+    assert {setting for _, setting in counted} == {name.upper() for name in LIMITS}
 
 
 def test_every_answer_of_the_invoices_api(api: Api) -> None:
@@ -296,6 +307,8 @@ def _programs_ask(server: Server) -> None:
     server.refresh("none")
     server.refresh(given["refresh_token"], scope="profile")
     server.redeem("none")
+    server.redeem(server.code(redirect_uri="-"))
+    server.redeem(server.code())
     server.redeem(server.code(), code_verifier="w" * 43)
     server.redeem(server.code(), code_verifier="-")
     server.redeem(server.code(), resource="http://other.test")
@@ -356,6 +369,8 @@ def _people_ask(server: Server, document: Document) -> None:
     named = {check["error"] for check in redirected["x-checks"]}
     for changes, error in errors:
         assert query(browser.request(**changes).location)["error"] == error
+        posted = browser.client.post("/authorize", data=query(authorize_url(**changes)))
+        assert query(posted.location)["error"] == error
         assert error in named
     assert browser.request(redirect_uri="http://elsewhere.test").status_code == 400
     page = browser.client.get("/apps")
@@ -449,15 +464,6 @@ def _api_again(api: Api, **changes: Any) -> Flask:
     app = create_app(settings, http=api.server)  # type: ignore[arg-type]
     app.extensions["resource_validator"] = api.app.extensions["resource_validator"]
     return app
-
-
-def _defined_in(package: Any) -> set[str]:
-    """The names of the checks that the package defines; three of its tables are loops."""
-    text = "".join(path.read_text() for path in Path(package.__path__[0]).rglob("*.py"))
-    loops = ("parameter.", "engine.", "register.") if package is rolecall_auth else ()
-    return {*re.findall(r'checks\.define\(\s*"([\w.]+)"', text)} | {
-        name for name in checks.registry if name.startswith(loops)
-    }
 
 
 def _parameters(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 import rolecall_auth.openapi.description  # noqa: F401  registers the checks
 import rolecall_client.openapi  # noqa: F401
-import rolecall_resource.openapi  # noqa: F401
+import rolecall_resource.openapi
 from rolecall import checks
 from rolecall_auth.parameters import BY_ENDPOINT
+from rolecall_lab.compare import validator
+from rolecall_lab.compare.sentences import SENTENCES
 from rolecall_lab.observer import explanations
 from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, link
 from rolecall_lab.observer.inspector import MAX_NESTED, inspect
@@ -32,8 +35,11 @@ def test_every_entry_is_whole() -> None:
     for place, each in found:
         assert each.means.endswith((".", "?")), (place, each.name)
         assert len(each.means) < 220, (place, each.name)
+        if place == "check":  # it is declared with its clause, which the event carries
+            assert (each.required_by, each.breaks, each.rfc) == ("", "", ""), each.name
+            continue
         assert each.required_by, (place, each.name)
-        assert each.breaks or place in {"status", "check", "change"}, (place, each.name)
+        assert each.breaks or place in {"status", "change"}, (place, each.name)
         assert each.url or each.rfc == "none", (place, each.name, each.rfc)
 
 
@@ -50,9 +56,18 @@ def test_every_parameter_of_the_server_and_every_check_is_explained() -> None:
     for endpoint, known in BY_ENDPOINT.items():
         for parameter in known:
             assert explain("parameter", parameter.name, f"/{endpoint}"), (endpoint, parameter.name)
-    for name in checks.registry:
-        if not name.startswith("test."):
-            assert explain("check", name), name
+    exact, patterns = entries()
+    declared = {name for name in checks.registry if not name.startswith("test.")}
+    for name in declared:
+        assert explain("check", name), name
+    assert {name for place, name in exact if place == "check"} <= declared, "only checks that are declared"
+    for pattern in patterns["check"]:
+        assert fnmatch.filter(declared, pattern.name), pattern.name
+
+
+def test_every_check_of_the_api_has_its_sentences() -> None:
+    """And no other check has."""
+    assert {check.name for check in checks.defined_in(rolecall_resource, validator)} == SENTENCES.keys()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +77,7 @@ def test_every_parameter_of_the_server_and_every_check_is_explained() -> None:
         ("{claim: [{name: sub, means: Who., required_by: x, breaks: y}]}", "claim sub: .*rfc"),
         ("{claim: [{name: sub, means: Who., required_by: x, breaks: y, rfc: RFC 1, more: 1}]}", "claim sub: .*more"),
         ("{claim: [{name: sub, means: Who., required_by: x, breaks: '', rfc: RFC 1}]}", "claim sub: breaks"),
+        ("{check: [{name: sub, means: Who., rfc: RFC 1}]}", "check sub: rfc"),
         ("{claim: [{name: sub, means: 1, required_by: x, breaks: y, rfc: RFC 1}]}", "claim sub: means"),
         ("{claim: [&a {name: sub, means: a, required_by: a, breaks: a, rfc: a}, *a]}", "claim sub is listed twice"),
         ("{claim: [{name: sub, means: a, required_by: a, breaks: a, rfc: a, only: [x]}]}", "claim sub: only"),

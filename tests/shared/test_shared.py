@@ -122,6 +122,16 @@ def test_a_check_has_one_name() -> None:
         checks.define("token.code", "x", "invalid_grant", "x")
 
 
+def test_a_check_knows_the_module_that_declares_it() -> None:
+    from rolecall_auth import endpoints
+    from rolecall_auth.endpoints import revoke
+
+    assert checks.registry["revoke.own_token"].module == "rolecall_auth.endpoints.revoke"
+    assert checks.defined_in(revoke) == (revoke.OWN,)
+    assert {revoke.OWN} < {*checks.defined_in(endpoints)}
+    assert not checks.defined_in(checks)
+
+
 def test_error_descriptions_keep_to_their_characters() -> None:
     """RFC 6749 section 5.2: %x20-21 / %x23-5B / %x5D-7E."""
     for bad in ('a "quote"', "a\\b", "é", "a\nb"):

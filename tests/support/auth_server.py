@@ -22,9 +22,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from rolecall import sql
-from rolecall.settings import declared_settings
 from rolecall.storage import digest
-from rolecall_auth import create_app
+from rolecall_auth import create_app, limits
 from rolecall_auth.limits import limit
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
@@ -32,6 +31,7 @@ from rolecall_auth.models.user import User
 from rolecall_auth.services import Services, build
 from rolecall_auth.settings import Settings
 from support.databases import Engines, fresh_database
+from support.described import refusals_described
 
 ISSUER = "http://auth.test"
 RESOURCE = "http://api.test"
@@ -157,7 +157,7 @@ def csrf_token(page: TestResponse) -> str:
     return match[1]
 
 
-LIMITS = tuple(field.name for field in declared_settings(Settings) if field.name.endswith("_limit"))
+LIMITS = tuple(row.setting for row in limits.LIMITS)
 """The settings of how often one may try."""
 
 WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000/minute"))
@@ -265,6 +265,7 @@ def _started(settings: Settings) -> tuple[Flask, Services]:
         app.test_client_class = None
     else:
         app = create_app(settings)
+        refusals_described(app)
     services: Services = app.extensions["rolecall_auth"]
     engines.lend(services.database)
     _in_use[id(services)] = app

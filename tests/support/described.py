@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import jsonschema_rs
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
+
+from rolecall import checks, events
+
+SUMS_UP: Final = frozenset({"parameters", "token.cache"})
+"""Checks that only say that others went well, or were made before."""
+
+KEEPS_METADATA: Final = frozenset({"metadata.issuer", "client.metadata_issuer"})
+"""Checks whose failure leaves the metadata of before in use."""
+
+CHECKS_MADE: Final = "checks_made"
+"""The extension that collects which operation made which check, while it is there."""
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -37,18 +50,29 @@ class Document:
             for status in operation["responses"]
         }
 
-    def checks(self) -> set[str]:
+    def checks(self) -> set[tuple[str, str]]:
+        """Each operation with each check that it is described to make."""
         return {
-            check["name"]
+            (operation["operationId"], check["name"])
             for operation in self.operations().values()
             for answer in operation["responses"].values()
             for check in answer.get("x-checks", ())
         }
 
+    def limits(self) -> set[tuple[str, str]]:
+        """The operations that describe a 429, each with the setting of every limit that leads to it."""
+        return {
+            (operation["operationId"], setting)
+            for operation in self.operations().values()
+            for setting in re.findall(
+                r"\b[A-Z_]+_LIMIT\b", operation["responses"].get("429", {}).get("description", "")
+            )
+        }
+
     def hold(self, response: TestResponse) -> None:
         """Fail unless the answer is one that the description has."""
         method, path = response.request.method, response.request.path
-        operation = self._operation(method, path)
+        operation = self.operation(method, path)
         if operation is None:
             return
         here = f"{method} {path}: {response.status}"
@@ -66,7 +90,7 @@ class Document:
                 self._validate(content[response.mimetype]["schema"], response.json, here)
         self.seen.add((operation["operationId"], response.status_code))
 
-    def _operation(self, method: str, path: str) -> dict[str, Any] | None:
+    def operation(self, method: str, path: str) -> dict[str, Any] | None:
         for (each, template), operation in sorted(self.operations().items(), key=lambda item: "{" in item[0][1]):
             pattern = "".join(
                 "(.+)" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", template)
@@ -79,6 +103,49 @@ class Document:
         whole = {"components": self.content["components"], **schema}
         error = next(jsonschema_rs.Draft202012Validator(whole).iter_errors(value), None)
         assert error is None, f"{here}: {error}"
+
+
+def refusals_described(app: Flask) -> None:
+    """From now on, fail when a check refuses a request with a response whose description does not name the check."""
+    inner = app.wsgi_app
+    document = Document(json.loads(app.extensions["rolecall_openapi"][0]))
+
+    def outer(environ: Any, start_response: Any) -> Any:
+        if events.is_watched():  # a test reads the notes itself
+            return inner(environ, start_response)
+        statuses: list[int] = []
+
+        def started(status: str, *more: Any) -> Any:
+            statuses.append(int(status[:3]))
+            return start_response(status, *more)
+
+        with events.watching(events.Notebook()) as notebook:
+            body = inner(environ, started)
+        made = [note for note in notebook.notes if note["kind"] == "check"]
+        refused = [note["name"] for note in made if not note["passed"] and _refuses(app, note["name"], statuses[-1])]
+        if not refused and CHECKS_MADE not in app.extensions:
+            return body
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        operation = document.operation(method, path)
+        if operation is None:
+            return body
+        if CHECKS_MADE in app.extensions:
+            app.extensions[CHECKS_MADE] |= {(operation["operationId"], note["name"]) for note in made}
+        named = {check["name"] for check in operation["responses"].get(str(statuses[-1]), {}).get("x-checks", ())}
+        assert {*refused[-1:]} <= named, f"{method} {path}: {statuses[-1]} does not name the check {refused[-1]}"
+        return body
+
+    app.wsgi_app = outer  # type: ignore[method-assign]
+
+
+def _refuses(app: Flask, name: str, status: int) -> bool:
+    """Whether a failed check of the service, not of the lab, explains this response."""
+    check = checks.registry[name]
+    if name in SUMS_UP or (status < 400 and name in KEEPS_METADATA):
+        return False
+    if status == 429 or (status == 503 and check.status != 503):  # a limit or an outage came after the check
+        return False
+    return check in checks.defined_in(sys.modules[app.import_name])
 
 
 def watched(app: Flask, seen: set[tuple[str, int]] | None = None) -> Document:

@@ -23,6 +23,7 @@ from rolecall_resource import MIGRATIONS, create_app
 from rolecall_resource.models import Invoice, Profile
 from rolecall_resource.settings import Settings
 from support.databases import fresh_database
+from support.described import refusals_described
 
 ISSUER = "http://auth.test"
 API = "http://api.test"
@@ -133,6 +134,7 @@ def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
         lab=True,
     )
     app = create_app(settings, http=server)  # type: ignore[arg-type]
+    refusals_described(app)
     validator.show(app)
     database: Database = app.extensions["resource_database"]
     with database.transaction() as session:

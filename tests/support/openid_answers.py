@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from support.auth_server import Server, basic
+from support.auth_server import Server, authorize_url, basic, query
 from support.described import watched
 from support.openid import ASKED, CALLBACK, RP, SECRET, relying_party, tokens, with_claims
 
@@ -22,6 +22,8 @@ def relying_parties_ask(server: Server) -> str:
     signed = server.redeem(
         server.code(**ASKED | {"client_id": "signed"}), basic("signed", SECRET), redirect_uri=CALLBACK
     )
+    without_challenge = server.code(**ASKED | {"code_challenge": "-", "code_challenge_method": "-"})
+    assert server.redeem(without_challenge, RP, redirect_uri=CALLBACK).status_code == 400
     of_api = tokens(server, scope="invoices:read")["access_token"]
     assert signed.json is not None
     for token, status in (
@@ -39,6 +41,10 @@ def relying_parties_ask(server: Server) -> str:
     browser = server.browser()
     assert browser.request(**ASKED, response_mode="form_post", prompt="none").status_code == 200
     assert browser.client.post("/authorize", data={"client_id": "rp", "response_mode": "form_post"}).status_code == 200
+    for changes in ({"claims": "[]"}, {"id_token_hint": "x"}):
+        url = authorize_url(**ASKED | changes)
+        assert query(browser.client.get(url).location)["error"] == "invalid_request"
+        assert query(browser.client.post("/authorize", data=query(url)).location)["error"] == "invalid_request"
     return str(given["access_token"])
 
 

@@ -18,6 +18,7 @@ from rolecall.http import HttpResponse, Unreachable
 from rolecall_client import create_app
 from rolecall_client.services import Services
 from rolecall_client.settings import Settings
+from support.described import refusals_described
 
 ISSUER = "http://auth.test"
 API = "http://api.test"
@@ -138,4 +139,5 @@ def make_tally(redis_url: str) -> Tally:
         ),
         http,  # type: ignore[arg-type]
     )
+    refusals_described(app)
     return Tally(app, app.extensions["rolecall_client"], http)

@@ -136,7 +136,7 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
         if error.error == AUTHENTICATED.error:
             _count_failure(None)
         raise
-    services().throttles.client(credentials.client_id, request.remote_addr or "")
+    services().limits.refuse_blocked_client(credentials.client_id, request.remote_addr)
     return clean, credentials
 
 
@@ -173,4 +173,4 @@ def authentication_failed(credentials: Credentials, detail: str) -> OAuthError:
 
 def _count_failure(client_id: str | None) -> None:
     audit.record("client_authentication_failed", client_id=(client_id or "")[:100])
-    services().throttles.client_failed(client_id, request.remote_addr or "")
+    services().limits.count_client_failure(client_id, request.remote_addr)

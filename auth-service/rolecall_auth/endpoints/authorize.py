@@ -19,6 +19,7 @@ from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
 from rolecall_auth.grants.request import OAuth2Request
+from rolecall_auth.limits import AUTHORIZATION, network
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
@@ -103,7 +104,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
         resource = scopes.resource_for(scope, clean.get("resource"))
         if request.method == "POST":
             # a cross-site POST carries no Lax cookie; the GET that follows does
-            services().throttles.authorization(request.remote_addr or "")
+            services().limits.count(AUTHORIZATION, network(request.remote_addr))
             name = services().interactions.put_for_any_browser(clean)
             return redirect(url_for("authorize", interaction=name), 303)
         return _proceed(target, grant, resource.identifier, clean, name, interaction)
@@ -198,7 +199,7 @@ def _proceed(
 
 def _store_interaction(clean: dict[str, str]) -> str:
     """Store a request until the user decides, and return its secret id."""
-    services().throttles.authorization(request.remote_addr or "")
+    services().limits.count(AUTHORIZATION, network(request.remote_addr))
     return services().interactions.put(clean)
 
 

@@ -16,6 +16,7 @@ from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall.storage import digest
 from rolecall_auth.clients import logos, metadata
 from rolecall_auth.jose.client_keys import object_without_duplicates
+from rolecall_auth.limits import REGISTRATION, network
 from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import ENDED, Client
@@ -79,7 +80,7 @@ def register() -> ResponseReturnValue:
     """POST /register: return 201 with the registered metadata, the secret if any, and the management URL."""
     settings = services().settings
     OPEN(settings.registration != "closed", expected="open, or with a token", otherwise="closed")
-    services().throttles.registration(request.remote_addr or "")
+    services().limits.count(REGISTRATION, network(request.remote_addr))
     document = _document()
     token = _initial_access_token()
     profile = _profile(token)
@@ -113,7 +114,7 @@ def register() -> ResponseReturnValue:
 def registration(client_id: str) -> ResponseReturnValue:
     """GET, PUT, or DELETE /register/<client_id>: read, replace, or end a registration (RFC 7592 section 2)."""
     request.get_data()  # rejects an oversized body before anything else
-    services().throttles.client(None, request.remote_addr or "")
+    services().limits.refuse_blocked_client(None, request.remote_addr)
     client, token = _authenticate(client_id)
     if request.method == "DELETE":
         return _end(client)
@@ -192,7 +193,7 @@ def _require(check: Check, value: T | None, expected: str) -> T:
         return check.require(value, expected=expected, otherwise="another token or none")
     except OAuthError as error:
         audit.record("registration_refused", client_id=(request.view_args or {}).get("client_id", "")[:100])
-        services().throttles.client_failed(None, request.remote_addr or "")
+        services().limits.count_client_failure(None, request.remote_addr)
         error.challenge = challenge("Bearer", realm="register", error=error.error)
         raise
 

@@ -18,7 +18,6 @@ from rolecall.openapi import (
     Schema,
     Security,
     closed,
-    error_body,
     error_responses,
     html,
     json_response,
@@ -28,8 +27,8 @@ from rolecall.openapi import (
     unavailable,
 )
 from rolecall.vocabulary import CLIENT, CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD, ID_TOKEN_ALGORITHMS, SUBJECT_KIND
-from rolecall_auth.clients import assertion
-from rolecall_auth.clients import authentication as client
+from rolecall_auth import limits
+from rolecall_auth.clients import assertion, authentication
 from rolecall_auth.endpoints import authorize, introspect, revoke
 from rolecall_auth.grants import GRANTS, Grant, authorization_code, token_response
 from rolecall_auth.jose import access_tokens
@@ -37,14 +36,14 @@ from rolecall_auth.openapi import openid, registration
 from rolecall_auth.openapi.pages import page_operations
 from rolecall_auth.openapi.parameters import (
     SESSION,
-    TOO_MANY,
     find_parameter,
     form_schema,
     guard_checks,
     in_query,
     parameter_schema,
+    too_many,
 )
-from rolecall_auth.openid import request_object, scopes
+from rolecall_auth.openid import authentication_request, request_object, scopes
 from rolecall_auth.parameters import BY_ENDPOINT, REQUIRED
 from rolecall_auth.routes import ROUTES
 from rolecall_auth.settings import Settings
@@ -74,22 +73,8 @@ _IN_HEADER: Final[Security] = ({"client_secret_basic": []},)
 _ANY_METHOD: Final[Security] = (*_IN_HEADER, {})
 """OpenAPI has no security scheme for credentials in the body."""
 
-_BACK_CHANNEL: Final = (
-    client.FORM_TYPE,
-    client.IN_BODY,
-    client.ONE_METHOD,
-    client.SAME_CLIENT,
-    client.AUTHENTICATED,
-    REQUIRED,
-)
-
-_ASSERTION: Final = (
-    assertion.SIGNATURE,
-    assertion.SUBJECT,
-    assertion.AUDIENCE,
-    assertion.TIME,
-    assertion.ONCE,
-)
+_BACK_CHANNEL: Final = (*checks.defined_in(authentication), REQUIRED)
+_ASSERTION: Final = checks.defined_in(assertion)
 
 
 def _engine(*errors: str) -> tuple[Check, ...]:
@@ -97,26 +82,23 @@ def _engine(*errors: str) -> tuple[Check, ...]:
 
 
 _AT_AUTHORIZE: Final = (
-    request_object.ONE,
-    request_object.REGISTERED,
-    request_object.FETCHED,
-    request_object.SIGNATURE,
-    request_object.ISSUER,
-    request_object.AUDIENCE,
-    request_object.TIME,
-    request_object.CLIENT,
-    request_object.VALUES,
-    request_object.NOT_NESTED,
+    *checks.defined_in(request_object, scopes, authentication_request),
     authorize.RESPONSE_TYPE,
     authorization_code.CHALLENGE,
     authorization_code.METHOD,
     authorization_code.OWNER,
     authorization_code.CONSENT,
-    scopes.TARGET,
-    scopes.SCOPE,
     *_engine("invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "access_denied"),
-    *openid.AT_AUTHORIZE,
 )
+
+_OF_THE_PERSON: Final = (
+    authentication_request.SIGNED_IN,
+    authentication_request.CONSENTED,
+    authorization_code.OWNER,
+    authorization_code.CONSENT,
+    *_engine("access_denied"),
+)
+"""The checks of the sign-in and the consent, which only GET makes: a POST redirects to a GET before."""
 
 _AT_TOKEN: Final = (
     *_engine("invalid_request", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
@@ -124,14 +106,7 @@ _AT_TOKEN: Final = (
     token_response.ALIVE,
 )
 
-_DECIDE_ACTIVE: Final = (
-    access_tokens.SIGNATURE,
-    access_tokens.TYPE,
-    access_tokens.ISSUER,
-    access_tokens.EXPIRY,
-    introspect.AUDIENCE,
-    introspect.REVOKED,
-)
+_DECIDE_ACTIVE: Final = checks.defined_in(access_tokens, introspect)
 
 
 def build_description(settings: Settings, cookie: str) -> Description:
@@ -189,8 +164,12 @@ def _back_channel(settings: Settings) -> Operations:
         ("revoke", "POST"): Operation(
             "Revoke a token; a refresh token ends its whole authorization",
             (
-                ResponseObject(200, "The token is no longer valid, or never was (RFC 7009 section 2.2)."),
-                *_errors("revoke", *_ASSERTION, revoke.OWN),
+                ResponseObject(
+                    200,
+                    "The token is no longer valid, or never was (RFC 7009 section 2.2).",
+                    checks=checks.defined_in(access_tokens),
+                ),
+                *_errors("revoke", *_ASSERTION, *checks.defined_in(revoke)),
             ),
             form=form_schema("revoke", "token"),
             security=_ANY_METHOD,
@@ -225,13 +204,35 @@ def _documents() -> Operations:
 
 def _authorize() -> Operations:
     names = {parameter.name for parameter in BY_ENDPOINT["authorize"]}
+    sent_to_client = (*guard_checks("authorize", *names.difference(_TARGET)), *_AT_AUTHORIZE)
     required = ("client_id",)
-    responses = (
-        html(200, "A form that posts the response to the client (response_mode form_post)."),
+    return {
+        ("authorize", "GET"): Operation(
+            "Request access",
+            _authorize_responses(*sent_to_client),
+            tuple(in_query("authorize", parameter.name, *required) for parameter in BY_ENDPOINT["authorize"]),
+            security=SESSION,
+        ),
+        ("authorize", "POST"): Operation(
+            "Request access with a form",
+            _authorize_responses(*(check for check in sent_to_client if check not in _OF_THE_PERSON)),
+            (in_query("authorize", "interaction"),),
+            form_schema("authorize", *required),
+        ),
+    }
+
+
+def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
+    """Return the responses of /authorize; if one of these checks fails, the client receives the error."""
+    return (
+        html(
+            200,
+            "A form that posts the response, a code or an error, to the client (response_mode form_post).",
+            checks=sent_to_client,
+        ),
         redirect(
             "To sign-in or consent, or to the client with a code or an error, and with iss (RFC 9207).",
-            *guard_checks("authorize", *names.difference(_TARGET)),
-            *_AT_AUTHORIZE,
+            *sent_to_client,
         ),
         html(
             400,
@@ -243,23 +244,9 @@ def _authorize() -> Operations:
                 *guard_checks("authorize", *_TARGET, "interaction"),
             ),
         ),
-        TOO_MANY,
+        too_many("page", limits.AUTHORIZATION),
         unavailable("page"),
     )
-    return {
-        ("authorize", "GET"): Operation(
-            "Request access",
-            responses,
-            tuple(in_query("authorize", parameter.name, *required) for parameter in BY_ENDPOINT["authorize"]),
-            security=SESSION,
-        ),
-        ("authorize", "POST"): Operation(
-            "Request access with a form",
-            responses,
-            (in_query("authorize", "interaction"),),
-            form_schema("authorize", *required),
-        ),
-    }
 
 
 def _errors(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
@@ -267,12 +254,7 @@ def _errors(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
     guard = guard_checks(endpoint, *(parameter.name for parameter in BY_ENDPOINT[endpoint]))
     return (
         *error_responses(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
-        json_response(
-            "Too many failed authentications. Retry-After has the seconds to wait.",
-            error_body("temporarily_unavailable"),
-            "Retry-After",
-            status=429,
-        ),
+        too_many("api", limits.CLIENT, limits.CLIENT_ADDRESS),
         unavailable("api"),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from rolecall import checks
 from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
@@ -21,19 +22,9 @@ from rolecall.openapi import (
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.endpoints import userinfo
 from rolecall_auth.models.session import ACR
-from rolecall_auth.openid import authentication_request, id_tokens, scopes
+from rolecall_auth.openid import id_tokens, scopes
 from rolecall_auth.openid.authentication_request import PROMPTS, RESPONSE_MODES
 from rolecall_auth.parameters import BY_ENDPOINT
-
-AT_AUTHORIZE: Final[tuple[Check, ...]] = (
-    authentication_request.PROMPT,
-    authentication_request.RESPONSE_MODE,
-    authentication_request.CLAIMS,
-    authentication_request.HINT,
-    authentication_request.SIGNED_IN,
-    authentication_request.CONSENTED,
-    authentication_request.MET,
-)
 
 _BEARER: Final[Security] = ({"access_token": []}, {})
 
@@ -54,9 +45,7 @@ def _guard() -> tuple[Check, ...]:
 def userinfo_operations() -> Operations:
     """Return the operations of GET and POST /userinfo."""
     errors = error_responses(
-        userinfo.ONE_TOKEN,
-        userinfo.ALIVE,
-        userinfo.SCOPE,
+        *checks.defined_in(userinfo),
         *_guard(),
         headers=dict.fromkeys((400, 401, 403), ("WWW-Authenticate",)),
     )

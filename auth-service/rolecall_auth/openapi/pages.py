@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from rolecall.openapi import Operation, Operations, Schema, html, redirect, string, unavailable
+from rolecall_auth import limits
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD
-from rolecall_auth.openapi.parameters import SESSION, TOO_MANY, guard_checks, in_query
+from rolecall_auth.openapi.parameters import SESSION, guard_checks, in_query, too_many
 
 _NOT_PENDING: Final = "The request named in the URL is no longer pending."
 _OLD_FORM: Final = "The form was opened before the session changed, or its request is no longer pending."
@@ -64,7 +65,7 @@ def _sign_in_operations() -> Operations:
                 redirect("Signed in: to the pending request, or to the connected apps."),
                 html(400, _OLD_FORM, checks=checks),
                 html(403, "The username or password is incorrect."),
-                TOO_MANY,
+                too_many("page", limits.SIGN_IN, limits.SIGN_IN_ADDRESS),
                 unavailable("page"),
             ),
             interaction,
@@ -95,7 +96,7 @@ def _sign_up_operations() -> Operations:
                 redirect("Created, and signed in."),
                 html(400, f"{_OLD_FORM} Or the username or password is not allowed.", checks=checks),
                 _SIGN_UP_CLOSED,
-                TOO_MANY,
+                too_many("page", limits.SIGN_UP),
                 unavailable("page"),
             ),
             interaction,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from rolecall.checks import Check
+from rolecall import checks
 from rolecall.openapi import (
     Operation,
     Operations,
@@ -22,15 +22,10 @@ from rolecall.openapi import (
 from rolecall_auth.clients import metadata
 from rolecall_auth.clients.metadata import MEMBERS, Member
 from rolecall_auth.endpoints import register
+from rolecall_auth.limits import CLIENT_ADDRESS, REGISTRATION
+from rolecall_auth.openapi.parameters import too_many
 
-_METADATA_CHECKS: Final[tuple[Check, ...]] = (
-    register.JSON,
-    *(member.check for member in MEMBERS),
-    metadata.KEYS_OR_URI,
-    metadata.CONSISTENT,
-    metadata.SECTOR,
-    metadata.NOT_ENCRYPTED,
-)
+_METADATA_CHECKS: Final = (register.JSON, *checks.defined_in(metadata))
 
 SECURITY_SCHEMES: Final = {
     "initial_access_token": {
@@ -79,16 +74,9 @@ _OPTIONAL: Final = [name for name in _METADATA if name not in _ALWAYS_PRESENT]
 
 _REQUEST: Final[Schema] = {"type": "object", "properties": _METADATA}
 
-_TOO_MANY: Final = json_response(
-    "Too many registrations or failed attempts. Retry-After has the seconds to wait.",
-    error_body("temporarily_unavailable"),
-    "Retry-After",
-    status=429,
-)
-
-
 _CHALLENGE: Final = {401: ("WWW-Authenticate",)}
-_NOT_OWN: Final = (*error_responses(register.OWN, headers=_CHALLENGE), _TOO_MANY)
+_TOO_MANY_FAILURES: Final = too_many("api", CLIENT_ADDRESS)
+_NOT_OWN: Final = (*error_responses(register.OWN, headers=_CHALLENGE), _TOO_MANY_FAILURES)
 
 _REGISTERED: Final[Schema] = closed(
     {
@@ -117,7 +105,7 @@ def registration_operations() -> Operations:
             (
                 json_response("Registered (RFC 7591 section 3.2.1).", _REGISTERED, status=201),
                 *error_responses(register.OPEN, register.ALLOWED, *_METADATA_CHECKS, headers=_CHALLENGE),
-                _TOO_MANY,
+                too_many("api", REGISTRATION, CLIENT_ADDRESS),
                 unavailable("api"),
             ),
             json=_REQUEST,
@@ -131,7 +119,7 @@ def registration_operations() -> Operations:
             (
                 _CURRENT,
                 *error_responses(register.OWN, register.SAME, register.STRENGTH, *_METADATA_CHECKS, headers=_CHALLENGE),
-                _TOO_MANY,
+                _TOO_MANY_FAILURES,
                 unavailable("api"),
             ),
             json=_REPLACEMENT,

@@ -13,6 +13,7 @@ from flask import request
 from rolecall import checks, clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.jose.client_keys import LEEWAY, BadJWT
+from rolecall_auth.limits import AUTHORIZATION, network
 from rolecall_auth.models.client import Client
 from rolecall_auth.outbound.fetcher import FetchBusy
 from rolecall_auth.outbound.policy import FetchError
@@ -157,7 +158,7 @@ def _fetch(client: Client, request_uri: str) -> str:
     fetcher = services().fetcher
     if not fetcher.has(address, accept=_ACCEPT):
         # anyone can send this request, and it triggers a request to another server
-        services().throttles.authorization(request.remote_addr or "")
+        services().limits.count(AUTHORIZATION, network(request.remote_addr))
     try:
         body = fetcher.get(address, accept=_ACCEPT).body
         if fragment and not _is_hash(fragment, body):

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import audit
 from rolecall.storage import digest
+from rolecall_auth.limits import SIGN_IN, SIGN_IN_ADDRESS, account, network
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import User, authenticate, normal_username
 from rolecall_auth.pages import known_browser
@@ -47,12 +48,14 @@ def sign_in() -> ResponseReturnValue:
 
 def _authenticate(username: str, password: str) -> User | None:
     """Return the user, or None. The attempt is counted before the password is verified."""
-    name, device = normal_username(username), known_browser.device(username)
-    services().throttles.sign_in(name, request.remote_addr or "", device)
+    name, limits = normal_username(username), services().limits
+    key = account(name, known_browser.device(username))
+    limits.count(SIGN_IN_ADDRESS, network(request.remote_addr))
+    limits.count(SIGN_IN, *key)
     with services().database.read() as session:
         user = authenticate(session, name, password)
     if user is not None:
-        services().throttles.signed_in(name, device)
+        limits.reset(SIGN_IN, *key)
     return user
 
 

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import audit
 from rolecall.web.errors import PageError, Problem
+from rolecall_auth.limits import SIGN_UP, network
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD, User, account_faults, hash_password, normal_username
 from rolecall_auth.pages.request import PendingRequest, pending_request
 from rolecall_auth.pages.sign_in import next_url
@@ -31,7 +32,7 @@ def sign_up() -> ResponseReturnValue:
     username, password = normal_username(request.form.get("username", "")[:200]), request.form.get("password", "")
     problems = account_faults(username, password)
     if not problems:
-        services().throttles.sign_up(request.remote_addr or "")
+        services().limits.count(SIGN_UP, network(request.remote_addr))
     user = None if problems else _create(username, password)
     if user is None:
         problems = problems or {"username": "This username is taken. Choose another."}

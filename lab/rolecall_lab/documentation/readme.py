@@ -58,10 +58,11 @@ def _login(network: str, secrets: list[str]) -> str:
 
 def settings_tables() -> str:
     """Return a Markdown table of the settings of each service."""
-    return "\n\n".join(_table(settings) for settings in (AuthSettings, ResourceSettings, ClientSettings))
+    return "\n\n".join(settings_table(settings) for settings in (AuthSettings, ResourceSettings, ClientSettings))
 
 
-def _table(settings: type[ServiceSettings]) -> str:
+def settings_table(settings: type[ServiceSettings]) -> str:
+    """Return a Markdown table of the settings of a service, under its name."""
     rows = [f"**{settings.SERVICE}**", "", "| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
     for field in declared_settings(settings):
         form = "secret" if field.metadata["secret"] else type_name(settings, field)

@@ -87,11 +87,11 @@ def places() -> dict[Clause, set[str]]:
         enter(member.clause, "rolecall_auth.clients.metadata", f"the member {member.name}")
     for flow in FLOWS.values():
         enter(flow.specification, flow.steps[0].build.__module__, f"the flow {flow.name}")
-    defined = _where_checks_are_defined()
-    for name, check in checks.registry.items():
-        if name in defined:
-            for each in cited(check.clause):
-                found[each].add(f"`{defined[name]}` (the check {name})")
+    of_rows = {check for parameter in PARAMETERS for check in (parameter.once, parameter.well_formed)}
+    of_rows |= {member.check for member in MEMBERS}
+    for check in checks.registry.values():
+        if check not in of_rows and check.module.partition(".")[0] in _FOLDERS:
+            enter(check.clause, check.module, f"the check {check.name}")
     for folder in SERVICES_AND_CLIENT:
         for path in sorted((ROOT / folder).rglob("*.py")):
             for name, text in _docstrings(path):
@@ -173,15 +173,6 @@ def _docstrings(path: Path) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name, ast.get_docstring(node) or ""
-
-
-def _where_checks_are_defined() -> dict[str, str]:
-    found = {}
-    for folder in SERVICES_AND_CLIENT:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            for name in re.findall(r'checks\.define\(\s*"([\w.]+)"', path.read_text(encoding="utf-8")):
-                found[name] = str(path.relative_to(ROOT))
-    return found
 
 
 def _path_of(module: str) -> str:

@@ -13,7 +13,9 @@ from ruamel.yaml import YAML
 
 FILE: Final = Path(__file__).with_name("explanations.yaml")
 PLACES: Final = frozenset({"parameter", "header", "jose", "claim", "member", "error", "status", "check", "change"})
-_MAY_BREAK_NOTHING: Final = frozenset({"status", "check", "change"})
+_MAY_BREAK_NOTHING: Final = frozenset({"status", "change"})
+_DECLARED_ELSEWHERE: Final = frozenset({"check"})
+"""Places whose clause is in the recorded event: entries only have a name and a meaning."""
 
 _URLS: Final[dict[str, str]] = {
     "JARM": "https://openid.net/specs/oauth-v2-jarm-final.html",
@@ -31,13 +33,16 @@ _URLS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An entry of the file. If `only` has paths, the entry applies to them alone."""
+    """An entry of the file. If `only` has paths, the entry applies to them alone.
+
+    Checks have neither `required_by` nor `rfc`: a service declares a check with its clause, and records both.
+    """
 
     name: str
     means: str
-    required_by: str
-    breaks: str
-    rfc: str
+    required_by: str = ""
+    breaks: str = ""
+    rfc: str = ""
     only: tuple[str, ...] = ()
 
     @property
@@ -114,7 +119,10 @@ def _entry(place: str, row: dict[str, Any]) -> Explanation:
         entry = Explanation(**{**row, "only": tuple(row.get("only", ()))})
     except TypeError as error:
         raise ValueError(f"{FILE.name}: {place} {row.get('name')}: {error}") from None
-    texts = {field: getattr(entry, field) for field in ("name", "means", "required_by", "breaks", "rfc")}
+    fields = ("name", "means") if place in _DECLARED_ELSEWHERE else ("name", "means", "required_by", "breaks", "rfc")
+    for field in row.keys() - {*fields, "only"}:
+        raise ValueError(f"{FILE.name}: {place} {entry.name}: {field} is not allowed, as the check declares its clause")
+    texts = {field: getattr(entry, field) for field in fields}
     for field, text in texts.items():
         may_be_empty = field == "breaks" and place in _MAY_BREAK_NOTHING
         if not isinstance(text, str) or not (text or may_be_empty):
