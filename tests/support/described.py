@@ -111,7 +111,7 @@ def refusals_described(app: Flask) -> None:
     document = Document(json.loads(app.extensions["rolecall_openapi"][0]))
 
     def outer(environ: Any, start_response: Any) -> Any:
-        if events.is_watched():  # a test reads the notes itself
+        if events._notebook.get() is not None:  # a test reads the notes itself
             return inner(environ, start_response)
         statuses: list[int] = []
 

@@ -73,6 +73,10 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
         "The token was issued at {actual}.",
         "The token claims to have been issued at {actual}, which is in the future.",
     ),
+    "token.person": (
+        "The token was issued for a person.",
+        "The token was issued to a client for itself. This endpoint needs a person's token.",
+    ),
     "token.scope": (
         "The token has the required scope: {expected}.",
         "The token has the scope {actual}; the request requires {expected}.",
