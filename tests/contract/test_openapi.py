@@ -39,6 +39,7 @@ from support.auth_server import (
     query,
 )
 from support.described import CHECKS_MADE, SUMS_UP, Document, watched
+from support.grants import OBTAIN
 from support.invoices_api import Api, FakeServer, token
 from support.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
 from support.openid_provider import Issuer
@@ -162,6 +163,8 @@ def test_every_answer_of_the_authorization_server(
     made: set[tuple[str, str]] = set()
     server.app.extensions[CHECKS_MADE] = made
     _programs_ask(server)
+    for obtain in OBTAIN.values():
+        assert obtain(server).status_code == 200
     access_token = relying_parties_ask(server)
     managed = clients_register(server)
     clients_register_in_vain(another_process(server, registration="closed"), document.seen, managed)
