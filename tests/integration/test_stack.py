@@ -156,7 +156,7 @@ def test_no_secret_is_in_any_log(stack: Stack) -> None:
     connected(stack)
     text = "".join(stack.log(service) for service in ("client-webapp", "auth-service", "resource-service"))
     assert '"message": "request"' in text
-    for secret in ("wonderland-lab", "lab-only-", "code=", "code_verifier", "interaction="):
+    for secret in ("wonderland-lab", "lab-only-", "code=", "code_verifier=", "interaction="):
         assert secret not in text
     assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+", text)
 
