@@ -11,6 +11,12 @@ down_revision = None
 
 def upgrade() -> None:
     """Create the tables."""
+    _create_registrations()
+    _create_authorizations()
+    _create_keys()
+
+
+def _create_registrations() -> None:
     op.create_table(
         "user_account",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -45,6 +51,9 @@ def upgrade() -> None:
         sa.Column("secret_hash", sa.String(64), nullable=False),
         sa.Column("scopes", sa.JSON, nullable=False),
     )
+
+
+def _create_authorizations() -> None:
     op.create_table(
         "consent",
         sa.Column("user_id", sa.String(64), sa.ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True),
@@ -94,6 +103,9 @@ def upgrade() -> None:
         sa.Column("successor_hash", sa.String(64)),
         sa.Column("successor_sealed", sa.LargeBinary),
     )
+
+
+def _create_keys() -> None:
     op.create_table(
         "revocation",
         sa.Column("token_id", sa.String(64), primary_key=True),
