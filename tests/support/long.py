@@ -59,7 +59,7 @@ PARTS: Final = (
     Part(
         "pages",
         "Every state of every page: headings, focus order, contrast, widths from 180 to 3840 px, print, forced colors",
-        260,
+        220,
         r"templates/|static/|/pages/|tests/(support/)?browser/|compose/front/|observer/",
         ('make test ARGS="-m long tests/browser"',),
         ("chromium",),
@@ -67,14 +67,14 @@ PARTS: Final = (
     Part(
         "processes",
         "The running lab at volume and with a clock that is off; every combination of damaged recordings",
-        120,
+        100,
         r"^lab/|tests/(lab|integration)/|gunicorn_conf|worker\.py",
         ('make test ARGS="-m long tests/integration tests/lab"',),
     ),
     Part(
         "postgresql",
         "The in-process tests on PostgreSQL instead of SQLite",
-        300,
+        200,
         r"models/|migrations/|/sql\.py|patient_postgres|seeds|tests/(migrations|support/databases)",
         (
             "make test-postgres ARGS=\"-m 'not long and not npm and not compose' tests/auth tests/contract tests/fuzz "
