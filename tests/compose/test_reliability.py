@@ -250,7 +250,7 @@ def turn(url: str, seconds: int) -> int:
 
 REDIS = r"Redis does not respond: "
 SQL = r"the database does not respond: "
-AWAY = r"\S* is unavailable"
+AWAY = r"\S* did not answer"
 FUTURE = r"invalid_token.*token\.iat"
 
 

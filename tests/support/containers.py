@@ -115,7 +115,7 @@ def rotated(stack: Stack) -> set[str]:
         text=True,
         check=True,
     )
-    new = {line.split()[1].rstrip(";") for line in done.stdout.splitlines() if line.startswith("Published")}
+    new = {line.split()[1].rstrip(".") for line in done.stdout.splitlines() if line.startswith("Published")}
     assert len(new) == len(ID_TOKEN_ALGORITHMS), done.stdout + done.stderr
     return new
 
@@ -123,5 +123,5 @@ def rotated(stack: Stack) -> set[str]:
 def may_rotate(stack: Stack) -> None:
     """Turn the clock until no key waits any more: what people hold meanwhile may expire."""
     listed = docker("compose", "exec", "-T", "auth-service", "sh", "-c", 'flask --app "$ROLECALL_WSGI" keys list')
-    if waits := [int(seconds) for seconds in re.findall(r"published  for (\d+) s more", listed)]:
+    if waits := [int(seconds) for seconds in re.findall(r"published  for (\d+) more seconds", listed)]:
         stack.call("PUT", f"{stack.auth}/_lab/clock", json.dumps({"advance": max(waits) + 5}).encode())
