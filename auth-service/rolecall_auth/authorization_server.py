@@ -50,7 +50,7 @@ class AuthorizationServer(AuthlibServer):
         for grant in GRANTS:
             self.register_grant(grant.engine, list(grant.extensions))
 
-    def query_client(self, client_id: str) -> Client | None:
+    def query_client(self, client_id: str) -> Client | None:  # type: ignore[override]
         """Return the client from the registry's cache."""
         return services().registry.client(client_id)
 

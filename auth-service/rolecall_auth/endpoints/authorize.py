@@ -95,7 +95,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
         oauth2_request = OAuth2Request(clean)
         mode = clean.get("response_mode", "query")
         RESPONSE_MODE(mode == target.mode, expected=" or ".join(RESPONSE_MODES), actual=mode)
-        grant: CodeGrant = engine.get_consent_grant(oauth2_request)
+        grant: CodeGrant = engine.get_consent_grant(oauth2_request)  # type: ignore[no-untyped-call]
         authentication = oauth2_request.authentication = authentication_request.read(target.client, clean)
         scope, oauth2_request.consent_scope = authentication_request.requested_scopes(
             target.client, clean, authentication

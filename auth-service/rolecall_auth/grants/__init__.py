@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from authlib.oauth2.rfc6749 import BaseGrant
+
 from rolecall.checks import Check
 from rolecall_auth.grants import authorization_code, client_credentials, refresh_token
 
@@ -32,7 +34,7 @@ class Grant:
     """
 
     grant_type: str
-    engine: type[Any]
+    engine: type[BaseGrant]
     clause: str
     checks: tuple[Check, ...]
     required: tuple[str, ...] = ()

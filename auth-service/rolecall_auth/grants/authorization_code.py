@@ -88,7 +88,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
 
     request: OAuth2Request
 
-    def create_authorization_response(
+    def create_authorization_response(  # type: ignore[override]
         self,
         redirect_uri: str,  # noqa: ARG002
         grant_user: SignIn,
@@ -158,7 +158,9 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             return True
         return has_consent(session, user_id, client.client_id, resource, self.request.consent_scope, hold=True)
 
-    def query_authorization_code(self, code: str, client: Client) -> AuthorizationCode:
+    def query_authorization_code(  # type: ignore[override]
+        self, code: str, client: Client
+    ) -> AuthorizationCode:
         """Return the code if it was issued to this client. Requests of other clients do not consume or end it."""
         found = services().codes.find(code)
         return ALIVE.require(
@@ -216,5 +218,5 @@ class Pkce(CodeChallenge):
             NO_STRAY_VERIFIER(verifier is None, expected="no code_verifier", otherwise="a code_verifier")
             return
         verifier = VERIFIER_SENT.require(verifier, expected="present", actual="present" if verifier else "missing")
-        computed = create_s256_code_challenge(verifier)
+        computed: str = create_s256_code_challenge(verifier)  # type: ignore[no-untyped-call]
         VERIFIER(computed == challenge, expected=challenge, actual=f"SHA-256 of the verifier: {Secret(computed)}")

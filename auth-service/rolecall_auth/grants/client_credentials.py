@@ -12,7 +12,7 @@ from flask import g
 from rolecall import audit, checks, events
 from rolecall.errors import unavailable
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, OPENID_SCOPES
-from rolecall_auth.grants.request import OAuth2Request
+from rolecall_auth.grants.request import OAuth2Request, authenticated_client
 from rolecall_auth.grants.token_response import token_response
 from rolecall_auth.models import new_id
 from rolecall_auth.models.authorization import Authorization, standing_key
@@ -54,9 +54,7 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
 
         Without `scope`, the client requests all that it may have for itself, which must belong to one resource.
         """
-        client = self.request.client = self.authenticate_token_endpoint_client()
-        if not client.check_grant_type(self.GRANT_TYPE):
-            raise UnauthorizedClientError
+        client = self.request.client = authenticated_client(self)
         allowed = [scope for scope in client.scope.split() if scope not in OPENID_SCOPES]
         scope = self.request.form.get("scope", " ".join(allowed))
         is_allowed = bool(scope) and {*scope.split()} <= {*allowed}

@@ -10,7 +10,7 @@ from flask import g
 from rolecall import audit, checks, clock, events
 from rolecall.storage import digest
 from rolecall.vocabulary import CLIENT_AUTH_METHODS
-from rolecall_auth.grants.request import OAuth2Request
+from rolecall_auth.grants.request import OAuth2Request, authenticated_client
 from rolecall_auth.grants.token_response import claim, token_response
 from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.authorization import Authorization
@@ -58,7 +58,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
 
     def validate_token_request(self) -> None:
         """Validate the client, token, authorization, scope, and resource, without changing anything."""
-        client = self.request.client = self._validate_request_client()
+        client = self.request.client = authenticated_client(self)
         parameters = self.request.form
         REQUIRED("refresh_token" in parameters, expected="refresh_token", actual=sorted(parameters))
         row, authorization = ALIVE.require(

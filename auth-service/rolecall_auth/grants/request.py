@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from authlib.oauth2 import OAuth2Request as AuthlibRequest
+from authlib.oauth2.rfc6749 import BaseGrant, UnauthorizedClientError
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from flask import request
 
@@ -20,6 +23,8 @@ class OAuth2Request(AuthlibRequest):
         clean: the parameters, validated by `parameters.read`.
     """
 
+    payload: BasicOAuth2Payload
+
     client: Client
     """Set when the client has been identified or authenticated."""
 
@@ -35,7 +40,7 @@ class OAuth2Request(AuthlibRequest):
 
     def __init__(self, clean: dict[str, str]) -> None:
         # Authlib requires an https URI; the scheme that counts is the issuer's
-        super().__init__(request.method, "https://issuer/", headers=request.headers)
+        super().__init__(request.method, "https://issuer/", headers=request.headers)  # type: ignore[call-overload]
         self.payload = BasicOAuth2Payload(clean)
         self._clean = clean
 
@@ -43,3 +48,16 @@ class OAuth2Request(AuthlibRequest):
     def form(self) -> dict[str, str]:
         """The validated parameters."""
         return self._clean
+
+
+def authenticated_client(grant: BaseGrant) -> Client:
+    """Authenticate the client, and require that it is registered for the grant (RFC 6749 section 5.2).
+
+    Raises:
+        OAuthError: invalid_client.
+        UnauthorizedClientError: the client is not registered for the grant.
+    """
+    client = cast("Client", grant.authenticate_token_endpoint_client())
+    if not client.check_grant_type(grant.GRANT_TYPE):
+        raise UnauthorizedClientError
+    return client

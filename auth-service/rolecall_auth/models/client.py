@@ -93,11 +93,11 @@ class Client(Model, ClientMixin):
         """Return the client identifier (RFC 6749 section 2.2)."""
         return self.client_id
 
-    def get_default_redirect_uri(self) -> str | None:
+    def get_default_redirect_uri(self) -> str | None:  # type: ignore[override]
         """Return the redirect URI for a request without one, or None if not exactly one is registered."""
         return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
 
-    def get_allowed_scope(self, scope: Any) -> str | None:
+    def get_allowed_scope(self, scope: str | None) -> str | None:  # type: ignore[override]
         """Return the scope that a request may have, or None if the request must be rejected.
 
         A request without a scope gets the registered scopes, except the OpenID scopes of a client that is registered
@@ -117,7 +117,7 @@ class Client(Model, ClientMixin):
             return scope if "openid" in scope.split() else None
         return scope if set(scope.split()) <= set(registered) else None
 
-    def check_redirect_uri(self, redirect_uri: Any) -> bool:
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
         """Match exactly, except that a native client may use any loopback port (RFC 8252 section 7.3)."""
         if redirect_uri in self.redirect_uris:
             return True
@@ -136,19 +136,19 @@ class Client(Model, ClientMixin):
             parts.scheme not in {"http", "https"} or parts.hostname in {"localhost", "127.0.0.1", "::1"}
         )
 
-    def check_client_secret(self, client_secret: Any) -> bool:
+    def check_client_secret(self, client_secret: str) -> bool:
         """Compare a secret with the stored hash in constant time. Public clients have no matching secret."""
         return hmac.compare_digest(self.secret_hash or "no secret", digest(client_secret))
 
-    def check_endpoint_auth_method(self, method: Any, endpoint: Any) -> bool:  # noqa: ARG002
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002
         """Return whether the client is registered for this authentication method, which applies to all endpoints."""
         return bool(self.token_endpoint_auth_method == method)
 
-    def check_response_type(self, response_type: Any) -> bool:
+    def check_response_type(self, response_type: str) -> bool:
         """Return whether the client is registered for this response type."""
         return response_type in self.response_types
 
-    def check_grant_type(self, grant_type: Any) -> bool:
+    def check_grant_type(self, grant_type: str | None) -> bool:
         """Return whether the client is registered for this grant type."""
         return grant_type in self.grant_types
 

@@ -36,7 +36,7 @@ class AuthorizationCode(AuthorizationCodeMixin):
     code_challenge: str | None
     nonce: str | None = None
 
-    def get_redirect_uri(self) -> str | None:
+    def get_redirect_uri(self) -> str | None:  # type: ignore[override]
         """Return the redirect URI of the authorization request, or None if it had none (RFC 6749 section 4.1.3)."""
         return self.redirect_uri
 
