@@ -10,11 +10,12 @@ from flask import Flask
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit, sql, storage
+from rolecall.clock import Clock
 from rolecall.errors import OAuthError, json_response, unavailable
 from rolecall.openapi import publish
 from rolecall.periodic import Periodic
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall.web.app import create_flask
+from rolecall.web.app import Application, create_flask
 from rolecall.web.errors import Problem, problem_response, retry_url, wants_page
 from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
@@ -33,12 +34,16 @@ from rolecall_auth.sweep import SWEEP_INTERVAL, sweep_if_due
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> Flask:
-    """Build the application. It opens no connection; `/readyz` reports whether its dependencies are available."""
-    app = create_flask(__name__, settings)
+def create_app(settings: Settings, own_clock: Clock | None = None) -> Application:
+    """Build the application. It opens no connection; `/readyz` reports whether its dependencies are available.
+
+    Args:
+        own_clock: the clock of this application, if it is not that of the process.
+    """
+    app = create_flask(__name__, settings, path=settings.path, own_clock=own_clock)
     sql.register_error_handlers(app)
     app.extensions["rolecall_auth"] = build(settings)
-    cookie_settings(app, "rolecall_auth", secure=settings.issuer.startswith("https://"))
+    cookie_settings(app, "rolecall_auth", settings.issuer)
     register(app, [*routes.ROUTES, *health_routes(app, _readiness_checks(app))])
     publish(app, description.build_description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
@@ -55,7 +60,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(PasswordHashingBusy, _password_hashing_busy)
     add_commands(app)
     if not settings.lab:  # where the clock can be set back, an expired row may become valid again
-        sweep = Periodic("sweep", SWEEP_INTERVAL, lambda: sweep_if_due(app.extensions["rolecall_auth"]))
+        sweep = Periodic("sweep", SWEEP_INTERVAL, sweep_if_due)
         app.extensions["rolecall_periodic"] = [sweep]
     return app
 

@@ -1,4 +1,4 @@
-"""The service's dependencies, built once per process."""
+"""The service's dependencies, built once per application."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from rolecall_auth.outbound.fetcher import Fetcher
 from rolecall_auth.settings import Settings
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-PREFIX: Final = "auth"
-"""The prefix of all Redis keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,10 @@ class Services:
 
 def build(settings: Settings) -> Services:
     """Build the dependencies without opening connections."""
+    # the prefix of all Redis keys: issuers with different paths can share a Redis
+    prefix = f"auth:{settings.path}" if settings.path else "auth"
     database = Database(settings.database_url, MIGRATIONS)
-    revocations = Revocations(database, PREFIX, lifetime=settings.access_token_lifetime, keep=settings.keep_expired)
+    revocations = Revocations(database, prefix, lifetime=settings.access_token_lifetime, keep=settings.keep_expired)
 
     def greet(connection: Any) -> None:
         revocations.greet(connection)
@@ -57,7 +57,7 @@ def build(settings: Settings) -> Services:
 
     client = storage.connect(settings.redis_url, on_connect=greet)
     revocations.use(client)
-    store = storage.Store(client, PREFIX, keep=settings.keep_expired)
+    store = storage.Store(client, prefix, keep=settings.keep_expired)
     replays = Replays(store, lambda: revocations.run_id)
     keys = Keys(
         database,
@@ -77,7 +77,7 @@ def build(settings: Settings) -> Services:
         sessions=Sessions(store, settings.session_lifetime),
         revocations=revocations,
         replays=replays,
-        limits=Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, PREFIX),
+        limits=Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, prefix),
         fetcher=fetcher,
         client_keys=ClientKeys(fetcher, settings.data_key),
     )

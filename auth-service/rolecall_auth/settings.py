@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from cryptography.fernet import MultiFernet
@@ -19,12 +20,14 @@ from rolecall.settings import (
     urls,
 )
 from rolecall.vocabulary import PROFILES
+from rolecall.web.health import HEALTH_PATHS
 from rolecall_auth.limits import LIMITS, limit
 
 MAX_LIFETIME = 86400
 """The maximum of ACCESS_TOKEN_LIFETIME, in seconds."""
 MAX_CODE_LIFETIME = 600
 """The maximum of CODE_LIFETIME, in seconds, as recommended by RFC 6749 section 4.1.2."""
+_PATH: Final = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
 
 
 @add_settings({row.setting: setting(row.counts, default=limit(row.default), parse=limit) for row in LIMITS})
@@ -81,6 +84,11 @@ class Settings(ServiceSettings):
         parse=one_of(*PROFILES),
     )
 
+    @property
+    def path(self) -> str:
+        """The path of the issuer: starts with a slash and does not end with one; empty for the root of the host."""
+        return urlsplit(self.issuer).path
+
     def faults(self) -> list[str]:
         """Return all invalid values, including lifetimes that are too long or that contradict each other."""
         faults = super().faults()
@@ -88,8 +96,18 @@ class Settings(ServiceSettings):
             faults.append(f"CODE_LIFETIME must be at most {MAX_CODE_LIFETIME} seconds (ten minutes)")
         if self.access_token_lifetime > MAX_LIFETIME:
             faults.append(f"ACCESS_TOKEN_LIFETIME must be at most {MAX_LIFETIME} seconds (one day)")
-        if urlsplit(self.issuer).path:
-            faults.append("ISSUER must not have a path, not even a trailing slash")
+        if self.path and not _PATH.fullmatch(self.path):
+            faults.append(
+                "ISSUER may have a path of letters, digits, and the characters . _ ~ - (RFC 8414 section 2), such as "
+                "/s/abc; each part starts with a letter or a digit, and there is no slash at the end"
+            )
+        elif self.path in HEALTH_PATHS:
+            faults.append(f"ISSUER must not have the path {self.path}, which belongs to the health checks")
+        faults += [
+            f"BACKCHANNEL_URLS: {each} must have the path of the issuer, {self.path or 'which has none'}"
+            for each in self.backchannel_urls
+            if urlsplit(each).path != self.path
+        ]
         if self.refresh_idle_lifetime > self.refresh_lifetime:
             faults.append("REFRESH_IDLE_LIFETIME must not be longer than REFRESH_LIFETIME")
         return faults

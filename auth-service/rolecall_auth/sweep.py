@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from rolecall import clock
+from rolecall.sql import Database
 from rolecall_auth.models import Model
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import ENDED, Client
@@ -16,7 +17,7 @@ from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.key import SigningKey
 from rolecall_auth.models.revocation import Revocation
 from rolecall_auth.models.token import RefreshToken
-from rolecall_auth.services import PREFIX, Services
+from rolecall_auth.services import Services, services
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ BATCH: Final = 500
 """Rows deleted in one transaction, small enough that other transactions do not wait long for a lock."""
 
 
-def sweep(services: Services) -> dict[str, int]:
+def sweep(parts: Services) -> dict[str, int]:
     """Delete expired rows, and return the number of deleted rows by table.
 
     Raises:
@@ -39,16 +40,16 @@ def sweep(services: Services) -> dict[str, int]:
     tables = ("refresh_token", "authorization_grant", "revocation", "signing_key", "initial_access_token", "client")
     counts = dict.fromkeys(tables, 0)
     ended = clock.now() - RETENTION
-    for model, condition in _expired_rows(ended, ended - services.settings.access_token_lifetime):
-        counts[model.__tablename__] += _delete(services, model, condition)
+    for model, condition in _expired_rows(ended, ended - parts.settings.access_token_lifetime):
+        counts[model.__tablename__] += _delete(parts.database, model, condition)
     return counts
 
 
-def sweep_if_due(services: Services) -> None:
+def sweep_if_due() -> None:
     """Sweep, unless another process has done so within the last hour."""
-    if not services.store.client.set(f"{PREFIX}:sweep", "1", nx=True, ex=int(SWEEP_INTERVAL) - 60):
-        return
-    log.info("expired rows deleted", extra={"removed": sweep(services)})
+    store = services().store
+    if store.client.set(f"{store.prefix}:sweep", "1", nx=True, ex=int(SWEEP_INTERVAL) - 60):
+        log.info("expired rows deleted", extra={"removed": sweep(services())})
 
 
 def _expired_rows(ended: float, tokens_ended: float) -> Iterator[tuple[type[Model], sa.ColumnElement[bool]]]:
@@ -74,11 +75,11 @@ def _expired_rows(ended: float, tokens_ended: float) -> Iterator[tuple[type[Mode
     yield Client, sa.and_(Client.disabled_at < tokens_ended, Client.registration_token_hash == ENDED)
 
 
-def _delete(services: Services, model: type[Model], condition: sa.ColumnElement[bool]) -> int:
+def _delete(database: Database, model: type[Model], condition: sa.ColumnElement[bool]) -> int:
     [key] = sa.inspect(model).primary_key
     deleted: int = 0
     while True:
-        with services.database.transaction() as session:
+        with database.transaction() as session:
             # skip rows that another transaction has locked; the next sweep finds them again
             query = sa.select(key).where(condition).limit(BATCH).with_for_update(skip_locked=True)
             rows = list(session.scalars(query))

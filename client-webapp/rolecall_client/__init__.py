@@ -20,7 +20,7 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     """Create the application and its dependencies. Does not open any connections; `/readyz` reports availability."""
     app = create_flask(__name__, settings)
     services = app.extensions["rolecall_client"] = build(settings, http or HttpClient(ca_file=settings.ca_file))
-    cookie_settings(app, "rolecall_client", secure=settings.public_url.startswith("https://"))
+    cookie_settings(app, "rolecall_client", settings.public_url)
     register(app, [*routes.ROUTES, *health_routes(app, {"redis": lambda: _has_noeviction(services)})])
     publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(

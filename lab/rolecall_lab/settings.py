@@ -103,6 +103,11 @@ class LabSettings(ServiceSettings):
         """Return the role of the service at a URL or `host:port`; `other` if it is not one of our services."""
         return self._roles.get(_netloc(address), "other")
 
+    def base_path(self, party: Party | Role, path: str) -> str:
+        """Return the part of a request's path that is the path of the issuer; it is usually empty."""
+        base = urlsplit(self.auth_url).path if party == "authorization_server" else ""
+        return base if path == base or path.startswith(f"{base}/") else ""
+
     def is_known_host(self, host: str) -> bool:
         """Return whether a `Host` header names this machine or one of the services, to prevent DNS rebinding."""
         try:

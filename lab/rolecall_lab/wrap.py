@@ -9,7 +9,7 @@ from functools import partial, wraps
 from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 from flask import Flask
@@ -233,6 +233,8 @@ def _copy_body(response: Iterable[bytes], exchange: Exchange) -> Iterator[bytes]
 def _url(environ: WSGIEnvironment) -> str:
     """Return the path and the query; the host is recorded from its header."""
     path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace")
+    if environ.get("SCRIPT_NAME"):  # the application is located below it, but for the metadata it follows the path
+        path = unquote(urlsplit(environ["RAW_URI"]).path, errors="replace")
     return f"{path}?{environ.get('QUERY_STRING', '')}"
 
 

@@ -1,28 +1,69 @@
-"""The clock of the services. The lab can shift it."""
+"""The clock of the services. The lab can shift it.
+
+Each application has a clock (`app.extensions["rolecall_clock"]`), by default that of the process. The functions use the
+clock of the current application, or that of the process outside an application context.
+"""
 
 from __future__ import annotations
 
 import time
+from typing import cast
 
-_offset = 0.0
-_total_shift = 0.0
+from flask import current_app, has_app_context
+
+
+class Clock:
+    """A clock with an offset from the system's clock, in seconds; it is 0.0 outside the lab and the tests."""
+
+    __slots__ = ("_offset", "_total_shift")
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+        self._total_shift = 0.0
+
+    @property
+    def offset(self) -> float:
+        """The offset from the system's clock, in seconds."""
+        return self._offset
+
+    @offset.setter
+    def offset(self, seconds: float) -> None:
+        self._total_shift += abs(float(seconds) - self._offset)
+        self._offset = float(seconds)
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch (UTC)."""
+        return time.time() + self._offset
+
+    def cache_time(self) -> float:
+        """Return a monotonic time in seconds; shifting the clock in either direction moves it forward."""
+        return monotonic() + self._total_shift
+
+
+PROCESS = Clock()
+"""The clock of all applications of this process that do not have their own."""
+
+
+def current() -> Clock:
+    """Return the clock of the current application, or that of the process."""
+    if has_app_context():
+        return cast("Clock", current_app.extensions.get("rolecall_clock", PROCESS))
+    return PROCESS
 
 
 def now() -> float:
     """Return the time in seconds since the epoch (UTC); every expiry in the services is compared with it."""
-    return time.time() + _offset
+    return current().now()
 
 
 def offset() -> float:
-    """Return the offset of this process's clock from the system clock, in seconds; 0.0 outside the lab."""
-    return _offset
+    """Return the offset of the clock from the system's clock, in seconds; 0.0 outside the lab."""
+    return current().offset
 
 
 def set_offset(seconds: float) -> None:
-    """Shift this process's clock to `seconds` ahead of the system clock. For the lab and the tests only."""
-    global _offset, _total_shift
-    _total_shift += abs(float(seconds) - _offset)
-    _offset = float(seconds)
+    """Shift the clock to `seconds` ahead of the system's clock. For the lab and the tests only."""
+    current().offset = seconds
 
 
 def monotonic() -> float:
@@ -36,4 +77,4 @@ def cache_time() -> float:
     Shifting the clock in either direction moves this time forward by the same amount, so that cached entries expire too
     early rather than too late.
     """
-    return monotonic() + _total_shift
+    return current().cache_time()

@@ -25,8 +25,8 @@ def metadata_url(issuer: str, back_channel: str | None = None) -> str:
     Args:
         back_channel: the URL at which this service reaches the issuer, if it differs from the issuer.
     """
-    path = urlsplit(issuer).path
-    return f"{(back_channel or issuer).removesuffix(path)}{METADATA_PATH}{path.rstrip('/')}"
+    path = urlsplit(issuer).path.rstrip("/")
+    return f"{(back_channel or issuer).rstrip('/').removesuffix(path)}{METADATA_PATH}{path}"
 
 
 class Unreachable(Exception):

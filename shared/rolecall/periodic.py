@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """Work to do every `seconds` seconds in every worker; `work` itself decides whether it is this worker's turn."""
+    """Work to do every `seconds` seconds in every worker; `work` itself decides whether it is this worker's turn.
+
+    It runs in the context of the application.
+    """
 
     name: str
     seconds: float
@@ -26,15 +29,16 @@ class Periodic:
 def start(app: Flask) -> None:
     """Start the work in `app.extensions["rolecall_periodic"]`; call it after the fork, which no thread survives."""
     for periodic in app.extensions.get("rolecall_periodic", ()):
-        threading.Thread(target=_run, args=(periodic,), name=periodic.name, daemon=True).start()
+        threading.Thread(target=_run, args=(app, periodic), name=periodic.name, daemon=True).start()
 
 
-def _run(periodic: Periodic) -> None:
+def _run(app: Flask, periodic: Periodic) -> None:
     # a random delay, so that workers that start at the same time do not work at the same time
     time.sleep(periodic.seconds * random.uniform(0.05, 0.2))  # noqa: S311
     while True:
         try:
-            periodic.work()
+            with app.app_context():
+                periodic.work()
         except Exception as error:  # the thread goes on, and tries again at the next interval
             log.warning(
                 "periodic work failed",

@@ -28,14 +28,14 @@ def test_the_session_is_renewed_at_sign_in(server: Server) -> None:
     browser = server.browser()
     page = browser.client.get("/sign-in")
     token = csrf_token(page)
-    before = browser.client.get_cookie("rolecall_auth")
+    before = browser.client.get_cookie(server.cookie_name)
     browser.client.post("/sign-in", data={"csrf_token": token, "username": "alice", "password": "wonderland-lab"})
-    after = browser.client.get_cookie("rolecall_auth")
+    after = browser.client.get_cookie(server.cookie_name)
     assert before is not None
     assert after is not None
     assert before.value != after.value
     thief = server.browser()
-    thief.client.set_cookie("rolecall_auth", before.value)
+    thief.client.set_cookie(server.cookie_name, before.value)
     assert "/sign-in" in thief.client.get("/apps").location, "a cookie known before is worth nothing"
     again = browser.client.post("/apps/disconnect", data={"csrf_token": token, "client_id": "tally"})
     assert again.status_code == 400, "a form known before is worth nothing"
@@ -62,7 +62,7 @@ def test_wrong_password_and_unknown_name_look_the_same(server: Server) -> None:
 def test_cookies_and_headers_are_hardened(server: Server, tmp_path: Path) -> None:
     response = server.browser().client.get("/sign-in")
     cookie = response.headers["Set-Cookie"]
-    assert "rolecall_auth=" in cookie
+    assert cookie.startswith(f"{server.cookie_name}=")
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     policy = response.headers["Content-Security-Policy"]
@@ -100,7 +100,7 @@ def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str)
     """RFC 6265bis section 4.1.3.2."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://auth.test"))
     cookie = server.app.test_client().get("/sign-in", base_url="https://auth.test").headers["Set-Cookie"]
-    assert cookie.startswith("__Host-rolecall_auth=")
+    assert cookie.startswith("__Host-rolecall_auth_")
     assert "Secure" in cookie
     assert "Path=/" in cookie
     assert "Domain" not in cookie
@@ -180,12 +180,12 @@ def test_sign_out_ends_the_session_and_keeps_the_apps(server: Server) -> None:
     browser = server.browser()
     browser.sign_in()
     tokens = server.redeem(browser.authorize()["code"]).json
-    cookie = browser.client.get_cookie("rolecall_auth")
+    cookie = browser.client.get_cookie(server.cookie_name)
     assert 'id="logout-confirm"' in browser.client.get("/sign-out").text
     browser.submit("/sign-out")
     assert "/sign-in" in browser.client.get("/apps").location
     assert cookie is not None
-    browser.client.set_cookie("rolecall_auth", cookie.value)
+    browser.client.set_cookie(server.cookie_name, cookie.value)
     assert "/sign-in" in browser.client.get("/apps").location, "the session lives on under its old cookie"
     assert server.is_active(tokens["access_token"])
 

@@ -59,7 +59,7 @@ def test_tokens_are_sealed_in_redis_and_absent_from_the_cookie_and_the_log(
     browser.client.get("/invoices")
     redis = tally.services.store.client
     raw = b" ".join(key + redis.get(key) for key in redis.keys("*"))
-    cookie = browser.client.get_cookie("rolecall_client")
+    cookie = browser.client.get_cookie(tally.cookie_name)
     assert cookie is not None
     seen = raw.decode("latin-1") + cookie.value + capsys.readouterr().out
     for secret in (TOKENS["access_token"], TOKENS["refresh_token"], "client-secret-value", "c0de"):
@@ -129,11 +129,11 @@ def test_several_tabs_at_once(tally: Tally) -> None:
 def test_the_session_is_renewed_when_it_is_connected(tally: Tally) -> None:
     browser = tally.browser()
     state = browser.begin()["state"]
-    before = browser.client.get_cookie("rolecall_client")
+    before = browser.client.get_cookie(tally.cookie_name)
     browser.come_back(code="c0de", state=state, iss=ISSUER)
     thief = tally.browser()
     assert before is not None
-    thief.client.set_cookie("rolecall_client", before.value)
+    thief.client.set_cookie(tally.cookie_name, before.value)
     assert thief.client.get("/invoices").status_code == 403
 
 

@@ -386,10 +386,10 @@ def test_sign_in_begins_a_session_of_its_own(tally: Tally, issuer: Issuer) -> No
     """OWASP ASVS 7.2.4: what somebody knew before is worth nothing after it."""
     browser, thief = tally.browser(), tally.browser()
     issuer.sign_in(browser)
-    first = browser.client.get_cookie("rolecall_client")
+    first = browser.client.get_cookie(tally.cookie_name)
     issuer.sign_in(browser)
     assert first is not None
-    thief.client.set_cookie("rolecall_client", first.value)
+    thief.client.set_cookie(tally.cookie_name, first.value)
     assert thief.client.get("/me").status_code == 403
 
 
@@ -400,7 +400,7 @@ def test_what_is_known_is_sealed_and_absent_from_cookie_and_log(
     issuer.sign_in(browser)
     redis = tally.services.store.client
     raw = b" ".join(key + redis.get(key) for key in redis.keys("*"))
-    cookie = browser.client.get_cookie("rolecall_client")
+    cookie = browser.client.get_cookie(tally.cookie_name)
     assert cookie is not None
     seen = raw.decode("latin-1") + cookie.value + capsys.readouterr().out
     for secret in (TOKENS["access_token"], "alice@wonderland.test", "c0de"):

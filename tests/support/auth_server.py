@@ -78,6 +78,10 @@ class Server:
     services: Services
     ids: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def cookie_name(self) -> str:
+        return str(self.app.config["SESSION_COOKIE_NAME"])
+
     def browser(self) -> Browser:
         return Browser(self.app.test_client())
 

@@ -45,6 +45,7 @@ def event(at: float, sender: str, receiver: str, request: str, status: int | Non
         "channel": "front" if front else "back",
         "method": method,
         "host": "localhost",
+        "base": "",
         "path": path,
         "query": {},
         "form": {},

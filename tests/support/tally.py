@@ -85,6 +85,10 @@ class Tally:
     services: Services
     http: FakeHttp
 
+    @property
+    def cookie_name(self) -> str:
+        return str(self.app.config["SESSION_COOKIE_NAME"])
+
     def browser(self) -> Browser:
         return Browser(self.app.test_client())
 

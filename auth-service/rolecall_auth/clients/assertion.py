@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import url_for
-
 from rolecall import checks, clock
 from rolecall.checks import Check
 from rolecall.vocabulary import ASSERTION_ALGORITHMS
+from rolecall.web.routes import route_path
 from rolecall_auth.jose.client_keys import LEEWAY, BadJWT, unverified_jwt
 from rolecall_auth.models.client import Client
 from rolecall_auth.services import services
@@ -92,7 +91,8 @@ def _is_for_us(client: Client, audience: Any) -> bool:
     settings = services().settings
     if client.profile != "openid":
         return bool(audience == settings.issuer)
-    accepted = {settings.issuer, *(base + url_for("token") for base in (settings.issuer, *settings.backchannel_urls))}
+    endpoint = route_path("token")
+    accepted = {settings.issuer, *(base + endpoint for base in (settings.issuer, *settings.backchannel_urls))}
     return not accepted.isdisjoint(audience if isinstance(audience, list) else [audience])
 
 

@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
-from rolecall.web.errors import PageError, Problem, store_unavailable
+from rolecall.web.errors import PageError, Problem, home_url, store_unavailable
 from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
@@ -262,5 +262,5 @@ def _invalid_target(error: OAuthError) -> Problem:
         "The app sent an invalid request",
         f"{error.description} For your safety, you have not been sent back to the app. This is the app's mistake, not "
         "yours. Go back to the app and try again. If that does not help, contact its developers.",
-        (("Back to the home page", "/"),),
+        (("Back to the home page", home_url()),),
     )

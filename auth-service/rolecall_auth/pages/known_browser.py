@@ -58,4 +58,5 @@ def _cookie_name() -> str:
 
 
 def _serializer() -> URLSafeSerializer:
-    return URLSafeSerializer(services().settings.secret_key, salt="known browser")
+    settings = services().settings
+    return URLSafeSerializer(settings.secret_key, salt=f"known browser {settings.issuer}")

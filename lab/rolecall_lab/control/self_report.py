@@ -8,9 +8,9 @@ from typing import Any
 from flask import Flask
 
 from rolecall import clock
-from rolecall.http import HttpClient, Unreachable
+from rolecall.http import HttpClient, Unreachable, metadata_url
 from rolecall.settings import ServiceSettings, declared_settings
-from rolecall.vocabulary import METADATA_PATH, RESOURCE_METADATA_PATH
+from rolecall.vocabulary import RESOURCE_METADATA_PATH
 from rolecall.web.health import fault_of
 from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE
 from rolecall_lab.settings import LabSettings
@@ -43,7 +43,7 @@ def _check_connections(values: dict[str, Any]) -> dict[str, str]:
     """Check that the configured addresses of the other services lead to the expected services."""
     errors = {}
     if "backchannel_url" in values:
-        url = (values["backchannel_url"] or values["issuer"]) + METADATA_PATH
+        url = metadata_url(values["issuer"], values["backchannel_url"])
         errors[AUTH.name] = _identity_error(url, "issuer", values["issuer"])
     if "resource_backchannel_url" in values:
         url = values["resource_backchannel_url"] or values["resource_url"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rolecall import clock
-from rolecall.vocabulary import METADATA_PATH
+from rolecall.http import metadata_url
 from rolecall_lab.launcher import containers, running
 from rolecall_lab.launcher.environment import AUTH, CLIENT, RESOURCE, SERVICES, Service
 
@@ -157,7 +157,7 @@ def _issuer(reports: Mapping[Service, list[Report]]) -> Iterator[Problem]:
         )
     for issuer in issuers:
         try:
-            named = running.ask(issuer + METADATA_PATH).get("issuer")
+            named = running.ask(metadata_url(issuer)).get("issuer")
         except (OSError, ValueError, http.client.HTTPException) as error:
             yield (
                 f"the issuer {issuer} is not reachable from this machine ({getattr(error, 'reason', error)})",

@@ -34,7 +34,7 @@ def create_app(lab: LabSettings) -> Flask:
     keys = KeySet((lab.auth_backchannel_urls or (lab.auth_url,))[0], HttpClient(connect=0.5, read=1.0))
     live = Live(lab, flows, Tail(lab.lab_redis_url, flows), keys, app.jinja_env)
     app.extensions["observer"] = live
-    cookie_settings(app, "rolecall_observer", secure=False)
+    cookie_settings(app, "rolecall_observer", lab.observer_url or "http://localhost")
     app.register_blueprint(
         Blueprint(
             "observer",

@@ -16,6 +16,7 @@ from rolecall_lab.observer.picture import Picture
 from rolecall_lab.observer.texts import is_mark, is_text, pairs, phrase, plain, text_of
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
 from rolecall_lab.observer.values import Value, marks
+from rolecall_lab.recording.event import full_path
 
 Event = dict[str, Any]
 
@@ -107,7 +108,7 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
 def raw(event: Event) -> str:
     """Reconstruct the request and the response, except for the parts that are never recorded."""
     query = _form_encoded(event["query"])
-    lines = [f"{event['method']} {event['path']}{'?' + query if query else ''} HTTP/1.1", f"Host: {event['host']}"]
+    lines = [f"{event['method']} {full_path(event)}{'?' + query if query else ''} HTTP/1.1", f"Host: {event['host']}"]
     lines += [f"{name}: {text_of(value)}" for name, value in event["request_headers"].items() if name != "host"]
     if event["form"]:
         lines += ["", _form_encoded(event["form"])]

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from rolecall_lab.observer.explanations import explain
 from rolecall_lab.observer.values import Place, Side, Value, collect_values
+from rolecall_lab.recording.event import full_path
 from rolecall_lab.recording.recorded_flow import Loss, paired
 
 Event = dict[str, Any]
@@ -232,7 +233,7 @@ def _request_row(event: Event, number: int, step: int, carried: list[tuple[Value
         step,
         event["from"],
         event["to"],
-        f"{event['method']} {event['path']}",
+        f"{event['method']} {full_path(event)}",
         number,
         event["id"],
         detail=_failure_text(event) if is_unanswered else "",

@@ -5,7 +5,8 @@ An event (schema 3) has these members:
 - `id`: sorts by the start of the exchange; `schema`; `at` (seconds, the lab's clock);
 - `role`: who recorded the event; `direction`: received or sent; `from`; `to`; `channel`: front (through the browser) or
   back;
-- `method`, `host`, `path`, `query`, `form`, `json` (of a request with a JSON body; otherwise null), `request_headers`;
+- `method`, `host`, `base` (the path of the issuer, usually empty), `path` (below `base`), `query`, `form`, `json` (of a
+  request with a JSON body; otherwise null), `request_headers`;
 - `status` and `failure`, one of which is null; `response_headers`; `body` (of a JSON response); `milliseconds`;
 - `checks` and `changes` that the service reported; `cut`: the members that are incomplete because they were too long;
 - `handles`: the keyed hashes of the values that join events; of these, `chosen` (by a client) and `presented` (to a
@@ -15,7 +16,7 @@ An event (schema 3) has these members:
 - `process` (random); `dropped`: how many events this process had lost before.
 
 Reading adds `flow`, and to sent messages `shadowed`: whether the receiver recorded the message too. Schema 2 does not
-have `json`, `cut`, `presented`, and `serving`.
+have `json`, `cut`, `presented`, and `serving`; `base` is optional.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
     cut: list[str] = []
     parts = urlsplit(exchange.url)
     headers = {name.lower(): text for name, text in exchange.request_headers.items()}
-    request_members = _redact_request(exchange, redaction, cut, parts, headers)
+    base = lab.base_path(lab.role_of(exchange.url) if exchange.direction == "sent" else lab.role, parts.path)
+    request_members = _redact_request(exchange, redaction, cut, parts, base, headers)
     requested, redaction.handles = redaction.handles, set()
     members = request_members | _redact_response(exchange, redaction, cut)
     returned = redaction.handles
@@ -87,7 +89,7 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
         for check, facts in zip(checks, members["checks"], strict=True)
     ]
     began = exchange.ended - exchange.milliseconds / 1000
-    parties = _parties(exchange, lab, parts.path)
+    parties = _parties(exchange, lab, parts.path.removeprefix(base))
     trace, span = _trace(headers.get("traceparent", ""))
     is_accepted = _is_accepted(exchange, parties["to"], members)
     return {
@@ -113,6 +115,11 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
     }
 
 
+def full_path(event: Mapping[str, Any]) -> str:
+    """Return the path of an event's request line."""
+    return f"{event.get('base', '')}{event['path']}"
+
+
 def is_json(content_type: str) -> bool:
     """Return whether a media type is JSON or based on JSON (RFC 6839 section 3.1)."""
     media_type = content_type.partition(";")[0].strip().lower()
@@ -120,7 +127,7 @@ def is_json(content_type: str) -> bool:
 
 
 def _redact_request(
-    exchange: Exchange, redaction: Redaction, cut: list[str], parts: SplitResult, headers: dict[str, str]
+    exchange: Exchange, redaction: Redaction, cut: list[str], parts: SplitResult, base: str, headers: dict[str, str]
 ) -> dict[str, Any]:
     def part(name: str, value: Any) -> Any:
         return _part(name, value, redaction, cut)
@@ -128,7 +135,8 @@ def _redact_request(
     content_type = headers.get("content-type", "")
     return {
         "host": (parts.netloc.rpartition("@")[2] or headers.get("host", ""))[:200],
-        "path": part("path", redaction.path(parts.path or "/")),
+        "base": base,
+        "path": part("path", redaction.path(parts.path.removeprefix(base) or "/")),
         "query": part("query", redaction.query(parts.query)),
         "form": part("form", _form(redaction, exchange.request_body) if _is_form(content_type) else {}),
         "json": part("json", redaction.json_body(exchange.request_body) if is_json(content_type) else None),

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -15,9 +16,11 @@ from flask import Blueprint, Flask, Response, abort, current_app, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rolecall import clock, logs, metrics, trace
+from rolecall.clock import Clock
 from rolecall.settings import ServiceSettings, SettingsError
 from rolecall.web.errors import register_error_handlers
 from rolecall.web.headers import SECURITY_HEADERS
+from rolecall.web.health import HEALTH_PATHS
 from rolecall.web.routes import allowed_methods, current_kind
 
 if TYPE_CHECKING:
@@ -36,13 +39,56 @@ _HOST: Final = re.compile(
     r"(?=.{0,260}$)(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{0,5})?"
 )
 
+_WELL_KNOWN: Final = re.compile(r"(/\.well-known/[^/]+)(/.*)")
+
 S = TypeVar("S", bound=ServiceSettings)
 
 
-def create_flask(import_name: str, settings: ServiceSettings) -> Flask:
-    """Create a Flask application with the configuration, hooks, and error handlers that all services share."""
+class Application(Flask):
+    """A service, which can be located under a path of its host, such as `/s/abc`.
+
+    URLs from `url_for` include the path. A well-known document of the service has the path after its name (RFC 8414
+    section 3.1): `/.well-known/oauth-authorization-server/s/abc`. The health checks are at the root too, because the
+    container that calls them does not know the path.
+
+    Args:
+        path: starts with a slash and does not end with one; empty if the service is at the root of its host.
+    """
+
+    def __init__(self, import_name: str, path: str = "") -> None:
+        super().__init__(import_name)
+        self.path = path
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request; return 404 if its path does not belong to the service."""
+        requested = environ.get("PATH_INFO", "")
+        if self.path and requested not in HEALTH_PATHS:
+            path = self.local_path(requested)
+            if path is None:
+                return plain_response(404, f"Not found. The service is at {self.path}/.", start_response)
+            environ |= {"SCRIPT_NAME": self.path, "PATH_INFO": path}
+        return super().__call__(environ, start_response)
+
+    def local_path(self, path: str) -> str | None:
+        """Return the part of a request's path below the path of the service; None if it belongs to another one."""
+        if path == self.path or path.startswith(f"{self.path}/"):
+            return path.removeprefix(self.path) or "/"
+        match = _WELL_KNOWN.fullmatch(path)
+        return match[1] if match and match[2] == self.path else None
+
+
+def create_flask(
+    import_name: str, settings: ServiceSettings, *, path: str = "", own_clock: Clock | None = None
+) -> Application:
+    """Create a Flask application with the configuration, hooks, and error handlers that all services share.
+
+    Args:
+        path: the path of the service at its host; see `Application`.
+        own_clock: the clock of the application, if it is not that of the process.
+    """
     logs.configure(settings.SERVICE, settings.log_level)
-    app = Flask(import_name)
+    app = Application(import_name, path)
+    app.extensions["rolecall_clock"] = own_clock or clock.PROCESS
     app.config.update(
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=MAX_REQUEST_BODY,
@@ -82,12 +128,17 @@ def _reject_invalid_hosts(application: WSGIApplication) -> WSGIApplication:
         hosts = (environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", ""))
         if all(_HOST.fullmatch(host) for host in hosts):
             return application(environ, start_response)
-        text = b"The Host header is invalid.\n"
-        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text))), *SECURITY_HEADERS.items()]
-        start_response("400 Bad Request", [*headers, ("Connection", "close")])
-        return [text]
+        return plain_response(400, "The Host header is invalid.", start_response, ("Connection", "close"))
 
     return middleware
+
+
+def plain_response(status: int, text: str, start_response: StartResponse, *headers: tuple[str, str]) -> Iterable[bytes]:
+    """Send a response of one line, for a request that does not reach an application."""
+    body = f"{text}\n".encode()
+    standard = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response(f"{status} {HTTPStatus(status).phrase}", [*standard, *SECURITY_HEADERS.items(), *headers])
+    return [body]
 
 
 def app_of_environ(create_app: Callable[[S], Flask], settings: type[S]) -> Flask:

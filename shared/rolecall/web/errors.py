@@ -77,7 +77,17 @@ def problem_response(problem: Problem) -> Response:
 
 def retry_url() -> str:
     """Return the URL for a "Try again" link: the current one if it supports GET, otherwise the start page."""
-    return request.full_path.rstrip("?") if "GET" in allowed_methods() else "/"
+    return current_url() if "GET" in allowed_methods() else home_url()
+
+
+def current_url() -> str:
+    """Return the path and the query of the current request, including the path of the service at its host."""
+    return request.root_path + request.full_path.rstrip("?")
+
+
+def home_url() -> str:
+    """Return the path of the start page."""
+    return f"{request.root_path}/"
 
 
 def store_error(error: Exception) -> ResponseReturnValue:
@@ -161,7 +171,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         return error.get_response()
     title, explanation = _EXPLANATIONS.get(status, (error.name, "This request cannot be processed."))
     if wants_page():
-        response = problem_response(Problem(status, title, explanation, (("Back to the home page", "/"),)))
+        response = problem_response(Problem(status, title, explanation, (("Back to the home page", home_url()),)))
     else:
         response = json_response(OAuthError("invalid_request", f"{title}. {explanation}", status=status))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -173,5 +183,5 @@ def _unexpected(error: Exception) -> ResponseReturnValue:
     log.exception("unexpected error", exc_info=error)
     text = f"An unexpected error occurred. Its details are in the log, under the request ID {trace.current()}."
     if wants_page():
-        return problem_response(Problem(500, "Something went wrong", text, (("Back to the home page", "/"),)))
+        return problem_response(Problem(500, "Something went wrong", text, (("Back to the home page", home_url()),)))
     return json_response(OAuthError("server_error", text, status=500))

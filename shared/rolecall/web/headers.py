@@ -6,6 +6,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from flask import Flask, Response
+from flask.sessions import SecureCookieSessionInterface
+
+from rolecall.storage import digest
 
 
 def _policy(form_action: str) -> str:
@@ -49,12 +52,20 @@ def origin_of(uri: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
 
 
-def cookie_settings(app: Flask, name: str, *, secure: bool) -> None:
+def cookie_settings(app: Flask, name: str, url: str) -> None:
     """Configure the session cookie; with TLS, its name gets the `__Host-` prefix (RFC 6265bis section 4.1.3.2).
+
+    A browser sends cookies to all ports of a host, and those with the prefix `__Host-` to all paths. The cookie's name
+    and the key of its signature depend on the service's URL, in case the host has another service of its kind.
 
     Flask's own expiry check is effectively disabled (ten years), because `rolecall.clock` decides when the session that
     the cookie refers to expires.
     """
+    secure = url.startswith("https://")
+    name = f"{name}_{digest(url)[:8]}"
+    interface = SecureCookieSessionInterface()
+    interface.salt = f"cookie-session {url}"
+    app.session_interface = interface
     app.config.update(
         SESSION_COOKIE_NAME=f"__Host-{name}" if secure else name,
         SESSION_COOKIE_SECURE=secure,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 import click
 from flask import Flask, jsonify
@@ -14,6 +15,8 @@ from rolecall.web.errors import failure_reason
 from rolecall.web.routes import Route
 
 log = logging.getLogger("rolecall.access")
+
+HEALTH_PATHS: Final = ("/healthz", "/readyz")
 
 
 def health_routes(app: Flask, ready: dict[str, Callable[[], bool]]) -> list[Route]:

@@ -46,6 +46,16 @@ def register(app: Flask, routes: Sequence[Route]) -> None:
             csrf.exempt(route.view)
 
 
+def route_path(name: str) -> str:
+    """Return the path of a route of the current application, relative to the path of the service.
+
+    Raises:
+        StopIteration: the application has no such route.
+    """
+    routes: tuple[Route, ...] = current_app.extensions["rolecall_routes"]
+    return next(route.path for route in routes if route.name == name)
+
+
 def current_kind() -> Kind | None:
     """Return the kind of the requested route; None if no registered route matches the request."""
     kinds: dict[str, Kind] = current_app.extensions["rolecall_kinds"]

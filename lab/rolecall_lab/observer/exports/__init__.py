@@ -16,7 +16,8 @@ MAX_SECRETS: Final = 2000
 """Different secrets in a flow that is exported without its secrets."""
 
 _EXTERNAL_MEMBERS: Final = (
-    "host", "path", "query", "form", "json", "request_headers", "response_headers", "body", "failure", "changes",
+    "host", "base", "path", "query", "form", "json", "request_headers", "response_headers", "body", "failure",
+    "changes",
 )  # fmt: skip
 """The members of an event whose content comes from a message. All others have the recorder's own words."""
 

@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, urlencode
 from rolecall_lab.observer.picture import PARTIES, Picture, lay_out, step_title
 from rolecall_lab.observer.texts import is_mark, is_text, pairs, text_of
 from rolecall_lab.observer.values import MAY_SEE, marks, token_names
+from rolecall_lab.recording.event import full_path
 from rolecall_lab.recording.recorded_flow import Loss
 from rolecall_lab.recording.values import HIDDEN
 
@@ -174,7 +175,7 @@ def url(event: dict[str, Any]) -> str:
     query = urlencode(pairs(event["query"]), errors="replace")
     host = percent_encoded(event["host"], safe=":[]", errors="replace")
     # The paths of requests sent by services were recorded in their encoded form, so percent signs must stay.
-    path = percent_encoded(event["path"], safe="/%:@!$&'()*+,;=~", errors="replace")
+    path = percent_encoded(full_path(event), safe="/%:@!$&'()*+,;=~", errors="replace")
     return f"http://{host}{path}{'?' + query if query else ''}"
 
 

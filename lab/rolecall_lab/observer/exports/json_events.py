@@ -124,6 +124,8 @@ def _member_fault(event: dict[str, Any]) -> str:
             return f"has {name} that is not a string"
     for name in ("body", "json"):
         event.setdefault(name, None)
+    if not isinstance(event.setdefault("base", ""), str):
+        return "has base that is not a string"
     for name in ("cut", "presented"):
         if not isinstance(event.setdefault(name, []), list) or not all(isinstance(item, str) for item in event[name]):
             return f"has {name} that is not a list of strings"
