@@ -43,6 +43,7 @@ def create_app(settings: Settings, own_clock: Clock | None = None) -> Applicatio
     app = create_flask(__name__, settings, path=settings.path, own_clock=own_clock)
     sql.register_error_handlers(app)
     app.extensions["rolecall_auth"] = build(settings)
+    app.config["APPLICATION_ROOT"] = settings.path or "/"
     cookie_settings(app, "rolecall_auth", settings.issuer)
     register(app, [*routes.ROUTES, *health_routes(app, _readiness_checks(app))])
     publish(app, description.build_description(settings, app.config["SESSION_COOKIE_NAME"]))

@@ -11,4 +11,4 @@ from rolecall_resource.settings import Settings
 
 def app() -> Flask:
     """Create the application with settings from the environment."""
-    return app_of_environ(create_app, Settings)
+    return app_of_environ(create_app, Settings.from_environ)

@@ -49,9 +49,9 @@ def when_ready(server: Any) -> None:
     # (10 MB for a form of percent signs). Only glibc has this function
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
-    if templates := getattr(server.app.wsgi(), "jinja_env", None):
-        for name in templates.list_templates():
-            templates.get_template(name)
+    for app in periodic.applications(server.app.wsgi()):
+        for name in app.jinja_env.list_templates():
+            app.jinja_env.get_template(name)
     gc.collect()
     # otherwise, the garbage collector of each worker would write to, and so copy, the shared pages
     gc.freeze()

@@ -28,8 +28,15 @@ class Periodic:
 
 def start(app: Flask) -> None:
     """Start the work in `app.extensions["rolecall_periodic"]`; call it after the fork, which no thread survives."""
-    for periodic in app.extensions.get("rolecall_periodic", ()):
-        threading.Thread(target=_run, args=(app, periodic), name=periodic.name, daemon=True).start()
+    for each in applications(app):
+        for periodic in each.extensions.get("rolecall_periodic", ()):
+            threading.Thread(target=_run, args=(each, periodic), name=periodic.name, daemon=True).start()
+
+
+def applications(app: Flask) -> tuple[Flask, ...]:
+    """Return the applications that `app` passes requests on to, or itself."""
+    hosted: tuple[Flask, ...] = app.extensions.get("rolecall_hosted", (app,))
+    return hosted
 
 
 def _run(app: Flask, periodic: Periodic) -> None:

@@ -22,9 +22,10 @@ LAB_MARK = "lab-only-"
 
 
 class SettingsError(Exception):
-    """Settings are missing or invalid; `faults` has a line for each of them."""
+    """Settings of `service` are missing or invalid; `faults` has a line for each of them."""
 
     def __init__(self, service: str, faults: list[str]) -> None:
+        self.service = service
         self.faults = faults
         super().__init__(f"{service} cannot start: " + "; ".join(faults))
 

@@ -118,7 +118,7 @@ def test_post_works_like_get_and_waits_for_the_lax_cookie(server: Server) -> Non
     stranger = server.browser()
     posted = stranger.client.post(address, data=form)
     assert posted.status_code == 303
-    assert posted.location.startswith("/authorize?interaction=")
+    assert posted.location.startswith(f"{server.path}/authorize?interaction=")
     assert "/sign-in" in stranger.client.get(posted.location).location
     posted = browser.client.post(address, data=form)
     assert "/consent" in browser.client.get(posted.location).location

@@ -166,20 +166,20 @@ def test_a_disabled_person_is_signed_out_wherever_they_go(server: Server) -> Non
     assert browser.client.get("/apps").status_code == browser.client.get(asked).status_code == 200
     with server.services.database.transaction() as session:
         session.execute(sa.update(User).values(disabled_at=1.0))
-    assert browser.client.get(asked).headers["Location"].startswith("/sign-in")
-    assert browser.client.get("/apps").headers["Location"] == "/sign-in"
-    assert server.services.store.client.keys("auth:session:*") == []
+    assert browser.client.get(asked).headers["Location"].startswith(f"{server.path}/sign-in")
+    assert browser.client.get("/apps").headers["Location"] == f"{server.path}/sign-in"
+    assert server.redis_keys("session:*") == []
 
 
 def test_a_redis_that_went_back_to_an_older_copy_gives_a_code_no_second_life(server: Server) -> None:
     """RFC 6749 section 4.1.2: MUST NOT be used more than once; SQL knows that this one was."""
     code = server.code()
     client = server.services.store.client
-    [key] = client.keys("auth:code:*")
+    [key] = server.redis_keys("code:*")
     kept = client.dump(key)
     first = server.redeem(code)
     assert first.status_code == 200
-    client.delete(*client.keys("auth:code*"))
+    client.delete(*server.redis_keys("code*"))
     client.restore(key, 60_000, kept)
     assert server.redeem(code).json["error"] == "invalid_grant"
     assert not server.is_active(first.json["access_token"])
@@ -309,7 +309,7 @@ def test_head_changes_nothing(server: Server, path: str) -> None:
     form = {"username": "mallory" if path == "/sign-up" else "alice", "password": "wonderland-lab"}
     response = client.head(path, data=form)
     assert response.status_code == 200
-    assert urlsplit(client.get("/apps").location).path == "/sign-in"
+    assert urlsplit(client.get("/apps").location).path == f"{server.path}/sign-in"
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/apps", "/jwks", "/nowhere", "/healthz"])

@@ -14,10 +14,10 @@ def test_code_flow_gives_tokens_for_the_resource(server: Server) -> None:
     browser = server.browser()
     answer = browser.request()
     assert answer.status_code == 303
-    assert answer.location.startswith("/sign-in?interaction=")
+    assert answer.location.startswith(f"{server.path}/sign-in?interaction=")
     answer = browser.sign_in(path=answer.location)
     answer = browser.client.get(answer.location)
-    assert answer.location.startswith("/consent?interaction=")
+    assert answer.location.startswith(f"{server.path}/consent?interaction=")
     answer = browser.submit(answer.location, decision="allow")
     answer = browser.client.get(answer.location)
     assert answer.status_code == 303

@@ -125,11 +125,11 @@ def test_many_who_ask_an_emptied_redis_at_once_are_all_answered(server: Server) 
 def test_introspection_is_503_while_somebody_rebuilds(server: Server) -> None:
     token = server.tokens()["access_token"]
     server.services.store.client.flushall()
-    server.services.store.client.set("auth:revoked-run-id:lock", "1")
+    server.services.store.client.set(f"{server.services.store.prefix}:revoked-run-id:lock", "1")
     response = server.post("/introspect", INVOICES, token=token)
     assert response.status_code == 503
     assert response.headers["Retry-After"]
-    server.services.store.client.delete("auth:revoked-run-id:lock")
+    server.services.store.client.delete(f"{server.services.store.prefix}:revoked-run-id:lock")
     assert server.is_active(token)
 
 
@@ -142,7 +142,7 @@ def test_another_redis_is_noticed(tmp_path: Path, own_redis: RedisServer) -> Non
     own_redis.stop()
     own_redis.start()
     # the copy that came back believes itself to be complete, and is not
-    server.services.store.client.set("auth:revoked-run-id", "the run id of long ago")
+    server.services.store.client.set(f"{server.services.store.prefix}:revoked-run-id", "the run id of long ago")
     assert not server.is_active(tokens["access_token"])
     assert server.is_active(alive["access_token"])
 

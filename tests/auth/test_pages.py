@@ -283,7 +283,7 @@ def test_forged_forwarding_headers_change_nothing(server: Server) -> None:
     document = server.app.test_client().get("/.well-known/oauth-authorization-server", headers=headers).json
     assert "evil" not in str(document)
     response = server.app.test_client().get(authorize_url(), headers=headers)
-    assert response.location.startswith("/sign-in")
+    assert response.location.startswith(f"{server.path}/sign-in")
 
 
 def test_disabling_a_client_stops_it(server: Server) -> None:

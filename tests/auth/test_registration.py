@@ -404,7 +404,7 @@ def test_logo_policy_and_terms_stand_on_the_consent_page(server: Server) -> None
     path = f"/logos/{client['client_id']}"
     for _ in range(2):
         page = consent_page(server, client)
-        assert f'src="{path}"' in page
+        assert f'src="{server.path}{path}"' in page
         assert 'href="https://rp.test/policy"' in page
         assert 'href="https://rp.test/terms"' in page
         assert "https://rp.test/logo.png" not in page

@@ -61,7 +61,7 @@ def test_a_guesser_is_slowed_down_and_told_for_how_long(server: Server) -> None:
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert "Your account is not locked" in refused.text
     assert f"in {refused.headers['Retry-After']} seconds" in refused.text
-    assert 'href="/sign-in"' in refused.text
+    assert f'href="{server.path}/sign-in"' in refused.text
     assert attempt(browser, "ALICE ", "guess").status_code == 429, "another spelling of the same name"
 
 

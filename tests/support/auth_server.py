@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from rolecall_auth.settings import Settings
 from support.databases import Engines, fresh_database
 from support.described import refusals_described
 
-ISSUER = "http://auth.test"
+ISSUER = "http://auth.test" + os.environ.get("ROLECALL_TEST_ISSUER_PATH", "")
 RESOURCE = "http://api.test"
 CALLBACK = "http://tally.test/callback"
 VERIFIER = "v" * 43
@@ -77,6 +78,15 @@ class Server:
     app: Flask
     services: Services
     ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The path of the issuer, which is empty in most tests."""
+        return self.services.settings.path
+
+    def redis_keys(self, pattern: str) -> list[bytes]:
+        keys: list[bytes] = self.services.store.client.keys(f"{self.services.store.prefix}:{pattern}")
+        return keys
 
     @property
     def cookie_name(self) -> str:
@@ -126,6 +136,16 @@ class Server:
 
     def is_active(self, token: str) -> bool:
         return bool(self.introspect(token)["active"])
+
+
+class MountedClient(FlaskClient):
+    """Takes paths below the issuer's path, and those that begin with it, such as the target of a redirect."""
+
+    def open(self, *args: Any, **more: Any) -> TestResponse:
+        path = self.application.config["APPLICATION_ROOT"]
+        if args and isinstance(args[0], str) and (args[0].startswith(f"{path}/") or args[0].endswith(path)):
+            more.setdefault("base_url", "http://localhost")
+        return super().open(*args, **more)
 
 
 class Browser:
@@ -266,10 +286,10 @@ def _started(settings: Settings) -> tuple[Flask, Services]:
         app = free.pop()
         app.extensions["rolecall_settings"] = settings
         app.extensions["rolecall_auth"] = build(settings)
-        app.test_client_class = None
     else:
         app = create_app(settings)
         refusals_described(app)
+    app.test_client_class = MountedClient if settings.path else None
     services: Services = app.extensions["rolecall_auth"]
     engines.lend(services.database)
     _in_use[id(services)] = app

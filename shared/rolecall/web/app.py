@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -41,7 +41,7 @@ _HOST: Final = re.compile(
 
 _WELL_KNOWN: Final = re.compile(r"(/\.well-known/[^/]+)(/.*)")
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S")
 
 
 class Application(Flask):
@@ -61,7 +61,7 @@ class Application(Flask):
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request; return 404 if its path does not belong to the service."""
-        requested = environ.get("PATH_INFO", "")
+        requested = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         if self.path and requested not in HEALTH_PATHS:
             path = self.local_path(requested)
             if path is None:
@@ -72,7 +72,8 @@ class Application(Flask):
     def local_path(self, path: str) -> str | None:
         """Return the part of a request's path below the path of the service; None if it belongs to another one."""
         if path == self.path or path.startswith(f"{self.path}/"):
-            return path.removeprefix(self.path) or "/"
+            rest = path.removeprefix(self.path)
+            return None if rest.startswith("//") else rest or "/"
         match = _WELL_KNOWN.fullmatch(path)
         return match[1] if match and match[2] == self.path else None
 
@@ -141,15 +142,15 @@ def plain_response(status: int, text: str, start_response: StartResponse, *heade
     return [body]
 
 
-def app_of_environ(create_app: Callable[[S], Flask], settings: type[S]) -> Flask:
+def app_of_environ(create_app: Callable[[S], Flask], read_settings: Callable[[Mapping[str, str]], S]) -> Flask:
     """Create the application with settings from the environment, for gunicorn and `flask`.
 
     Print each invalid setting on a separate line and exit with code 4, which tells gunicorn not to try again.
     """
     try:
-        return create_app(settings.from_environ(os.environ))
+        return create_app(read_settings(os.environ))
     except SettingsError as error:
-        print(*(f"{settings.SERVICE}: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)  # noqa: T201
+        print(*(f"{error.service}: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)  # noqa: T201
         sys.exit(4)
 
 

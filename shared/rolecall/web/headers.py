@@ -68,6 +68,7 @@ def cookie_settings(app: Flask, name: str, url: str) -> None:
     app.session_interface = interface
     app.config.update(
         SESSION_COOKIE_NAME=f"__Host-{name}" if secure else name,
+        SESSION_COOKIE_PATH="/",
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
