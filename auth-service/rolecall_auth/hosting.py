@@ -30,27 +30,40 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
-def read_issuers(environ: Mapping[str, str], *, lab: bool = False) -> dict[str, Settings]:
-    """Return the settings of each issuer in `ISSUERS_FILE`, by the name of its table.
+def environments(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the environment of each issuer in `ISSUERS_FILE`, by the name of its table.
 
     Raises:
-        SettingsError: the file cannot be read, settings are missing or invalid, or two issuers would share something.
+        SettingsError: the file cannot be read, or it contains something other than tables.
     """
     path = environ["ISSUERS_FILE"]
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(Settings.SERVICE, [f"ISSUERS_FILE: {path} cannot be read: {error}"]) from error
-    issuers, faults = {}, [] if tables else [f"ISSUERS_FILE: {path} has no table"]
-    for name, table in tables.items():
-        if not _NAME.fullmatch(name) or not isinstance(table, dict):
-            faults.append(
-                f"ISSUERS_FILE: {name} must be a table whose name has lower-case letters, digits, and hyphens"
-            )
-            continue
-        own = {setting: str(value) for setting, value in table.items()}
+    faults = [
+        f"ISSUERS_FILE: {name} must be a table, named with lower-case letters, digits, and hyphens"
+        for name, table in tables.items()
+        if not _NAME.fullmatch(name) or not isinstance(table, dict)
+    ]
+    if faults or not tables:
+        raise SettingsError(Settings.SERVICE, faults or [f"ISSUERS_FILE: {path} has no table"])
+    return {
+        name: {**environ, **{setting: str(value) for setting, value in table.items()}} for name, table in tables.items()
+    }
+
+
+def read_issuers(environ: Mapping[str, str], *, lab: bool = False) -> dict[str, Settings]:
+    """Return the settings of each issuer in `ISSUERS_FILE`, by the name of its table.
+
+    Raises:
+        SettingsError: the file or settings are invalid, or two issuers would share a path or a database.
+    """
+    issuers: dict[str, Settings] = {}
+    faults: list[str] = []
+    for name, own in environments(environ).items():
         try:
-            issuers[name] = Settings.from_environ({**environ, **own}, lab=lab)
+            issuers[name] = Settings.from_environ(own, lab=lab)
         except SettingsError as error:
             faults += [f"[{name}] {fault}" for fault in error.faults]
     faults += _conflicts(issuers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rolecall import periodic
 from rolecall.gunicorn_conf import *  # noqa: F403
 
 
@@ -13,16 +14,17 @@ def post_worker_init(worker: Any) -> None:  # type: ignore[no-redef]
     This cannot happen earlier, because threads do not survive a fork. It replaces the hook of the production
     configuration, because the lab does not run the periodic tasks that this hook starts.
     """
-    if lab := _lab(worker):
+    for lab in _labs(worker):
         lab.start()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """Write the queued events before the worker ends."""
-    if lab := _lab(worker):
+    for lab in _labs(worker):
         lab.stop()
 
 
-def _lab(worker: Any) -> Any:
-    """Return the lab's layer of the worker's application; None if the worker did not load the application."""
-    return getattr(getattr(worker, "wsgi", None), "extensions", {}).get("rolecall_lab")
+def _labs(worker: Any) -> list[Any]:
+    """Return the lab's layer of each of the worker's applications; none if the worker did not load them."""
+    loaded = periodic.applications(worker.wsgi) if getattr(worker, "wsgi", None) else ()
+    return [app.extensions["rolecall_lab"] for app in loaded if "rolecall_lab" in app.extensions]

@@ -17,6 +17,7 @@ from werkzeug.datastructures import EnvironHeaders
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import clock, events, trace
+from rolecall.clock import Clock
 from rolecall_lab.control.api import PREFIX, ControlApi
 from rolecall_lab.control.clock import Follower
 from rolecall_lab.control.outage import Outage
@@ -79,14 +80,15 @@ class Lab:
     def __init__(self, app: Flask, lab: LabSettings, actions: Actions | None = None) -> None:
         self._flask = app
         self._lab = lab
-        self._follower = Follower(lab)
+        self._clock: Clock = app.extensions.setdefault("rolecall_clock", clock.PROCESS)
+        self._follower = Follower(lab, self._clock)
         self.recorder = Recorder(lab)
         self._outage = Outage(app.wsgi_app, lab.lab_redis_url) if actions is not None else None
         self._app: WSGIApplication = self._outage or app.wsgi_app
         self._control = ControlApi(app, lab, self.recorder, actions).create_app()
 
     def start(self) -> None:
-        """Synchronize this process's clock with the lab's clock; has no effect if it is already synchronized."""
+        """Synchronize the application's clock with the lab's clock; has no effect if it is already synchronized."""
         self._follower.start()
 
     def stop(self) -> None:
@@ -135,7 +137,7 @@ class Lab:
 
         def finish() -> None:
             exchange.milliseconds = (clock.monotonic() - began) * 1000
-            exchange.ended, exchange.offset = clock.now(), clock.offset()
+            exchange.ended, exchange.offset = self._clock.now(), self._clock.offset
             exchange.request_body = body.copy()
             exchange.notes = [note for note in notebook.notes if note["kind"] != "sent"]
             self.recorder.record(exchange)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, Response
 
-from rolecall import trace
+from rolecall import clock, trace
 from rolecall.settings import SettingsError
 from rolecall.storage import connect
+from rolecall.web.app import Application
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -25,19 +26,37 @@ if TYPE_CHECKING:
     from rolecall_lab.control.actions import Actions
 
 
-def auth_app() -> Flask:
-    """Create the authorization server, whose sign-in page lists the lab's users."""
+A = TypeVar("A", bound=Flask)
 
-    def build(_lab: LabSettings) -> Flask:
+
+def auth_app() -> Flask:
+    """Create the authorization server, or one for each issuer in `ISSUERS_FILE`."""
+    if not os.environ.get("ISSUERS_FILE"):
+        return _auth_app(os.environ)
+    from rolecall_auth import hosting
+
+    try:
+        issuers = hosting.read_issuers(os.environ, lab=True)
+        environs = hosting.environments(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error))
+    apps = {name: _auth_app(environ, clock.Clock()) for name, environ in environs.items()}
+    return hosting.combine(apps, next(iter(issuers.values())))
+
+
+def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) -> Application:
+    """Create an authorization server whose sign-in page lists the lab's users."""
+
+    def build(_lab: LabSettings) -> Application:
         import rolecall_auth
         from rolecall_auth.settings import Settings
         from rolecall_lab import seeds
 
         # people in a classroom share one address, and tests send many invalid requests
-        wide = {name: limit for name, limit in wide_limits().items() if not os.environ.get(name)}
-        settings = Settings.from_environ({**os.environ, **wide}, lab=True)
+        wide = {name: limit for name, limit in wide_limits().items() if not environ.get(name)}
+        settings = Settings.from_environ({**environ, **wide}, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
-        app = rolecall_auth.create_app(settings)
+        app = rolecall_auth.create_app(settings, own_clock)
         _override_templates(app, "auth")
         app.jinja_env.globals["lab_people"] = cache(seeds.people)
         services = app.extensions["rolecall_auth"]
@@ -49,7 +68,7 @@ def auth_app() -> Flask:
 
         return Actions(app, connect(lab.lab_redis_url))
 
-    return _wrapped("authorization_server", build, create_actions)
+    return _wrapped("authorization_server", build, environ, create_actions)
 
 
 def wide_limits() -> dict[str, str]:
@@ -73,7 +92,7 @@ def resource_app() -> Flask:
         validator.show(app)
         return app
 
-    return _wrapped("resource_server", build)
+    return _wrapped("resource_server", build, os.environ)
 
 
 def client_app() -> Flask:
@@ -96,7 +115,7 @@ def client_app() -> Flask:
         _show_observer(app, lab.observer_url)
         return app
 
-    return _wrapped("client", build)
+    return _wrapped("client", build, os.environ)
 
 
 def observer_app() -> Flask:
@@ -111,11 +130,12 @@ def observer_app() -> Flask:
 
 def _wrapped(
     role: Role,
-    build: Callable[[LabSettings], Flask],
+    build: Callable[[LabSettings], A],
+    environ: Mapping[str, str],
     create_actions: Callable[[Flask, LabSettings], Actions] | None = None,
-) -> Flask:
+) -> A:
     try:
-        lab = LabSettings.from_environ(os.environ, role=role)
+        lab = LabSettings.from_environ(environ, role=role)
         app = build(lab)
     except SettingsError as error:
         sys.exit(str(error))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import SUBJECT_PREFIXES, Client
-from support.auth_server import CALLBACK, ISSUER, RESOURCE, Server, a_client
+from support.auth_server import CALLBACK, ISSUER, RESOURCE, Server, a_client, another_process
 from support.openid import ASKED, relying_party
 from support.openid import CALLBACK as RP_CALLBACK
 from support.registration import registered
@@ -99,3 +99,20 @@ def test_no_client_id_looks_like_a_subject(server: Server, prefix: str) -> None:
     done = server.app.test_cli_runner().invoke(args=command)
     assert (done.exit_code, "reserved for subjects" in done.output) == (1, True), done.output
     assert server.services.registry.client(f"{prefix}x") is None
+
+
+def test_the_format_and_the_longest_lifetime_of_its_tokens_are_recorded(server: Server) -> None:
+    """The set of revoked tokens needs an authorization that ended only as long as one of its tokens lives."""
+    longer = another_process(server, access_token_lifetime=900)
+    tokens = server.tokens()
+
+    def recorded() -> tuple[str | None, int | None]:
+        authorization = only_authorization(server)
+        return authorization.token_format, authorization.token_lifetime
+
+    assert recorded() == ("jwt", 300)
+    tokens = longer.refresh(tokens["refresh_token"]).json
+    assert tokens is not None
+    assert recorded() == ("jwt", 900)
+    assert server.refresh(tokens["refresh_token"]).status_code == 200
+    assert recorded() == ("jwt", 900), "a token with the longer lifetime may still be valid"

@@ -173,6 +173,17 @@ def test_one_authorization_serves_every_token(server: Server) -> None:
     assert len(authorizations(server)) == 2
 
 
+def test_a_longer_lifetime_of_its_tokens_is_recorded_once(server: Server) -> None:
+    access_token(server)
+    assert authorizations(server)[0].token_lifetime == 300
+    longer = another_process(server, access_token_lifetime=900)
+    access_token(longer)
+    assert authorizations(server)[0].token_lifetime == 900
+    access_token(server)
+    [authorization] = authorizations(server)
+    assert (authorization.token_format, authorization.token_lifetime) == ("jwt", 900)
+
+
 def test_concurrent_first_requests_create_one_authorization(server: Server) -> None:
     with ThreadPoolExecutor(16) as pool:
         tokens = list(pool.map(lambda _: access_token(server), range(16)))

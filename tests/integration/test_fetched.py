@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from urllib.parse import urljoin
 
 import pytest
 
@@ -42,6 +43,6 @@ def test_a_logo_is_shown_from_the_servers_own_address(stack: Stack) -> None:
     page = asked(stack, walker, "introduced_client")
     [address] = re.findall(r'<img class="avatar" src="(/[^"]+)"', page.text)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())
-    with opener.open(stack.auth + address, timeout=60) as answer:
+    with opener.open(urljoin(stack.auth, address), timeout=60) as answer:
         assert answer.headers["Content-Type"] == "image/png"
         assert answer.read().startswith(b"\x89PNG")

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.integration
 def test_tallys_page_leads_to_the_picture_of_what_it_did(stack: Stack) -> None:
     walker, page = connected(stack)
     step = "The resource server validates the token"
-    told = ("POST /connect", "POST /token", "GET /invoices", "POST /introspect", step)
+    told = ("POST /connect", f"POST {stack.base}/token", "GET /invoices", f"POST {stack.base}/introspect", step)
     picture_of(stack, page.text, *told)
     both = walker.open(f"{stack.client}/invoices?check=both")
     assert statuses(both) == ["200", "200"]
-    flow, picture = picture_of(stack, both.text, "POST /token")
+    flow, picture = picture_of(stack, both.text, f"POST {stack.base}/token")
     [number] = messages(picture, "/token")
     assert "Signature right" in Walker().open(f"{stack.observer}/flows/{flow}?message={number}").text
 
@@ -51,7 +51,7 @@ def test_two_peoples_flows_at_once_do_not_mix(stack: Stack) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    found = {who: picture_of(stack, text, "POST /token") for who, text in pages.items()}
+    found = {who: picture_of(stack, text, f"POST {stack.base}/token") for who, text in pages.items()}
     assert found["alice"][0] != found["bob"][0]
     for _, picture in found.values():
         assert len(messages(picture, "/token")) == 1
@@ -72,11 +72,11 @@ REFRESHED = {
 
 def test_two_hundred_viewers_see_the_flow_grow_and_cost_the_services_nothing(stack: Stack) -> None:
     walker, page = connected(stack)
-    flow, _ = picture_of(stack, page.text, "POST /token", "POST /introspect", "GET /invoices")
+    flow, _ = picture_of(stack, page.text, f"POST {stack.base}/token", f"POST {stack.base}/introspect", "GET /invoices")
     with ExitStack() as opened:
         streams = [opened.enter_context(watch(stack, flow)) for _ in range(200)]
         for stream in streams:
-            assert "POST /token" in next_picture(stream)["body"]
+            assert f"POST {stack.base}/token" in next_picture(stream)["body"]
         # not by their number: the oldest leave the stream when it is full
         before = max(event["id"] for event in stack.events())
         press(walker, page, stack, "/refresh")

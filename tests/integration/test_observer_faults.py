@@ -69,7 +69,7 @@ def test_a_clients_name_a_state_and_a_header_are_text_wherever_they_are_shown(st
     code, pages = authorized(stack, client_id, state)
     use(stack, client_id, code, agent)
     # the recorder shortens what looks random
-    told_of = (client_id[:5], "GET /authorize", "POST /token", "GET /invoices")
+    told_of = (client_id[:5], f"GET {stack.base}/authorize", f"POST {stack.base}/token", "GET /invoices")
     wait_until(lambda: newest_flow(stack, *told_of))
     flow = newest_flow(stack, *told_of)
     # nobody is registered by this name, and it is in the list of flows all the same
@@ -135,7 +135,7 @@ def test_binary_bodies_and_broken_tokens_are_recorded_and_nothing_breaks(stack: 
         assert stack.call("POST", f"{stack.auth}/revoke", form)[0] in {200, 400, 413}, name
     tokens_of_a_native_client(stack)
 
-    wait_until(lambda: newest_flow(stack, "tally-desktop", "POST /token"))
+    wait_until(lambda: newest_flow(stack, "tally-desktop", f"POST {stack.base}/token"))
     for flow in flow_ids(stack)[:60]:
         assert Walker().open(f"{stack.observer}/flows/{flow}").status == 200
         assert Walker().open(f"{stack.observer}/flows/{flow}/messages/1").status == 200
@@ -174,7 +174,7 @@ def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
         texts = list(pool.map(go, walkers))
     found = {}
     for text in texts:
-        name, picture = picture_of(stack, text, "POST /token", "POST /introspect")
+        name, picture = picture_of(stack, text, f"POST {stack.base}/token", f"POST {stack.base}/introspect")
         found[name] = picture
     assert len(found) == number, "two flows are one"
     codes = set()

@@ -211,7 +211,8 @@ def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
     assert said.returncode == 0, said.stderr
     for number in range(1, 6):
         assert re.search(rf"^{number}  The ", said.stdout, re.MULTILINE)
-    for words in ("POST /token", "code_verifier", "POST /introspect", "GET /invoices", "token.active"):
+    at_server = (f"POST {stack.base}/token", f"POST {stack.base}/introspect")
+    for words in (*at_server, "code_verifier", "GET /invoices", "token.active"):
         assert words in said.stdout
     assert "wonderland-lab" not in said.stdout
 
@@ -244,6 +245,7 @@ def test_an_answer_to_a_body_that_is_not_read_says_that_the_connection_ends(stac
         host = urlsplit(stack.auth)
         line = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=60)
         with closing(line):
-            line.request("POST", "/register", b"x" * length, {"Host": host.netloc, "Content-Type": "application/json"})
+            headers = {"Host": host.netloc, "Content-Type": "application/json"}
+            line.request("POST", f"{stack.base}/register", b"x" * length, headers)
             answer = line.getresponse()
             assert (answer.status, answer.headers["Connection"]) == (expected, connection)

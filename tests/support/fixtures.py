@@ -18,6 +18,7 @@ from support.auth_server import Server, close, make_server, make_settings, opene
 from support.chromium import ARGUMENTS, chromium_path
 from support.fuzz.attack import WIDE
 from support.servers import RedisServer
+from support.side_by_side import NAMES, side_by_side
 from support.stack import Stack, running_stack
 from support.tally import Tally, make_tally
 
@@ -78,13 +79,26 @@ def lab_tally(tally: Tally) -> Tally:
     return tally
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole lab, without throttles, started once per process; in `make test-compose` it is the containers."""
+@pytest.fixture(scope="session", params=NAMES if os.environ.get("ROLECALL_TEST_SIDE_BY_SIDE") else ["alone"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole lab, without throttles, started once per process; in `make test-compose` it is the containers.
+
+    With ROLECALL_TEST_SIDE_BY_SIDE, each test runs in two labs, which exist at the same time.
+    """
     if in_docker.asked_for():
         yield in_docker.stack()
         return
+    if request.param != "alone":
+        yield request.getfixturevalue("two_labs")[request.param]
+        return
     with running_stack(tmp_path_factory.mktemp("stack"), **WIDE) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def two_labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack]]:
+    """Two labs at one host, with two issuers in one process."""
+    with side_by_side(tmp_path_factory.mktemp("labs"), **WIDE) as running:
         yield running
 
 

@@ -83,6 +83,16 @@ PARTS: Final = (
         ("docker",),
     ),
     Part(
+        "issuers",
+        "The tests of the authorization server under a path, and two labs whose issuers share a process and a host",
+        240,
+        r"issuer|hosting|web/(app|headers)|rolecall/clock|auth/settings|side_by_side",
+        (
+            'ROLECALL_TEST_ISSUER_PATH=/s/one make test ARGS="tests/auth"',
+            "ROLECALL_TEST_SIDE_BY_SIDE=1 make test ARGS=\"-m 'not long' tests/integration\"",
+        ),
+    ),
+    Part(
         "faults",
         "28 faults of Redis, PostgreSQL, the network, workers, and clocks under load, without a loss or a double use",
         480,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -43,6 +44,11 @@ class Stack:
     workers: int = 6
     environ: Mapping[str, str] = field(default_factory=dict)
     observer: str = ""
+
+    @property
+    def base(self) -> str:
+        """The path of the issuer, which is usually empty."""
+        return urlsplit(self.auth).path
 
     def log(self, service: str) -> str:
         """What a service has logged."""

@@ -13,7 +13,8 @@ from rolecall import audit, checks, events
 from rolecall.errors import unavailable
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, OPENID_SCOPES
 from rolecall_auth.grants.request import OAuth2Request, authenticated_client
-from rolecall_auth.grants.token_response import token_response
+from rolecall_auth.grants.token_response import token_properties, token_response
+from rolecall_auth.jose import access_tokens
 from rolecall_auth.models import new_id
 from rolecall_auth.models.authorization import Authorization, standing_key
 from rolecall_auth.models.client import Client
@@ -85,11 +86,20 @@ def _standing_authorization(client: Client, resource: str, scope: str) -> Author
         with services().database.read() as session:
             found = session.scalar(_ACTIVE, {"key": key})
         if found is not None:
-            return found
+            return _with_token_lifetime(found)
         # another request may create it at the same time, which the unique key prevents
         with suppress(sa.exc.IntegrityError):
             return _create(client, resource, scope, key)
     raise unavailable("the authorization of the client was ended again and again")
+
+
+def _with_token_lifetime(authorization: Authorization) -> Authorization:
+    """Record that its tokens now live longer, if they do: once after such a change of the settings."""
+    if (authorization.token_lifetime or 0) < services().settings.access_token_lifetime:
+        with services().database.transaction() as session:
+            which = sa.update(Authorization).where(Authorization.id == authorization.id)
+            session.execute(which.values(**token_properties()))
+    return authorization
 
 
 def _create(client: Client, resource: str, scope: str, key: str) -> Authorization:
@@ -99,6 +109,8 @@ def _create(client: Client, resource: str, scope: str, key: str) -> Authorizatio
         resource=resource,
         scope=scope,
         resources={resource: scope},
+        token_format=access_tokens.FORMAT,
+        token_lifetime=services().settings.access_token_lifetime,
         standing_key=key,
     )
     with services().database.transaction() as session:

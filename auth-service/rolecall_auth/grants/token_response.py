@@ -53,7 +53,7 @@ def may_be_refreshed(client: Client, scope: str) -> bool:
 
 
 def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement[bool]) -> Authorization:
-    """Lock the authorization, mark it as used, and return it.
+    """Lock the authorization, mark it as used by tokens of the current format and lifetime, and return it.
 
     The lock makes a concurrent end of the authorization wait until the tokens are stored.
 
@@ -72,7 +72,7 @@ def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement
             sa.exists().where(User.id == Authorization.user_id, User.disabled_at.is_(None)),
             sa.exists().where(Client.client_id == Authorization.client_id, Client.disabled_at.is_(None)),
         )
-        .values(used_at=clock.now())
+        .values(used_at=clock.now(), **token_properties())
     )
     ALIVE(
         updated.rowcount == 1,  # type: ignore[attr-defined]
@@ -116,6 +116,13 @@ def token_response(
     if user is not None and subject is not None and "openid" in scope.split():
         body["id_token"] = id_tokens.mint(client, authorization, user, subject, access_token, nonce)
     return body
+
+
+def token_properties() -> dict[str, Any]:
+    """Return the values that record the format of the tokens issued now, and the longest lifetime of any token."""
+    lifetime = services().settings.access_token_lifetime
+    longest = sa.case((Authorization.token_lifetime > lifetime, Authorization.token_lifetime), else_=lifetime)
+    return {"token_format": access_tokens.FORMAT, "token_lifetime": longest}
 
 
 def _user_and_subject(client: Client, authorization: Authorization) -> tuple[User, str]:

@@ -18,6 +18,9 @@ from rolecall_auth.models.authorization import Authorization
 ALGORITHM: Final = "ES256"
 """The signature algorithm of access tokens. RS256 keys are also published, for software that requires them."""
 
+FORMAT: Final = "jwt"
+"""The format of access tokens, as it is stored with an authorization."""
+
 MAX_LENGTH: Final = 8192
 """Maximum length of an access token in characters."""
 

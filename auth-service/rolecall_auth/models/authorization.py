@@ -36,8 +36,9 @@ class Authorization(Model):
     section 5.5); `sid` identifies the sign-in; `acr` is set if the client requested it.
 
     `resources` is the scope at each resource, by identifier. It is None, as is `approved`, if the authorization is
-    older than these columns; `approved` is also None without a person. `token_format` and `token_lifetime`, in seconds,
-    are those of the resource when the tokens were issued. They are None while all resources have the same.
+    older than these columns; `approved` is also None without a person. `token_format` is that of
+    the tokens issued last, and `token_lifetime` the longest lifetime of any of them, in seconds; both are None before
+    the first token.
 
     `standing_key` identifies the active authorization of a client for itself; see `standing_key()`. It is None for a
     person's, and after the authorization has ended.

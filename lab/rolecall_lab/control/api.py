@@ -74,6 +74,7 @@ class ControlApi:
     def create_app(self) -> Flask:
         """Create the WSGI application for the paths below `PREFIX`."""
         app = Flask(__name__, static_folder=None, template_folder=None)
+        app.extensions["rolecall_clock"] = self._service.extensions["rolecall_clock"]
         app.url_map.merge_slashes = False
         for path, views in self._views.items():
             for method, view in views.items():

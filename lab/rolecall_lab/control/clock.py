@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import redis
 
 from rolecall import clock
+from rolecall.clock import Clock
 from rolecall.storage import connect
 from rolecall_lab.settings import LabSettings
 
@@ -102,10 +103,11 @@ def workers(client: redis.Redis) -> int:
 
 
 class Follower:
-    """A daemon thread that keeps this process's clock in sync with the offset in Redis, over a separate connection."""
+    """A daemon thread that keeps a clock in sync with the offset in Redis, over a separate connection."""
 
-    def __init__(self, lab: LabSettings) -> None:
+    def __init__(self, lab: LabSettings, followed: Clock) -> None:
         self._lab = lab
+        self._clock = followed
         self._lock = threading.Lock()
         self._pid = 0
         self._stop = threading.Event()
@@ -166,14 +168,14 @@ class Follower:
     def _read(self, client: redis.Redis) -> int:
         """Apply the stored offset and return its sequence number."""
         offset, sequence = cast("list[bytes | None]", client.hmget(KEY, ["offset", "sequence"]))
-        clock.set_offset(float(offset or 0) + self._lab.lab_clock_skew)
+        self._clock.offset = float(offset or 0) + self._lab.lab_clock_skew
         return int(sequence or 0)
 
     def _receive(self, client: redis.Redis, message: dict[str, Any], latest: int) -> int:
         """Apply the offset unless a later offset was applied before, and confirm it in either case."""
         sequence = int(message["sequence"])
         if sequence > latest:
-            clock.set_offset(float(message["offset"]) + self._lab.lab_clock_skew)
+            self._clock.offset = float(message["offset"]) + self._lab.lab_clock_skew
         pipeline = client.pipeline(transaction=False)
         pipeline.rpush(message["acknowledge"], f"{self._lab.role}:{os.getpid()}")
         pipeline.expire(message["acknowledge"], 60)

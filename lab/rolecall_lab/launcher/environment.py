@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 FOLDERS: Final = ("shared", "auth-service", "resource-service", "client-webapp", "lab")
@@ -94,7 +95,9 @@ def compose(
         data: the folder of the SQLite databases.
     """
     public = {service: service.url(hosts, port) for service, port in ports.items()}
-    settings = _defaults(public, ports, redis_url, data)
+    inside = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
+    inside[AUTH] += urlsplit(environ.get("AUTH_SERVICE_ISSUER", "")).path
+    settings = _defaults(public, inside, redis_url, data)
     prefixes = tuple(service.prefix for service in EVERYTHING)
     settings |= published
     settings |= {
@@ -118,9 +121,8 @@ def compose(
 
 
 def _defaults(
-    public: Mapping[Service, str], ports: Mapping[Service, int], redis_url: str, data: Path
+    public: Mapping[Service, str], inside: Mapping[Service, str], redis_url: str, data: Path
 ) -> dict[str, str]:
-    inside = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
     return {
         "AUTH_SERVICE_ISSUER": public[AUTH],
         "AUTH_SERVICE_BACKCHANNEL_URLS": inside[AUTH],

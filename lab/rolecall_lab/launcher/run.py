@@ -124,7 +124,7 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
             bound_socket.close()
     wait_ready(watch, services, ports)
 
-    addresses = {service: service.url(hosts, ports[service]) for service in EVERYTHING}
+    addresses = {service: settings[f"{service.label}_URL"] for service in EVERYTHING}
     processes = {each.name: {"url": addresses[each], "pid": services[each].pid} for each in EVERYTHING}
     notice.write_text(json.dumps({"pid": os.getpid(), "redis_url": redis.url, "services": processes}))
     for service in EVERYTHING:
