@@ -92,7 +92,7 @@ def test_two_hundred_viewers_see_the_flow_grow_and_cost_the_services_nothing(sta
     wait_until(lambda: told() >= Counter(REFRESHED))
     all_told = told()
     # each worker reads once in a while what is published, the observer too: it holds no keys
-    of_keys = [each for each in all_told if each.endswith(("/jwks", "/oauth-authorization-server"))]
+    of_keys = [each for each in all_told if each.endswith("/jwks") or "/oauth-authorization-server" in each]
     assert sum(map(all_told.pop, of_keys)) <= 2 * stack.workers, "each viewer fetches the keys"
     assert all_told == REFRESHED, "the viewers made the services do something"
 

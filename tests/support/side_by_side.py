@@ -28,6 +28,10 @@ def side_by_side(folder: Path, **environ: str) -> Iterator[dict[str, Stack]]:
         "AUTH_SERVICE_BACKCHANNEL_URLS": inside,
         "RESOURCE_SERVICE_BACKCHANNEL_URL": inside,
         "CLIENT_WEBAPP_BACKCHANNEL_URL": inside,
+        **{
+            f"{service}_AUTH_BACKCHANNEL_URLS": inside
+            for service in ("CLIENT_WEBAPP", "RESOURCE_SERVICE", "LAB_OBSERVER")
+        },
     }
     with running_stack(folders["two"], **environ, **of_second) as second:
         tables = {
