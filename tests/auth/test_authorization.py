@@ -36,6 +36,8 @@ def test_the_approved_request_is_recorded(server: Server) -> None:
     assert authorization.user_id == server.ids["alice"]
     assert authorization.resources == {RESOURCE: "invoices:read profile"}
     assert authorization.approved == {
+        "client_name": "Tally",
+        "sector": None,
         "scope": "invoices:read profile",
         "claims": {},
         "resource": RESOURCE,

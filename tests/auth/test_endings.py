@@ -18,7 +18,18 @@ from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.consent import Consent
 from rolecall_auth.models.key import SigningKey
 from rolecall_auth.models.user import User
-from support.auth_server import CALLBACK, INVOICES, TALLY, Browser, Server, a_client, authorize_url, csrf_token, query
+from support.auth_server import (
+    CALLBACK,
+    INVOICES,
+    TALLY,
+    Browser,
+    Server,
+    a_client,
+    authorize_url,
+    csrf_token,
+    hidden_fields,
+    query,
+)
 
 pytestmark = pytest.mark.database
 
@@ -249,13 +260,13 @@ def test_a_first_consent_in_two_tabs_at_once(server: Server) -> None:
     browser = server.browser()
     browser.sign_in()
     pages = [browser.request(state=f"tab-{number}").location for number in range(6)]
-    tokens = [csrf_token(browser.client.get(page)) for page in pages]
+    forms = [hidden_fields(browser.client.get(page)) for page in pages]
     cookie = next(iter(browser.client._cookies.values()))
 
     def allow(number: int) -> int:
         tab = server.app.test_client()
         tab.set_cookie(cookie.key, cookie.value)
-        return tab.post(pages[number], data={"csrf_token": tokens[number], "decision": "allow"}).status_code
+        return tab.post(pages[number], data={**forms[number], "decision": "allow"}).status_code
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(allow, range(6))) == {303}

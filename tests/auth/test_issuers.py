@@ -25,7 +25,7 @@ from support.auth_server import (
     Server,
     authorize_url,
     claims,
-    csrf_token,
+    hidden_fields,
     make_server,
     make_settings,
     query,
@@ -66,8 +66,7 @@ def get(browser: Client, path: str) -> TestResponse:
 
 
 def submit(browser: Client, path: str, **form: str) -> TestResponse:
-    form["csrf_token"] = csrf_token(get(browser, path))
-    return browser.post(path, data=form, base_url=HOST)
+    return browser.post(path, data={**hidden_fields(get(browser, path)), **form}, base_url=HOST)
 
 
 def code(browser: Client, path: str) -> str:

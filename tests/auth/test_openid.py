@@ -295,7 +295,7 @@ def test_pairwise_subjects_are_one_a_sector(op: Server) -> None:
 )
 def test_what_is_no_host_is_no_sector(uris: list[str], sector: str) -> None:
     """OpenID Connect Core section 8.1: of clients of earlier releases as well."""
-    assert sector_of(relying_party(client_id="one", redirect_uris=uris)) == sector
+    assert sector_of(relying_party(client_id="one", subject_type="pairwise", redirect_uris=uris)) == sector
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -314,8 +314,8 @@ def test_no_api_tells_a_pairwise_client_who_the_person_is(profile: str, scope: s
     assert given["scope"] == "openid", "as a scope that nobody knows"
 
 
-def test_a_connection_of_before_tells_a_pairwise_client_nothing_more(op: Server) -> None:
-    """OpenID Connect Core section 8.1: an access token is for the API, and the client can read it."""
+def test_an_authorization_keeps_its_subject_when_the_client_becomes_pairwise(op: Server) -> None:
+    """OpenID Connect Core section 12.2: `sub` must not change; later authorizations get a pairwise one (section 8)."""
     op.add(relying_party(client_id="one", scope=f"{SCOPE} invoices:read"))
     asked = {"client_id": "one", "scope": "openid invoices:read offline_access", "prompt": "consent"}
     given = tokens(op, basic("one", SECRET), **asked)
@@ -325,7 +325,10 @@ def test_a_connection_of_before_tells_a_pairwise_client_nothing_more(op: Server)
     again = op.refresh(given["refresh_token"], basic("one", SECRET)).json
     assert again is not None
     told = jwt.decode(again["access_token"], options={"verify_signature": False})
-    assert told["sub"] == verified(op, again["id_token"], "one")["sub"] != op.ids["alice"]
+    assert told["sub"] == verified(op, again["id_token"], "one")["sub"] == op.ids["alice"]
+    assert again["scope"] == "offline_access openid", "no more access to APIs"
+    later = tokens(op, basic("one", SECRET), **asked | {"scope": "openid"})
+    assert verified(op, later["id_token"], "one")["sub"].startswith("pws_")
 
 
 def test_a_person_without_claims_has_a_name_to_be_called_by(op: Server) -> None:

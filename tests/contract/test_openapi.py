@@ -24,6 +24,7 @@ from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.limits import limit
+from rolecall_auth.models.client import Client
 from rolecall_client.issuer import AuthorizationServer
 from support.auth_server import (
     INVOICES,
@@ -335,6 +336,12 @@ def _programs_ask(server: Server) -> None:
     assert server.post("/revoke", basic("other", SECRET), token=server.tokens()["access_token"]).status_code == 400
 
 
+def _with_scope(server: Server, scope: str) -> None:
+    with server.services.database.transaction() as session:
+        session.get_one(Client, "tally").scope = scope
+    server.services.registry.forget("tally")
+
+
 def _people_ask(server: Server, document: Document) -> None:
     browser = server.browser()
     for path in ("/", "/sign-in", "/sign-up", "/consent", "/apps", "/sign-out"):
@@ -344,6 +351,11 @@ def _people_ask(server: Server, document: Document) -> None:
     assert browser.client.get("/consent?interaction=a&interaction=b").status_code == 400
     to_sign_in = browser.request().location
     assert browser.client.get(f"/consent?{to_sign_in.partition('?')[2]}").status_code == 303
+    assert browser.submit(to_sign_in, username="alice", password="wrong").status_code == 403
+    assert browser.submit(to_sign_in.replace("sign-in", "sign-up"), username="!", password="x").status_code == 400
+    _with_scope(server, "profile")
+    assert "/authorize" in browser.client.get(to_sign_in.replace("sign-in", "sign-up")).location
+    _with_scope(server, "invoices:read invoices:pay profile")
     assert browser.submit("/sign-in", username="alice", password="wrong").status_code == 403
     assert browser.submit("/sign-up", username="!", password="x").status_code == 400
     assert browser.submit("/sign-up", username="carol", password="correct horse").status_code == 303
@@ -357,6 +369,7 @@ def _people_ask(server: Server, document: Document) -> None:
     assert browser.client.post("/authorize", data={**asked, "client_id": "none"}).status_code == 400
     consent = browser.request().location
     assert browser.submit(consent).status_code == 200
+    assert browser.submit(consent, decision="allow", request="of an older page").status_code == 409
     back = browser.submit(consent, decision="allow").location
     assert "code" in query(browser.client.get(back).location)
     errors = (

@@ -10,12 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from rolecall.sql import Database, MigrationError
+from rolecall_auth.models.consent import REFRESH
 from support.migrations.frozen import MIGRATIONS, Release, Rows, dialect_of, rows
 from support.migrations.released import RELEASES, released_database
 
 pytestmark = pytest.mark.database
 
-NOT_KEPT: Final[frozenset[str]] = frozenset()
+NOT_KEPT: Final = frozenset({"consent"})
 """What later migrations deliberately removed or rewrote: `table`, or `table.column`."""
 
 
@@ -35,6 +36,19 @@ def lost(before: Rows, after: Rows) -> list[str]:
         )
         found += [f"{table}: {was} is {now}" for was, now in zip(were, are, strict=True) if was != now]
     return found
+
+
+def test_consents_are_split_and_joined_again(release: Release, tmp_path: Path, opened: list[Database]) -> None:
+    opened.append(Database(released_database(release, "auth", tmp_path), MIGRATIONS["auth"]))
+    [database] = opened
+    before = rows(database.engine)["consent"]
+    database.upgrade()
+    split = {(each["user_id"], each["client_id"], each["scope"]) for each in rows(database.engine)["consent_scope"]}
+    assert split == {
+        (each["user_id"], each["client_id"], item) for each in before for item in {*each["scope"].split(), REFRESH}
+    }
+    database.downgrade("0004")
+    assert lost({"consents": before}, {"consents": rows(database.engine)["consent"]}) == []
 
 
 def test_every_row_and_value_is_kept(release: Release, database: tuple[str, Database]) -> None:
@@ -59,7 +73,7 @@ def test_every_row_and_value_is_kept(release: Release, database: tuple[str, Data
         ("UPDATE client SET client_name = 'Tally'", "client: "),
         ("ALTER TABLE user_account DROP COLUMN disabled_at", "user_account: "),
         ("UPDATE signing_key SET private_sealed = '-'", "signing_key: "),
-        ("DROP TABLE consent", "consent: 2 rows are 0"),
+        ("DROP TABLE refresh_token", "refresh_token: "),
     ],
 )
 def test_a_row_or_value_that_is_lost_is_noticed(
@@ -115,7 +129,7 @@ def test_a_table_made_anew_takes_no_other_rows_along(tmp_path: Path, opened: lis
 
 def test_a_migration_that_leaves_rows_alone_changes_nothing(tmp_path: Path, opened: list[Database]) -> None:
     released = Database(released_database(RELEASES[-1], "auth", tmp_path), MIGRATIONS["auth"])
-    later = _with_one_more(released, tmp_path, "UPDATE consent SET user_id = 'nobody'")
+    later = _with_one_more(released, tmp_path, "UPDATE consent_scope SET user_id = 'nobody'")
     opened += [released, later]
     released.upgrade()
     before, head = rows(released.engine), released.head()

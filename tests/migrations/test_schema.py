@@ -48,7 +48,7 @@ def _columns_swapped(text: str) -> str:
         (lambda text: text + "DROP TABLE revocation;", r"models: revocation"),
         (lambda text: text + "DROP INDEX ix_refresh_token_expires_at;", r"models: refresh_token: index"),
         (lambda text: text.replace("UNIQUE (username)", "UNIQUE (username, id)"), r"models: user_account: unique"),
-        (lambda text: text.replace(" ON DELETE CASCADE", ""), r"models: consent: foreign key"),
+        (lambda text: text.replace(" ON DELETE CASCADE", ""), r"models: authorization_grant: foreign key"),
         (_without_not_null, r"models: client: column .*client_name"),
         (_shorter, r"models: client: column .*299"),
         (_columns_swapped, r"migrated: signing_key: columns"),

@@ -160,7 +160,7 @@ class Browser:
     def submit(self, path: str, **fields: str) -> TestResponse:
         """Open the page and send its form."""
         page = self.client.get(path)
-        return self.client.post(path, data={"csrf_token": csrf_token(page), **fields})
+        return self.client.post(path, data={**hidden_fields(page), **fields})
 
     def request(self, **changes: str) -> TestResponse:
         return self.client.get(authorize_url(**changes))
@@ -176,9 +176,14 @@ class Browser:
 
 
 def csrf_token(page: TestResponse) -> str:
-    match = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
-    assert match, page.text
-    return match[1]
+    return hidden_fields(page)["csrf_token"]
+
+
+def hidden_fields(page: TestResponse) -> dict[str, str]:
+    """Return the hidden fields of the page's form."""
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]+)">', page.text))
+    assert "csrf_token" in fields, page.text
+    return fields
 
 
 LIMITS = tuple(row.setting for row in limits.LIMITS)

@@ -20,11 +20,12 @@ from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
 from rolecall_auth.grants.request import OAuth2Request
 from rolecall_auth.limits import AUTHORIZATION, network
+from rolecall_auth.models.authorization import Approved
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
 from rolecall_auth.models.session import SignIn
-from rolecall_auth.openid import authentication_request, request_object, scopes
+from rolecall_auth.openid import approval, authentication_request, request_object, scopes
 from rolecall_auth.openid.authentication_request import CONSENTED, RESPONSE_MODE, RESPONSE_MODES, SIGNED_IN
 from rolecall_auth.services import services
 
@@ -97,17 +98,23 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
         RESPONSE_MODE(mode == target.mode, expected=" or ".join(RESPONSE_MODES), actual=mode)
         grant: CodeGrant = engine.get_consent_grant(oauth2_request)  # type: ignore[no-untyped-call]
         authentication = oauth2_request.authentication = authentication_request.read(target.client, clean)
-        scope, oauth2_request.consent_scope = authentication_request.requested_scopes(
+        oauth2_request.scope, consent_scope = authentication_request.requested_scopes(
             target.client, clean, authentication
         )
-        oauth2_request.scope = scope
-        resource = scopes.resource_for(scope, clean.get("resource"))
+        oauth2_request.approved = approval.resolve(
+            target.client,
+            clean,
+            authentication,
+            scope=oauth2_request.scope,
+            consent_scope=consent_scope,
+            resource=scopes.resource_for(oauth2_request.scope, clean.get("resource")).identifier,
+        )
         if request.method == "POST":
             # a cross-site POST carries no Lax cookie; the GET that follows does
             services().limits.count(AUTHORIZATION, network(request.remote_addr))
             name = services().interactions.put_for_any_browser(clean)
             return redirect(url_for("authorize", interaction=name), 303)
-        return _proceed(target, grant, resource.identifier, clean, name, interaction)
+        return _proceed(target, grant, clean, name, interaction)
     except OAuth2Error as error:
         return _error_redirect(target, from_authlib(error))
     except OAuthError as error:
@@ -167,7 +174,6 @@ def _validate_target(source: MultiDict[str, str]) -> Target:
 def _proceed(
     target: Target,
     grant: CodeGrant,
-    resource: str,
     clean: dict[str, str],
     name: str | None,
     interaction: Interaction | None,
@@ -186,10 +192,11 @@ def _proceed(
         if taken.decision == "deny":
             denied = checks.registry["engine.access_denied"]
             return _error_redirect(target, denied.refusal("denied", expected="the owner's consent", actual="denied"))
+        if taken.shown != grant.request.approved:
+            # the client's registration has changed since the person decided
+            return redirect(url_for("consent", interaction=_store_interaction(clean)), 303)
         return _success(target, grant, sign_in)
-    if "consent" not in authentication.prompts and _is_remembered(
-        target, sign_in, resource, grant.request.consent_scope
-    ):
+    if "consent" not in authentication.prompts and _is_remembered(target, sign_in, grant.request.approved):
         if name is not None:
             services().interactions.take(name)
         return _success(target, grant, sign_in)
@@ -203,11 +210,11 @@ def _store_interaction(clean: dict[str, str]) -> str:
     return services().interactions.put(clean)
 
 
-def _is_remembered(target: Target, sign_in: SignIn, resource: str, scope: str) -> bool:
+def _is_remembered(target: Target, sign_in: SignIn, wanted: Approved) -> bool:
     if target.client.always_requires_consent(target.redirect_uri):
         return False
     with services().database.read() as session:
-        return has_consent(session, sign_in.user_id, target.client.client_id, resource, scope)
+        return has_consent(session, sign_in.user_id, target.client.client_id, wanted)
 
 
 def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Interaction) -> bool:

@@ -39,6 +39,10 @@ def introspect() -> ResponseReturnValue:
     AUDIENCE.note(in_audience, expected=resource.identifier, actual=" and ".join(token.audience))
     if not in_audience:
         return json_body({"active": False})
+    client = services().registry.client(token.client_id)
+    scope = client.narrow(token.scope) if client is not None else ""
+    if not scope:
+        return json_body({"active": False})
     revoked = services().revocations.is_revoked(token.authorization_id, token.token_id)
     REVOKED.note(not revoked, expected="not revoked", actual="revoked" if revoked else "not revoked")
     if revoked:
@@ -50,7 +54,7 @@ def introspect() -> ResponseReturnValue:
             "sub": token.subject,
             "aud": token.audience if len(token.audience) > 1 else token.audience[0],
             "client_id": token.client_id,
-            "scope": token.scope,
+            "scope": scope,
             "iat": token.issued_at,
             "exp": token.expires_at,
             "jti": token.token_id,

@@ -15,7 +15,7 @@ from rolecall_auth.jose.access_tokens import AccessToken
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.user import User
-from rolecall_auth.openid import id_tokens, scopes
+from rolecall_auth.openid import approval, id_tokens, scopes
 from rolecall_auth.services import services
 
 ONE_TOKEN = checks.define(
@@ -92,14 +92,10 @@ def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
         expected="an active client, user, and authorization",
         otherwise="one that has ended",
     )
-    requested = set((authorization.requested_claims or {}).get("userinfo", ()))
-    names = {name for scope in scopes.identity_scopes(token.scope) for name in scopes.CLAIMS.get(scope, ())}
-    names |= id_tokens.allowed_claims(client, requested)
-    if client.subject_type == "pairwise":
-        with services().database.transaction() as session:
-            subject = id_tokens.pairwise_subject(session, client, user.id)
-    else:
-        subject = user.id
+    identity = scopes.identity_scopes(client.narrow(token.scope))
+    SCOPE(bool(identity), expected="openid", otherwise="no scope that the client is still registered for")
+    names = scopes.claims_of(" ".join(identity)) | approval.released_claims(client, authorization, "userinfo")
+    subject = id_tokens.subject(approval.sector(client, authorization), user.id)
     return client, {"sub": subject, **id_tokens.user_claims(user, names)}
 
 

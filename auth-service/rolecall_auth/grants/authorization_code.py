@@ -14,9 +14,9 @@ from rolecall.checks import Secret
 from rolecall.errors import OAuthError
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
 from rolecall_auth.grants.request import OAuth2Request
-from rolecall_auth.grants.token_response import issue, may_be_refreshed
+from rolecall_auth.grants.token_response import issue
 from rolecall_auth.models import new_id, new_secret
-from rolecall_auth.models.authorization import Approved, Authorization
+from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.consent import has_consent, normal_scope
@@ -101,25 +101,24 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         Returns:
             The parameters of the authorization response; the endpoint applies the `response_mode`.
         """
-        parameters, authentication = self.request.payload.data, self.request.authentication
-        resource = scopes.resource_for(self.request.scope, parameters.get("resource")).identifier
+        parameters, approved = self.request.payload.data, self.request.approved
         scope = normal_scope(self.request.scope)
         authorization = Authorization(
             id=new_id(),
             user_id=grant_user.user_id,
             client_id=self.request.client.client_id,
-            resource=resource,
+            resource=approved["resource"],
             scope=scope,
-            resources=scopes.by_resource(scope, resource),
-            approved=self._approved(scope, resource),
+            resources=scopes.by_resource(scope, approved["resource"]),
+            approved=approved,
             auth_time=grant_user.auth_time,
-            requested_claims=authentication.requested_claims or None,
+            requested_claims=approved["claims"] or None,
             sid=grant_user.sid,
-            acr=authentication.acr,
+            acr=self.request.authentication.acr,
         )
         with services().database.transaction() as session:
             OWNER(is_active(session, grant_user.user_id), expected="an active account", otherwise="no active account")
-            is_allowed = self._has_consent(session, grant_user.user_id, resource)
+            is_allowed = self._has_consent(session, grant_user.user_id)
             CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
             session.add(authorization)
         g.flow_id = authorization.id
@@ -140,23 +139,12 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             response.append(("state", parameters["state"]))
         return response
 
-    def _approved(self, scope: str, resource: str) -> Approved:
-        client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
-        return Approved(
-            scope=normal_scope(self.request.consent_scope),
-            claims={place: sorted(names) for place, names in self.request.authentication.requested_claims.items()},
-            resource=resource,
-            redirect_uri=redirect_uri or client.get_default_redirect_uri(),
-            subject_type=client.subject_type,
-            refreshable=may_be_refreshed(client, scope),
-        )
-
-    def _has_consent(self, session: Session, user_id: str, resource: str) -> bool:
+    def _has_consent(self, session: Session, user_id: str) -> bool:
         """Whether the consent is still valid; no consent is stored for clients that ask every time."""
-        client, redirect_uri = self.request.client, self.request.payload.data.get("redirect_uri")
-        if client.always_requires_consent(redirect_uri or client.get_default_redirect_uri() or ""):
+        client, approved = self.request.client, self.request.approved
+        if client.always_requires_consent(approved["redirect_uri"] or ""):
             return True
-        return has_consent(session, user_id, client.client_id, resource, self.request.consent_scope, hold=True)
+        return has_consent(session, user_id, client.client_id, approved, hold=True)
 
     def query_authorization_code(  # type: ignore[override]
         self, code: str, client: Client

@@ -68,7 +68,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
         )
         g.flow_id = authorization.id
         # scopes that have been removed from the client's registration are no longer granted
-        granted = " ".join(each for each in authorization.scope.split() if client.get_allowed_scope(each))
+        granted = client.narrow(authorization.scope)
         scope = parameters.get("scope", granted)
         SCOPE({*scope.split()} <= {*granted.split()} and bool(scope), expected=granted, actual=scope)
         resource = parameters.get("resource", authorization.resource)

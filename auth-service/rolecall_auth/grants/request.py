@@ -9,7 +9,7 @@ from authlib.oauth2.rfc6749 import BaseGrant, UnauthorizedClientError
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from flask import request
 
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.authorization import Approved, Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.token import RefreshToken
@@ -35,7 +35,7 @@ class OAuth2Request(AuthlibRequest):
     """Set by the grants when they validate a token request."""
 
     authentication: AuthenticationRequest
-    consent_scope: str
+    approved: Approved
     """Set by the authorization endpoint."""
 
     def __init__(self, clean: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.user import User
-from rolecall_auth.openid import id_tokens, scopes
+from rolecall_auth.openid import approval, id_tokens
 from rolecall_auth.services import services
 
 ALIVE = checks.define("token.authorization", "RFC 6749 section 5.2", "invalid_grant", "The authorization has ended.")
@@ -24,14 +24,17 @@ def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str,
     """Issue the first tokens of an authorization and return the token response (RFC 6749 section 5.1).
 
     Raises:
-        OAuthError: invalid_grant, if the authorization has ended or already has tokens.
+        OAuthError: invalid_grant, if the authorization has ended or already has tokens, or if the client is no longer
+            registered for any of its scope.
     """
     settings = services().settings
     refresh_token = None
     with services().database.transaction() as session:
         authorization = claim(session, authorization_id, Authorization.used_at.is_(None))
+        scope = client.narrow(authorization.scope)
+        ALIVE(bool(scope), expected="a scope that the client is registered for", otherwise="none")
         is_approved = authorization.approved is None or authorization.approved["refreshable"]
-        if is_approved and may_be_refreshed(client, authorization.scope):
+        if is_approved and approval.may_be_refreshed(client, authorization.scope):
             refresh_token = refresh_tokens.add(
                 session,
                 authorization_id,
@@ -39,17 +42,7 @@ def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str,
                 family_expires_at=clock.now() + settings.refresh_lifetime,
             )
     events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="tokens given")
-    return token_response(client, authorization, authorization.scope, refresh_token, nonce)
-
-
-def may_be_refreshed(client: Client, scope: str) -> bool:
-    """Return whether a client gets a refresh token for this scope.
-
-    With `openid`, it does if the user allowed `offline_access` (OpenID Connect Core section 11); without it, if the
-    client is registered for the refresh token grant.
-    """
-    openid_scopes = scopes.identity_scopes(scope)
-    return client.check_grant_type("refresh_token") and (not openid_scopes or "offline_access" in openid_scopes)
+    return token_response(client, authorization, scope, refresh_token, nonce)
 
 
 def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement[bool]) -> Authorization:
@@ -99,7 +92,7 @@ def token_response(
     user, subject = None, None
     if authorization.user_id is None:
         subject = client.subject
-    elif "openid" in scope.split() or client.subject_type == "pairwise":
+    elif "openid" in scope.split() or approval.sector(client, authorization) is not None:
         user, subject = _user_and_subject(client, authorization)
     access_token = access_tokens.mint(
         services().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, subject
@@ -114,7 +107,15 @@ def token_response(
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
     if user is not None and subject is not None and "openid" in scope.split():
-        body["id_token"] = id_tokens.mint(client, authorization, user, subject, access_token, nonce)
+        body["id_token"] = id_tokens.mint(
+            client,
+            authorization,
+            user,
+            subject=subject,
+            released_claims=approval.released_claims(client, authorization, "id_token"),
+            access_token=access_token,
+            nonce=nonce,
+        )
     return body
 
 
@@ -126,11 +127,7 @@ def token_properties() -> dict[str, Any]:
 
 
 def _user_and_subject(client: Client, authorization: Authorization) -> tuple[User, str]:
-    """Return the user, and the `sub` by which the client knows the user."""
-    if client.subject_type != "pairwise":
-        with services().database.read() as session:
-            user = session.get_one(User, authorization.user_id)
-            return user, user.id
-    with services().database.transaction() as session:
+    """Return the user, and the `sub` by which the client knows the user in this authorization."""
+    with services().database.read() as session:
         user = session.get_one(User, authorization.user_id)
-        return user, id_tokens.pairwise_subject(session, client, user.id)
+    return user, id_tokens.subject(approval.sector(client, authorization), user.id)

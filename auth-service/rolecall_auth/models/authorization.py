@@ -16,15 +16,18 @@ from rolecall_auth.models import Model, new_id
 class Approved(TypedDict):
     """The request as the person approved it; later changes of the client's registration can only narrow it.
 
-    `claims` are the names of claims by place, as in `Authorization.requested_claims`; `refreshable` is whether the
-    client may get a refresh token.
+    `scope` includes the scopes of the claims that were requested individually. `claims` are the names of these by
+    place, as in `Authorization.requested_claims`. `sector` determines a pairwise subject and is None for a public one.
+    `refreshable` is whether the client may get a refresh token.
     """
 
+    client_name: str
     scope: str
     claims: dict[str, list[str]]
     resource: str
     redirect_uri: str | None
     subject_type: str
+    sector: str | None
     refreshable: bool
 
 

@@ -117,6 +117,13 @@ class Client(Model, ClientMixin):
             return scope if "openid" in scope.split() else None
         return scope if set(scope.split()) <= set(registered) else None
 
+    def narrow(self, scope: str) -> str:
+        """Return the part of a granted scope that the client is still registered for."""
+        registered = set(self.scope.split())
+        if self.subject_type == "pairwise":
+            registered &= set(OPENID_SCOPES)
+        return " ".join(each for each in scope.split() if each in registered)
+
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         """Match exactly, except that a native client may use any loopback port (RFC 8252 section 7.3)."""
         if redirect_uri in self.redirect_uris:

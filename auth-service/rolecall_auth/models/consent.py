@@ -1,45 +1,53 @@
-"""Remembered consents: the scopes that a person allowed a client, until the person withdraws them."""
+"""Remembered consents: what a person allowed a client, until the person withdraws it."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from rolecall import clock
+from rolecall.sql import insert_new
 from rolecall_auth.models import Model
+from rolecall_auth.models.authorization import Approved
+
+REFRESH: Final = "without asking again"
+"""Stored in place of a scope value, which has no spaces (RFC 6749 section 3.3), if the client may refresh tokens."""
 
 
 class Consent(Model):
-    """One row per person, client, and resource; `scope` accumulates the allowed scopes, in alphabetical order."""
+    """One row per person, client, resource, and allowed scope value, or `REFRESH`."""
 
-    __tablename__ = "consent"
+    __tablename__ = "consent_scope"
 
     user_id: Mapped[str] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True)
     client_id: Mapped[str] = mapped_column(sa.ForeignKey("client.client_id", ondelete="CASCADE"), primary_key=True)
     resource: Mapped[str] = mapped_column(sa.String(500), primary_key=True)
-    scope: Mapped[str] = mapped_column(sa.String(1000))
+    scope: Mapped[str] = mapped_column(sa.String(1000), primary_key=True)
     given_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
 
 
-def has_consent(
-    session: Session, user_id: str, client_id: str, resource: str, scope: str, *, hold: bool = False
-) -> bool:
-    """Return whether all of `scope` has been allowed.
+def has_consent(session: Session, user_id: str, client_id: str, request: Approved, *, hold: bool = False) -> bool:
+    """Return whether all of the request has been allowed.
 
     Args:
         hold: lock the consent, so that it cannot be withdrawn before the transaction ends.
     """
-    consent = session.get(Consent, (user_id, client_id, resource), with_for_update={"read": True} if hold else None)
-    return consent is not None and set(scope.split()) <= set(consent.scope.split())
+    query = sa.select(Consent.scope).where(
+        Consent.user_id == user_id, Consent.client_id == client_id, Consent.resource == request["resource"]
+    )
+    return _items(request) <= set(session.scalars(query.with_for_update(read=True) if hold else query))
 
 
-def remember(session: Session, user_id: str, client_id: str, resource: str, scope: str) -> None:
-    """Add `scope` to the allowed scopes."""
-    consent = session.get(Consent, (user_id, client_id, resource))
-    if consent is None:
-        session.add(Consent(user_id=user_id, client_id=client_id, resource=resource, scope=normal_scope(scope)))
-    else:
-        consent.scope = normal_scope(f"{consent.scope} {scope}")
+def remember(session: Session, user_id: str, client_id: str, request: Approved) -> None:
+    """Add the request to what has been allowed, in one atomic statement."""
+    common = {"user_id": user_id, "client_id": client_id, "resource": request["resource"], "given_at": clock.now()}
+    insert_new(session, Consent, [{**common, "scope": item} for item in sorted(_items(request))])
+
+
+def _items(request: Approved) -> set[str]:
+    return {*request["scope"].split(), *([REFRESH] if request["refreshable"] else [])}
 
 
 def forget(session: Session, user_id: str, client_id: str) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from flask import session as cookie
 
-from rolecall import clock
-from rolecall.storage import Store, digest
+from rolecall import clock, events
+from rolecall.storage import Store, abbreviated_key, digest
 from rolecall.web.errors import Problem
 from rolecall_auth.models import new_secret
+from rolecall_auth.models.authorization import Approved
 
 LOST: Final = Problem(
     400,
@@ -27,8 +28,9 @@ LOST: Final = Problem(
 class Interaction:
     """A request with validated parameters; times are in seconds since the epoch.
 
-    `asked_at` is when the request arrived. `decision` is `allow` or `deny`, made by the user `decided_by` at
-    `decided_at`. `chosen` is the user that was selected if the client requested the selection of an account.
+    `asked_at` is when the request arrived. `shown` is what the consent page last showed. `decision` is `allow` or
+    `deny`, made by the user `decided_by` at `decided_at`. `chosen` is the user that was selected if the client requires
+    the selection of an account.
     """
 
     parameters: dict[str, str]
@@ -37,6 +39,20 @@ class Interaction:
     decided_by: str | None = None
     decided_at: float | None = None
     chosen: str | None = None
+    shown: Approved | None = None
+
+
+# KEYS: the request. ARGV: its new value, the digest of the browser, seconds. Returns whether the request still exists;
+# one that another tab has completed is not stored again.
+_UPDATE: Final = """
+local raw = redis.call('GET', KEYS[1])
+local browser = raw and cjson.decode(raw).browser
+if browser ~= '' and browser ~= ARGV[2] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+return 1
+"""
 
 
 class Interactions:
@@ -45,11 +61,12 @@ class Interactions:
     def __init__(self, store: Store, lifetime: int) -> None:
         self._store = store
         self._lifetime = lifetime
+        self._script = store.client.register_script(_UPDATE)
 
     def put(self, parameters: dict[str, str]) -> str:
         """Store a request, and return its secret name."""
         name = new_secret()
-        self._put(name, Interaction(parameters, clock.now()))
+        self._store.put("interaction", name, self._value(Interaction(parameters, clock.now())), self._lifetime)
         return name
 
     def put_for_any_browser(self, parameters: dict[str, str]) -> str:
@@ -67,27 +84,45 @@ class Interactions:
         entry = self._store.get("interaction", name)
         if entry is not None and entry["browser"] == "":
             interaction = Interaction(entry["parameters"], entry["asked_at"])
-            self._put(name, interaction)
-            return interaction
+            return interaction if self._update(name, interaction) else None
         return self._own(entry)
 
-    def decide(self, name: str, interaction: Interaction, user_id: str, decision: str) -> None:
-        """Store the person's decision, which /authorize then acts on."""
-        self._put(name, replace(interaction, decision=decision, decided_by=user_id, decided_at=clock.now()))
+    def show(self, name: str, interaction: Interaction, request: Approved) -> None:
+        """Store what the consent page shows, and forget an earlier decision."""
+        if interaction.shown != request or interaction.decision is not None:
+            self._update(name, replace(interaction, shown=request, decision=None, decided_by=None, decided_at=None))
+
+    def decide(self, name: str, interaction: Interaction, user_id: str, decision: str) -> bool:
+        """Store the person's decision, which /authorize then acts on.
+
+        Returns:
+            False if the request has been completed in the meantime.
+        """
+        decided = replace(interaction, decision=decision, decided_by=user_id, decided_at=clock.now())
+        return self._update(name, decided)
 
     def choose(self, name: str, interaction: Interaction, user_id: str) -> None:
         """Store which account the person selected."""
-        self._put(name, replace(interaction, chosen=user_id))
+        self._update(name, replace(interaction, chosen=user_id))
 
     def take(self, name: str) -> Interaction | None:
         """Return the request and delete it atomically, so that it gets only one response."""
         return self._own(self._store.take("interaction", name))
 
-    def _put(self, name: str, interaction: Interaction) -> None:
+    def _update(self, name: str, interaction: Interaction) -> bool:
+        """Replace a request atomically, and return whether it still exists."""
+        value = self._value(interaction)
+        raw = self._store.dump({**value, "expires_at": clock.now() + self._lifetime})
+        key = self._store.key("interaction", name)
+        exists = self._script(keys=[key], args=[raw, value["browser"], self._store.redis_ttl(self._lifetime)])
+        events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=self._lifetime)
+        return bool(exists)
+
+    def _value(self, interaction: Interaction) -> dict[str, Any]:
+        """Return the stored form of a request of this browser."""
         if "browser" not in cookie:
             cookie["browser"] = new_secret()
-        value = {**asdict(interaction), "browser": digest(cookie["browser"])}
-        self._store.put("interaction", name, value, self._lifetime)
+        return {**asdict(interaction), "browser": digest(cookie["browser"])}
 
     def _own(self, entry: dict[str, Any] | None) -> Interaction | None:
         """Return the request if it is bound to this browser."""
@@ -97,4 +132,5 @@ class Interactions:
             or not hmac.compare_digest(str(entry["browser"]), digest(cookie.get("browser", "")))
         ):
             return None
-        return Interaction(**{each.name: entry[each.name] for each in fields(Interaction)})
+        known: dict[str, Any] = {each.name: entry.get(each.name) for each in fields(Interaction)}
+        return Interaction(**known)

@@ -23,15 +23,17 @@ class PairwiseSubject(Model):
     subject: Mapped[str] = mapped_column(sa.String(64), unique=True, default=lambda: "pws_" + new_id())
 
 
-def subject_for(session: Session, client: Client, user_id: str) -> str:
-    """Return the person's `sub` for a client; a pairwise one is created in the caller's transaction if needed.
+def subject_for(session: Session, sector: str | None, user_id: str) -> str:
+    """Return the person's `sub` for a sector; it is created in the caller's transaction if needed.
+
+    Args:
+        sector: None for the public subject.
 
     Raises:
         sqlalchemy.exc.IntegrityError: another transaction has just created it; retry.
     """
-    if client.subject_type != "pairwise":
+    if sector is None:
         return user_id
-    sector = sector_of(client)
     pairwise = session.get(PairwiseSubject, (sector, user_id))
     if pairwise is None:
         pairwise = PairwiseSubject(sector=sector, user_id=user_id)
@@ -40,11 +42,13 @@ def subject_for(session: Session, client: Client, user_id: str) -> str:
     return pairwise.subject
 
 
-def sector_of(client: Client) -> str:
+def sector_of(client: Client) -> str | None:
     """Return the host of `sector_identifier_uri` or of the redirect URIs (OpenID Connect Core section 8.1).
 
-    A client whose URI is not http or https is its own sector.
+    A client whose URI is not http or https is its own sector. A client with public subjects has none.
     """
+    if client.subject_type != "pairwise":
+        return None
     parts = urlsplit(client.sector_identifier_uri or client.redirect_uris[0])
     host = parts.hostname if parts.scheme in {"http", "https"} else None
     return host or f"client {client.client_id}"

@@ -9,12 +9,19 @@ from rolecall.openapi import Operation, Operations, Schema, html, redirect, stri
 from rolecall_auth import limits
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD
 from rolecall_auth.openapi.parameters import SESSION, guard_checks, in_query, too_many
+from rolecall_auth.openid import scopes
 
 _NOT_PENDING: Final = "The request named in the URL is no longer pending."
 _OLD_FORM: Final = "The form was opened before the session changed, or its request is no longer pending."
 
+_FROM_PAGE: Final = "The value from the page."
+
 _SIGN_UP_CLOSED: Final = html(403, "Sign-up is closed (SIGN_UP).")
 _TO_SIGN_IN: Final = redirect("Not signed in: to sign-in.")
+
+_INVALID: Final = "No longer valid: to /authorize, which sends the client the error."
+_OF_THE_REQUEST: Final = (scopes.SCOPE, scopes.TARGET)
+"""The checks of a pending request, which fail on a page only if the client's registration has changed."""
 
 
 def page_operations() -> Operations:
@@ -46,14 +53,16 @@ def page_operations() -> Operations:
 
 
 def _sign_in_operations() -> Operations:
-    interaction, checks = (in_query("sign-in", "interaction"),), guard_checks("sign-in", "interaction")
+    interaction, guard = (in_query("sign-in", "interaction"),), guard_checks("sign-in", "interaction")
     return {
         ("sign-in", "GET"): Operation(
             "Sign in",
             (
                 html(200, "The form."),
-                redirect("Already signed in: to the pending request, or to the connected apps."),
-                html(400, _NOT_PENDING, checks=checks),
+                redirect(
+                    f"Already signed in: to the pending request, or to the connected apps. {_INVALID}", *_OF_THE_REQUEST
+                ),
+                html(400, _NOT_PENDING, checks=guard),
                 unavailable("page"),
             ),
             interaction,
@@ -62,8 +71,8 @@ def _sign_in_operations() -> Operations:
         ("sign-in", "POST"): Operation(
             "Sign in",
             (
-                redirect("Signed in: to the pending request, or to the connected apps."),
-                html(400, _OLD_FORM, checks=checks),
+                redirect(f"Signed in: to the pending request, or to the connected apps. {_INVALID}", *_OF_THE_REQUEST),
+                html(400, _OLD_FORM, checks=guard),
                 html(403, "The username or password is incorrect."),
                 too_many("page", limits.SIGN_IN, limits.SIGN_IN_ADDRESS),
                 unavailable("page"),
@@ -76,7 +85,7 @@ def _sign_in_operations() -> Operations:
 
 
 def _sign_up_operations() -> Operations:
-    interaction, checks = (in_query("sign-up", "interaction"),), guard_checks("sign-up", "interaction")
+    interaction, guard = (in_query("sign-up", "interaction"),), guard_checks("sign-up", "interaction")
     username = string(description="2 to 40 letters, digits, dots, hyphens, or underscores.")
     password = string(minLength=MIN_PASSWORD, maxLength=MAX_PASSWORD)
     return {
@@ -84,7 +93,8 @@ def _sign_up_operations() -> Operations:
             "Create an account",
             (
                 html(200, "The form."),
-                html(400, _NOT_PENDING, checks=checks),
+                redirect(_INVALID, *_OF_THE_REQUEST),
+                html(400, _NOT_PENDING, checks=guard),
                 _SIGN_UP_CLOSED,
                 unavailable("page"),
             ),
@@ -93,8 +103,8 @@ def _sign_up_operations() -> Operations:
         ("sign-up", "POST"): Operation(
             "Create an account",
             (
-                redirect("Created, and signed in."),
-                html(400, f"{_OLD_FORM} Or the username or password is not allowed.", checks=checks),
+                redirect(f"Created, and signed in. {_INVALID}", *_OF_THE_REQUEST),
+                html(400, f"{_OLD_FORM} Or the username or password is not allowed.", checks=guard),
                 _SIGN_UP_CLOSED,
                 too_many("page", limits.SIGN_UP),
                 unavailable("page"),
@@ -107,11 +117,16 @@ def _sign_up_operations() -> Operations:
 
 
 def _consent_operations() -> Operations:
-    interaction, checks = (in_query("consent", "interaction"),), guard_checks("consent", "interaction")
+    interaction, guard = (in_query("consent", "interaction"),), guard_checks("consent", "interaction")
     return {
         ("consent", "GET"): Operation(
             "Decide about a request",
-            (html(200, "The page."), _TO_SIGN_IN, html(400, _NOT_PENDING, checks=checks), unavailable("page")),
+            (
+                html(200, "The page."),
+                redirect(f"Not signed in: to sign-in. {_INVALID}", *_OF_THE_REQUEST),
+                html(400, _NOT_PENDING, checks=guard),
+                unavailable("page"),
+            ),
             interaction,
             security=SESSION,
         ),
@@ -119,12 +134,13 @@ def _consent_operations() -> Operations:
             "Decide about a request",
             (
                 html(200, "No valid decision was sent: the page again."),
-                redirect("Decided: to /authorize, which redirects to the client. Not signed in: to sign-in."),
-                html(400, _OLD_FORM, checks=checks),
+                redirect(f"Decided: to /authorize. Not signed in: to sign-in. {_INVALID}", *_OF_THE_REQUEST),
+                html(400, _OLD_FORM, checks=guard),
+                html(409, "The request has changed since the page was opened: the page again."),
                 unavailable("page"),
             ),
             interaction,
-            _form({"decision": string(enum=["allow", "deny"])}),
+            _form({"decision": string(enum=["allow", "deny"]), "request": string(description=_FROM_PAGE)}),
             SESSION,
         ),
     }
@@ -132,5 +148,5 @@ def _consent_operations() -> Operations:
 
 def _form(properties: Mapping[str, Schema]) -> Schema:
     """Return the schema of a page's form."""
-    with_token = {**properties, "csrf_token": string(description="The value from the page.")}
+    with_token = {**properties, "csrf_token": string(description=_FROM_PAGE)}
     return {"type": "object", "properties": with_token, "required": list(with_token)}

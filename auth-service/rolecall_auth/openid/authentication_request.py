@@ -59,6 +59,9 @@ MET = checks.define(
     "The requested acr values are essential, but not supported.",
 )
 
+MIN_MAX_AGE: Final = 10.0
+"""Seconds for which a sign-in during the interaction satisfies any `max_age`, even 0."""
+
 MAX_CLAIMS: Final = 50
 """Maximum number of claims in each member of the claims parameter."""
 
@@ -85,11 +88,11 @@ class AuthenticationRequest:
         """Whether the user must not see a page."""
         return "none" in self.prompts
 
-    @property
-    def requested_claims(self) -> dict[str, list[str]]:
-        """The supported claims of the `claims` parameter, by member, to be stored with the authorization."""
-        supported = {member: sorted(scopes.CLAIM_NAMES & requests.keys()) for member, requests in self.claims.items()}
-        return {member: names for member, names in supported.items() if names}
+    def claims_within(self, scope: str) -> dict[str, list[str]]:
+        """Return the names in the `claims` parameter, by member, that belong to this scope."""
+        names = scopes.claims_of(scope)
+        supported = {member: sorted(names & requests.keys()) for member, requests in self.claims.items()}
+        return {member: within for member, within in supported.items() if within}
 
     @property
     def acr(self) -> str | None:
@@ -101,10 +104,18 @@ class AuthenticationRequest:
         return scopes.scopes_of_claims({name for requests in self.claims.values() for name in requests}, client)
 
     def accepts(self, sign_in: SignIn, interaction: Interaction | None) -> bool:
-        """Whether this sign-in is recent enough, or happened during the interaction, and its account was selected."""
-        if interaction is not None and sign_in.auth_time >= interaction.asked_at:
+        """Whether this sign-in is recent enough, and happened or was selected during the interaction if required.
+
+        `max_age` still applies when the person has decided. A sign-in during the interaction counts for at least
+        `MIN_MAX_AGE`, so that the response can follow it.
+        """
+        is_new = interaction is not None and sign_in.auth_time >= interaction.asked_at
+        age = clock.now() - sign_in.auth_time
+        if self.max_age is not None and age > (max(self.max_age, MIN_MAX_AGE) if is_new else self.max_age):
+            return False
+        if is_new:
             return True
-        if "login" in self.prompts or (self.max_age is not None and clock.now() - sign_in.auth_time > self.max_age):
+        if "login" in self.prompts:
             return False
         is_selected = interaction is not None and interaction.chosen == sign_in.user_id
         if "select_account" in self.prompts and not is_selected:

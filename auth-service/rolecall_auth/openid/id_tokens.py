@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jws import extract_compact
-from sqlalchemy.orm import Session
 
 from rolecall import clock
 from rolecall_auth.models.authorization import Authorization
@@ -19,7 +18,6 @@ from rolecall_auth.models.client import Client
 from rolecall_auth.models.session import AMR
 from rolecall_auth.models.subject import PairwiseSubject, sector_of, subject_for
 from rolecall_auth.models.user import User
-from rolecall_auth.openid import scopes
 from rolecall_auth.services import services
 
 MAX_LENGTH: Final = 8192
@@ -40,11 +38,19 @@ CLAIMS: Final = (
 
 
 def mint(
-    client: Client, authorization: Authorization, user: User, subject: str, access_token: str, nonce: str | None = None
+    client: Client,
+    authorization: Authorization,
+    user: User,
+    *,
+    subject: str,
+    released_claims: set[str],
+    access_token: str,
+    nonce: str | None = None,
 ) -> str:
     """Return a signed ID token; it only contains user claims that the `claims` parameter requests (section 5.5).
 
     Args:
+        released_claims: the names of these claims.
         access_token: the token for `at_hash`.
         nonce: the nonce of the authorization request; None after a refresh (section 12.2).
     """
@@ -64,8 +70,7 @@ def mint(
     claims |= {name: each for name, each in {"sid": authorization.sid, "acr": authorization.acr}.items() if each}
     if nonce is not None:
         claims["nonce"] = nonce
-    requested = set((authorization.requested_claims or {}).get("id_token", ()))
-    claims |= user_claims(user, allowed_claims(client, requested))
+    claims |= user_claims(user, released_claims)
     return sign(client.id_token_signed_response_alg, claims)
 
 
@@ -86,22 +91,22 @@ def user_claims(user: User, names: set[str]) -> dict[str, Any]:
     return {name: claims[name] for name in sorted(names) if claims.get(name) not in (None, "")}
 
 
-def allowed_claims(client: Client, requested: set[str]) -> set[str]:
-    """Return the individually requested claims that the client's registered scope allows."""
-    allowed = scopes.scopes_of_claims(requested, client)
-    return requested & {name for scope in allowed for name in scopes.CLAIMS[scope]}
-
-
-def pairwise_subject(session: Session, client: Client, user_id: str) -> str:
-    """Return the `sub` by which a client with pairwise subjects knows the user, creating it on first use.
+def subject(sector: str | None, user_id: str) -> str:
+    """Return the `sub` by which the clients of a sector know the user, creating it on first use.
 
     Of concurrent calls, one creates it, and the others read it.
+
+    Args:
+        sector: None for the public subject.
     """
-    try:
-        with session.begin_nested():
-            return subject_for(session, client, user_id)
-    except sa.exc.IntegrityError:
-        return subject_for(session, client, user_id)
+    if sector is None:
+        return user_id
+    with services().database.transaction() as session:
+        try:
+            with session.begin_nested():
+                return subject_for(session, sector, user_id)
+        except sa.exc.IntegrityError:
+            return subject_for(session, sector, user_id)
 
 
 def account_for(client: Client, subject: str) -> str | None:

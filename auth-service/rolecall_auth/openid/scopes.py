@@ -35,8 +35,6 @@ CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """The standard claims of each scope (OpenID Connect Core sections 5.1 and 5.4)."""
 
-CLAIM_NAMES: Final = frozenset(name for names in CLAIMS.values() for name in names)
-
 _SENTENCES: Final[Mapping[str, str]] = {
     "openid": "know that it is you",
     "profile": "see your profile, such as your names, picture, birthday, and language",
@@ -98,6 +96,11 @@ def sentences(scope: str, resource_sentences: Mapping[str, str]) -> list[tuple[s
         *((value, _SENTENCES[value]) for value in OPENID_SCOPES if value in identity),
         *((value, resource_sentences.get(value, value)) for value in scope.split() if value not in identity),
     ]
+
+
+def claims_of(scope: str) -> set[str]:
+    """Return the names of the claims that a scope contains."""
+    return {name for value in scope.split() for name in CLAIMS.get(value, ())}
 
 
 def scopes_of_claims(names: set[str], client: Client) -> set[str]:

@@ -16,6 +16,7 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit
 from rolecall.web.errors import PageError, Problem
 from rolecall_auth.models.consent import remember
+from rolecall_auth.models.interaction import LOST
 from rolecall_auth.models.logo import Logo
 from rolecall_auth.models.user import is_active
 from rolecall_auth.pages.current_user import current_user
@@ -38,22 +39,19 @@ def consent() -> ResponseReturnValue:
     user = current_user()
     if user is None:
         return redirect(url_for("sign-in", interaction=pending.name), 303)
-    if request.method != "POST":
-        return _page(pending)
     decision = request.form.get("decision")
-    if decision not in {"allow", "deny"}:
+    if request.method != "POST" or decision not in {"allow", "deny"}:
         return _page(pending)
-    if decision == "allow" and not pending.client.always_requires_consent(pending.redirect_uri):
-        try:
-            active = _remember(user.user_id, pending)
-        except sa.exc.IntegrityError:  # another tab has just stored the first consent; add to it
-            active = _remember(user.user_id, pending)
-        if not active:
+    if decision == "allow":
+        if pending.interaction.shown != pending.resolved or request.form.get("request") != pending.fingerprint:
+            return _page(pending, has_changed=True)
+        if not pending.client.always_requires_consent(pending.redirect_uri) and not _remember(user.user_id, pending):
             services().sessions.end()
             return redirect(url_for("sign-in", interaction=pending.name), 303)
-    services().interactions.decide(pending.name, pending.interaction, user.user_id, decision)
-    event = "consent_given" if decision == "allow" else "consent_denied"
-    audit.record(event, user_id=user.user_id, client_id=pending.client.client_id, scope=pending.scope)
+    if not services().interactions.decide(pending.name, pending.interaction, user.user_id, decision):
+        raise PageError(LOST)
+    event, scope = "consent_given" if decision == "allow" else "consent_denied", pending.resolved["scope"]
+    audit.record(event, user_id=user.user_id, client_id=pending.client.client_id, scope=scope)
     return redirect(url_for("authorize", interaction=pending.name), 303)
 
 
@@ -62,8 +60,7 @@ def _remember(user_id: str, pending: PendingRequest) -> bool:
     with services().database.transaction() as session:
         if not is_active(session, user_id):
             return False
-        client_id, resource = pending.client.client_id, pending.resource.identifier
-        remember(session, user_id, client_id, resource, pending.scope)
+        remember(session, user_id, pending.client.client_id, pending.resolved)
     return True
 
 
@@ -74,20 +71,26 @@ def _has_logo(pending: PendingRequest) -> bool:
         return session.scalar(sa.select(Logo.client_id).where(Logo.client_id == pending.client.client_id)) is not None
 
 
-def _page(pending: PendingRequest) -> ResponseReturnValue:
+def _page(pending: PendingRequest, *, has_changed: bool = False) -> ResponseReturnValue:
+    """Show what the person is to approve.
+
+    Args:
+        has_changed: whether it is no longer what an earlier page has shown, which the person decided about.
+    """
     settings = services().settings
-    requested = pending.scope.split()
+    services().interactions.show(pending.name, pending.interaction, pending.resolved)
+    requested = pending.resolved["scope"].split()
     others = [sentence for scope, sentence in pending.resource.scopes.items() if scope not in requested]
     page = render_template(
         "consent.html",
         waiting=pending,
         not_asked=others,
         token_minutes=max(1, settings.access_token_lifetime // 60),
-        refreshes=pending.client.check_grant_type("refresh_token")
-        and ("openid" not in requested or "offline_access" in requested),
+        refreshes=pending.resolved["refreshable"],
         refresh_days=max(1, settings.refresh_lifetime // 86400),
         logo=_has_logo(pending),
         host_of=lambda uri: urlsplit(uri).hostname,
         remembered=not pending.client.always_requires_consent(pending.redirect_uri),
+        has_changed=has_changed,
     )
-    return pending.allow_redirect_to_client(make_response(page))
+    return pending.allow_redirect_to_client(make_response(page, 409 if has_changed else 200))

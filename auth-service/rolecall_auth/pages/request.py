@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
-from flask import Response, request
+from flask import Response, abort, redirect, request, url_for
 
+from rolecall.errors import OAuthError
+from rolecall.storage import digest
 from rolecall.web.errors import PageError
 from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
+from rolecall_auth.models.authorization import Approved
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.interaction import LOST, Interaction
 from rolecall_auth.models.resource import Resource
-from rolecall_auth.openid import authentication_request, scopes
+from rolecall_auth.openid import approval, authentication_request, scopes
 from rolecall_auth.openid.authentication_request import AuthenticationRequest
 from rolecall_auth.services import services
 
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """A pending request with its client, its requirements for the sign-in, and the scope that needs consent."""
+    """A pending request with its client, its requirements for the sign-in, and what the person is to approve."""
 
     name: str
     interaction: Interaction
     client: Client
     wanted: AuthenticationRequest
     resource: Resource
-    scope: str
-    redirect_uri: str
+    resolved: Approved
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where the response goes."""
+        return self.resolved["redirect_uri"] or ""
 
     @property
     def scopes(self) -> list[tuple[str, str]]:
         """Each scope with its description."""
-        return scopes.sentences(self.scope, self.resource.scopes)
+        return scopes.sentences(self.resolved["scope"], self.resource.scopes)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what the person is to approve, for the form of the page that shows it."""
+        return digest(json.dumps(self.resolved, sort_keys=True))
 
     def allow_redirect_to_client(self, response: Response) -> Response:
         """Allow the page's form to end at the client, because Chromium applies `form-action` to redirects."""
@@ -45,6 +58,7 @@ def pending_request(endpoint: str) -> PendingRequest | None:
 
     Raises:
         PageError: the named request is no longer pending.
+        HTTPException: the named request is no longer valid; the response is a redirect to the authorization endpoint.
     """
     name = parameters.read(endpoint, request.args).get("interaction")
     if name is None:
@@ -54,8 +68,13 @@ def pending_request(endpoint: str) -> PendingRequest | None:
     if interaction is None or client is None:
         raise PageError(LOST)
     requested = interaction.parameters
-    wanted = authentication_request.read(client, requested)
-    scope, consent_scope = authentication_request.requested_scopes(client, requested, wanted)
-    resource = scopes.resource_for(scope, requested.get("resource"))
-    redirect_uri = requested.get("redirect_uri") or client.get_default_redirect_uri() or ""
-    return PendingRequest(name, interaction, client, wanted, resource, consent_scope, redirect_uri)
+    try:
+        wanted = authentication_request.read(client, requested)
+        scope, consent_scope = authentication_request.requested_scopes(client, requested, wanted)
+        resource = scopes.resource_for(scope, requested.get("resource"))
+    except OAuthError:  # the client's registration has changed; the authorization endpoint sends the client the error
+        abort(redirect(url_for("authorize", interaction=name), 303))
+    resolved = approval.resolve(
+        client, requested, wanted, scope=scope, consent_scope=consent_scope, resource=resource.identifier
+    )
+    return PendingRequest(name, interaction, client, wanted, resource, resolved)
