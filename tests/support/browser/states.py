@@ -207,7 +207,9 @@ def walk_names(page: Page, stack: Stack, shot: Shot) -> None:
         )
         shot(f"auth-consent-{client_id}")
         token = page.locator("[name=csrf_token]").first.input_value()
-        page.request.post(page.url, form={"csrf_token": token, "decision": "allow"}, max_redirects=0)
+        shown = page.locator("[name=request]").first.input_value()
+        form = {"csrf_token": token, "request": shown, "decision": "allow"}
+        page.request.post(page.url, form=form, max_redirects=0)
     page.goto(f"{stack.auth}/apps")
     shot("auth-apps-two")
     for client_id in ("long", "arabic"):

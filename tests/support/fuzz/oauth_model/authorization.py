@@ -7,7 +7,8 @@ from hypothesis.stateful import precondition, rule
 from werkzeug.test import TestResponse
 
 from rolecall import clock
-from support.auth_server import RESOURCE, authorize_url, csrf_token, query
+from rolecall_auth.models.consent import REFRESH
+from support.auth_server import RESOURCE, authorize_url, hidden_fields, query
 from support.fuzz.oauth_model.state import APPS, PAY, PROFILE, READ, App, Code, Grant, PendingRequest, State, pick
 
 
@@ -72,13 +73,14 @@ class AuthorizationEndpoint(State):
             assert page.status_code == 303
             assert page.location == f"/sign-in?interaction={request.name}"
             return
-        response = here.browser.client.post(url, data={"csrf_token": csrf_token(page), "decision": decision})
+        response = here.browser.client.post(url, data={**hidden_fields(page), "decision": decision})
         assert (response.status_code, response.location) == (303, f"/authorize?interaction={request.name}")
         request.decision, request.decided_by, request.decided_at = decision, person, clock.now()
         request.expires_at = clock.now() + self.settings.request_lifetime
         if decision == "allow" and not request.app.asks_every_time:
             key = (person, request.app.client_id)
-            self.consents[key] = self.consents.get(key, frozenset()) | request.scope
+            allowed = request.scope | ({REFRESH} if request.app.refreshes else frozenset())
+            self.consents[key] = self.consents.get(key, frozenset()) | allowed
         if goes_on:
             self._expect_next_step(request, here.browser.client.get(response.location))
 

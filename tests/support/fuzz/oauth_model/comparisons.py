@@ -48,15 +48,13 @@ class Comparisons(State):
     def rows_are_as_the_model_says(self) -> None:
         people = {user_id: name for name, user_id in self.server.ids.items()}
         with self.server.services.database.read() as session:
-            consents = {
-                (people[row.user_id], row.client_id): frozenset(row.scope.split())
-                for row in session.scalars(sa.select(Consent))
-            }
+            rows = list(session.scalars(sa.select(Consent)))
             active = list(session.scalars(sa.select(Authorization).where(Authorization.ended_at.is_(None))))
             unused = session.scalar(
                 sa.select(sa.func.count()).select_from(tables.RefreshToken).where(tables.RefreshToken.used_at.is_(None))
             )
-        assert consents == self.consents
+        items = {(people[row.user_id], row.client_id, row.scope) for row in rows}
+        assert items == {(*owner, item) for owner, allowed in self.consents.items() for item in allowed}
         assert sorted((people[row.user_id], row.client_id, row.scope) for row in active) == sorted(
             (grant.person, grant.app.client_id, " ".join(sorted(grant.scope)))
             for grant in self.grants

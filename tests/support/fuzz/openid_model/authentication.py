@@ -11,7 +11,7 @@ from hypothesis.stateful import rule
 from werkzeug.test import TestResponse
 
 from rolecall import clock
-from support.auth_server import ISSUER, PASSWORDS, authorize_url, csrf_token, query
+from support.auth_server import ISSUER, PASSWORDS, authorize_url, csrf_token, hidden_fields, query
 from support.fuzz.openid_model.state import PEOPLE, Grant, Party, Window
 from support.fuzz.openid_model.tokens import Tokens
 from support.openid import CALLBACK
@@ -128,7 +128,7 @@ class Authentication(Tokens):
 
     def _decide(self, here: Window, response: TestResponse, allows: bool) -> TestResponse:
         page = here.browser.client.get(self._location(response, "/consent"))
-        form = {"csrf_token": csrf_token(page), "decision": "allow" if allows else "deny"}
+        form = {**hidden_fields(page), "decision": "allow" if allows else "deny"}
         redirect = here.browser.client.post(response.location, data=form)
         return here.browser.client.get(self._location(redirect, "/authorize"))
 
