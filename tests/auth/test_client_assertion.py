@@ -16,11 +16,11 @@ from joserfc.jwk import ECKey
 from werkzeug.test import TestResponse
 
 from rolecall import clock, events
+from rolecall.limits import limit
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_auth import create_app
 from rolecall_auth.clients.assertion import LEEWAY, MAX_AHEAD
 from rolecall_auth.jose.signing_keys import Keys
-from rolecall_auth.limits import limit
 from rolecall_auth.models.client import Client
 from support.auth_server import (
     DATA_KEY,
@@ -398,7 +398,7 @@ def test_who_guesses_is_slowed_down(server: Server) -> None:
     for _ in range(3):
         assert is_refused(present(server, signed(claims(), key=ECKey.generate_key("P-256"))))
     assert present(server, signed(claims(), key=ECKey.generate_key("P-256"))).status_code == 429
-    assert present(server, signed(claims())).status_code == 429
+    assert is_in(present(server, signed(claims())))
     assert is_in(present(server, signed(claims("certified"))))
 
 

@@ -18,16 +18,16 @@ import rolecall_auth.openapi.description
 import rolecall_client.openapi
 import rolecall_resource.openapi
 from rolecall import checks, openapi
+from rolecall.limits import limit
 from rolecall.openapi import Operations, path_template
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
 from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
-from rolecall_auth.limits import limit
+from rolecall_auth.limits import LIMITS
 from rolecall_client.issuer import AuthorizationServer
 from support.auth_server import (
     INVOICES,
-    LIMITS,
     PASSWORDS,
     TALLY,
     Server,
@@ -170,7 +170,8 @@ def test_every_answer_of_the_authorization_server(
     clients_register_in_vain(another_process(server, registration="closed"), document.seen, managed)
     _people_ask(server, document)
     _bodies(server.app, document)
-    with_limits = another_process(server, **dict.fromkeys(LIMITS, limit("1/hour")))
+    low = {row.setting: limit("1/hour" if row.unit == "attempts" else "100000/hour") for row in LIMITS}
+    with_limits = another_process(server, **low)
     watched(with_limits.app, document.seen)
     _too_often(with_limits)
     assert with_limits.app.test_client().post("/register", json={}).status_code == 400
@@ -197,7 +198,7 @@ def test_every_answer_of_the_authorization_server(
     never_made = {(operation, name) for operation, name in document.checks() - made if not MADE_ELSEWHERE.match(name)}
     assert not never_made, "described, and never made"
     assert document.limits() == counted
-    assert {setting for _, setting in counted} == {name.upper() for name in LIMITS}
+    assert {setting for _, setting in counted} == {row.setting.upper() for row in LIMITS}
 
 
 def test_every_answer_of_the_invoices_api(api: Api) -> None:
@@ -240,7 +241,7 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
     _complete(document)
 
 
-def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
+def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer, counted: set[tuple[str, str]]) -> None:
     document = watched(tally.app)
     browser = tally.browser()
     for path in ("/", "/healthz", "/readyz", "/openapi.json", "/invoices"):
@@ -277,8 +278,10 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     tally.http.answers = answers
     assert browser.client.get("/").status_code == 200
     _bodies(tally.app, document)
+    _tally_stores_too_much(tally, document)
     _redis_goes_away(tally, document, own_redis)
     _complete(document)
+    assert document.limits() == counted
 
 
 def _signs_in(tally: Tally, browser: Browser) -> None:
@@ -426,13 +429,21 @@ def _sql_is_away(server: Server) -> None:
         assert server.post(path, headers, token="x", grant_type="refresh_token", refresh_token="x").status_code == 503
 
 
-def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
-    from rolecall_client import create_app
+def _tally_stores_too_much(tally: Tally, document: Document) -> None:
+    limited = tally.again(session_limit=limit("1/hour"), flow_bytes_limit=limit("3500/hour"))
+    watched(limited.app, document.seen)
+    browser = limited.browser()
+    browser.connect()
+    assert browser.come_back(code="c0de", state=browser.begin()["state"], iss=ISSUER).status_code == 429
+    state = browser.begin()["state"]
+    assert limited.app.test_client().post("/callback", data={"state": state}).status_code == 429
+    assert browser.press("/connect").status_code == 429
+    assert browser.press("/sign-in").status_code == 429
 
-    settings = dataclasses.replace(tally.services.settings, redis_url=redis.url)
-    app = create_app(settings, tally.http)  # type: ignore[arg-type]
-    away = Tally(app, app.extensions["rolecall_client"], tally.http)
-    watched(app, document.seen)
+
+def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
+    away = tally.again(redis_url=redis.url)
+    watched(away.app, document.seen)
     browser = away.browser()
     browser.connect()
     Issuer(away).sign_in(browser, "/invoices")

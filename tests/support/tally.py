@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -91,6 +92,11 @@ class Tally:
 
     def browser(self) -> Browser:
         return Browser(self.app.test_client())
+
+    def again(self, **changes: Any) -> Tally:
+        """Another process with the same keys and other settings."""
+        app = create_app(dataclasses.replace(self.services.settings, **changes), self.http)  # type: ignore[arg-type]
+        return Tally(app, app.extensions["rolecall_client"], self.http)
 
 
 class Browser:

@@ -7,6 +7,7 @@ from typing import Final
 
 from rolecall import checks
 from rolecall.checks import Check
+from rolecall.limits import too_many, with_limits
 from rolecall.openapi import (
     IF_NONE_MATCH,
     JSON,
@@ -41,7 +42,6 @@ from rolecall_auth.openapi.parameters import (
     guard_checks,
     in_query,
     parameter_schema,
-    too_many,
 )
 from rolecall_auth.openid import authentication_request, request_object, scopes
 from rolecall_auth.parameters import BY_ENDPOINT, REQUIRED
@@ -83,6 +83,7 @@ def _engine(*errors: str) -> tuple[Check, ...]:
 
 _AT_AUTHORIZE: Final = (
     *checks.defined_in(request_object, scopes, authentication_request),
+    authorize.LENGTH,
     authorize.RESPONSE_TYPE,
     authorization_code.CHALLENGE,
     authorization_code.METHOD,
@@ -244,8 +245,8 @@ def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
                 *guard_checks("authorize", *_TARGET, "interaction"),
             ),
         ),
-        too_many("page", limits.AUTHORIZATION),
-        unavailable("page"),
+        too_many("page", limits.AUTHORIZATION, limits.AUTHORIZATION_BYTES),
+        with_limits(unavailable("page"), limits.ANONYMOUS_BYTES),
     )
 
 
