@@ -240,10 +240,11 @@ def test_each_issuer_has_its_clock(hosted: Hosted) -> None:
 
 def test_health_is_that_of_all_issuers(hosted: Hosted) -> None:
     browser, _, two = hosted
-    assert get(browser, "/readyz").json == {"status": "ready", "keys": True, "redis": True, "sql": True}
+    ready = {"status": "ready", "keys": True, "redis": True, "redis_memory": True, "sql": True}
+    assert get(browser, "/readyz").json == ready
     with two.services.database.transaction() as session:
         session.execute(sa.text("DELETE FROM alembic_version"))
-    assert get(browser, "/readyz").json == {"status": "not ready", "keys": True, "redis": True, "sql": False}
+    assert get(browser, "/readyz").json == {**ready, "status": "not ready", "sql": False}
     assert get(browser, "/healthz").status_code == 200
     assert get(browser, "/s/one/readyz").status_code == 200
 

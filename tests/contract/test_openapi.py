@@ -44,7 +44,7 @@ from support.invoices_api import Api, FakeServer, token
 from support.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
 from support.openid_provider import Issuer
 from support.servers import RedisServer
-from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
+from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally, stores_too_much
 
 ROOT = Path(__file__).parents[2]
 MADE_ELSEWHERE = re.compile(r"(parameter|register|request_object|client_assertion|engine)\.")
@@ -278,7 +278,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer, counted: se
     tally.http.answers = answers
     assert browser.client.get("/").status_code == 200
     _bodies(tally.app, document)
-    _tally_stores_too_much(tally, document)
+    stores_too_much(tally, document.seen)
     _redis_goes_away(tally, document, own_redis)
     _complete(document)
     assert document.limits() == counted
@@ -398,6 +398,9 @@ def _too_often(server: Server) -> None:
     assert browser.client.get(authorize_url()).status_code == 303
     assert browser.client.get(authorize_url()).status_code == 429
     assert browser.client.post("/authorize", data=dict(parse_qsl(authorize_url().partition("?")[2]))).status_code == 429
+    stranger = server.app.test_client()
+    elsewhere = {"REMOTE_ADDR": "192.0.2.2"}
+    assert stranger.post("/authorize", data=query(authorize_url()), environ_base=elsewhere).status_code == 303
     browser.submit("/sign-up", username="dave", password="correct horse")
     assert server.browser().submit("/sign-up", username="erin", password="correct horse").status_code == 429
 
@@ -427,18 +430,6 @@ def _sql_is_away(server: Server) -> None:
         assert client.get(path).status_code == 503
     for path, headers in (("/token", TALLY), ("/introspect", INVOICES), ("/revoke", TALLY)):
         assert server.post(path, headers, token="x", grant_type="refresh_token", refresh_token="x").status_code == 503
-
-
-def _tally_stores_too_much(tally: Tally, document: Document) -> None:
-    limited = tally.again(session_limit=limit("1/hour"), flow_bytes_limit=limit("3500/hour"))
-    watched(limited.app, document.seen)
-    browser = limited.browser()
-    browser.connect()
-    assert browser.come_back(code="c0de", state=browser.begin()["state"], iss=ISSUER).status_code == 429
-    state = browser.begin()["state"]
-    assert limited.app.test_client().post("/callback", data={"state": state}).status_code == 429
-    assert browser.press("/connect").status_code == 429
-    assert browser.press("/sign-in").status_code == 429
 
 
 def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
