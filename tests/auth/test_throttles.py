@@ -232,8 +232,17 @@ def test_who_authenticates_well_costs_no_question_to_the_counters(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = server.tokens()
-    monkeypatch.setattr(server.services.limits._limiter, "hit", lambda *_: pytest.fail("counted"))
+    monkeypatch.setattr(server.services.limits._limiter, "hit", lambda *_, **__: pytest.fail("counted"))
     assert server.introspect(tokens["access_token"])["active"]
+
+
+def test_a_wrong_secret_at_a_blocked_address_costs_no_question_to_the_counters(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong, form = basic("tally", "x" * 43), {"grant_type": "refresh_token", "refresh_token": "x"}
+    assert [server.post("/token", wrong, **form).status_code for _ in range(4)] == [401] * 3 + [429]
+    monkeypatch.setattr(server.services.limits._limiter, "hit", lambda *_, **__: pytest.fail("counted"))
+    assert server.post("/token", wrong, **form).status_code == 429
 
 
 def test_a_dead_redis_is_503_and_lets_nobody_guess(tmp_path: Path, own_redis: RedisServer) -> None:
