@@ -78,6 +78,14 @@ CLIENT_ADDRESS: Final = Limit(
     "Too many attempts",
     "Too many failed attempts from this address. Try again in {wait}.",
 )
+ASSERTION_BYTES: Final = Limit(
+    "assertion-bytes",
+    "8000000/hour",
+    "Bytes of used client assertions from one address: 250 for one that is valid for an hour, fewer for a shorter one.",
+    "Too many requests",
+    "Too many client assertions were used at this address. Try again in {wait}, or let assertions expire sooner.",
+    unit="bytes",
+)
 REGISTRATION: Final = Limit(
     "registration",
     "30/hour",
@@ -95,6 +103,7 @@ LIMITS: Final = (
     ANONYMOUS_BYTES,
     CLIENT,
     CLIENT_ADDRESS,
+    ASSERTION_BYTES,
     REGISTRATION,
 )
 """All rate limits. The settings, the lab's defaults, and the documentation have one entry for each row."""

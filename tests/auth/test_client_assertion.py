@@ -402,6 +402,16 @@ def test_who_guesses_is_slowed_down(server: Server) -> None:
     assert is_in(present(server, signed(claims("certified"))))
 
 
+def test_used_assertions_are_bounded_by_address(server: Server) -> None:
+    """What is remembered for an hour counts in full, and what is forgotten in a minute hardly."""
+    server = again(server, assertion_bytes_limit=limit("500/hour"))
+    for _ in range(20):
+        assert is_in(present(server, signed(claims())))
+    statuses = [present(server, signed(claims(exp=now() + MAX_AHEAD))).status_code for _ in range(3)]
+    assert statuses == [400, 429, 429]
+    assert server.post("/token", TALLY, grant_type="refresh_token", refresh_token="x").status_code == 400
+
+
 def test_what_was_decided_can_be_watched(server: Server) -> None:
     with events.watching(events.Notebook()) as notebook:
         present(server, signed(claims()))
