@@ -9,21 +9,21 @@ from typing import cast
 from flask import Flask
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit, sql, storage
+from rolecall import sql, storage
 from rolecall.clock import Clock
-from rolecall.errors import OAuthError, json_response, unavailable
+from rolecall.errors import json_response, unavailable
+from rolecall.limits import TooMany, too_many_requests
 from rolecall.openapi import publish
 from rolecall.periodic import Periodic
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall.web.app import Application, create_flask
-from rolecall.web.errors import Problem, problem_response, retry_url, wants_page
+from rolecall.web.errors import Problem, problem_response, retry_url
 from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
 from rolecall.web.routes import register
 from rolecall_auth import routes
 from rolecall_auth.commands import add_commands
 from rolecall_auth.jose.signing_keys import KeysError
-from rolecall_auth.limits import TooMany
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import PasswordHashingBusy
 from rolecall_auth.openapi import description
@@ -42,6 +42,7 @@ def create_app(settings: Settings, own_clock: Clock | None = None) -> Applicatio
     """
     app = create_flask(__name__, settings, path=settings.path, own_clock=own_clock)
     sql.register_error_handlers(app)
+    app.register_error_handler(TooMany, too_many_requests)
     app.extensions["rolecall_auth"] = build(settings)
     app.config["APPLICATION_ROOT"] = settings.path or "/"
     cookie_settings(app, "rolecall_auth", settings.issuer)
@@ -57,12 +58,12 @@ def create_app(settings: Settings, own_clock: Clock | None = None) -> Applicatio
         was_signed_in=_was_signed_in,
     )
     app.register_error_handler(KeysError, _keys_unavailable)
-    app.register_error_handler(TooMany, _too_many_requests)
     app.register_error_handler(PasswordHashingBusy, _password_hashing_busy)
     add_commands(app)
     if not settings.lab:  # where the clock can be set back, an expired row may become valid again
         sweep = Periodic("sweep", SWEEP_INTERVAL, sweep_if_due)
-        app.extensions["rolecall_periodic"] = [sweep]
+        measurement = Periodic("measurement of Redis", storage.MEASURE_INTERVAL, _measure_memory)
+        app.extensions["rolecall_periodic"] = [sweep, measurement]
     return app
 
 
@@ -80,22 +81,15 @@ def _keys_unavailable(error: KeysError) -> ResponseReturnValue:
     return json_response(unavailable(str(error)))
 
 
-def _too_many_requests(error: TooMany) -> ResponseReturnValue:
-    """Return 429 with the time to wait (RFC 6585 section 4)."""
-    audit.record("throttled", what=error.limit.name)
-    if not wants_page():
-        return json_response(
-            OAuthError("temporarily_unavailable", error.message, status=429, retry_after=error.seconds)
-        )
-    links = (("Try again", retry_url()),)
-    return problem_response(Problem(429, error.limit.title, error.message, links, retry_after=error.seconds))
-
-
 def _password_hashing_busy(_error: PasswordHashingBusy) -> ResponseReturnValue:
     """Return 503: the queue for password hashing is full."""
     log.warning("too many concurrent password hashes")
     text = "Too many people are signing in at the moment. Try again in a few seconds."
     return problem_response(Problem(503, "The server is busy", text, (("Try again", retry_url()),)))
+
+
+def _measure_memory() -> None:
+    services().memory.part()
 
 
 def _readiness_checks(app: Flask) -> dict[str, Callable[[], bool]]:
@@ -106,6 +100,10 @@ def _readiness_checks(app: Flask) -> dict[str, Callable[[], bool]]:
         storage.require_noeviction(parts().store.client)
         return True
 
+    def redis_has_room() -> bool:
+        parts().memory.require_room()
+        return True
+
     def database_is_migrated() -> bool:
         parts().database.require_head()
         return True
@@ -113,4 +111,9 @@ def _readiness_checks(app: Flask) -> dict[str, Callable[[], bool]]:
     def keys_can_sign() -> bool:
         return all(parts().keys.signing(algorithm) for algorithm in ID_TOKEN_ALGORITHMS)
 
-    return {"redis": redis_is_configured, "sql": database_is_migrated, "keys": keys_can_sign}
+    return {
+        "redis": redis_is_configured,
+        "redis_memory": redis_has_room,
+        "sql": database_is_migrated,
+        "keys": keys_can_sign,
+    }

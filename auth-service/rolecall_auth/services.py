@@ -9,10 +9,11 @@ from typing import Any, Final, cast
 from flask import current_app
 
 from rolecall import storage
+from rolecall.limits import Budget
 from rolecall.sql import Database
 from rolecall_auth.jose.client_keys import ClientKeys
 from rolecall_auth.jose.signing_keys import Keys
-from rolecall_auth.limits import LIMITS, Limits
+from rolecall_auth.limits import ANONYMOUS_BYTES, AUTHORIZATION_BYTES, LIMITS, Limits
 from rolecall_auth.models.code import Codes
 from rolecall_auth.models.interaction import Interactions
 from rolecall_auth.models.registry import Registry
@@ -40,6 +41,8 @@ class Services:
     revocations: Revocations
     replays: Replays
     limits: Limits
+    memory: storage.Memory
+    budget: Budget
     fetcher: Fetcher
     client_keys: ClientKeys
 
@@ -65,6 +68,8 @@ def build(settings: Settings) -> Services:
         jwks_max_age=settings.jwks_max_age,
         token_lifetime=settings.access_token_lifetime,
     )
+    limits = Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, prefix)
+    memory = storage.Memory(client, settings.SERVICE)
     fetcher = Fetcher(lab=settings.lab)
     return Services(
         settings=settings,
@@ -77,7 +82,9 @@ def build(settings: Settings) -> Services:
         sessions=Sessions(store, settings.session_lifetime),
         revocations=revocations,
         replays=replays,
-        limits=Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, prefix),
+        limits=limits,
+        memory=memory,
+        budget=Budget(limits, memory, AUTHORIZATION_BYTES, ANONYMOUS_BYTES),
         fetcher=fetcher,
         client_keys=ClientKeys(fetcher, settings.data_key),
     )

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from cryptography.fernet import MultiFernet
 
+from rolecall.limits import limit
 from rolecall.settings import (
     ServiceSettings,
     add_settings,
@@ -21,7 +22,7 @@ from rolecall.settings import (
 )
 from rolecall.vocabulary import PROFILES
 from rolecall.web.health import HEALTH_PATHS
-from rolecall_auth.limits import LIMITS, limit
+from rolecall_auth.limits import LIMITS
 
 MAX_LIFETIME = 86400
 """The maximum of ACCESS_TOKEN_LIFETIME, in seconds."""

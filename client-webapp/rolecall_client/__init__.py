@@ -6,7 +6,9 @@ from flask import Flask
 
 from rolecall import storage
 from rolecall.http import HttpClient
+from rolecall.limits import TooMany, too_many_requests
 from rolecall.openapi import publish
+from rolecall.periodic import Periodic
 from rolecall.web.app import create_flask
 from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
@@ -21,7 +23,9 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     app = create_flask(__name__, settings)
     services = app.extensions["rolecall_client"] = build(settings, http or HttpClient(ca_file=settings.ca_file))
     cookie_settings(app, "rolecall_client", settings.public_url)
-    register(app, [*routes.ROUTES, *health_routes(app, {"redis": lambda: _has_noeviction(services)})])
+    app.register_error_handler(TooMany, too_many_requests)
+    ready = {"redis": lambda: _has_noeviction(services), "redis_memory": lambda: _has_room(services)}
+    register(app, [*routes.ROUTES, *health_routes(app, ready)])
     publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Tally",
@@ -31,9 +35,17 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
         is_signed_in=services.sessions.was_signed_in,
         issuer=settings.issuer,
     )
+    if not settings.lab:  # which has no metrics
+        measurement = Periodic("measurement of Redis", storage.MEASURE_INTERVAL, services.memory.part)
+        app.extensions["rolecall_periodic"] = [measurement]
     return app
 
 
 def _has_noeviction(services: Services) -> bool:
     storage.require_noeviction(services.store.client)
+    return True
+
+
+def _has_room(services: Services) -> bool:
+    services.memory.require_room()
     return True

@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 
 _START_AGAIN: Final = ("Start again", "/")
 _HOME: Final = ("Back to the home page", "/")
-_SUSPICIOUS: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
+_SUSPICIOUS: Final = frozenset(
+    {"unknown_state", "repeated_parameter", "too_long", "mixed_up", "bad_id_token", "another_subject"}
+)
 """Errors that can be a sign of an attack; they are written to the audit log."""
 
 _PROBLEMS: Final = {
@@ -43,6 +45,12 @@ _PROBLEMS: Final = {
         400,
         "This response is ambiguous",
         "One of its parameters is repeated (RFC 6749 section 3.1). Tally has ignored the response.",
+        (_START_AGAIN,),
+    ),
+    "too_long": Problem(
+        400,
+        "This response is too long",
+        "Tally accepts a code of ordinary length. Tally has ignored the response.",
         (_START_AGAIN,),
     ),
     "mixed_up": Problem(

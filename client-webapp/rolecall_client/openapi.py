@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rolecall import checks
+from rolecall.limits import too_many, with_limits
 from rolecall.openapi import (
     Description,
     Operation,
@@ -18,7 +19,7 @@ from rolecall.openapi import (
     string,
     unavailable,
 )
-from rolecall_client import id_token
+from rolecall_client import id_token, limits
 from rolecall_client.flows import authorization_code, sign_in
 from rolecall_client.issuer import ISSUER
 from rolecall_client.settings import Settings
@@ -39,6 +40,7 @@ _PAGE: Final[Schema] = {"type": "integer", "minimum": 1, "default": 1, "descript
 _BAD_GATEWAY: Final = html(502, "Another server returned an invalid response.", checks=(ISSUER,))
 _NOT_CONNECTED: Final = html(403, "The browser is not connected, or the connection has ended.")
 _SESSION: Final[Security] = ({"session": []}, {})
+_FLOW_REFUSED: Final = (too_many("page", limits.FLOW_BYTES), with_limits(unavailable("page"), limits.ANONYMOUS_BYTES))
 
 
 def description(settings: Settings, cookie: str) -> Description:
@@ -49,7 +51,7 @@ def description(settings: Settings, cookie: str) -> Description:
 
 def _button(summary: str, *responses: ResponseObject, **fields: Schema) -> Operation:
     """Describe the target of a form on one of the pages."""
-    return Operation(summary, (*responses, _BAD_GATEWAY, unavailable("page")), form=_form(**fields), security=_SESSION)
+    return Operation(summary, (*responses, _BAD_GATEWAY), form=_form(**fields), security=_SESSION)
 
 
 def _form(**fields: Schema) -> Schema:
@@ -63,13 +65,14 @@ _OPERATIONS: Final[Operations] = {
         "Start the authorization code flow",
         redirect("To the authorization server."),
         html(400, "The CSRF token is invalid."),
+        *_FLOW_REFUSED,
     ),
     ("callback-form", "POST"): Operation(
         "Receive the authorization response as a form",
         (
             redirect("To the same URL, with GET."),
-            html(400, "No flow waits for the response, or a parameter is repeated."),
-            unavailable("page"),
+            html(400, "No flow waits for the response, a parameter is repeated, or the response is too long."),
+            *_FLOW_REFUSED,
         ),
         form={
             "type": "object",
@@ -81,6 +84,7 @@ _OPERATIONS: Final[Operations] = {
         "Start a sign-in",
         redirect("To the authorization server."),
         html(400, "The CSRF token is invalid."),
+        *_FLOW_REFUSED,
         again=string(enum=list(sign_in.AGAIN), description="Whether to authenticate again, and how."),
     ),
     ("me", "GET"): Operation(
@@ -110,6 +114,7 @@ _OPERATIONS: Final[Operations] = {
                 "Another server returned an invalid response, or the ID token is invalid.",
                 checks=(ISSUER, *checks.defined_in(id_token), sign_in.SUBJECT),
             ),
+            too_many("page", limits.SESSION),
             unavailable("page"),
         ),
         tuple(
@@ -128,16 +133,19 @@ _OPERATIONS: Final[Operations] = {
         redirect("To the invoices."),
         html(400, "The CSRF token or the refresh token is invalid."),
         _NOT_CONNECTED,
+        unavailable("page"),
     ),
     ("revoke", "POST"): _button(
         "Revoke the access token",
         redirect("To the invoices."),
         html(400, "The CSRF token is invalid."),
         _NOT_CONNECTED,
+        unavailable("page"),
     ),
     ("disconnect", "POST"): _button(
         "Disconnect: revoke all tokens",
         redirect("To the home page."),
         html(400, "The CSRF token is invalid."),
+        unavailable("page"),
     ),
 }

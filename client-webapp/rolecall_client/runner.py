@@ -8,24 +8,29 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rolecall.http import HttpClient, HttpResponse
-from rolecall.storage import Store, digest
+from rolecall.storage import Store, compact_json, digest
 from rolecall_client.flow import Context, Flow, FlowError, Message
 from rolecall_client.flows import FLOWS
 from rolecall_client.issuer import AuthorizationServer
+from rolecall_client.session import Allowance
 from rolecall_client.settings import Settings
 
 POSTED_LIFETIME: Final = 60
 """Seconds for which an authorization response sent as a form is stored, until the browser follows the redirect."""
 
+MAX_POSTED: Final = 4096
+"""Maximum size of such a response, in bytes of JSON."""
+
 
 class Runner:
     """Runs the flows in `flows`, to which wrappers of the application may add."""
 
-    def __init__(self, settings: Settings, store: Store, http: HttpClient) -> None:
+    def __init__(self, settings: Settings, store: Store, http: HttpClient, allowance: Allowance) -> None:
         self.flows: dict[str, Flow] = dict(FLOWS)
         self._settings = settings
         self._store = store
         self._http = http
+        self._allowance = allowance
         self._server = AuthorizationServer(settings, http)
 
     def start(self, name: str, browser: str, **memory: Any) -> str:
@@ -33,6 +38,7 @@ class Runner:
 
         Raises:
             Unreachable: the authorization server did not respond.
+            TooMany: this address, or callers who are not signed in, have too many unfinished flows.
         """
         url = self._continue(name, 0, self._context(dict(memory), {}), browser)
         assert url is not None, "the flow uses the browser"
@@ -49,6 +55,7 @@ class Runner:
         Raises:
             FlowError: no flow of this browser waits for the response, or a step failed.
             Unreachable: a server did not respond.
+            TooMany: too many flows of this address have continued.
         """
         state = response.get("state", "")
         waiting = self._store.get("flow", state)
@@ -57,6 +64,7 @@ class Runner:
             raise FlowError("unknown_state", "no flow of this browser waits for this response")
         if posted := self._store.take("posted", state):
             response = posted["answer"]
+        self._allowance.count_session()
         name, step = waiting["flow"], waiting["step"]
         # a flow stored by an older version has no tokens
         context = self._context(waiting["memory"], waiting.get("tokens", {}))
@@ -67,12 +75,17 @@ class Runner:
         """Store a response that was sent as a form, until the browser comes back with its cookie (Form Post section 2).
 
         Raises:
-            FlowError: no flow waits for it; other responses are not stored, so that they cannot fill the memory.
+            FlowError: no flow waits for it, or it is too long; other responses are not stored.
+            TooMany: this address, or callers who are not signed in, have stored too much.
         """
         state = response.get("state", "")
         if self._store.get("flow", state) is None:
             raise FlowError("unknown_state", "no flow waits for this response")
-        self._store.put("posted", state, {"answer": dict(response)}, POSTED_LIFETIME)
+        entry = {"answer": dict(response)}
+        if (size := len(compact_json(entry))) > MAX_POSTED:
+            raise FlowError("too_long", f"the response has {size} bytes")
+        self._allowance.spend(self._store.cost(entry))
+        self._store.put("posted", state, entry, POSTED_LIFETIME)
 
     def run(self, name: str, tokens: dict[str, Any], **memory: Any) -> Context:
         """Run a flow that does not use the browser on existing tokens.
@@ -96,6 +109,7 @@ class Runner:
         step, message = reached
         waiting = {"flow": name, "step": step, "memory": context.memory, "tokens": context.tokens}
         waiting["browser"] = digest(browser)
+        self._allowance.spend(self._store.cost(waiting))
         self._store.put("flow", context.memory["state"], waiting, self._settings.flow_lifetime)
         return message.redirect_url
 

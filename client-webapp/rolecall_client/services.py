@@ -9,8 +9,10 @@ from flask import current_app
 
 from rolecall import storage
 from rolecall.http import HttpClient
+from rolecall.limits import Budget, Limits
+from rolecall_client.limits import ANONYMOUS_BYTES, FLOW_BYTES, LIMITS
 from rolecall_client.runner import Runner
-from rolecall_client.session import Sessions
+from rolecall_client.session import Allowance, Sessions
 from rolecall_client.settings import Settings
 
 
@@ -20,6 +22,7 @@ class Services:
 
     settings: Settings
     store: storage.Store
+    memory: storage.Memory
     sessions: Sessions
     runner: Runner
 
@@ -28,11 +31,16 @@ def build(settings: Settings, http: HttpClient) -> Services:
     """Build the services. Does not open any connections."""
     client = storage.connect(settings.redis_url)
     store = storage.Store(client, "client", keep=settings.keep_expired, cipher=settings.data_key)
+    memory = storage.Memory(client, settings.SERVICE)
+    limits = Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, store.prefix)
+    sessions = Sessions(store, settings.session_lifetime)
+    allowance = Allowance(sessions, limits, Budget(limits, memory, FLOW_BYTES, ANONYMOUS_BYTES))
     return Services(
         settings=settings,
         store=store,
-        sessions=Sessions(store, settings.session_lifetime),
-        runner=Runner(settings, store, http),
+        memory=memory,
+        sessions=sessions,
+        runner=Runner(settings, store, http, allowance),
     )
 
 

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from flask import request
 from flask import session as cookie
 
 from rolecall import trace
+from rolecall.limits import Budget, Limits, network
 from rolecall.storage import Store
+from rolecall_client.limits import SESSION
 
 
 class Sessions:
@@ -89,3 +92,29 @@ class Sessions:
         """Delete the sign-in; the session at the authorization server remains."""
         if name := cookie.pop("person", None):
             self._store.delete("person", name)
+
+
+class Allowance:
+    """What the current browser may still store."""
+
+    def __init__(self, sessions: Sessions, limits: Limits, budget: Budget) -> None:
+        self._sessions = sessions
+        self._limits = limits
+        self._budget = budget
+
+    def spend(self, size: int) -> None:
+        """Count an entry of an unfinished flow before it is stored; `size` is in bytes.
+
+        Raises:
+            TooMany: do not store the entry.
+        """
+        is_anonymous = self._sessions.user() is None and self._sessions.tokens() is None
+        self._budget.spend(size, request.remote_addr, is_anonymous=is_anonymous)
+
+    def count_session(self) -> None:
+        """Count a new connection or sign-in before the code is redeemed.
+
+        Raises:
+            TooMany: do not redeem the code.
+        """
+        self._limits.count(SESSION, network(request.remote_addr))

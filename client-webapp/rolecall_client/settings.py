@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from cryptography.fernet import MultiFernet
 
+from rolecall.limits import limit
 from rolecall.settings import (
     ServiceSettings,
+    add_settings,
     certificates,
     fernet_keys,
     identifier,
@@ -18,11 +20,13 @@ from rolecall.settings import (
     url,
 )
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_client.limits import LIMITS
 
 
+@add_settings({row.setting: setting(row.counts, default=limit(row.default), parse=limit) for row in LIMITS})
 @settings_class
 class Settings(ServiceSettings):
-    """Settings, read once when the process starts."""
+    """Settings, read once when the process starts. Each row of `LIMITS` adds one."""
 
     SERVICE: ClassVar[str] = "client-webapp"
 

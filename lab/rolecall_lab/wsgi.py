@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flask import Flask, Response
 
 from rolecall import clock, trace
+from rolecall.limits import Limit
 from rolecall.settings import SettingsError
 from rolecall.storage import connect
 from rolecall.web.app import Application
@@ -49,12 +50,11 @@ def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) 
 
     def build(_lab: LabSettings) -> Application:
         import rolecall_auth
+        from rolecall_auth.limits import LIMITS
         from rolecall_auth.settings import Settings
         from rolecall_lab import seeds
 
-        # people in a classroom share one address, and tests send many invalid requests
-        wide = {name: limit for name, limit in wide_limits().items() if not environ.get(name)}
-        settings = Settings.from_environ({**environ, **wide}, lab=True)
+        settings = Settings.from_environ(with_wide_limits(environ, LIMITS), lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings, own_clock)
         _override_templates(app, "auth")
@@ -71,11 +71,11 @@ def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) 
     return _wrapped("authorization_server", build, environ, create_actions)
 
 
-def wide_limits() -> dict[str, str]:
-    """Return the lab's default for every rate limit: classes share one address, and tests send many bad requests."""
-    from rolecall_auth.limits import LIMITS
-
-    return {limit.setting.upper(): "10000/minute" for limit in LIMITS}
+def with_wide_limits(environ: Mapping[str, str], limits: Iterable[Limit]) -> dict[str, str]:
+    """Add the lab's defaults of these limits: classes share one address, and tests send many bad requests."""
+    wide = {"attempts": "10000/minute", "bytes": "100000000/minute"}
+    missing = (limit for limit in limits if not environ.get(limit.setting.upper()))
+    return {**environ, **{limit.setting.upper(): wide[limit.unit] for limit in missing}}
 
 
 def resource_app() -> Flask:
@@ -100,12 +100,13 @@ def client_app() -> Flask:
 
     def build(lab: LabSettings) -> Flask:
         import rolecall_client
+        from rolecall_client.limits import LIMITS
         from rolecall_client.settings import Settings
         from rolecall_lab import catalog
         from rolecall_lab.compare import invoices
         from rolecall_lab.compare import pages as compare
 
-        settings = Settings.from_environ(os.environ, lab=True)
+        settings = Settings.from_environ(with_wide_limits(os.environ, LIMITS), lab=True)
         refuse_public([settings.issuer, settings.public_url])
         app = rolecall_client.create_app(settings)
         catalog.show(app, lab)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 
 REQUESTS = Counter("rolecall_requests", "Number of requests handled.", ["service", "route", "method", "status"])
 SECONDS = Histogram(
@@ -15,6 +15,12 @@ SECONDS = Histogram(
 )
 REFUSALS = Counter("rolecall_refusals", "Number of requests refused, by error code.", ["service", "error"])
 AUDIT_EVENTS = Counter("rolecall_audit_events", "Number of security events.", ["service", "event"])
+REDIS_MEMORY = Gauge(
+    "rolecall_redis_memory_used_ratio",
+    "The part of its maxmemory that Redis uses, from 0 to 1; 0 if it has no maximum.",
+    ["service"],
+    multiprocess_mode="livemostrecent",
+)
 
 
 def serve(port: int) -> Any:

@@ -23,7 +23,7 @@ class Periodic:
 
     name: str
     seconds: float
-    work: Callable[[], None]
+    work: Callable[[], object]
 
 
 def start(app: Flask) -> None:

@@ -16,10 +16,23 @@ from cryptography.fernet import InvalidToken, MultiFernet
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from rolecall import clock, events
+from rolecall import clock, events, metrics
 
 TIMEOUT: Final = 0.8
 """Seconds to wait for Redis, to connect or to respond."""
+
+
+FULL: Final = 0.95
+"""The part of its `maxmemory` from which Redis counts as full."""
+
+MEMORY_AGE: Final = 0.5
+"""Seconds for which a process reuses the last measurement of Redis's memory."""
+
+MEASURE_INTERVAL: Final = 15.0
+"""Seconds between the measurements for the metric."""
+
+OVERHEAD: Final = 500
+"""Bytes of an entry besides its value: its key, what Redis adds, and members that are added later."""
 
 
 class StorageError(Exception):
@@ -58,14 +71,62 @@ def require_noeviction(client: redis.Redis) -> None:
     try:
         policy = _maxmemory_policy(client)
     except redis.RedisError as error:
-        text = f"Redis does not respond ({error}); start it, or set REDIS_URL to a running server"
-        raise StorageError(text) from error
+        raise _no_response(error) from error
     if policy != "noeviction":
         raise StorageError(f"Redis may evict data (maxmemory-policy {policy}); set it to noeviction")
 
 
+def _no_response(error: redis.RedisError) -> StorageError:
+    return StorageError(f"Redis does not respond ({error}); start it, or set REDIS_URL to a running server")
+
+
 def _maxmemory_policy(client: redis.Redis) -> str:
     return str(client.info("memory").get("maxmemory_policy", "unknown"))
+
+
+class Memory:
+    """How full Redis is, as the part of `maxmemory` in use; 0.0 if Redis has no maximum.
+
+    Args:
+        service: the label of the metric, which every measurement updates.
+    """
+
+    def __init__(self, client: redis.Redis, service: str) -> None:
+        self._client = client
+        self._service = service
+        self._measured = (-math.inf, 0.0)
+
+    def part(self) -> float:
+        """Measure.
+
+        Raises:
+            redis.RedisError: Redis does not respond.
+        """
+        info = self._client.info("memory")
+        # Redis does not compare its output buffers with the maximum either
+        used, maximum = info["used_memory"] - info.get("mem_not_counted_for_evict", 0), info.get("maxmemory", 0)
+        part = used / maximum if maximum else 0.0
+        metrics.REDIS_MEMORY.labels(self._service).set(part)
+        self._measured = (clock.monotonic(), part)
+        return part
+
+    def recent_part(self) -> float:
+        """Return a measurement that is at most `MEMORY_AGE` old."""
+        measured_at, part = self._measured
+        return part if clock.monotonic() - measured_at < MEMORY_AGE else self.part()
+
+    def require_room(self) -> None:
+        """Check that Redis is not full.
+
+        Raises:
+            StorageError: Redis does not respond, or is full.
+        """
+        try:
+            part = self.part()
+        except redis.RedisError as error:
+            raise _no_response(error) from error
+        if part > FULL:
+            raise StorageError(f"Redis is full: it uses {part:.0%} of its maxmemory. Raise maxmemory")
 
 
 class Store:
@@ -128,8 +189,12 @@ class Store:
 
     def dump(self, value: dict[str, Any]) -> bytes:
         """Serialize a value, and encrypt it if there is a cipher."""
-        text = json.dumps(value, separators=(",", ":")).encode()
+        text = compact_json(value)
         return self._cipher.encrypt(text) if self._cipher else text
+
+    def cost(self, value: dict[str, Any]) -> int:
+        """Return about how many bytes of memory Redis needs for an entry; it rounds sizes up by a quarter at most."""
+        return len(self.dump(value)) * 5 // 4 + OVERHEAD
 
     def load(self, raw: bytes) -> dict[str, Any] | None:
         """Reverse `dump`; return None if the value was encrypted with a key that is no longer configured."""
@@ -145,6 +210,12 @@ class Store:
             return None
         entry = self.load(raw)
         return entry if entry is not None and entry["expires_at"] > clock.now() else None
+
+
+def compact_json(value: Any) -> bytes:
+    """Return JSON in UTF-8 without whitespace and without escapes of other characters than JSON requires."""
+    # JSON from other servers may contain a lone surrogate; json.loads accepts it in this form
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def abbreviated_key(key: str) -> str:

@@ -16,11 +16,11 @@ from joserfc.jwk import ECKey
 from werkzeug.test import TestResponse
 
 from rolecall import clock, events
+from rolecall.limits import limit
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_auth import create_app
 from rolecall_auth.clients.assertion import LEEWAY, MAX_AHEAD
 from rolecall_auth.jose.signing_keys import Keys
-from rolecall_auth.limits import limit
 from rolecall_auth.models.client import Client
 from support.auth_server import (
     DATA_KEY,
@@ -398,8 +398,18 @@ def test_who_guesses_is_slowed_down(server: Server) -> None:
     for _ in range(3):
         assert is_refused(present(server, signed(claims(), key=ECKey.generate_key("P-256"))))
     assert present(server, signed(claims(), key=ECKey.generate_key("P-256"))).status_code == 429
-    assert present(server, signed(claims())).status_code == 429
+    assert is_in(present(server, signed(claims())))
     assert is_in(present(server, signed(claims("certified"))))
+
+
+def test_used_assertions_are_bounded_by_address(server: Server) -> None:
+    """What is remembered for an hour counts in full, and what is forgotten in a minute hardly."""
+    server = again(server, assertion_bytes_limit=limit("500/hour"))
+    for _ in range(20):
+        assert is_in(present(server, signed(claims())))
+    statuses = [present(server, signed(claims(exp=now() + MAX_AHEAD))).status_code for _ in range(3)]
+    assert statuses == [400, 429, 429]
+    assert server.post("/token", TALLY, grant_type="refresh_token", refresh_token="x").status_code == 400
 
 
 def test_what_was_decided_can_be_watched(server: Server) -> None:

@@ -10,9 +10,9 @@ import pytest
 from werkzeug.test import TestResponse
 
 from rolecall import clock
+from rolecall.limits import limit
 from rolecall_auth import create_app
 from rolecall_auth.clients.assertion import LEEWAY, MAX_AHEAD
-from rolecall_auth.limits import limit
 from support.auth_server import Server, make_server, make_settings, opened
 from support.signing import claims, is_in, is_refused, now, present, signed, signer
 

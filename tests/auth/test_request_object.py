@@ -13,8 +13,8 @@ from joserfc.jwk import ECKey
 from werkzeug.test import TestResponse
 
 from rolecall import clock, events
+from rolecall.limits import limit
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
-from rolecall_auth.limits import limit
 from rolecall_auth.outbound import fetcher
 from rolecall_auth.outbound.cache import MIN_LIFETIME
 from support.auth_server import (

@@ -15,7 +15,7 @@ from argon2 import extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from rolecall_auth.limits import limit, network
+from rolecall.limits import limit, network
 from rolecall_auth.models import user as people
 from support.auth_server import (
     INVOICES,
@@ -192,12 +192,13 @@ def test_a_client_that_fails_too_often_from_one_address(server: Server, path: st
         path, data={"token": "x", "grant_type": "refresh_token"}, headers=sent, environ_base={"REMOTE_ADDR": address}
     )
     assert [ask(wrong).status_code for _ in range(4)] == [401] * 3 + [429]
-    refused = ask(headers)
+    refused = ask(wrong)
     assert refused.status_code == 429
     assert refused.json["error"] == "temporarily_unavailable"
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert refused.headers["Cache-Control"] == "no-store"
-    assert ask(headers, "192.0.2.2").status_code in {200, 400}, "elsewhere the client works on"
+    assert ask(wrong, "192.0.2.2").status_code == 401
+    assert ask(headers).status_code in {200, 400}, "the correct secret is accepted all the same"
 
 
 def test_an_address_that_tries_many_clients(server: Server) -> None:
@@ -220,16 +221,28 @@ def test_an_address_that_tries_many_clients(server: Server) -> None:
     assert token("client-7") == 429
     assert ask("/register/tally", headers=headers, environ_base=here).status_code == 429
     form = {"grant_type": "refresh_token", "refresh_token": "x"}
-    assert ask("/token", method="POST", data=form, headers=TALLY, environ_base=here).status_code == 429
     assert token("client-7", "192.0.2.2") == 401
+    assert token("tally") == 429
+    assert ask("/token", method="POST", data=form, headers=TALLY, environ_base=here).json["error"] == "invalid_grant"
+    introspected = ask("/introspect", method="POST", data={"token": "x"}, headers=INVOICES, environ_base=here)
+    assert introspected.json == {"active": False}, "the resource at this address is not locked out"
 
 
 def test_who_authenticates_well_costs_no_question_to_the_counters(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = server.tokens()
-    monkeypatch.setattr(server.services.limits._limiter, "hit", lambda *_: pytest.fail("counted"))
+    monkeypatch.setattr(server.services.limits._limiter, "hit", lambda *_, **__: pytest.fail("counted"))
     assert server.introspect(tokens["access_token"])["active"]
+
+
+def test_a_wrong_secret_at_a_blocked_address_costs_no_question_to_the_counters(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong, form = basic("tally", "x" * 43), {"grant_type": "refresh_token", "refresh_token": "x"}
+    assert [server.post("/token", wrong, **form).status_code for _ in range(4)] == [401] * 3 + [429]
+    monkeypatch.setattr(server.services.limits._limiter, "hit", lambda *_, **__: pytest.fail("counted"))
+    assert server.post("/token", wrong, **form).status_code == 429
 
 
 def test_a_dead_redis_is_503_and_lets_nobody_guess(tmp_path: Path, own_redis: RedisServer) -> None:

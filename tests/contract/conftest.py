@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask import request
 
-from rolecall_auth.limits import Limit, Limits
+from rolecall.limits import Limit, Limits
 from rolecall_resource.models import Profile
 from support.invoices_api import Api, an_api, an_invoice
 
@@ -26,9 +26,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     genuine = Limits.count
 
-    def count(limits: Limits, limit: Limit, *key: str) -> None:
+    def count(limits: Limits, limit: Limit, *key: str, cost: int = 1) -> None:
         found.add((f"{request.method.lower()}-{request.endpoint}", limit.setting.upper()))
-        genuine(limits, limit, *key)
+        genuine(limits, limit, *key, cost=cost)
 
     monkeypatch.setattr(Limits, "count", count)
     return found

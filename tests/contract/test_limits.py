@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -11,14 +12,16 @@ import pytest
 from cryptography.fernet import Fernet
 from limits import parse
 
-from rolecall.settings import declared_settings
+from rolecall.limits import Limit, network, too_many
+from rolecall.settings import ServiceSettings, declared_settings
 from rolecall.web.routes import Kind
 from rolecall_auth import create_app, limits, settings
-from rolecall_auth.limits import LIMITS, Limit, network
-from rolecall_auth.openapi.parameters import too_many
+from rolecall_auth.limits import LIMITS, SIGN_UP
 from rolecall_auth.services import services
+from rolecall_client import limits as client_limits
+from rolecall_client.settings import Settings as ClientSettings
 from rolecall_lab.documentation.readme import settings_table
-from rolecall_lab.wsgi import wide_limits
+from rolecall_lab.wsgi import with_wide_limits
 
 DEVICE = Limit("new-device", "5/minute", "New devices from one address.", "Too many devices", "Wait {wait}.")
 
@@ -42,20 +45,28 @@ def _again(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return again
 
 
-def test_every_limit_is_a_setting() -> None:
-    declared = {field.name: field for field in declared_settings(settings.Settings)}
-    for row in LIMITS:
+@pytest.mark.parametrize(
+    ("cls", "rows"), [(settings.Settings, LIMITS), (ClientSettings, client_limits.LIMITS)], ids=["auth", "client"]
+)
+def test_every_limit_is_a_setting(cls: type[ServiceSettings], rows: tuple[Limit, ...]) -> None:
+    declared = {field.name: field for field in declared_settings(cls)}
+    for row in rows:
         field = declared.pop(row.setting)
         assert (field.metadata["doc"], field.default) == (row.counts, parse(row.default))
     assert not [name for name in declared if name.endswith("_limit")]
-    assert len({row.name for row in LIMITS}) == len(LIMITS)
+    assert len({row.name for row in rows}) == len(rows)
 
 
 def test_a_new_row_is_a_setting_with_documentation_and_a_wide_default_in_the_lab(with_row: Any) -> None:
     assert "| `NEW_DEVICE_LIMIT` | text | `5 per 1 minute` | New devices from one address. |" in settings_table(
         with_row
     )
-    assert wide_limits()["NEW_DEVICE_LIMIT"] == "10000/minute"
+    bytes_limit = dataclasses.replace(DEVICE, name="device-bytes", unit="bytes")
+    assert with_wide_limits({"SIGN_UP_LIMIT": "1/hour"}, (DEVICE, bytes_limit, SIGN_UP)) == {
+        "NEW_DEVICE_LIMIT": "10000/minute",
+        "DEVICE_BYTES_LIMIT": "100000000/minute",
+        "SIGN_UP_LIMIT": "1/hour",
+    }
     names = [field.name for field in declared_settings(with_row)]
     assert names == [*(field.name for field in declared_settings(settings.Settings)), "new_device_limit"]
 

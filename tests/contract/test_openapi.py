@@ -18,17 +18,16 @@ import rolecall_auth.openapi.description
 import rolecall_client.openapi
 import rolecall_resource.openapi
 from rolecall import checks, openapi
+from rolecall.limits import limit
 from rolecall.openapi import Operations, path_template
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
 from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
-from rolecall_auth.limits import limit
-from rolecall_auth.models.client import Client
+from rolecall_auth.limits import LIMITS
 from rolecall_client.issuer import AuthorizationServer
 from support.auth_server import (
     INVOICES,
-    LIMITS,
     PASSWORDS,
     TALLY,
     Server,
@@ -38,6 +37,7 @@ from support.auth_server import (
     basic,
     csrf_token,
     query,
+    with_scope,
 )
 from support.described import CHECKS_MADE, SUMS_UP, Document, watched
 from support.grants import OBTAIN
@@ -45,7 +45,7 @@ from support.invoices_api import Api, FakeServer, token
 from support.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
 from support.openid_provider import Issuer
 from support.servers import RedisServer
-from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally
+from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally, stores_too_much
 
 ROOT = Path(__file__).parents[2]
 MADE_ELSEWHERE = re.compile(r"(parameter|register|request_object|client_assertion|engine)\.")
@@ -171,7 +171,8 @@ def test_every_answer_of_the_authorization_server(
     clients_register_in_vain(another_process(server, registration="closed"), document.seen, managed)
     _people_ask(server, document)
     _bodies(server.app, document)
-    with_limits = another_process(server, **dict.fromkeys(LIMITS, limit("1/hour")))
+    low = {row.setting: limit("1/hour" if row.unit == "attempts" else "100000/hour") for row in LIMITS}
+    with_limits = another_process(server, **low)
     watched(with_limits.app, document.seen)
     _too_often(with_limits)
     assert with_limits.app.test_client().post("/register", json={}).status_code == 400
@@ -198,7 +199,7 @@ def test_every_answer_of_the_authorization_server(
     never_made = {(operation, name) for operation, name in document.checks() - made if not MADE_ELSEWHERE.match(name)}
     assert not never_made, "described, and never made"
     assert document.limits() == counted
-    assert {setting for _, setting in counted} == {name.upper() for name in LIMITS}
+    assert {setting for _, setting in counted} == {row.setting.upper() for row in LIMITS}
 
 
 def test_every_answer_of_the_invoices_api(api: Api) -> None:
@@ -241,7 +242,7 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
     _complete(document)
 
 
-def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
+def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer, counted: set[tuple[str, str]]) -> None:
     document = watched(tally.app)
     browser = tally.browser()
     for path in ("/", "/healthz", "/readyz", "/openapi.json", "/invoices"):
@@ -278,8 +279,10 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer) -> None:
     tally.http.answers = answers
     assert browser.client.get("/").status_code == 200
     _bodies(tally.app, document)
+    stores_too_much(tally, document.seen)
     _redis_goes_away(tally, document, own_redis)
     _complete(document)
+    assert document.limits() == counted
 
 
 def _signs_in(tally: Tally, browser: Browser) -> None:
@@ -336,12 +339,6 @@ def _programs_ask(server: Server) -> None:
     assert server.post("/revoke", basic("other", SECRET), token=server.tokens()["access_token"]).status_code == 400
 
 
-def _with_scope(server: Server, scope: str) -> None:
-    with server.services.database.transaction() as session:
-        session.get_one(Client, "tally").scope = scope
-    server.services.registry.forget("tally")
-
-
 def _people_ask(server: Server, document: Document) -> None:
     browser = server.browser()
     for path in ("/", "/sign-in", "/sign-up", "/consent", "/apps", "/sign-out"):
@@ -353,9 +350,9 @@ def _people_ask(server: Server, document: Document) -> None:
     assert browser.client.get(f"/consent?{to_sign_in.partition('?')[2]}").status_code == 303
     assert browser.submit(to_sign_in, username="alice", password="wrong").status_code == 403
     assert browser.submit(to_sign_in.replace("sign-in", "sign-up"), username="!", password="x").status_code == 400
-    _with_scope(server, "profile")
+    with_scope(server, "profile")
     assert "/authorize" in browser.client.get(to_sign_in.replace("sign-in", "sign-up")).location
-    _with_scope(server, "invoices:read invoices:pay profile")
+    with_scope(server, "invoices:read invoices:pay profile")
     assert browser.submit("/sign-in", username="alice", password="wrong").status_code == 403
     assert browser.submit("/sign-up", username="!", password="x").status_code == 400
     assert browser.submit("/sign-up", username="carol", password="correct horse").status_code == 303
@@ -408,6 +405,9 @@ def _too_often(server: Server) -> None:
     assert browser.client.get(authorize_url()).status_code == 303
     assert browser.client.get(authorize_url()).status_code == 429
     assert browser.client.post("/authorize", data=dict(parse_qsl(authorize_url().partition("?")[2]))).status_code == 429
+    stranger = server.app.test_client()
+    elsewhere = {"REMOTE_ADDR": "192.0.2.2"}
+    assert stranger.post("/authorize", data=query(authorize_url()), environ_base=elsewhere).status_code == 303
     browser.submit("/sign-up", username="dave", password="correct horse")
     assert server.browser().submit("/sign-up", username="erin", password="correct horse").status_code == 429
 
@@ -440,12 +440,8 @@ def _sql_is_away(server: Server) -> None:
 
 
 def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> None:
-    from rolecall_client import create_app
-
-    settings = dataclasses.replace(tally.services.settings, redis_url=redis.url)
-    app = create_app(settings, tally.http)  # type: ignore[arg-type]
-    away = Tally(app, app.extensions["rolecall_client"], tally.http)
-    watched(app, document.seen)
+    away = tally.again(redis_url=redis.url)
+    watched(away.app, document.seen)
     browser = away.browser()
     browser.connect()
     Issuer(away).sign_in(browser, "/invoices")

@@ -244,13 +244,16 @@ def test_a_request_that_runs_when_the_service_stops_is_finished(tmp_path: Path) 
         assert process.wait(60) == 0
 
 
-def test_metrics_of_all_workers_have_a_port_of_their_own(tmp_path: Path) -> None:
+def test_metrics_of_all_workers_have_a_port_of_their_own(tmp_path: Path, redis_url: str) -> None:
     metrics = free_port()
-    with gunicorn(tmp_path, METRICS_PORT=str(metrics)) as (_, port):
+    with gunicorn(tmp_path, METRICS_PORT=str(metrics), REDIS_URL=redis_url) as (_, port):
         for _ in range(20):
             _get(f"http://127.0.0.1:{port}/sign-in")
         text = _get(f"http://127.0.0.1:{metrics}/metrics")
         assert re.search(r'rolecall_requests_total\{[^}]*route="sign-in"[^}]*\} 20\.0', text), text
+        assert "redis_memory" in _get(f"http://127.0.0.1:{port}/readyz")
+        measured = 'rolecall_redis_memory_used_ratio{service="auth-service"} 0.0'
+        assert measured in _get(f"http://127.0.0.1:{metrics}/metrics")
         assert "rolecall_requests" not in _get(f"http://127.0.0.1:{port}/metrics")
 
 

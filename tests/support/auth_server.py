@@ -23,9 +23,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from rolecall import sql
+from rolecall.limits import limit
 from rolecall.storage import digest
 from rolecall_auth import create_app, limits
-from rolecall_auth.limits import limit
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User
@@ -189,7 +189,7 @@ def hidden_fields(page: TestResponse) -> dict[str, str]:
 LIMITS = tuple(row.setting for row in limits.LIMITS)
 """The settings of how often one may try."""
 
-WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000/minute"))
+WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000000/minute"))
 """Throttles that stop nobody."""
 
 
@@ -308,6 +308,13 @@ def close(services: Services) -> None:
     services.store.client.close()
     if app := _in_use.pop(id(services), None):
         _applications.setdefault(dataclasses.replace(services.settings, database_url=""), []).append(app)
+
+
+def with_scope(server: Server, scope: str) -> None:
+    """Change the scope that Tally is registered for."""
+    with server.services.database.transaction() as session:
+        session.get_one(Client, "tally").scope = scope
+    server.services.registry.forget("tally")
 
 
 def make_server(settings: Settings) -> Server:

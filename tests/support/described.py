@@ -60,12 +60,13 @@ class Document:
         }
 
     def limits(self) -> set[tuple[str, str]]:
-        """The operations that describe a 429, each with the setting of every limit that leads to it."""
+        """The operations that describe a 429 or 503, each with the setting of every limit that leads to it."""
         return {
             (operation["operationId"], setting)
             for operation in self.operations().values()
+            for status in ("429", "503")
             for setting in re.findall(
-                r"\b[A-Z_]+_LIMIT\b", operation["responses"].get("429", {}).get("description", "")
+                r"\b[A-Z_]+_LIMIT\b", operation["responses"].get(status, {}).get("description", "")
             )
         }
 

@@ -66,10 +66,10 @@ PARTS: Final = (
     ),
     Part(
         "processes",
-        "The running lab at volume and with a clock that is off; every combination of damaged recordings",
-        100,
-        r"^lab/|tests/(lab|integration)/|gunicorn_conf|worker\.py",
-        ('make test ARGS="-m long tests/integration tests/lab"',),
+        "The running lab at volume and with a clock that is off; damaged recordings; Redis under anonymous load",
+        120,
+        r"^lab/|tests/(lab|integration)/|gunicorn_conf|worker\.py|limits|storage|full_redis",
+        ('make test ARGS="-m long tests/integration tests/lab tests/shared"',),
     ),
     Part(
         "postgresql",

@@ -7,6 +7,8 @@ from flask import Flask
 from support.auth_server import Server, authorize_url, basic, query
 from support.described import watched
 from support.openid import ASKED, CALLBACK, RP, SECRET, relying_party, tokens, with_claims
+from support.signing import claims, present, signer
+from support.signing import signed as signed_by_client
 
 ALGORITHM = "ES256"
 
@@ -45,6 +47,10 @@ def relying_parties_ask(server: Server) -> str:
         url = authorize_url(**ASKED | changes)
         assert query(browser.client.get(url).location)["error"] == "invalid_request"
         assert query(browser.client.post("/authorize", data=query(url)).location)["error"] == "invalid_request"
+    server.add(signer())
+    assert all(
+        present(server, signed_by_client(claims()), path).status_code in {200, 400} for path in ("/token", "/revoke")
+    )
     return str(given["access_token"])
 
 

@@ -15,16 +15,17 @@ from rolecall_lab.launcher import redis_server
 class RedisServer:
     """A Redis of the test run's own, on a private Unix socket; `start` and `stop` it at will."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, maxmemory: str = "0") -> None:
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
+        self._maxmemory = maxmemory
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen(
             [redis_server.find()[0], "--port", "0", "--unixsocket", str(self.socket), "--save", "",
              "--appendonly", "no",
-             "--maxmemory-policy", "noeviction", "--dir", str(self.socket.parent)],
+             "--maxmemory", self._maxmemory, "--maxmemory-policy", "noeviction", "--dir", str(self.socket.parent)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip

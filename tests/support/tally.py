@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from rolecall.http import HttpResponse, Unreachable
+from rolecall.limits import limit
 from rolecall_client import create_app
 from rolecall_client.services import Services
 from rolecall_client.settings import Settings
-from support.described import refusals_described
+from support.described import refusals_described, watched
 
 ISSUER = "http://auth.test"
 API = "http://api.test"
@@ -92,6 +94,11 @@ class Tally:
     def browser(self) -> Browser:
         return Browser(self.app.test_client())
 
+    def again(self, **changes: Any) -> Tally:
+        """Another process with the same keys and other settings."""
+        app = create_app(dataclasses.replace(self.services.settings, **changes), self.http)  # type: ignore[arg-type]
+        return Tally(app, app.extensions["rolecall_client"], self.http)
+
 
 class Browser:
     def __init__(self, client: FlaskClient) -> None:
@@ -145,3 +152,16 @@ def make_tally(redis_url: str) -> Tally:
     )
     refusals_described(app)
     return Tally(app, app.extensions["rolecall_client"], http)
+
+
+def stores_too_much(tally: Tally, seen: set[tuple[str, int]]) -> None:
+    """Exceed every limit of Tally; `seen` collects the responses."""
+    limited = tally.again(session_limit=limit("1/hour"), flow_bytes_limit=limit("3500/hour"))
+    watched(limited.app, seen)
+    browser = limited.browser()
+    browser.connect()
+    assert browser.come_back(code="c0de", state=browser.begin()["state"], iss=ISSUER).status_code == 429
+    state = browser.begin()["state"]
+    assert limited.app.test_client().post("/callback", data={"state": state}).status_code == 429
+    assert browser.press("/connect").status_code == 429
+    assert browser.press("/sign-in").status_code == 429

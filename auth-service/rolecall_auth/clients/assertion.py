@@ -5,13 +5,18 @@ Every failure returns the same invalid_client error. The reason is only logged a
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
+
+from flask import request
 
 from rolecall import checks, clock
 from rolecall.checks import Check
+from rolecall.limits import network
 from rolecall.vocabulary import ASSERTION_ALGORITHMS
 from rolecall.web.routes import route_path
 from rolecall_auth.jose.client_keys import LEEWAY, BadJWT, unverified_jwt
+from rolecall_auth.limits import ASSERTION_BYTES
 from rolecall_auth.models.client import Client
 from rolecall_auth.services import services
 
@@ -21,6 +26,9 @@ one hour."""
 
 MAX_JTI: Final = 200
 """Maximum length of `jti` in characters."""
+
+USED_BYTES: Final = 250
+"""Bytes of memory that Redis needs for a used assertion, rounded up."""
 
 _TYPES: Final = ("client-authentication+jwt",)
 
@@ -56,6 +64,7 @@ def verify(client: Client, method: str, assertion: str) -> None:
         BadJWT: the assertion is not valid.
         KeysError: DATA_KEY does not decrypt the client's secret.
         OAuthError: temporarily_unavailable, if the assertion is older than the replay data in Redis.
+        TooMany: this address has used too many assertions that are still remembered.
         redis.RedisError: Redis cannot report whether the assertion was used before.
     """
     registered = client.token_endpoint_auth_signing_alg
@@ -77,6 +86,8 @@ def verify(client: Client, method: str, assertion: str) -> None:
     # last, so that only the client itself can use up its assertion
     jti = claims.get("jti", "")
     is_valid_jti = 0 < len(jti) <= MAX_JTI and jti.isprintable()
+    cost = math.ceil(USED_BYTES * (expires_at - now) / (MAX_AHEAD + LEEWAY))
+    services().limits.count(ASSERTION_BYTES, network(request.remote_addr), cost=cost)
     is_new = is_valid_jti and services().replays.claim(
         "assertion", f"{client.client_id} {jti}", issued_at, expires_at - now
     )

@@ -136,7 +136,6 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
         if error.error == AUTHENTICATED.error:
             _count_failure(None)
         raise
-    services().limits.refuse_blocked_client(credentials.client_id, request.remote_addr)
     return clean, credentials
 
 

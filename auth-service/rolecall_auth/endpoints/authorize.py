@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlencode
 
 import redis
@@ -13,13 +14,15 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
+from rolecall.limits import network
+from rolecall.storage import compact_json
 from rolecall.web.errors import PageError, Problem, home_url, store_unavailable
 from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
 from rolecall_auth.grants.request import OAuth2Request
-from rolecall_auth.limits import AUTHORIZATION, network
+from rolecall_auth.limits import AUTHORIZATION
 from rolecall_auth.models.authorization import Approved
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
@@ -47,6 +50,16 @@ REDIRECT_URI_GIVEN = checks.define(
 RESPONSE_TYPE = checks.define(
     "authorize.response_type", "RFC 6749 section 3.1.1", "invalid_request", "The response_type is missing."
 )
+
+LENGTH = checks.define(
+    "authorize.length",
+    "RFC 6749 section 4.1.2.1",
+    "invalid_request",
+    "The parameters of the request are too long together.",
+)
+
+MAX_BYTES: Final = 4096
+"""Maximum size of a request's parameters, as they are stored."""
 
 _OUTSIDE_REQUEST_OBJECT = frozenset({"client_id", "request", "request_uri"})
 _NEVER_REDIRECTED = frozenset({"client_id", "redirect_uri"})
@@ -92,6 +105,8 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
     target = _validate_target(source)
     try:
         clean = parameters.read("authorize", source)
+        size = len(compact_json(clean))
+        LENGTH(size <= MAX_BYTES, expected=f"at most {MAX_BYTES} bytes", actual=size)
         RESPONSE_TYPE("response_type" in clean, expected="present", actual=clean.get("response_type", "missing"))
         oauth2_request = OAuth2Request(clean)
         mode = clean.get("response_mode", "query")
@@ -111,7 +126,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
         )
         if request.method == "POST":
             # a cross-site POST carries no Lax cookie; the GET that follows does
-            services().limits.count(AUTHORIZATION, network(request.remote_addr))
+            _count_interaction(clean, services().sessions.current())
             name = services().interactions.put_for_any_browser(clean)
             return redirect(url_for("authorize", interaction=name), 303)
         return _proceed(target, grant, clean, name, interaction)
@@ -182,7 +197,7 @@ def _proceed(
     sign_in, authentication = services().sessions.current(), grant.request.authentication
     if sign_in is None or not authentication.accepts(sign_in, interaction):
         SIGNED_IN(not authentication.silent, expected="a sign-in that meets the request", otherwise="none")
-        return redirect(url_for("sign-in", interaction=name or _store_interaction(clean)), 303)
+        return redirect(url_for("sign-in", interaction=name or _store_interaction(clean, sign_in)), 303)
     # the user signed in with another account than the client requested
     SIGNED_IN(authentication.allows_user(sign_in), expected="the requested user", otherwise="another user")
     if interaction is not None and interaction.decision is not None and interaction.decided_by == sign_in.user_id:
@@ -194,20 +209,26 @@ def _proceed(
             return _error_redirect(target, denied.refusal("denied", expected="the owner's consent", actual="denied"))
         if taken.shown != grant.request.approved:
             # the client's registration has changed since the person decided
-            return redirect(url_for("consent", interaction=_store_interaction(clean)), 303)
+            return redirect(url_for("consent", interaction=_store_interaction(clean, sign_in)), 303)
         return _success(target, grant, sign_in)
     if "consent" not in authentication.prompts and _is_remembered(target, sign_in, grant.request.approved):
         if name is not None:
             services().interactions.take(name)
         return _success(target, grant, sign_in)
     CONSENTED(not authentication.silent, expected="a remembered consent", otherwise="no consent")
-    return redirect(url_for("consent", interaction=name or _store_interaction(clean)), 303)
+    return redirect(url_for("consent", interaction=name or _store_interaction(clean, sign_in)), 303)
 
 
-def _store_interaction(clean: dict[str, str]) -> str:
+def _store_interaction(clean: dict[str, str], sign_in: SignIn | None) -> str:
     """Store a request until the user decides, and return its secret id."""
-    services().limits.count(AUTHORIZATION, network(request.remote_addr))
+    _count_interaction(clean, sign_in)
     return services().interactions.put(clean)
+
+
+def _count_interaction(clean: dict[str, str], sign_in: SignIn | None) -> None:
+    services().limits.count(AUTHORIZATION, network(request.remote_addr))
+    size = services().store.cost({"parameters": clean})
+    services().budget.spend(size, request.remote_addr, is_anonymous=sign_in is None)
 
 
 def _is_remembered(target: Target, sign_in: SignIn, wanted: Approved) -> bool:

@@ -13,10 +13,11 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit, authorization_header, checks, clock
 from rolecall.checks import Check
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
+from rolecall.limits import network
 from rolecall.storage import digest
 from rolecall_auth.clients import logos, metadata
 from rolecall_auth.jose.client_keys import object_without_duplicates
-from rolecall_auth.limits import REGISTRATION, network
+from rolecall_auth.limits import REGISTRATION
 from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import ENDED, Client
@@ -114,7 +115,6 @@ def register() -> ResponseReturnValue:
 def registration(client_id: str) -> ResponseReturnValue:
     """GET, PUT, or DELETE /register/<client_id>: read, replace, or end a registration (RFC 7592 section 2)."""
     request.get_data()  # rejects an oversized body before anything else
-    services().limits.refuse_blocked_client(None, request.remote_addr)
     client, token = _authenticate(client_id)
     if request.method == "DELETE":
         return _end(client)

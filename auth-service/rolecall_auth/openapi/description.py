@@ -7,6 +7,7 @@ from typing import Final
 
 from rolecall import checks
 from rolecall.checks import Check
+from rolecall.limits import Limit, too_many, with_limits
 from rolecall.openapi import (
     IF_NONE_MATCH,
     JSON,
@@ -41,7 +42,6 @@ from rolecall_auth.openapi.parameters import (
     guard_checks,
     in_query,
     parameter_schema,
-    too_many,
 )
 from rolecall_auth.openid import authentication_request, request_object, scopes
 from rolecall_auth.parameters import BY_ENDPOINT, REQUIRED
@@ -83,6 +83,7 @@ def _engine(*errors: str) -> tuple[Check, ...]:
 
 _AT_AUTHORIZE: Final = (
     *checks.defined_in(request_object, scopes, authentication_request),
+    authorize.LENGTH,
     authorize.RESPONSE_TYPE,
     authorization_code.CHALLENGE,
     authorization_code.METHOD,
@@ -140,7 +141,7 @@ def _back_channel(settings: Settings) -> Operations:
             "Exchange a grant for tokens",
             (
                 json_response("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
-                *_errors("token", *_ASSERTION, *_AT_TOKEN),
+                *_errors("token", limits.ASSERTION_BYTES, checks=(*_ASSERTION, *_AT_TOKEN)),
             ),
             form={"oneOf": [_grant_request(grant) for grant in GRANTS]},
             security=_ANY_METHOD,
@@ -169,7 +170,7 @@ def _back_channel(settings: Settings) -> Operations:
                     "The token is no longer valid, or never was (RFC 7009 section 2.2).",
                     checks=checks.defined_in(access_tokens),
                 ),
-                *_errors("revoke", *_ASSERTION, *checks.defined_in(revoke)),
+                *_errors("revoke", limits.ASSERTION_BYTES, checks=(*_ASSERTION, *checks.defined_in(revoke))),
             ),
             form=form_schema("revoke", "token"),
             security=_ANY_METHOD,
@@ -244,17 +245,17 @@ def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
                 *guard_checks("authorize", *_TARGET, "interaction"),
             ),
         ),
-        too_many("page", limits.AUTHORIZATION),
-        unavailable("page"),
+        too_many("page", limits.AUTHORIZATION, limits.AUTHORIZATION_BYTES),
+        with_limits(unavailable("page"), limits.ANONYMOUS_BYTES),
     )
 
 
-def _errors(endpoint: str, *more: Check) -> tuple[ResponseObject, ...]:
+def _errors(endpoint: str, *more_limits: Limit, checks: tuple[Check, ...] = ()) -> tuple[ResponseObject, ...]:
     """Return the error responses of a back-channel endpoint."""
     guard = guard_checks(endpoint, *(parameter.name for parameter in BY_ENDPOINT[endpoint]))
     return (
-        *error_responses(*guard, *_BACK_CHANNEL, *more, headers={401: ("WWW-Authenticate",)}),
-        too_many("api", limits.CLIENT, limits.CLIENT_ADDRESS),
+        *error_responses(*guard, *_BACK_CHANNEL, *checks, headers={401: ("WWW-Authenticate",)}),
+        too_many("api", limits.CLIENT, limits.CLIENT_ADDRESS, *more_limits),
         unavailable("api"),
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from rolecall.limits import too_many
 from rolecall.openapi import Operation, Operations, Schema, html, redirect, string, unavailable
 from rolecall_auth import limits
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD
-from rolecall_auth.openapi.parameters import SESSION, guard_checks, in_query, too_many
+from rolecall_auth.openapi.parameters import SESSION, guard_checks, in_query
 from rolecall_auth.openid import scopes
 
 _NOT_PENDING: Final = "The request named in the URL is no longer pending."

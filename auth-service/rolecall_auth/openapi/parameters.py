@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from rolecall.checks import Check
-from rolecall.openapi import ResponseObject, Schema, Security, error_body, html, json_response, string
+from rolecall.openapi import Schema, Security, string
 from rolecall.vocabulary import CODE_CHALLENGE_METHOD
-from rolecall.web.routes import Kind
-from rolecall_auth.limits import Limit
 from rolecall_auth.parameters import BY_ENDPOINT, Parameter
 
 _ALLOWED_VALUES: Final[Mapping[str, Schema]] = {
@@ -30,17 +28,6 @@ _NOTES: Final[Mapping[str, str]] = {
 
 SESSION: Final[Security] = ({"session": []}, {})
 """The session cookie, which is optional."""
-
-
-def too_many(kind: Kind, *limits: Limit) -> ResponseObject:
-    """Describe the 429 response of these rate limits (RFC 6585 section 4)."""
-    text = " ".join(
-        ["A rate limit is exceeded. Retry-After has the seconds to wait."]
-        + [f"{limit.setting.upper()}: {limit.counts}" for limit in limits]
-    )
-    if kind == "page":
-        return html(429, text, "Retry-After")
-    return json_response(text, error_body("temporarily_unavailable"), "Retry-After", status=429)
 
 
 def guard_checks(endpoint: str, *names: str) -> tuple[Check, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rolecall import checks
+from rolecall.limits import too_many
 from rolecall.openapi import (
     Operation,
     Operations,
@@ -23,7 +24,6 @@ from rolecall_auth.clients import metadata
 from rolecall_auth.clients.metadata import MEMBERS, Member
 from rolecall_auth.endpoints import register
 from rolecall_auth.limits import CLIENT_ADDRESS, REGISTRATION
-from rolecall_auth.openapi.parameters import too_many
 
 _METADATA_CHECKS: Final = (register.JSON, *checks.defined_in(metadata))
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 from flask import request
 
 from rolecall import checks, clock
+from rolecall.limits import network
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.jose.client_keys import LEEWAY, BadJWT
-from rolecall_auth.limits import AUTHORIZATION, network
+from rolecall_auth.limits import AUTHORIZATION
 from rolecall_auth.models.client import Client
 from rolecall_auth.outbound.fetcher import FetchBusy
 from rolecall_auth.outbound.policy import FetchError
@@ -141,7 +142,7 @@ def _text(name: str, value: Any) -> str:
     if name == "max_age" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**10:
         return str(value)
     if name == "claims" and isinstance(value, dict):
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     VALUES(isinstance(value, str), expected="a string", otherwise=f"{name[:60]} is {type(value).__name__}")
     return str(value)
 

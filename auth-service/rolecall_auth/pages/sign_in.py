@@ -8,8 +8,9 @@ from flask import current_app, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit
+from rolecall.limits import network
 from rolecall.storage import digest
-from rolecall_auth.limits import SIGN_IN, SIGN_IN_ADDRESS, account, network
+from rolecall_auth.limits import SIGN_IN, SIGN_IN_ADDRESS, account
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import User, authenticate, normal_username
 from rolecall_auth.pages import known_browser

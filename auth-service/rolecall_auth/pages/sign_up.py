@@ -7,8 +7,9 @@ from flask import make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit
+from rolecall.limits import network
 from rolecall.web.errors import PageError, Problem
-from rolecall_auth.limits import SIGN_UP, network
+from rolecall_auth.limits import SIGN_UP
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD, User, account_faults, hash_password, normal_username
 from rolecall_auth.pages.request import PendingRequest, pending_request
 from rolecall_auth.pages.sign_in import next_url

@@ -10,7 +10,8 @@ from random import Random
 from typing import Final
 
 from rolecall import clock
-from support.auth_server import LIMITS
+from rolecall_auth import limits as auth_limits
+from rolecall_client import limits as client_limits
 from support.fuzz.checks import ResponseChecks, origin
 from support.fuzz.connection import TIMEOUT, Connection, Response
 from support.fuzz.corpus import twist
@@ -37,7 +38,11 @@ VISIT: Final = 100
 RETRIES: Final = 0.01
 """The share of requests that may be sent again because a busy machine was late or refused them as too many."""
 
-WIDE: Final = {f"AUTH_SERVICE_{name.upper()}": "100000000/minute" for name in LIMITS}
+WIDE: Final = {
+    f"{service}_{row.setting.upper()}": "1000000000/minute"
+    for service, rows in (("AUTH_SERVICE", auth_limits.LIMITS), ("CLIENT_WEBAPP", client_limits.LIMITS))
+    for row in rows
+}
 """Settings for the stack: a throttled request would not reach the code that it is meant for."""
 
 _LOST: Final = (OSError, RuntimeError, AssertionError, LookupError)

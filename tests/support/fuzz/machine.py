@@ -13,8 +13,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rolecall import clock
-from rolecall_auth.limits import limit
-from support.auth_server import LIMITS, Server, close, make_server, make_settings, opened
+from support.auth_server import WIDE, Server, close, make_server, make_settings, opened
 
 
 @dataclass
@@ -39,8 +38,7 @@ class Machine(RuleBasedStateMachine):
         self.where.runs += 1
         folder = self.where.folder / str(self.where.runs)
         folder.mkdir()
-        wide = dict.fromkeys(LIMITS, limit("1000000/minute"))
-        self.server = make_server(make_settings(folder, self.where.redis_url, **wide))
+        self.server = make_server(make_settings(folder, self.where.redis_url, **WIDE))
         self.settings = self.server.services.settings
 
     def teardown(self) -> None:
