@@ -26,5 +26,5 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 def _labs(worker: Any) -> list[Any]:
     """Return the lab's layer of each of the worker's applications; none if the worker did not load them."""
-    loaded = periodic.applications(worker.wsgi) if getattr(worker, "wsgi", None) else ()
+    loaded = periodic.applications(getattr(worker, "wsgi", None))
     return [app.extensions["rolecall_lab"] for app in loaded if "rolecall_lab" in app.extensions]

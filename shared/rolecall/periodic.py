@@ -33,8 +33,10 @@ def start(app: Flask) -> None:
             threading.Thread(target=_run, args=(each, periodic), name=periodic.name, daemon=True).start()
 
 
-def applications(app: Flask) -> tuple[Flask, ...]:
-    """Return the applications that `app` passes requests on to, or itself."""
+def applications(app: object) -> tuple[Flask, ...]:
+    """Return the applications that `app` passes requests on to, or itself; none if it is not a Flask application."""
+    if not isinstance(app, Flask):
+        return ()
     hosted: tuple[Flask, ...] = app.extensions.get("rolecall_hosted", (app,))
     return hosted
 
