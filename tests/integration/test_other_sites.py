@@ -31,7 +31,7 @@ LAB = (
     ("GET", "/no-such-page"),
 )  # fmt: skip
 TALLY = (
-    ("GET", "/flows"), ("GET", "/flows/code"), ("POST", "/flows/code/start"), ("GET", "/compare"),
+    ("GET", "/flows"), ("GET", "/flows/more_scope"), ("POST", "/flows/more_scope/start"), ("GET", "/compare"),
     ("POST", "/compare/back"), ("POST", "/compare/event"), ("POST", "/compare/measure"),
 )  # fmt: skip
 
