@@ -54,6 +54,7 @@ def test_every_path_is_refused_under_another_host_name(stack: Stack) -> None:
         stack.client: (CLIENT, TALLY), stack.auth: (AUTH, ()), stack.api: (RESOURCE, ()), stack.observer: (OBSERVER, ())
     }  # fmt: skip
     stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"offset": 50}')
+    _, acts = stack.get(f"{stack.auth}/_lab/acts")
     try:
         for url, (routes, more) in services.items():
             parts = urlsplit(url)
@@ -63,14 +64,13 @@ def test_every_path_is_refused_under_another_host_name(stack: Stack) -> None:
                 assert send(url, method, real, f"evil.example:{parts.port}") == 403, (method, url, path)
             assert send(url, "GET", f"{parts.path}/", f"evil.test:{parts.port}") == 403
         assert stack.get(f"{stack.auth}/_lab/clock")[1]["offset"] == 50
-        _, acts = stack.get(f"{stack.auth}/_lab/acts")
-        assert (acts["away"], acts["disabled"]) == (0, [])
+        assert stack.get(f"{stack.auth}/_lab/acts")[1] == acts
     finally:
         stack.call("DELETE", f"{stack.auth}/_lab/clock", None)
 
 
 def test_secrets_in_the_wrong_place_are_not_recorded(stack: Stack) -> None:
-    """RFC 7591 section 3 and RFC 7592 section 2; a password in the name field, and a client secret as `client_id`."""
+    """Tokens of client registration, a password in the name field, and a client secret as `client_id`."""
     metadata = {"redirect_uris": ["http://127.0.0.1/cb"], "application_type": "native", "scope": "invoices:read"}
     _, registered = call(stack, "POST", "/register", metadata)
     bearer = f"Bearer {registered['registration_access_token']}"
@@ -99,7 +99,7 @@ def test_secrets_in_the_wrong_place_are_not_recorded(stack: Stack) -> None:
         return [json.loads(fields[b"event"]) for _, fields in entries]
 
     def sign_ins() -> list[Any]:
-        return [each["form"]["username"] for each in events() if each["path"] == "/sign-in" and each["form"]]
+        return [each["form"].get("username") for each in events() if each["path"] == "/sign-in" and each["form"]]
 
     wait_until(lambda: sign_ins()[-1:] == ["alice"])
     texts = [json.dumps(events())]
