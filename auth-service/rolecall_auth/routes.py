@@ -29,8 +29,18 @@ _FORM: Final = ("GET", "POST")
 
 ROUTES: Final = (
     Route("home", "/", _GET, home, "page", "none: the home page"),
-    Route("authorize", "/authorize", _FORM, authorize, "page", "RFC 6749 section 3.1", "authorization_endpoint", False),
-    Route("sign-in", "/sign-in", _FORM, sign_in, "page", "RFC 6749 section 3.1", None, False),
+    Route(
+        "authorize",
+        "/authorize",
+        _FORM,
+        authorize,
+        "page",
+        "RFC 6749 section 3.1",
+        "authorization_endpoint",
+        csrf=False,
+        cross_site=True,
+    ),
+    Route("sign-in", "/sign-in", _FORM, sign_in, "page", "RFC 6749 section 3.1", csrf=False),
     Route("sign-up", "/sign-up", _FORM, sign_up, "page", "none: creates an account"),
     Route("consent", "/consent", _FORM, consent, "page", "RFC 6749 section 4.1.1"),
     Route("apps", "/apps", _GET, apps, "page", "none: lists connected apps"),

@@ -23,7 +23,9 @@ ROUTES: Final = (
         posted_callback,
         "page",
         "OAuth 2.0 Form Post Response Mode section 2",
-        csrf=False,  # the authorization server sends it; `state` binds it to a request of this client
+        # the authorization server sends it; `state` binds it to a request of this client
+        csrf=False,
+        cross_site=True,
     ),
     Route("sign-in", "/sign-in", _POST, sign_in, "page", "OpenID Connect Core section 3.1.2.1"),
     Route("me", "/me", _GET, me, "page", "OpenID Connect Core sections 2 and 5.3"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import ClassVar, Literal, Self
+from ipaddress import IPv4Address
+from typing import ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from rolecall.settings import (
@@ -24,6 +26,9 @@ Role = Literal["client", "authorization_server", "resource_server", "observer"]
 
 Party = Literal["browser", "client", "authorization_server", "resource_server", "other"]
 """The possible participants of an exchange."""
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")
+"""A `Host` header in lower case: the name, and the port."""
 
 
 def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> None:
@@ -76,11 +81,19 @@ class LabSettings(ServiceSettings):
     resource_backchannel_urls: tuple[str, ...] = setting(
         "Further URLs of the resource server, for other containers.", default=(), parse=urls
     )
+    backchannel_urls: tuple[str, ...] = setting(
+        "Further URLs of this service, at which it accepts requests.", default=(), parse=urls
+    )
 
     def __post_init__(self) -> None:
         refuse_public(
             tuple(filter(None, (self.client_url, self.auth_url, self.resource_url, self.observer_url))),
-            (*self.client_backchannel_urls, *self.auth_backchannel_urls, *self.resource_backchannel_urls),
+            (
+                *self.client_backchannel_urls,
+                *self.auth_backchannel_urls,
+                *self.resource_backchannel_urls,
+                *self.backchannel_urls,
+            ),
         )
 
     @classmethod
@@ -109,11 +122,26 @@ class LabSettings(ServiceSettings):
         return base if path == base or path.startswith(f"{base}/") else ""
 
     def is_known_host(self, host: str) -> bool:
-        """Return whether a `Host` header names this machine or one of the services, to prevent DNS rebinding."""
-        try:
-            return "@" not in host and (self.role_of(host) != "other" or is_loopback(f"http://{host}"))
-        except ValueError:
-            return False
+        """Return whether a `Host` header names this machine or an address in the settings, to prevent DNS rebinding.
+
+        Browsers resolve `localhost` and `*.localhost` themselves. Every other name leads to where its owner wants.
+        """
+        match = _HOST.fullmatch(host.lower())
+        return match is not None and (_is_own_machine(match[1]) or _netloc(host) in self._hosts)
+
+    @property
+    def own_url(self) -> str:
+        """The service's URL for browsers."""
+        addresses = {
+            "client": self.client_url,
+            "authorization_server": self.auth_url,
+            "resource_server": self.resource_url,
+        }
+        return addresses.get(self.role) or self.observer_url or "http://localhost:8003"
+
+    @cached_property
+    def _hosts(self) -> frozenset[str]:
+        return frozenset({*self._roles, *map(_netloc, filter(None, (self.observer_url, *self.backchannel_urls)))})
 
     @cached_property
     def _roles(self) -> dict[str, Party]:
@@ -123,6 +151,15 @@ class LabSettings(ServiceSettings):
             "resource_server": (self.resource_url, *self.resource_backchannel_urls),
         }
         return {_netloc(each): role for role, urls_of_role in addresses.items() for each in urls_of_role}
+
+
+def _is_own_machine(name: str) -> bool:
+    if name in {"localhost", "[::1]"} or name.endswith(".localhost"):
+        return True
+    try:
+        return IPv4Address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _netloc(address: str) -> str:

@@ -21,6 +21,7 @@ from rolecall.clock import Clock
 from rolecall_lab.control.api import PREFIX, ControlApi
 from rolecall_lab.control.clock import Follower
 from rolecall_lab.control.outage import Outage
+from rolecall_lab.hosts import reject_unknown_hosts
 from rolecall_lab.recording.event import MAX_FORM, Exchange, is_json
 from rolecall_lab.recording.recorder import Recorder
 from rolecall_lab.recording.redaction import Redaction
@@ -44,14 +45,14 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 
 
 def wrap(app: Flask, lab: LabSettings, actions: Actions | None = None) -> Lab:
-    """Put the lab around `app`, and store it as `app.extensions["rolecall_lab"]`.
+    """Put the lab around `app`, for known host names only, and store it as `app.extensions["rolecall_lab"]`.
 
     Args:
         actions: the actions of the authorization server, which also gets simulated outages; None for other services.
     """
     layer = Lab(app, lab, actions)
     app.extensions["rolecall_lab"] = layer
-    app.wsgi_app = layer  # type: ignore[method-assign]
+    app.wsgi_app = reject_unknown_hosts(layer, lab)  # type: ignore[method-assign, assignment]
     _synchronize_commands(app.cli, layer)
     return layer
 

@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Notebook:
-    """The notes about one exchange: dicts with at least the key `kind` (check, state, or sent)."""
+    """The notes about one exchange: dicts with at least the key `kind` (check, state, identity, or sent)."""
 
     notes: list[dict[str, Any]] = field(default_factory=list)
     on_sent: Callable[[dict[str, Any]], None] | None = None
@@ -35,7 +35,11 @@ def watching(notebook: Notebook) -> Iterator[Notebook]:
 
 
 def note(kind: str, **facts: Any) -> None:
-    """Write a note of `kind` (check or state) if there is a watcher."""
+    """Write a note of `kind` if there is a watcher.
+
+    Args:
+        kind: `check`, `state`, or `identity`, whose `value` is a client ID or username that the service knows.
+    """
     notebook = _notebook.get()
     if notebook is not None:
         notebook.notes.append({"kind": kind, **facts})

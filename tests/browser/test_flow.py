@@ -12,32 +12,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from rolecall_lab.walker import Walker
-from support import containers
-from support.stack import Stack, running_stack
+from support.stack import Stack
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="session")
-def stack_of_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The lab on three separate sites, `app.localhost` and so on."""
-    with running_stack(tmp_path_factory.mktemp("names"), HOSTS="localhost-names") as running:
-        assert running.client.startswith("http://app.localhost:")
-        yield running
-
-
-@pytest.fixture(
-    params=["localhost", pytest.param("localhost-names", marks=[pytest.mark.long, pytest.mark.xdist_group("names")])]
-)
-def site(request: pytest.FixtureRequest) -> Stack:
-    names = request.param == "localhost-names"
-    if containers.asked_for():
-        running = containers.stack()
-        if running.client.startswith("http://app.localhost:") != names:
-            pytest.skip("the containers have the other names")
-        return running
-    started: Stack = request.getfixturevalue("stack_of_names" if names else "stack")
-    return started
 
 
 @pytest.fixture(autouse=True)

@@ -72,9 +72,10 @@ def test_a_clients_name_a_state_and_a_header_are_text_wherever_they_are_shown(st
     told_of = (client_id[:5], f"GET {stack.base}/authorize", f"POST {stack.base}/token", "GET /invoices")
     wait_until(lambda: newest_flow(stack, *told_of))
     flow = newest_flow(stack, *told_of)
-    # nobody is registered by this name, and it is in the list of flows all the same
+    # no client has this client_id: the flow is listed without it, because it may be a secret
     assert stack.get(authorization_request(stack, markup, state))[0] == 400
-    wait_until(lambda: markup in html.unescape(Walker().open(f"{stack.observer}/").text))
+    wait_until(lambda: "unknown client" in Walker().open(f"{stack.observer}/").text)
+    assert markup not in html.unescape(Walker().open(f"{stack.observer}/").text)
 
     registered, told = pages_of(stack, registration), pages_of(stack, flow)
     for page in [*pages, *registered, *told, Walker().open(f"{stack.observer}/").text]:

@@ -15,8 +15,9 @@ import redis
 import requests
 from flask import Flask, jsonify
 
-from rolecall import clock
+from rolecall import clock, events
 from rolecall.web.routes import Route
+from rolecall_lab.control import api
 from rolecall_lab.control import clock as clock_push
 from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.wrap import Lab
@@ -39,7 +40,11 @@ wrap(app, LabSettings.from_environ(os.environ, role=os.environ["ROLE"]))
 
 
 def toy() -> Flask:
-    return flask_app("auth", Route("x", "/x", ("GET",), lambda: jsonify(ok=True), "api", "test"))
+    def view() -> Any:
+        events.note("identity", value="tally")
+        return jsonify(ok=True)
+
+    return flask_app("auth", Route("x", "/x", ("GET",), view, "api", "test"))
 
 
 @pytest.fixture
@@ -226,11 +231,15 @@ def test_what_is_not_there_is_refused_in_json(method: str, path: str, status: in
     [
         ({}, 200),
         ({"Origin": "http://localhost:8001", "Sec-Fetch-Site": "same-origin"}, 200),
-        ({"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-site"}, 200),
+        ({"Origin": "http://localhost:8000"}, 200),
+        ({"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 200),
         ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
+        ({"Sec-Fetch-Site": ""}, 403),
         ({"Host": "evil.example"}, 403),
         ({"Host": "localhost.evil.example:8001"}, 403),
         ({"Host": "[bad"}, 403),
@@ -243,8 +252,23 @@ def test_other_sites_change_nothing(headers: dict[str, str], status: int, app: F
     assert clock.offset() == (9 if status == 200 else 0)
 
 
-def test_another_name_for_this_machine_reads_nothing(app: Flask) -> None:
-    assert app.test_client().get("/_lab/events", headers={"Host": "evil.example"}).status_code == 403
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    ],
+)
+def test_other_sites_read_nothing(
+    headers: dict[str, str], method: str, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a full stream takes seconds, although the other site cannot see the response."""
+    monkeypatch.setattr(api, "read_after", lambda *_: pytest.fail("the stream was read"))
+    assert app.test_client().open("/_lab/events", method=method, headers=headers).status_code == 403
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -104,6 +105,7 @@ def test_a_password_of_any_length_is_nowhere_else(password: str, settings: Calla
     exchange = Exchange(
         "received", "POST", "/sign-in", headers, 1, request_body=form, status=200, response_headers=answer, body=body
     )
+    exchange.notes.append({"kind": "identity", "value": password})
     event = describe(exchange, settings())
     assert event["form"]["password"] == event["body"]["passwords"] == {"hidden": True}
     for found in (event["form"]["username"], event["request_headers"]["user-agent"], event["body"]["echo"]):
@@ -140,7 +142,8 @@ def test_a_clients_name_is_no_secret_however_random_it_is(where: str, settings: 
     headers |= {"Authorization": basic(name, "a-secret-of-its-own")} if where == "basic" else {}
     form = f"client_id={name}&token=x".encode() if where == "form" else b"token=x"
     note = {"kind": "check", "name": "c", "passed": True, "expected": "a client", "actual": name, "clause": "RFC 7009"}
-    event = describe(Exchange("received", "POST", "/revoke", headers, 1, request_body=form, notes=[note]), settings())
+    notes = [note, {"kind": "identity", "value": name}]
+    event = describe(Exchange("received", "POST", "/revoke", headers, 1, request_body=form, notes=notes), settings())
     assert event["checks"][0]["actual"] == name
     found = event["form"] if where == "form" else event["request_headers"]["authorization"]
     assert found["client_id"] == name
@@ -194,6 +197,73 @@ def test_what_a_client_sends_as_json_is_recorded_like_an_answer(settings: Callab
     [key] = event["json"]["jwks"]["keys"]
     assert key == {"kty": "EC", "crv": "P-256", "x": "x1", "d": {"hidden": True}}
     assert "wonderland" not in json.dumps(event)
+
+
+@pytest.mark.parametrize("direction", ["received", "sent"])
+@pytest.mark.parametrize("path", ["/register", "/register/s5K1Eqq8TzWm3yVb0aXc9Q", "/s/one/Register/x", "//register"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer ", "DPoP"])
+def test_the_tokens_of_client_registration_are_not_recorded(
+    scheme: str, path: str, direction: str, settings: Callable[..., LabSettings]
+) -> None:
+    """RFC 7591 section 3 and RFC 7592 section 2: initial access tokens and registration access tokens."""
+    token = "wonderland-token-0123456789abcdefghijklmn"
+    headers = {"Authorization": f"{scheme} {token}", "Content-Type": "application/json", "User-Agent": token}
+    body = json.dumps({"error": "invalid_redirect_uri", "error_description": f"x {token}"}).encode()
+    url = f"http://localhost:8001{path}?access_token={token}"
+    exchange = Exchange(direction, "PUT", url, headers, 1, status=400, response_headers=JSON, body=body)
+    exchange.request_body = json.dumps({"redirect_uris": ["javascript:1"], "access_token": token}).encode()
+    event = describe(exchange, settings())
+    assert event["request_headers"]["authorization"] == {"scheme": scheme.strip(), "token": {"hidden": True}}
+    assert token not in json.dumps(event)
+    assert Redaction(KEY).hash(token) in event["handles"], "the messages of one registration still belong together"
+
+
+@pytest.mark.parametrize("name", ["username", "client_id"])
+@pytest.mark.parametrize("where", ["form", "query", "json", "basic", "nested"])
+def test_a_name_that_the_service_does_not_know_is_hidden(
+    where: str, name: str, settings: Callable[..., LabSettings]
+) -> None:
+    """It may be a password or a client secret in the wrong field."""
+    secret = "wonderland-lab 9"
+    field = urlencode({name: secret})
+    exchange = Exchange("received", "POST", "/token", dict(FORM), 1, status=401, response_headers=JSON)
+    exchange.body = json.dumps({"error_description": f"unknown: {secret}"}).encode()
+    if where == "form":
+        exchange.request_body = field.encode()
+    elif where == "json":
+        exchange.request_headers = {"content-type": "application/json"}
+        exchange.request_body = json.dumps({name: secret}).encode()
+    elif where == "basic":
+        exchange.request_headers = {"authorization": basic(secret, "another-secret")}
+    else:
+        exchange.url += f"?{field}" if where == "query" else f"?{urlencode({'redirect_uri': f'http://x/?{field}'})}"
+    assert secret not in json.dumps(describe(exchange, settings()))
+    exchange.notes = [{"kind": "identity", "value": "another one"}]
+    assert secret not in json.dumps(describe(exchange, settings()))
+    exchange.notes.append({"kind": "identity", "value": secret})
+    assert json.dumps(describe(exchange, settings())).count(secret) == 2
+
+
+@pytest.mark.parametrize("path", ["/register/wonderland", "/logos/wonderland"])
+def test_a_path_that_ends_with_an_unknown_client_hides_it(path: str, settings: Callable[..., LabSettings]) -> None:
+    exchange = Exchange("received", "GET", path, {}, 1, status=404)
+    assert describe(exchange, settings())["path"] == path.replace("wonderland", "…")
+    exchange.notes.append({"kind": "identity", "value": "wonderland"})
+    assert describe(exchange, settings())["path"] == path
+
+
+def test_a_service_records_the_client_that_it_names_itself(settings: Callable[..., LabSettings]) -> None:
+    """It knows the client from its settings or from a registration; and nobody types into the claims of a token."""
+    sent = Exchange("sent", "POST", "http://localhost:8001/token", dict(FORM), 1, request_body=b"client_id=tally")
+    assert describe(sent, settings("client"))["form"] == {"client_id": "tally"}
+    redirect = [("Location", "http://localhost:8001/authorize?client_id=tally")]
+    redirecting = Exchange("received", "POST", "/connect", {}, 1, status=303, response_headers=redirect)
+    location = describe(redirecting, settings("client"))["response_headers"]["location"]
+    assert location["parameters"] == {"client_id": "tally"}
+    token = f"{b64({'alg': 'x'})}.{b64({'client_id': 'tally'})}.x"
+    call = Exchange("received", "GET", "/invoices", {"authorization": f"Bearer {token}"}, 1, status=200)
+    header = describe(call, settings("resource_server"))["request_headers"]["authorization"]
+    assert header["token"]["unverified_claims"] == {"client_id": "tally"}
 
 
 def test_a_header_that_is_not_known_is_there_and_its_value_is_not(settings: Callable[..., LabSettings]) -> None:

@@ -79,7 +79,7 @@ def lab_tally(tally: Tally) -> Tally:
     return tally
 
 
-@pytest.fixture(scope="session", params=NAMES if os.environ.get("ROLECALL_TEST_SIDE_BY_SIDE") else ["alone"])
+@pytest.fixture(scope="session", params=NAMES if os.environ.get("ROLECALL_TEST_SIDE_BY_SIDE") else None)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole lab, without throttles, started once per process; in `make test-compose` it is the containers.
 
@@ -88,7 +88,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if in_docker.asked_for():
         yield in_docker.stack()
         return
-    if request.param != "alone":
+    if hasattr(request, "param"):
         yield request.getfixturevalue("two_labs")[request.param]
         return
     with running_stack(tmp_path_factory.mktemp("stack"), **WIDE) as running:

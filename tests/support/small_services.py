@@ -141,6 +141,7 @@ class SmallServices:
         return redirect(f"{self.urls['authorization_server']}/authorize?{urlencode(parameters)}", 303)
 
     def _authorize(self) -> Any:
+        events.note("identity", value="tally")
         if "interaction" not in request.args:
             return redirect(f"/sign-in?interaction={SECRETS['interaction']}", 303)
         answer = urlencode({"code": SECRETS["code"], "state": STATE, "iss": self.urls["authorization_server"]})
@@ -148,6 +149,7 @@ class SmallServices:
 
     def _sign_in(self) -> Any:
         session["user"] = request.form["username"]
+        events.note("identity", value="alice")
         events.note("state", store="redis", key="auth:session:4f1a…", change="set", seconds=60)
         return redirect(f"/authorize?interaction={request.args['interaction']}", 303)
 
@@ -164,12 +166,14 @@ class SmallServices:
         return Response(invoices.headers["rolecall-checks"], mimetype="text/plain")
 
     def _token(self) -> Any:
+        events.note("identity", value="tally")
         challenge = s256(request.form["code_verifier"])
         secret = checks.Secret(request.form["code_verifier"])
         VERIFIER(True, expected=checks.Secret(challenge), actual=secret)
         return jsonify(access_token=ACCESS_TOKEN, refresh_token=SECRETS["refresh_token"], token_type="Bearer")
 
     def _introspect(self) -> Any:
+        events.note("identity", value="invoices")
         return jsonify(active=True, echo=request.form["token"], client_secret=SECRETS["client_secret"], **CLAIMS)
 
     def _invoices(self) -> Any:

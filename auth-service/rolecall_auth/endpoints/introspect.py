@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import g
 from flask.typing import ResponseReturnValue
 
-from rolecall import checks
+from rolecall import checks, events
 from rolecall.errors import json_body
 from rolecall.vocabulary import CLIENT, SUBJECT_KIND
 from rolecall_auth.clients.authentication import (
@@ -68,6 +68,8 @@ def _authenticate_resource(credentials: Credentials) -> Resource:
     """Authenticate a protected resource with Basic, by its id and secret (RFC 7662 section 2.1)."""
     resources = services().registry.resources()
     resource = next((each for each in resources if each.resource_id == credentials.client_id), None)
+    if resource is not None:
+        events.note("identity", value=resource.resource_id)
     if resource is None or credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
         raise authentication_failed(credentials, "unknown resource, wrong secret, or not Basic")
     AUTHENTICATED.note(True, expected="a protected resource", actual=resource.resource_id)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from flask import Response, g, request
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit, authorization_header, checks, clock
+from rolecall import audit, authorization_header, checks, clock, events
 from rolecall.checks import Check
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall.limits import network
@@ -216,6 +216,8 @@ def _authenticate(client_id: str) -> tuple[Client, str]:
     token = (headers[0].bearer_token if len(headers) == 1 else None) or ""
     with services().database.read() as session:
         client = session.get(Client, client_id) if client_id.isprintable() else None
+    if client is not None:
+        events.note("identity", value=client_id)
     is_manageable = client is not None and (client.disabled_at is None or request.method == "DELETE")
     token_hash = client.registration_token_hash if client is not None and is_manageable else None
     is_own = hmac.compare_digest(token_hash or "none", digest(token))

@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from rolecall import clock
+from rolecall import clock, events
 from rolecall.sql import Database
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
@@ -38,9 +38,12 @@ class Registry:
         """Return a client, or None if it is unknown or disabled."""
         cached = self._clients.get(client_id)
         if cached is not None and cached[0] > clock.cache_time() - MAX_AGE:
+            events.note("identity", value=client_id)
             return cached[1]
         with self._database.read() as session:
             client = session.get(Client, client_id)
+        if client is not None:
+            events.note("identity", value=client_id)
         with self._lock:
             if client is None or client.disabled_at is not None:
                 self._clients.pop(client_id, None)

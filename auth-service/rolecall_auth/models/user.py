@@ -13,7 +13,7 @@ import argon2
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from rolecall import clock
+from rolecall import clock, events
 from rolecall_auth.models import Model, new_id
 
 _hasher = argon2.PasswordHasher()
@@ -119,6 +119,8 @@ def authenticate(session: Session, username: str, password: str) -> User | None:
     name = normal_username(username)
     # PostgreSQL rejects NUL in text, and no username has unprintable characters
     user = session.scalar(sa.select(User).where(User.username == name)) if name.isprintable() else None
+    if user is not None:
+        events.note("identity", value=username)
     if user is None or user.disabled_at is not None:
         is_password(_DUMMY_HASH, password)
         return None

@@ -54,7 +54,7 @@ def _authenticate(username: str, password: str) -> User | None:
     limits.count(SIGN_IN_ADDRESS, network(request.remote_addr))
     limits.count(SIGN_IN, *key)
     with services().database.read() as session:
-        user = authenticate(session, name, password)
+        user = authenticate(session, username, password)
     if user is not None:
         limits.reset(SIGN_IN, *key)
     return user

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from flask import make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from rolecall import audit
+from rolecall import audit, events
 from rolecall.limits import network
 from rolecall.web.errors import PageError, Problem
 from rolecall_auth.limits import SIGN_UP
@@ -30,11 +30,14 @@ def sign_up() -> ResponseReturnValue:
     pending = pending_request("sign-up")
     if request.method != "POST":
         return _form(pending, "", {})
-    username, password = normal_username(request.form.get("username", "")[:200]), request.form.get("password", "")
+    typed, password = request.form.get("username", "")[:200], request.form.get("password", "")
+    username = normal_username(typed)
     problems = account_faults(username, password)
     if not problems:
         services().limits.count(SIGN_UP, network(request.remote_addr))
     user = None if problems else _create(username, password)
+    if not problems:
+        events.note("identity", value=typed)  # the name of this account, or of the one that has it already
     if user is None:
         problems = problems or {"username": "This username is taken. Choose another."}
         return _form(pending, username[:60], problems)

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from rolecall import clock
 from rolecall.storage import connect
+from rolecall.web.routes import is_from_another_origin
 from rolecall_lab.control import clock as clock_push
 from rolecall_lab.control import self_report
 from rolecall_lab.control.errors import Refusal
@@ -89,15 +90,11 @@ class ControlApi:
         return app
 
     def _reject_other_sites(self) -> None:
-        """Reject other names of this machine (DNS rebinding), and changes requested by pages of other sites."""
-        if not self._lab.is_known_host(request.environ.get("HTTP_HOST", "")):
-            raise Refusal(HTTPStatus.FORBIDDEN, "the Host header must name this machine or one of the lab's services")
-        if request.method in {"GET", "HEAD"}:
-            return
+        """Reject requests from pages of other sites; also GET, because reading a full stream takes seconds."""
         origin = request.headers.get("Origin")
         is_foreign = origin is not None and self._lab.role_of(origin) == "other"
-        if is_foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
-            raise Refusal(HTTPStatus.FORBIDDEN, "pages of other sites cannot change the lab")
+        if is_foreign or is_from_another_origin():
+            raise Refusal(HTTPStatus.FORBIDDEN, "pages of other sites cannot use the lab's control API")
 
     def _not_found(self, _error: NotFound) -> Response:
         message = f"not found; available endpoints: {', '.join(self._views)}"

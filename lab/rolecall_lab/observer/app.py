@@ -11,7 +11,8 @@ from rolecall.http import HttpClient
 from rolecall.web.app import create_flask
 from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
-from rolecall.web.routes import register
+from rolecall.web.routes import is_from_another_origin, register
+from rolecall_lab.hosts import reject_unknown_hosts
 from rolecall_lab.observer import routes, svg
 from rolecall_lab.observer.drawing import chip_text, facts
 from rolecall_lab.observer.live import Live
@@ -44,7 +45,8 @@ def create_app(lab: LabSettings) -> Flask:
             static_url_path="/static/observer",
         )
     )
-    app.before_request(lambda: _reject_unknown_host(lab))
+    app.wsgi_app = reject_unknown_hosts(app.wsgi_app, lab)  # type: ignore[method-assign, assignment]
+    app.before_request(_reject_other_sites)
     app.after_request(lambda response: _set_content_security_policy(response, lab.client_url))
     checks = {"redis": lambda: not flows.store_unavailable, "reading": live.tail.is_alive}
     register(app, [*routes.ROUTES, *health_routes(app, checks)])
@@ -62,9 +64,10 @@ def create_app(lab: LabSettings) -> Flask:
     return app
 
 
-def _reject_unknown_host(lab: LabSettings) -> None:
-    """Reject other host names, because the observer has no sign-in to protect it from DNS rebinding."""
-    if not lab.is_known_host(request.environ.get("HTTP_HOST", "")):
+def _reject_other_sites() -> None:
+    """Reject requests from pages of other sites, except for links and for frames, which `frame-ancestors` limits."""
+    is_navigation = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    if is_from_another_origin() and not is_navigation:
         abort(403)
 
 

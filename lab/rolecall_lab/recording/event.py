@@ -29,6 +29,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from rolecall import clock
 from rolecall_lab.recording.redaction import Redaction
+from rolecall_lab.recording.rules import REGISTRATION_PATH
 from rolecall_lab.settings import LabSettings, Party
 
 SCHEMA: Final = 3
@@ -76,9 +77,13 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
     cut: list[str] = []
     parts = urlsplit(exchange.url)
     headers = {name.lower(): text for name, text in exchange.request_headers.items()}
+    redaction.keeps_tokens = REGISTRATION_PATH.search(parts.path) is None
+    if exchange.direction == "received":
+        redaction.identities = frozenset(note["value"] for note in exchange.notes if note["kind"] == "identity")
     base = lab.base_path(lab.role_of(exchange.url) if exchange.direction == "sent" else lab.role, parts.path)
     request_members = _redact_request(exchange, redaction, cut, parts, base, headers)
     requested, redaction.handles = redaction.handles, set()
+    redaction.identities = None  # the service only returns those that it knows
     members = request_members | _redact_response(exchange, redaction, cut)
     returned = redaction.handles
     members = redaction.wipe(members)
@@ -136,7 +141,7 @@ def _redact_request(
     return {
         "host": (parts.netloc.rpartition("@")[2] or headers.get("host", ""))[:200],
         "base": base,
-        "path": part("path", redaction.path(parts.path.removeprefix(base) or "/")),
+        "path": part("path", redaction.request_path(parts.path.removeprefix(base) or "/")),
         "query": part("query", redaction.query(parts.query)),
         "form": part("form", _form(redaction, exchange.request_body) if _is_form(content_type) else {}),
         "json": part("json", redaction.json_body(exchange.request_body) if is_json(content_type) else None),

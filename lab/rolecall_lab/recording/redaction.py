@@ -1,7 +1,8 @@
 """The redaction of an exchange: its headers, parameters, and bodies, without the secrets.
 
-Passwords, client secrets, and cookies are never recorded. Codes and tokens are recorded as marks (see `marks`), and the
-values of unknown parameters are hidden. Finally, every secret that was found in the exchange is wiped from the rest of
+Passwords, client secrets, cookies, and the tokens of client registration are never recorded. Codes and other tokens are
+recorded as marks (see `marks`). The values of unknown parameters are hidden, and so are client IDs and usernames that
+the service does not know. Finally, every secret that was found in the exchange is wiped from the rest of
 it (see `wiping`), in case it also occurs where it is not expected.
 """
 
@@ -15,6 +16,7 @@ from urllib.parse import unquote_plus
 
 from rolecall_lab.recording.marks import thumbprint, unverified_jwt
 from rolecall_lab.recording.rules import (
+    CLIENT_PATH,
     HEADER_NAME,
     MAX_BODY,
     MAX_ITEMS,
@@ -32,6 +34,11 @@ class Redaction(ValueRedaction):
     Values join exchanges only where the protocol transmits them: in a query, a form, the top level of a response's
     JSON, and a redirect, but not in the claims of a JWT, which anyone can write, or in a URL within another URL.
     """
+
+    def request_path(self, text: str) -> str:
+        """Redact the path of a request, which may end with a client ID."""
+        match = CLIENT_PATH.fullmatch(text)
+        return f"{match[1]}…" if match and self._is_hidden_identity(match[2]) else self.path(text)
 
     def request_headers(self, headers: Mapping[str, str]) -> dict[str, Any]:
         """Redact the headers of a request, whose names are in lower case; the values of unknown headers are hidden."""
@@ -90,8 +97,11 @@ class Redaction(ValueRedaction):
         """
         scheme, _, credentials = text.partition(" ")
         if scheme.lower() in {"bearer", "dpop"}:
-            self._secrets.add(credentials)
             self._join("access_token", credentials)
+            if not self.keeps_tokens:
+                self._secrets.hide(credentials, credentials.strip())
+                return {"scheme": scheme, "token": HIDDEN}
+            self._secrets.add(credentials)
             self._tokens.append(credentials)
             return {"scheme": scheme, "token": self.mark(credentials, keep_value=True)}
         self._secrets.hide(credentials)
@@ -109,8 +119,11 @@ class Redaction(ValueRedaction):
         self._secrets.hide(secret, unquote_plus(secret))
         if not colon:
             return {}
-        self._client_ids.add(unquote_plus(user))
-        return {"client_id": unquote_plus(user)[:100]}
+        client_id = unquote_plus(user)
+        if self._is_hidden_identity(client_id):
+            return {"client_id": HIDDEN}
+        self._client_ids.add(client_id)
+        return {"client_id": client_id[:100]}
 
     def _dpop_proof(self, text: str) -> dict[str, Any]:
         """Redact a DPoP proof (RFC 9449 section 4.2), and add the thumbprint of its key, which tokens are bound to."""

@@ -40,6 +40,12 @@ URL: Final = re.compile(r"([a-z][a-z0-9+.-]*:)?/")
 JWT: Final = re.compile(r"(eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*\.)[A-Za-z0-9_-]+")
 """Matches a JWT; the group ends before the signature."""
 
+REGISTRATION_PATH: Final = re.compile(r"/register", re.IGNORECASE)
+"""Matches in paths where a bearer token is a registration or initial access token, which may not be recorded."""
+
+CLIENT_PATH: Final = re.compile(r"(/(?:register|logos)/)(.+)")
+"""Matches paths that end with a client ID."""
+
 PARAMETER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z_.-]{0,39}")
 HEADER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
@@ -62,6 +68,9 @@ _SERVER_ISSUED: Final = frozenset({"code", "request_uri", "interaction", "access
 
 CLIENT_CHOSEN: Final = frozenset({"state", "code_challenge", "code_verifier", "request"})
 """Parameters whose values the client chooses; a client that reuses a value, as examples do, still has two flows."""
+
+IDENTITIES: Final = frozenset({"client_id", "username"})
+"""Parameters that are recorded only if the service knows the value, because it may be a secret in the wrong field."""
 
 HASH_CLAIMS: Final = frozenset({"at_hash", "c_hash", "ath"})
 """Claims that are the hash of a token or code of the same exchange (OpenID Connect Core section 3.3.2.11, RFC 9449

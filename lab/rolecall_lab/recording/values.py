@@ -15,6 +15,7 @@ from rolecall_lab.recording.marks import shorten, token_hashes, unverified_jwt
 from rolecall_lab.recording.rules import (
     CLIENT_CHOSEN,
     HASH_CLAIMS,
+    IDENTITIES,
     MAX_DEPTH,
     MAX_ITEMS,
     MAX_TEXT,
@@ -39,7 +40,8 @@ class ValueRedaction:
     """The redaction of the values of one exchange.
 
     `handles` collects the keyed hashes that join the exchange to others; `chosen` is the subset of the values that a
-    client chose. `cut` becomes true when a value is too long or has too many parts.
+    client chose. `cut` becomes true when a value is too long or has too many parts. `identities` is the set of client
+    IDs and usernames that may be recorded, or None if all may; `keeps_tokens` is whether marks may include the value.
 
     Args:
         key: the key of the hashes, which must be the same in all services.
@@ -50,6 +52,8 @@ class ValueRedaction:
         self.handles: set[str] = set()
         self.chosen: set[str] = set()
         self.cut = False
+        self.identities: frozenset[str] | None = None
+        self.keeps_tokens = True
         self._key = key.encode()
         self._own_cookies = frozenset(own_cookies)
         self._hashes: dict[str, str] = {}
@@ -70,6 +74,7 @@ class ValueRedaction:
         """Return the mark of a secret, with its value if `keep_value` is set and the value is short enough."""
         self._secrets.add(text)
         mark: dict[str, Any] = {"shown": shorten(text), "hash": self.hash(text)}
+        keep_value = keep_value and self.keeps_tokens
         if keep_value and len(text) <= MAX_VALUE:
             mark["value"] = text
         elif keep_value:
@@ -77,7 +82,7 @@ class ValueRedaction:
         header, claims = unverified_jwt(text)
         if claims is not None:
             self._secrets.add(text.rpartition(".")[2])
-            mark |= {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
+            mark |= self._jwt_parts(header, claims)
         return mark
 
     def parameters(self, pairs: Sequence[tuple[str, str]], *, joins: bool = True) -> dict[str, Any]:
@@ -158,6 +163,20 @@ class ValueRedaction:
             return [self.fact(each) for each in [*value][:MAX_ITEMS]]
         return self.path(str(value))
 
+    def _is_hidden_identity(self, text: str) -> bool:
+        """Return whether a client ID or username is unknown to the service; if so, hide it in the whole exchange."""
+        if self.identities is None or text in self.identities or not text:
+            return False
+        self._secrets.hide(text)
+        return True
+
+    def _jwt_parts(self, header: Any, claims: Any) -> dict[str, Any]:
+        """Redact the parts of a JWT, in which nobody types a secret into the wrong field."""
+        identities, self.identities = self.identities, None
+        parts = {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
+        self.identities = identities
+        return parts
+
     def _hidden_json(self, value: Any) -> Any:
         self._secrets.hide_json(value)
         return HIDDEN
@@ -180,6 +199,8 @@ class ValueRedaction:
 
     def _by_name(self, name: str, text: str, joins: bool) -> Any:
         """Redact the value if there is a rule for its name; return None otherwise."""
+        if name in IDENTITIES and self._is_hidden_identity(text):
+            return HIDDEN
         if name == "client_id":
             self._client_ids.add(text)
         rule = rule_for(name)

@@ -18,7 +18,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from rolecall import clock, logs, metrics, trace
 from rolecall.clock import Clock
 from rolecall.settings import ServiceSettings, SettingsError
-from rolecall.web.errors import register_error_handlers
+from rolecall.web.errors import register_error_handlers, reject_foreign_form
 from rolecall.web.headers import SECURITY_HEADERS
 from rolecall.web.health import HEALTH_PATHS
 from rolecall.web.routes import allowed_methods, current_kind
@@ -103,6 +103,7 @@ def create_flask(
     app.jinja_env.globals["style_version"] = _STYLE_VERSION
     app.extensions["rolecall_settings"] = settings
     app.extensions["rolecall_kinds"] = {}
+    app.extensions["rolecall_cross_site"] = set()
     app.register_blueprint(
         Blueprint(
             "rolecall",
@@ -164,6 +165,7 @@ def _begin() -> None:
     # checked for every request, because not every view reads the body (RFC 9110 section 15.5.14)
     if (request.content_length or 0) > MAX_REQUEST_BODY:
         abort(413)
+    reject_foreign_form()
 
 
 def _finish(response: Response) -> Response:

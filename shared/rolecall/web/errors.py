@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rolecall import audit, metrics, trace
 from rolecall.errors import OAuthError, json_response, unavailable
-from rolecall.web.routes import allowed_methods
+from rolecall.web.routes import allowed_methods, is_foreign_form
 
 log = logging.getLogger("rolecall.access")
 
@@ -54,6 +54,19 @@ def register_error_handlers(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(redis.RedisError, store_error)
     app.register_error_handler(Exception, _unexpected)
+
+
+def reject_foreign_form() -> None:
+    """Reject a form that a page of another site sent, even if it has a valid CSRF token.
+
+    Raises:
+        PageError: the request is such a form.
+    """
+    if is_foreign_form():
+        audit.record("form_refused", reason="A page of another site sent the form.")
+        explanation = "Only the pages of this service can send it. No changes were made. Open the page and try again."
+        links = (("Open the page", retry_url()),)
+        raise PageError(Problem(403, "This form was sent from another site", explanation, links))
 
 
 def wants_page() -> bool:

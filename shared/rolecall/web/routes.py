@@ -23,6 +23,7 @@ class Route:
         clause: the section of the specification that the route implements.
         metadata: the member of the server metadata that holds the route's URL, if any.
         csrf: whether a POST requires the CSRF token; applies to pages only.
+        cross_site: whether pages of other sites may send a POST; always allowed for `api`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Route:
     clause: str
     metadata: str | None = None
     csrf: bool = True
+    cross_site: bool = False
 
 
 def register(app: Flask, routes: Sequence[Route]) -> None:
@@ -42,6 +44,8 @@ def register(app: Flask, routes: Sequence[Route]) -> None:
     for route in routes:
         app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
         app.extensions["rolecall_kinds"][route.name] = route.kind
+        if route.kind == "api" or route.cross_site:
+            app.extensions["rolecall_cross_site"].add(route.name)
         if csrf is not None and (route.kind == "api" or not route.csrf):
             csrf.exempt(route.view)
 
@@ -65,3 +69,17 @@ def current_kind() -> Kind | None:
 def allowed_methods() -> set[str]:
     """Return the methods that the requested URL supports; empty if no route matches the request."""
     return (request.url_rule.methods if request.url_rule else None) or set()
+
+
+def is_from_another_origin() -> bool:
+    """Return whether a browser sent the request on behalf of a page of another origin (Fetch Metadata section 2.3).
+
+    Programs do not send `Sec-Fetch-Site`. Its value `none` stands for the user, for example for a bookmark.
+    """
+    return request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}
+
+
+def is_foreign_form() -> bool:
+    """Return whether a page of another origin sent a form (a POST) that only the service's own pages may send."""
+    open_to_all: set[str] = current_app.extensions["rolecall_cross_site"]
+    return request.method == "POST" and request.endpoint not in {None, *open_to_all} and is_from_another_origin()

@@ -20,6 +20,7 @@ from rolecall_lab.recording.values import HIDDEN
 
 _OMITTED_HEADERS: Final = frozenset({"host", "content-length", "cookie", "authorization", "traceparent", "origin"})
 _HIDDEN: Final = "(hidden)"
+_HIDDEN_VARIABLE: Final = "'\"$HIDDEN\"'"
 
 
 def write(events: list[dict[str, Any]], losses: list[Loss], omitted: tuple[int, str]) -> str:
@@ -204,10 +205,11 @@ def _authorization(event: dict[str, Any], authorization: Any) -> Iterator[str]:
     if isinstance(authorization, dict) and str(authorization.get("scheme", "")).lower() == "basic":
         secret = "RESOURCE_SECRET" if event["from"] == "resource_server" else "CLIENT_SECRET"
         # The client ID is form-encoded (RFC 6749 section 2.3.1): a colon in it would end it.
-        user = quote_plus(str(authorization.get("client_id", "")), errors="replace")
+        user = quote_plus(text_of(authorization.get("client_id", "")), errors="replace")
         yield f'-u {_quoted(user)}:"${secret}"'
     elif isinstance(authorization, dict) and "token" in authorization:
-        yield f"-H {_quoted('authorization: ' + text_of(authorization))}"
+        header = _quoted(f"authorization: {text_of(authorization)}")
+        yield f"-H {header.replace(_HIDDEN, _HIDDEN_VARIABLE) if authorization['token'] == HIDDEN else header}"
 
 
 def media_type(event: dict[str, Any]) -> str:
@@ -224,8 +226,7 @@ def as_sent(value: Any) -> Any:
 
 def _json_body(value: Any) -> str:
     """Return a JSON body as a shell word, with `$HIDDEN` for each string that was never recorded."""
-    variable = "'\"$HIDDEN\"'"
-    return _quoted(json.dumps(as_sent(value), ensure_ascii=False)).replace(f'"{_HIDDEN}"', f'"{variable}"')
+    return _quoted(json.dumps(as_sent(value), ensure_ascii=False)).replace(f'"{_HIDDEN}"', f'"{_HIDDEN_VARIABLE}"')
 
 
 def _comment_text(text: str) -> str:
