@@ -91,6 +91,17 @@ PARTS: Final = (
         ('make test ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py tests/client/test_races.py"',),
     ),
     Part(
+        "load",
+        "16 and 64 connections at once on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
+        400,
+        r"/sql\.py|worker\.py|gunicorn_conf|grants/|tests/load|support/slow_clients",
+        (
+            'make test JOBS=0 ARGS="-m long tests/load"',
+            'make test-postgres JOBS=0 ARGS="-m long tests/load/test_load.py"',
+        ),
+        ("docker",),
+    ),
+    Part(
         "issuers",
         "The tests of the authorization server under a path, and two labs whose issuers share a process and a host",
         240,
@@ -108,7 +119,7 @@ PARTS: Final = (
         (
             "make up",
             'make test-compose ARGS="tests/compose/test_reliability.py tests/compose/test_faults.py '
-            'tests/compose/test_hostile.py"',
+            'tests/compose/test_hostile.py tests/compose/test_slow_clients.py"',
         ),
         ("docker",),
     ),
