@@ -79,6 +79,13 @@ AUTHORIZATION: Final = Limit(
     "Too many requests",
     "Too many apps have requested access from this address. Try again in {wait}.",
 )
+ACCOUNT_AUTHORIZATION: Final = Limit(
+    "account-authorization",
+    "60/minute",
+    "Authorizations that one account gives to apps, with and without a consent page.",
+    "Too many requests",
+    "Apps have been given access to your account too often. Try again in {wait}.",
+)
 CLIENT: Final = Limit(
     "client",
     "60/minute",
@@ -101,7 +108,16 @@ REGISTRATION: Final = Limit(
     "Too many clients have been registered from this address. Try again in {wait}.",
 )
 
-LIMITS: Final = (SIGN_IN, SIGN_IN_ADDRESS, SIGN_UP, AUTHORIZATION, CLIENT, CLIENT_ADDRESS, REGISTRATION)
+LIMITS: Final = (
+    SIGN_IN,
+    SIGN_IN_ADDRESS,
+    SIGN_UP,
+    AUTHORIZATION,
+    ACCOUNT_AUTHORIZATION,
+    CLIENT,
+    CLIENT_ADDRESS,
+    REGISTRATION,
+)
 """All rate limits. The settings, the lab's defaults, and the documentation have one entry for each row."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 
 REQUESTS = Counter("rolecall_requests", "Number of requests handled.", ["service", "route", "method", "status"])
 SECONDS = Histogram(
@@ -15,6 +15,14 @@ SECONDS = Histogram(
 )
 REFUSALS = Counter("rolecall_refusals", "Number of requests refused, by error code.", ["service", "error"])
 AUDIT_EVENTS = Counter("rolecall_audit_events", "Number of security events.", ["service", "event"])
+REVOCATIONS_LOADED = Counter(
+    "rolecall_revocations_loaded", "Number of revocations that rebuilds have loaded from SQL into Redis."
+)
+REVOCATION_REBUILDS = Gauge(
+    "rolecall_revocation_rebuilds",
+    "Number of rebuilds of the set of revoked tokens that are running.",
+    multiprocess_mode="livesum",
+)
 
 
 def serve(port: int) -> Any:

@@ -19,7 +19,7 @@ from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
 from rolecall_auth.grants.request import OAuth2Request
-from rolecall_auth.limits import AUTHORIZATION, network
+from rolecall_auth.limits import AUTHORIZATION, TooMany, network
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
@@ -219,7 +219,14 @@ def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Intera
 
 
 def _success(target: Target, grant: CodeGrant, sign_in: SignIn) -> Response:
-    return _authorization_response(target, grant.create_authorization_response(target.redirect_uri, sign_in))
+    try:
+        response_parameters = grant.create_authorization_response(target.redirect_uri, sign_in)
+    except TooMany as error:
+        if not grant.request.authentication.silent:
+            raise
+        # no page may be shown (OpenID Connect Core section 3.1.2.1)
+        return _error_redirect(target, OAuthError("temporarily_unavailable", error.message))
+    return _authorization_response(target, response_parameters)
 
 
 def _error_redirect(target: Target, error: OAuthError) -> Response:

@@ -244,7 +244,7 @@ def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
                 *guard_checks("authorize", *_TARGET, "interaction"),
             ),
         ),
-        too_many("page", limits.AUTHORIZATION),
+        too_many("page", limits.AUTHORIZATION, limits.ACCOUNT_AUTHORIZATION),
         unavailable("page"),
     )
 
