@@ -16,10 +16,8 @@ from rolecall import clock
 from rolecall.clock import Clock
 from rolecall.metrics import REVOCATION_REBUILDS, REVOCATIONS_LOADED
 from rolecall_auth import create_app
-from rolecall_auth.grants import client_credentials
-from rolecall_auth.limits import limit
 from rolecall_auth.models import revocation_entries, revocation_rebuild
-from rolecall_auth.models.authorization import Authorization, standing_key
+from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.revocation_entries import WHOLE, Entry
 from rolecall_auth.models.revocation_rebuild import LEASE, RETRY
 from rolecall_auth.settings import MAX_LIFETIME
@@ -28,11 +26,9 @@ from support.auth_server import (
     RESOURCE,
     TALLY,
     Server,
-    a_client,
     another_process,
     make_server,
     make_settings,
-    query,
 )
 from support.stack import wait_until
 
@@ -306,29 +302,6 @@ def test_an_authorization_that_ends_is_kept_while_its_longest_token_lives(server
     assert not server.is_active(second["access_token"])
 
 
-def test_a_lifetime_that_grows_while_the_authorization_ends_gives_no_token_of_it(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The entry of the ended one expires earlier than such a token."""
-    basic = server.services.settings.access_token_lifetime
-    server.add(a_client(client_id="reports", grant_types=["client_credentials"], scope="invoices:read"))
-    row = {"client_id": "reports", "resource": RESOURCE, "scope": "invoices:read"}
-    server.add(Authorization(id="first", standing_key=standing_key(*row.values()), token_lifetime=basic, **row))
-    genuine = client_credentials._has_token_lifetime
-
-    def ended_first(authorization: Authorization) -> bool:
-        server.services.revocations.end("test", Authorization.id == "first")
-        return genuine(authorization)
-
-    monkeypatch.setattr(client_credentials, "_has_token_lifetime", ended_first)
-    longer = another_process(server, access_token_lifetime=basic * 2)
-    client = longer.services.registry.client("reports")
-    with longer.app.test_request_context():
-        found = client_credentials._standing_authorization(client, RESOURCE, "invoices:read")
-    assert found.id != "first"
-    assert found.token_lifetime == basic * 2
-
-
 def test_the_progress_is_logged_and_counted(
     server: Server, held: Held, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,22 +462,3 @@ def test_the_queries_use_the_indexes(server: Server) -> None:
             )
             assert index in plan, (statement, plan)
             assert "TEMP B-TREE FOR ORDER BY" not in plan
-
-
-def test_one_account_gives_a_bounded_number_of_authorizations(tmp_path: Path, redis_url: str) -> None:
-    """RFC 6585 section 4; OpenID Connect Core section 3.1.2.6 for `prompt=none`."""
-    changes: dict[str, Any] = {"account_authorization_limit": limit("3/minute")}
-    server = make_server(make_settings(tmp_path, redis_url, **changes))
-    browser, other = server.browser(), server.browser()
-    browser.sign_in()
-    other.sign_in("bob")
-    assert all("code" in browser.authorize() for _ in range(3))
-    refused = browser.request()
-    assert refused.status_code == 429
-    assert 1 <= int(refused.headers["Retry-After"]) <= 60
-    assert "access to your account too often" in refused.text
-    silent = query(browser.request(prompt="none", scope="invoices:read").location)
-    assert (silent["error"], silent["state"]) == ("temporarily_unavailable", "st4te")
-    with server.services.database.read() as session:
-        assert session.scalar(sa.select(sa.func.count()).select_from(Authorization)) == 3
-    assert "code" in other.authorize()

@@ -164,6 +164,9 @@ def _page(database: Database, query: _Query) -> _Rows:
             time.sleep(_PAUSE)
         try:
             with database.read() as session:
+                if session.get_bind().dialect.name == "postgresql":
+                    # with few or no statistics, it would read and sort all remaining rows for each batch
+                    session.execute(sa.text("SET LOCAL enable_sort = off"))
                 return session.execute(query).all()
         except UNAVAILABLE as error:
             failure = error
