@@ -64,6 +64,13 @@ ANONYMOUS_BYTES: Final = Limit(
     unit="bytes",
     status=503,
 )
+ACCOUNT_AUTHORIZATION: Final = Limit(
+    "account-authorization",
+    "60/minute",
+    "Authorizations that one account gives to apps, with and without a consent page.",
+    "Too many requests",
+    "Apps have been given access to your account too often. Try again in {wait}.",
+)
 CLIENT: Final = Limit(
     "client",
     "60/minute",
@@ -101,6 +108,7 @@ LIMITS: Final = (
     AUTHORIZATION,
     AUTHORIZATION_BYTES,
     ANONYMOUS_BYTES,
+    ACCOUNT_AUTHORIZATION,
     CLIENT,
     CLIENT_ADDRESS,
     ASSERTION_BYTES,

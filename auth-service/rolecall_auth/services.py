@@ -52,7 +52,7 @@ def build(settings: Settings) -> Services:
     # the prefix of all Redis keys: issuers with different paths can share a Redis
     prefix = f"auth:{settings.path}" if settings.path else "auth"
     database = Database(settings.database_url, MIGRATIONS)
-    revocations = Revocations(database, prefix, lifetime=settings.access_token_lifetime, keep=settings.keep_expired)
+    revocations = Revocations(database, prefix, keep=settings.keep_expired)
 
     def greet(connection: Any) -> None:
         revocations.greet(connection)

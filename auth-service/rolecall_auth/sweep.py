@@ -15,7 +15,7 @@ from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import ENDED, Client
 from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.key import SigningKey
-from rolecall_auth.models.revocation import Revocation
+from rolecall_auth.models.revocation_entries import Revocation
 from rolecall_auth.models.token import RefreshToken
 from rolecall_auth.services import Services, services
 

@@ -21,6 +21,14 @@ REDIS_MEMORY = Gauge(
     ["service"],
     multiprocess_mode="livemostrecent",
 )
+REVOCATIONS_LOADED = Counter(
+    "rolecall_revocations_loaded", "Number of revocations that rebuilds have loaded from SQL into Redis."
+)
+REVOCATION_REBUILDS = Gauge(
+    "rolecall_revocation_rebuilds",
+    "Number of rebuilds of the set of revoked tokens that are running.",
+    multiprocess_mode="livesum",
+)
 
 
 def serve(port: int) -> Any:

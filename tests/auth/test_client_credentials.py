@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from rolecall import clock
 from rolecall.storage import digest
+from rolecall_auth.grants import client_credentials
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
@@ -324,3 +325,24 @@ def test_the_command_registers_a_service(server: Server) -> None:
     ):
         done = runner.invoke(args=[*service, *wrong])
         assert (done.exit_code, message in done.output) == (1, True), done.output
+
+
+def test_a_lifetime_that_grows_while_the_authorization_ends_gives_no_token_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The revocation of the ended one is kept for a shorter time than such a token is valid."""
+    ask(server)
+    [first] = authorizations(server)
+    genuine = client_credentials._has_token_lifetime
+
+    def ended_before(authorization: Authorization) -> bool:
+        server.services.revocations.end("test", Authorization.id == first.id)
+        return genuine(authorization)
+
+    monkeypatch.setattr(client_credentials, "_has_token_lifetime", ended_before)
+    longer = another_process(server, access_token_lifetime=(first.token_lifetime or 0) * 2)
+    assert longer.is_active(access_token(longer))
+    assert [row.token_lifetime for row in authorizations(server)] == [
+        first.token_lifetime,
+        longer.services.settings.access_token_lifetime,
+    ]

@@ -13,7 +13,7 @@ from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth import sweep as sweeping
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.key import SigningKey
-from rolecall_auth.models.revocation import Revocation
+from rolecall_auth.models.revocation_entries import Revocation
 from rolecall_auth.models.token import RefreshToken
 from rolecall_auth.sweep import sweep, sweep_if_due
 from support.auth_server import TALLY, Server

@@ -11,12 +11,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import sqlalchemy as sa
 from argon2 import extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from rolecall.limits import limit, network
 from rolecall_auth.models import user as people
+from rolecall_auth.models.authorization import Authorization
 from support.auth_server import (
     INVOICES,
     PASSWORDS,
@@ -29,6 +31,7 @@ from support.auth_server import (
     csrf_token,
     make_server,
     make_settings,
+    query,
 )
 from support.servers import RedisServer
 from support.stack import wait_until
@@ -306,3 +309,22 @@ def test_a_household_is_one_address() -> None:
     assert network("2001:db8:1:2:3::4") == network("2001:db8:1:2:ffff::1")
     assert network("2001:db8:1:2::1") != network("2001:db8:1:3::1")
     assert network("no address") == "unknown"
+
+
+def test_one_account_gives_a_bounded_number_of_authorizations(tmp_path: Path, redis_url: str) -> None:
+    """RFC 6585 section 4; OpenID Connect Core section 3.1.2.6 for `prompt=none`."""
+    changes: dict[str, Any] = {"account_authorization_limit": limit("3/minute")}
+    server = make_server(make_settings(tmp_path, redis_url, **changes))
+    browser, other = server.browser(), server.browser()
+    browser.sign_in()
+    other.sign_in("bob")
+    assert all("code" in browser.authorize() for _ in range(3))
+    refused = browser.request()
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert "access to your account too often" in refused.text
+    silent = query(browser.request(prompt="none", scope="invoices:read").location)
+    assert (silent["error"], silent["state"]) == ("temporarily_unavailable", "st4te")
+    with server.services.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Authorization)) == 3
+    assert "code" in other.authorize()

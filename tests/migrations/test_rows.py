@@ -47,7 +47,7 @@ def test_consents_are_split_and_joined_again(release: Release, tmp_path: Path, o
     assert split == {
         (each["user_id"], each["client_id"], item) for each in before for item in {*each["scope"].split(), REFRESH}
     }
-    database.downgrade("0004")
+    database.downgrade("0005")
     assert lost({"consents": before}, {"consents": rows(database.engine)["consent"]}) == []
 
 

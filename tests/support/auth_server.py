@@ -228,6 +228,7 @@ def make_settings(folder: Path, redis_url: str, **changes: Any) -> Settings:
         "registration": "open",
         "registration_profile": "openid",
         "registration_limit": limit("10000/minute"),
+        "account_authorization_limit": limit("10000/minute"),
         "lab": True,
         **changes,
     }

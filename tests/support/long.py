@@ -79,6 +79,7 @@ PARTS: Final = (
         (
             "make test-postgres ARGS=\"-m 'not long and not npm and not compose' tests/auth tests/contract tests/fuzz "
             'tests/migrations tests/resource tests/shared tests/lab/test_seeds.py"',
+            'make test-postgres ARGS="-m long tests/auth/test_rebuild_volume.py"',
             'make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',
         ),
         ("docker",),
@@ -100,6 +101,13 @@ PARTS: Final = (
             'make test-postgres JOBS=0 ARGS="-m long tests/load/test_load.py"',
         ),
         ("docker",),
+    ),
+    Part(
+        "rebuild",
+        "The set of revoked tokens is rebuilt from 5 million ended authorizations within 200 MB of Redis",
+        120,
+        r"models/(revocation|authorization)|migrations/|rolecall/sql|tests/auth/test_rebuild",
+        ('make test ARGS="-m long tests/auth/test_rebuild_volume.py"',),
     ),
     Part(
         "issuers",

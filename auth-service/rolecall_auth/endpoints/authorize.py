@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
 from rolecall.errors import OAuthError
-from rolecall.limits import network
+from rolecall.limits import TooMany, network
 from rolecall.storage import compact_json
 from rolecall.web.errors import PageError, Problem, home_url, store_unavailable
 from rolecall.web.headers import allow_form_targets, origin_of
@@ -247,7 +247,14 @@ def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Intera
 
 
 def _success(target: Target, grant: CodeGrant, sign_in: SignIn) -> Response:
-    return _authorization_response(target, grant.create_authorization_response(target.redirect_uri, sign_in))
+    try:
+        response_parameters = grant.create_authorization_response(target.redirect_uri, sign_in)
+    except TooMany as error:
+        if not grant.request.authentication.silent:
+            raise
+        # no page may be shown (OpenID Connect Core section 3.1.2.1)
+        return _error_redirect(target, OAuthError("temporarily_unavailable", error.message))
+    return _authorization_response(target, response_parameters)
 
 
 def _error_redirect(target: Target, error: OAuthError) -> Response:

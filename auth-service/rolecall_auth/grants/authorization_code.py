@@ -15,6 +15,7 @@ from rolecall.errors import OAuthError
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
 from rolecall_auth.grants.request import OAuth2Request
 from rolecall_auth.grants.token_response import issue
+from rolecall_auth.limits import ACCOUNT_AUTHORIZATION
 from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
@@ -100,7 +101,11 @@ class CodeGrant(grants.AuthorizationCodeGrant):
 
         Returns:
             The parameters of the authorization response; the endpoint applies the `response_mode`.
+
+        Raises:
+            TooMany: the account has given too many authorizations; nothing is stored.
         """
+        services().limits.count(ACCOUNT_AUTHORIZATION, grant_user.user_id)
         parameters, approved = self.request.payload.data, self.request.approved
         scope = normal_scope(self.request.scope)
         authorization = Authorization(

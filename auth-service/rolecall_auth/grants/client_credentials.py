@@ -85,21 +85,25 @@ def _standing_authorization(client: Client, resource: str, scope: str) -> Author
     for _ in range(_ATTEMPTS):
         with services().database.read() as session:
             found = session.scalar(_ACTIVE, {"key": key})
-        if found is not None:
-            return _with_token_lifetime(found)
+        if found is not None and _has_token_lifetime(found):
+            return found
         # another request may create it at the same time, which the unique key prevents
         with suppress(sa.exc.IntegrityError):
             return _create(client, resource, scope, key)
     raise unavailable("the authorization of the client was ended again and again")
 
 
-def _with_token_lifetime(authorization: Authorization) -> Authorization:
-    """Record that its tokens now live longer, if they do: once after such a change of the settings."""
-    if (authorization.token_lifetime or 0) < services().settings.access_token_lifetime:
-        with services().database.transaction() as session:
-            which = sa.update(Authorization).where(Authorization.id == authorization.id)
-            session.execute(which.values(**token_properties()))
-    return authorization
+def _has_token_lifetime(authorization: Authorization) -> bool:
+    """Record that its tokens now live longer, if they do: once after such a change of the settings.
+
+    Return False if it has ended: its revocation is kept only for the lifetime that was recorded by then.
+    """
+    if (authorization.token_lifetime or 0) >= services().settings.access_token_lifetime:
+        return True
+    which = sa.update(Authorization).where(Authorization.id == authorization.id, Authorization.ended_at.is_(None))
+    with services().database.transaction() as session:
+        updated = session.execute(which.values(**token_properties()))
+    return updated.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
 
 def _create(client: Client, resource: str, scope: str, key: str) -> Authorization:

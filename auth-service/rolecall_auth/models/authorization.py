@@ -65,9 +65,20 @@ class Authorization(Model):
     standing_key: Mapped[str | None] = mapped_column(sa.String(64), unique=True, index=True)
     created_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
     used_at: Mapped[float | None] = mapped_column(sa.Double)
-    __table_args__ = (sa.Index("ix_authorization_grant_used_at", "used_at", "created_at"),)
     ended_at: Mapped[float | None] = mapped_column(sa.Double, index=True)
     end_reason: Mapped[str | None] = mapped_column(sa.String(40))
+    __table_args__ = (
+        sa.Index("ix_authorization_grant_used_at", "used_at", "created_at"),
+        # for the rebuild of the set of revoked tokens
+        sa.Index(
+            "ix_authorization_grant_token_lifetime",
+            "token_lifetime",
+            "ended_at",
+            "id",
+            sqlite_where=ended_at.is_not(None),
+            postgresql_where=ended_at.is_not(None),
+        ),
+    )
 
 
 def active_of_user(session: Session, user_id: str) -> list[Authorization]:

@@ -245,7 +245,7 @@ def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
                 *guard_checks("authorize", *_TARGET, "interaction"),
             ),
         ),
-        too_many("page", limits.AUTHORIZATION, limits.AUTHORIZATION_BYTES),
+        too_many("page", limits.AUTHORIZATION, limits.AUTHORIZATION_BYTES, limits.ACCOUNT_AUTHORIZATION),
         with_limits(unavailable("page"), limits.ANONYMOUS_BYTES),
     )
 
