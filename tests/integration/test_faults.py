@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import re
 import signal
+import urllib.parse
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
+import redis
 
+from rolecall.storage import connect
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from support.observer_pages import flow_page, messages, newest_flow, next_picture, picture_of, watch
 from support.servers import RedisServer
@@ -144,6 +148,41 @@ def test_the_observer_is_dead_and_nobody_notices(lab: Stack) -> None:
         walker, _ = connected(lab)
         assert statuses(walker.open(f"{lab.client}/invoices?check=both")) == ["200", "200"]
     assert ready(lab)
+
+
+def test_the_embedded_redis_is_killed_and_replaced(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The launcher restarts it empty: a revoked token stays revoked, and the lab's clock is reset everywhere."""
+    with running_stack(tmp_path_factory.mktemp("killed")) as stack:
+        client = connect(stack.redis_url)
+        kept, revoked = tokens_of_a_native_client(stack), tokens_of_a_native_client(stack)
+        stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 60}')
+        form = urllib.parse.urlencode({"token": revoked["access_token"], "client_id": "tally-desktop"})
+        assert stack.call("POST", f"{stack.auth}/revoke", form.encode())[0] == 200
+        killed = client.info("server")["process_id"]
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: answers(client) and client.info("server")["process_id"] != killed and ready(stack))
+
+        def validated(tokens: dict[str, Any]) -> int:
+            bearer = {"Authorization": f"Bearer {tokens['access_token']}", "Rolecall_Validator": "introspection"}
+            return stack.get(f"{stack.api}/invoices", **bearer)[0]
+
+        wait_until(lambda: validated(kept) == 200)
+        assert validated(revoked) == 401
+        for url in (stack.client, stack.auth, stack.api):
+            wait_until(lambda url=url: stack.get(f"{url}/_lab/clock")[1].get("workers") == stack.workers)
+            assert stack.get(f"{url}/_lab/clock")[1]["offset"] == 0
+        assert stack.call("PUT", f"{stack.api}/_lab/clock", b'{"advance": 60}')[0] == 200
+        walker, page = connected(stack)
+        assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
+        picture_of(stack, page.text, "POST /token")
+        client.close()
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
 
 
 @pytest.mark.parametrize(("skew", "accepted"), [("120", True), ("-120", False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from rolecall_lab.control import clock
+from rolecall_lab.launcher import processes
 from rolecall_lab.settings import LabSettings, Role
 from rolecall_lab.wrap import Lab, wrap
 from support.small_services import KEY, SmallServices, flask_app
@@ -21,6 +23,17 @@ from support.small_services import KEY, SmallServices, flask_app
 @pytest.fixture(autouse=True)
 def _threads_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_POLL", 0.02)
+
+
+@pytest.fixture
+def watch() -> Iterator[processes.Watch]:
+    """What the launcher waits with; the handlers of signals are put back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield processes.Watch()
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from rolecall import gunicorn_conf
 from rolecall_lab.launcher import environment, ports, processes, redis_server
 from rolecall_lab.launcher.environment import AUTH, SERVICES
 from rolecall_lab.launcher.processes import LauncherError, last_words
+from support.launching import lab_folder
 from support.stack import wait_until
 
 # Ports
@@ -90,22 +91,6 @@ def test_no_redis_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         redis_server.find(str(tmp_path))
 
 
-@pytest.fixture
-def watch() -> Iterator[processes.Watch]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield processes.Watch()
-    signal.set_wakeup_fd(-1)
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def lab_folder(path: Path) -> Path:
-    for name in ("run", "logs"):
-        (path / name).mkdir(parents=True)
-    return path
-
-
 @pytest.mark.parametrize("depth", [1, 12])
 def test_our_redis_is_private_keeps_all_and_ends(watch: processes.Watch, tmp_path: Path, depth: int) -> None:
     folder = lab_folder(tmp_path.joinpath(*["a folder, %"] * depth))  # the deep one is no path for a socket
@@ -117,8 +102,8 @@ def test_our_redis_is_private_keeps_all_and_ends(watch: processes.Watch, tmp_pat
         assert path.stat().st_mode & 0o077 == 0
         assert path.is_relative_to(folder) == (depth == 1)
         client.close()
-        assert taken.child is not None
-        pid = taken.child.pid
+        assert taken.server is not None
+        pid = taken.server.child.pid
     assert not psutil.pid_exists(pid)
     assert not path.exists()
     assert path.parent.exists() == (depth == 1)
@@ -135,7 +120,7 @@ def test_a_dead_redis_url_is_one_line_without_the_password(url: str) -> None:
 
 def test_redis_url_goes_first_and_must_not_evict(watch: processes.Watch, tmp_path: Path, redis_url: str) -> None:
     with redis_server.running(watch, tmp_path, {"REDIS_URL": redis_url}) as taken:
-        assert (taken.url, taken.child) == (redis_url, None)
+        assert (taken.url, taken.server) == (redis_url, None)
     client = redis.Redis.from_url(redis_url)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -174,9 +159,14 @@ STAND_IN = """
     import sqlite3
     import sys
 
-    def app(environ, start_response):
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [environ["HTTP_HOST"].encode()]
+    from flask import Flask, request
+
+    app = Flask("stand_in")
+
+    @app.route("/")
+    @app.route("/readyz")
+    def host():
+        return request.host
 
     def auth_app():
         if "break" in os.environ.get("LOG_LEVEL", ""):

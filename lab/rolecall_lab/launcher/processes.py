@@ -127,9 +127,12 @@ class Child:
 
     def error(self) -> LauncherError:
         """Describe how the process ended, and where its log is."""
+        return LauncherError(f"{self.name} {self.how_it_ended()} [{short(self.log)}]")
+
+    def how_it_ended(self) -> str:
+        """Return the predicate of a sentence: the signal, or the exit code and the reason in the log."""
         code = self.exit_code() or 0
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}: {last_words(self.log)}"
-        return LauncherError(f"{self.name} {how} [{short(self.log)}]")
+        return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}: {last_words(self.log)}"
 
     def end(self) -> None:
         """Send SIGTERM."""

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,64 @@ OLDEST: Final = (6, 2)
 START: Final = 10.0
 """Seconds that a Redis started here has to become ready."""
 
+SETTLED: Final = 10.0
+"""Seconds after which the start of a Redis counts as successful."""
+
+FAILURES: Final = 3
+"""How many times in a row a Redis started here may end within `SETTLED` seconds; the last one ends the lab."""
+
 _VERSION: Final = re.compile(r"v=(\d+\.\d+\S*)")
+
+
+class Server:
+    """A Redis started here: its process, which is replaced when it ends.
+
+    Args:
+        spawn: starts the program.
+        path: its socket.
+    """
+
+    def __init__(self, spawn: Callable[[], Child], path: Path) -> None:
+        self._spawn = spawn
+        self._path = path
+        self._failures = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._started = monotonic()
+        self.child = self._spawn()
+
+    def wait_ready(self, watch: Watch) -> None:
+        """Wait until it responds.
+
+        Raises:
+            LauncherError: it ended, does not respond in time, or may evict keys.
+            Interrupted: the launcher was asked to end.
+        """
+        _wait_ready(watch, self.child, self._path)
+
+    def restart(self, watch: Watch) -> str:
+        """Start it again on the same socket, wait until it is ready, and return how it ended. Its data is lost.
+
+        Raises:
+            LauncherError: it ended `FAILURES` times in a row soon after its start, or is not ready in time.
+            Interrupted: the launcher was asked to end.
+        """
+        reason = self.child.how_it_ended()
+        while self.child.exit_code() is not None:
+            self._failures = self._failures + 1 if monotonic() - self._started < SETTLED else 0
+            if self._failures >= FAILURES:
+                raise LauncherError(
+                    f"Redis ended {FAILURES} times, each within {SETTLED:.0f} s of its start; the last time, it "
+                    f"{self.child.how_it_ended()} [{short(self.child.log)}]"
+                )
+            self._start()
+            try:
+                self.wait_ready(watch)
+            except LauncherError:
+                if self.child.exit_code() is None:
+                    raise
+        return reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +90,7 @@ class Redis:
 
     url: str
     label: str
-    child: Child | None = None
+    server: Server | None = None
 
 
 @contextmanager
@@ -58,12 +115,12 @@ def running(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[
     path = _socket_path(folder / "run")
     command = [program, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--save", ""]
     command += ["--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", str(path.parent)]
-    child = Child.spawn("Redis", command, folder / "logs" / "redis.log", environ=environ)
+    server = Server(lambda: Child.spawn("Redis", command, folder / "logs" / "redis.log", environ=environ), path)
     try:
-        _wait_ready(watch, child, path)
-        yield Redis(f"unix://{quote(str(path))}", f"{label}, on a private socket", child)
+        server.wait_ready(watch)
+        yield Redis(f"unix://{quote(str(path))}", f"{label}, on a private socket", server)
     finally:
-        stop([child])
+        stop([server.child])
         path.unlink(missing_ok=True)
         if path.parent != folder / "run":
             path.parent.rmdir()

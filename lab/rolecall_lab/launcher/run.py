@@ -66,6 +66,9 @@ READY_TIMEOUT: Final = 30.0
 POLL_INTERVAL: Final = 0.03
 """Seconds between two checks whether a service is ready."""
 
+LOST: Final = "sessions, unfinished flows, recordings, and the lab's clock offset are lost"
+"""What the services lose when the embedded Redis ends, because it stores nothing on disk."""
+
 
 def main() -> int:
     """Run the lab until it is asked to end; return the exit code."""
@@ -111,14 +114,11 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
     prepare(watch, folder, settings, environ)
 
     report("Services", "starting ...")
-    children = [redis.child] if redis.child else []
     services: dict[Service, Child] = {}
     ends.callback(lambda: stop(services.values()))
     for service in EVERYTHING:
         descriptors = [each.fileno() for each in sockets[service]]
         services[service] = start(service, descriptors, folder, of_service(service, settings, environ))
-        if service is not OBSERVER:
-            children.append(services[service])
     for each in sockets.values():
         for bound_socket in each:
             bound_socket.close()
@@ -132,24 +132,32 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
     report("Logs", short(folder / "logs"))
     report("Open", f"{addresses[CLIENT]}   (ready after {monotonic() - began:.1f} s; Ctrl-C stops everything)")
     try:
-        wait(watch, children, services)
+        wait(watch, redis.server, services)
     except Interrupted:
         report("Stopping", "...")
         raise
 
 
-def wait(watch: Watch, children: Sequence[Child], services: dict[Service, Child]) -> None:
-    """Wait until a process ends. The services do not need the observer, so its end is only reported.
+def wait(watch: Watch, redis: redis_server.Server | None, services: dict[Service, Child]) -> None:
+    """Wait until a service ends, and restart the Redis that was started here when it ends.
+
+    The services do not need the observer, so its end is only reported. They reconnect to Redis by themselves.
 
     Raises:
-        LauncherError: one of `children` ended.
+        LauncherError: a service ended, or Redis ended again and again.
         Interrupted: the launcher was asked to end.
     """
     while True:
-        if ended := next((child for child in children if child.exit_code() is not None), None):
-            raise ended.error()
-        if OBSERVER in services and services[OBSERVER].exit_code() is not None:
-            report("Observer", f"it ended; the other services continue [{short(services.pop(OBSERVER).log)}]")
+        for service, child in list(services.items()):
+            if child.exit_code() is None:
+                continue
+            if service is not OBSERVER:
+                raise child.error()
+            del services[service]
+            report("Observer", f"it ended; the other services continue [{short(child.log)}]")
+        if redis is not None and redis.child.exit_code() is not None:
+            report("Redis", f"{redis.restart(watch)}, and was restarted empty; {LOST}")
+            continue  # a service may have ended meanwhile, and pause() would not notice it again
         watch.pause()
 
 
