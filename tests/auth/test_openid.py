@@ -149,6 +149,19 @@ def test_a_token_for_an_api_is_for_userinfo_as_well_with_openid(op: Server) -> N
     assert op.introspect(tokens(op)["access_token"]) == {"active": False}, "the API has no part in it"
 
 
+def test_an_api_reads_the_owners_claims_only_with_a_token_that_has_openid(op: Server) -> None:
+    """RFC 9068 section 3: whoever receives a token for several audiences can use it at each of them."""
+    with_openid = tokens(op, scope="openid email invoices:read")["access_token"]
+    assert op.introspect(with_openid)["aud"] == [RESOURCE, ISSUER]
+    assert userinfo(op, with_openid).json["email"] == ALICE["email"]
+    without = tokens(op, scope="invoices:read")["access_token"]
+    family = tokens(op, scope="openid email offline_access invoices:read", prompt="consent")["refresh_token"]
+    narrowed = op.refresh(family, RP, scope="invoices:read").json["access_token"]
+    for token in (without, narrowed):
+        assert op.introspect(token)["aud"] == RESOURCE
+        assert userinfo(op, token).status_code == 403
+
+
 def test_a_dead_token_is_refused_at_userinfo(op: Server) -> None:
     given = tokens(op)
     op.post("/revoke", RP, token=given["access_token"])

@@ -133,14 +133,27 @@ def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
         secret_key="a secret key of the tests, long enough",
         lab=True,
     )
+    with _started(settings, server) as api:
+        database: Database = api.app.extensions["resource_database"]
+        with database.transaction() as session:
+            session.add_all(rows)
+        yield api
+
+
+@contextmanager
+def another_process(api: Api) -> Iterator[Api]:
+    """The same API on the same database, in another application, as a second worker has it."""
+    with _started(api.app.extensions["rolecall_resource"], api.server) as another:
+        yield another
+
+
+@contextmanager
+def _started(settings: Settings, server: FakeServer) -> Iterator[Api]:
     app = create_app(settings, http=server)  # type: ignore[arg-type]
     refusals_described(app)
     validator.show(app)
-    database: Database = app.extensions["resource_database"]
-    with database.transaction() as session:
-        session.add_all(rows)
     yield Api(app, server)
-    database.engine.dispose()
+    app.extensions["resource_database"].engine.dispose()
 
 
 def an_invoice(invoice_id: str, owner: str = "alice", issued_on: str = "2026-11-01") -> Invoice:

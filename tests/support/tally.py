@@ -127,21 +127,28 @@ def make_tally(redis_url: str) -> Tally:
             f"{API}/invoices": (200, {"invoices": [INVOICE]}, {}),
         }
     )
-    app = create_app(
-        Settings(
-            public_url="http://tally.test",
-            issuer=ISSUER,
-            resource_url=API,
-            resource_identifier=API,
-            client_id="tally",
-            client_secret="client-secret-value",
-            redis_url=redis_url,
-            secret_key="a secret key of the tests, long enough",
-            data_key=MultiFernet([Fernet(Fernet.generate_key())]),
-            log_level="INFO",
-            lab=True,
-        ),
-        http,  # type: ignore[arg-type]
+    settings = Settings(
+        public_url="http://tally.test",
+        issuer=ISSUER,
+        resource_url=API,
+        resource_identifier=API,
+        client_id="tally",
+        client_secret="client-secret-value",
+        redis_url=redis_url,
+        secret_key="a secret key of the tests, long enough",
+        data_key=MultiFernet([Fernet(Fernet.generate_key())]),
+        log_level="INFO",
+        lab=True,
     )
+    return _started(settings, http)
+
+
+def another_process(tally: Tally) -> Tally:
+    """The same Tally on the same Redis, in another application, as a second worker has it."""
+    return _started(tally.services.settings, tally.http)
+
+
+def _started(settings: Settings, http: FakeHttp) -> Tally:
+    app = create_app(settings, http)  # type: ignore[arg-type]
     refusals_described(app)
     return Tally(app, app.extensions["rolecall_client"], http)
