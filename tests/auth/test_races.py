@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from support.auth_server import (
     SECRET,
@@ -27,7 +28,7 @@ from support.auth_server import (
     make_server,
     make_settings,
 )
-from support.parallel import race
+from support.parallel import patient, race
 from support.registration import manage, register, registered
 from support.signing import claims, is_in, is_refused, present, signed, signer
 
@@ -66,7 +67,7 @@ class Workers:
 
     def calls(self, count: int, call: Callable[[Server], Any]) -> list[Callable[[], Any]]:
         """Return calls for `support.parallel.race`."""
-        return [partial(call, next(self._turns)) for _ in range(count)]
+        return [partial(patient, partial(call, next(self._turns))) for _ in range(count)]
 
 
 @pytest.fixture
@@ -171,14 +172,14 @@ def test_an_ending_reaches_parallel_refreshes(workers: Workers, browser: Browser
     for family in families(workers, browser, ENDINGS, LENIENT):
         token = family["refresh_token"]
 
-        def end(token: str = token) -> int:
+        def end(token: str = token) -> TestResponse:
             if how == "revoke":
-                return workers.first.post("/revoke", LENIENT, token=token).status_code
-            return browser.client.post("/apps/disconnect", data=form).status_code
+                return workers.first.post("/revoke", LENIENT, token=token)
+            return browser.client.post("/apps/disconnect", data=form)
 
         refreshes = workers.calls(15, lambda server, token=token: server.refresh(token, LENIENT))
-        *responses, status = race([*refreshes, end])
-        assert status == (200 if how == "revoke" else 303)
+        *responses, ended = race([*refreshes, partial(patient, end)])
+        assert ended.status_code == (200 if how == "revoke" else 303)
         for tokens in [family, *successes(responses)]:
             assert not is_usable(workers.first, tokens, LENIENT)
 
@@ -224,7 +225,10 @@ def test_a_name_is_given_to_one_account(workers: Workers) -> None:
             {"csrf_token": csrf_token(person.get("/sign-up")), "username": f"carol-{number}", "password": secret}
             for person, secret in zip(people, PASSWORDS, strict=True)
         ]
-        calls = [partial(person.post, "/sign-up", data=form) for person, form in zip(people, forms, strict=True)]
+        calls = [
+            partial(patient, partial(person.post, "/sign-up", data=form))
+            for person, form in zip(people, forms, strict=True)
+        ]
         answers = race(calls)
         assert Counter(answer.status_code for answer in answers) == {303: 1, 400: 5}
         [password] = [secret for secret, answer in zip(PASSWORDS, answers, strict=True) if answer.status_code == 303]
