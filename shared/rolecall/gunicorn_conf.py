@@ -20,12 +20,16 @@ if _metrics_port:
 from rolecall import metrics, periodic  # noqa: E402
 from rolecall.web.app import MAX_REQUEST_BODY  # noqa: E402
 
+_request_deadline = float(os.environ.get("REQUEST_DEADLINE") or 10)
+
 _M_MMAP_THRESHOLD: Final = -3  # from glibc's malloc.h
 _LARGE: Final = 128 * 1024
 
 worker_class = "rolecall.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = 16
+# each is a file descriptor, of which a process often has 1,024
+worker_connections = 512
 preload_app = True
 keepalive = 15
 graceful_timeout = 8
@@ -57,6 +61,11 @@ def when_ready(server: Any) -> None:
     gc.freeze()
     if _metrics_port:
         metrics.serve(_metrics_port)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Set the seconds in which a client must have sent all of a request."""
+    worker.request_deadline = _request_deadline
 
 
 def pre_request(_worker: Any, req: Any) -> None:

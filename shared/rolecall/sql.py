@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, cast
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 from flask import Flask
@@ -29,6 +32,9 @@ PostgreSQL reports missing tables and missing privileges with it; the statements
 POOL_TIMEOUT = 2.0
 """Seconds to wait for a connection of the pool, before the database counts as unavailable."""
 
+WRITE_TIMEOUT: Final = 5.0
+"""Seconds to wait for the other writing threads of this process, before an SQLite database counts as unavailable."""
+
 _BUSY: Final = "another process is migrating this database; wait until it has finished, then start again"
 
 
@@ -36,11 +42,59 @@ class MigrationError(Exception):
     """The database does not have the schema that the code requires; the message explains how to fix it."""
 
 
+class WriteLock:
+    """Makes the threads of a process write to an SQLite file one after another.
+
+    Otherwise, they would wait in SQLite's busy handler, which sleeps up to 0.1 s between attempts and gives up after
+    the time-out even though each of the other transactions is short.
+    """
+
+    _of_files: Final[WeakValueDictionary[str, WriteLock]] = WeakValueDictionary()
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+
+    @classmethod
+    def of_file(cls, name: str) -> WriteLock:
+        """Return the lock that all of this process's connections to a file share."""
+        return cls._of_files.setdefault(str(Path(name).resolve()), cls())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock during the block.
+
+        Raises:
+            RuntimeError: this thread already holds it, so that SQLite would never let the second transaction begin.
+            sqlalchemy.exc.TimeoutError: other threads held it for `WRITE_TIMEOUT` seconds.
+        """
+        if self._holder == threading.get_ident():
+            raise RuntimeError("a transaction was begun inside another one")
+        if not self._lock.acquire(timeout=WRITE_TIMEOUT):
+            raise sa.exc.TimeoutError(f"other transactions took longer than {WRITE_TIMEOUT:.0f} s")
+        self._holder = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._holder = None
+            self._lock.release()
+
+    @classmethod
+    def reset(cls) -> None:
+        """Release all locks in a forked process, which does not have the threads that held them."""
+        for lock in cls._of_files.values():
+            lock._lock, lock._holder = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=WriteLock.reset)
+
+
 class Database:
     """An engine, with sessions for reading and for writing.
 
     SQLite runs in WAL mode: readers never wait, and a writer takes the lock at its start (BEGIN IMMEDIATE), so that no
-    transaction fails halfway because of a concurrent write.
+    transaction fails halfway because of a concurrent write. `WriteLock` orders the writers of a process; between
+    processes, SQLite's busy handler waits for up to 2 s.
 
     Args:
         url: an SQLAlchemy URL, for example `sqlite:////data/auth.db` or `postgresql+psycopg://user@host/auth`.
@@ -53,7 +107,9 @@ class Database:
         self._is_exclusive = False
         parsed = sa.make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
+        self._write_lock: WriteLock | None = None
         if self._sqlite:
+            self._write_lock = WriteLock.of_file(parsed.database or "")
             self.engine = sa.create_engine(
                 url,
                 hide_parameters=True,
@@ -88,8 +144,11 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session for writing; commit at the end of the block, or roll back if it raises."""
         engine = self.engine.execution_options(rolecall_write=True)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with self._written_alone(), Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def _written_alone(self) -> AbstractContextManager[None]:
+        return self._write_lock.held() if self._write_lock is not None else nullcontext()
 
     def head(self) -> str:
         """Return the newest revision in the migrations folder, whose scripts are named `<revision>_<slug>.py`."""
@@ -160,7 +219,7 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(self.migrations).replace("%", "%%"))
-        with self.exclusive(), self._writing() as connection:
+        with self.exclusive(), self._written_alone(), self._writing() as connection:
             if not self._sqlite:  # a migration may take longer than a request
                 connection.connection.driver_connection.patience = None  # type: ignore[union-attr]
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))

@@ -7,10 +7,6 @@ from typing import Any
 from rolecall.gunicorn_conf import *  # noqa: F403
 from rolecall_lab.observer.live import MAX_VIEWERS
 
-worker_class = "gthread"
-"""Plain threads, because each viewer keeps a connection open. The services' own worker class only adds what a reverse
-proxy needs while a replica stops, and the observer has no proxy and no replicas."""
-
 workers = 1
 """The observer keeps everything in its memory."""
 
