@@ -70,14 +70,15 @@ class WriteLock:
         """
         if self._holder == threading.get_ident():
             raise RuntimeError("a transaction was begun inside another one")
-        if not self._lock.acquire(timeout=WRITE_TIMEOUT):
+        lock = self._lock
+        if not lock.acquire(timeout=WRITE_TIMEOUT):
             raise sa.exc.TimeoutError(f"other transactions took longer than {WRITE_TIMEOUT:.0f} s")
         self._holder = threading.get_ident()
         try:
             yield
         finally:
             self._holder = None
-            self._lock.release()
+            lock.release()
 
     @classmethod
     def reset(cls) -> None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import socket
-import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
 from rolecall import audit
-from rolecall_lab.launcher.environment import inherited
 from support.auth_server import PASSWORDS, TALLY, Browser, Server, make_server, make_settings
+from support.bare_service import get, gunicorn, is_healthy
 from support.servers import free_port
 from support.stack import wait_until
 
@@ -190,39 +186,6 @@ def test_requests_refusals_and_acts_are_counted(server: Server) -> None:
     assert count("rolecall_requests_total", route="none", method="other", status="405") >= 2
 
 
-@contextmanager
-def gunicorn(folder: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The authorization server as production runs it, without its stores, and its port."""
-    port = free_port()
-    own = {
-        "ISSUER": "https://auth.example",
-        "SECRET_KEY": "s" * 32,
-        "DATA_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
-        "DATABASE_URL": f"sqlite:///{folder}/auth.db",
-        "REDIS_URL": "redis://127.0.0.1:9",
-    }
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf", "-b", f"127.0.0.1:{port}"]
-    with subprocess.Popen(
-        [*command, "rolecall_auth.wsgi:app()"],
-        env={**inherited(os.environ), **own, **environ},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            wait_until(lambda: _answers(port))
-            yield process, port
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def _answers(port: int) -> bool:
-    try:
-        return "ok" in _get(f"http://127.0.0.1:{port}/healthz")
-    except OSError:
-        return False
-
-
 def test_a_request_that_runs_when_the_service_stops_is_finished(tmp_path: Path) -> None:
     """SIGTERM while a body is on its way: nobody new is let in, and whoever is in gets an answer."""
     patient = {"GUNICORN_CMD_ARGS": "--graceful-timeout 60"}  # a busy machine may not be done within 8 seconds
@@ -234,7 +197,7 @@ def test_a_request_that_runs_when_the_service_stops_is_finished(tmp_path: Path) 
         under_way.sendall(f"{head}Content-Length: 22\r\nExpect: 100-continue\r\n\r\n".encode())
         assert under_way.recv(1000).startswith(b"HTTP/1.1 100 "), "a thread has taken it"
         process.terminate()
-        wait_until(lambda: not _answers(port))
+        wait_until(lambda: not is_healthy(port))
         under_way.sendall(b"grant_type=password&x=")
         answer = b""
         while chunk := under_way.recv(1000):
@@ -248,20 +211,10 @@ def test_metrics_of_all_workers_have_a_port_of_their_own(tmp_path: Path) -> None
     metrics = free_port()
     with gunicorn(tmp_path, METRICS_PORT=str(metrics)) as (_, port):
         for _ in range(20):
-            _get(f"http://127.0.0.1:{port}/sign-in")
-        text = _get(f"http://127.0.0.1:{metrics}/metrics")
+            get(f"http://127.0.0.1:{port}/sign-in")
+        text = get(f"http://127.0.0.1:{metrics}/metrics")
         assert re.search(r'rolecall_requests_total\{[^}]*route="sign-in"[^}]*\} 20\.0', text), text
-        assert "rolecall_requests" not in _get(f"http://127.0.0.1:{port}/metrics")
-
-
-def _get(url: str) -> str:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=60) as answer:
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as error:
-        with error:
-            return str(error.read().decode())
+        assert "rolecall_requests" not in get(f"http://127.0.0.1:{port}/metrics")
 
 
 @pytest.mark.parametrize(
