@@ -31,16 +31,14 @@ RETURNS_TO: Final = "http://localhost:9000/callback"
 
 
 class Caller:
-    """A signed-in person with two applications, and a connection that is kept open."""
+    """A person of their own account with two applications, and a connection that is kept open."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, username: str) -> None:
         self.stack = stack
         self._connection = http.client.HTTPConnection("127.0.0.1", urlsplit(stack.auth).port or 80, timeout=60)
         self._browser = Walker()
-        page = self._browser.follow(self._browser.open(native_request(stack)))
-        page = self._browser.follow(self._browser.submit(page, username="alice", password="wonderland-lab"))
-        if 'id="consent-allow"' in page.text:
-            self._browser.submit(page, decision="allow")
+        page = self._browser.open(f"{stack.auth}/sign-up")
+        self._browser.submit(page, username=username, password=f"the password of {username}")
         self.tokens = self._redeem(self._code(native_request(stack)))
         self.openid_tokens = self._openid_tokens()
         self._introspects_as = f"invoices-api:{read_env(LAB_ENV)['RESOURCE_SERVICE_RESOURCE_SECRET']}"
@@ -97,7 +95,7 @@ class Caller:
 @pytest.fixture(scope="module")
 def callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Caller]]:
     with running_stack(tmp_path_factory.mktemp("load"), **WIDE) as stack:
-        made = [Caller(stack) for _ in range(CONNECTIONS)]
+        made = [Caller(stack, f"person-{number}") for number in range(CONNECTIONS)]
         yield made
         for caller in made:
             caller.close()

@@ -35,6 +35,11 @@ def parameters(function: Any) -> list[str]:
 def test_gunicorn_has_the_methods_that_the_worker_uses() -> None:
     assert parameters(ThreadWorker.set_accept_enabled) == ["self", "enabled"]
     assert parameters(ThreadWorker.accept) == ["self", "listener"]
+    assert parameters(ThreadWorker.enqueue_req) == ["self", "conn"]
+    assert parameters(ThreadWorker.on_pending_socket_readable) == ["self", "conn", "client"]
+    assert parameters(ThreadWorker.finish_request) == ["self", "conn", "fs"]
+    assert parameters(ThreadWorker.murder_pending) == ["self"]
+    assert parameters(ThreadWorker._cap_keepalive) == ["self", "deadline"]
     config = Config()
     config.set("worker_class", gunicorn_conf.worker_class)
     assert config.worker_class is Worker

@@ -83,6 +83,17 @@ PARTS: Final = (
         ("docker",),
     ),
     Part(
+        "load",
+        "16 and 64 connections at once on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
+        400,
+        r"/sql\.py|worker\.py|gunicorn_conf|grants/|tests/load|support/slow_clients",
+        (
+            'make test JOBS=0 ARGS="-m long tests/load"',
+            'make test-postgres JOBS=0 ARGS="-m long tests/load/test_load.py"',
+        ),
+        ("docker",),
+    ),
+    Part(
         "issuers",
         "The tests of the authorization server under a path, and two labs whose issuers share a process and a host",
         240,
@@ -100,7 +111,7 @@ PARTS: Final = (
         (
             "make up",
             'make test-compose ARGS="tests/compose/test_reliability.py tests/compose/test_faults.py '
-            'tests/compose/test_hostile.py"',
+            'tests/compose/test_hostile.py tests/compose/test_slow_clients.py"',
         ),
         ("docker",),
     ),
