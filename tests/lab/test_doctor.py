@@ -92,6 +92,7 @@ def report(capsys: pytest.CaptureFixture[str], code: int) -> str:
 
 def test_all_is_well(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
     said = report(capsys, 0)
+    assert "without a proxy" in said
     assert [line.split()[:2] for line in said.splitlines()] == [
         ["✓", title] for title in ("ports", "addresses", "issuer", "clocks", "stores")
     ]
