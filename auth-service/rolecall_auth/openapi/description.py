@@ -209,20 +209,22 @@ def _authorize() -> Operations:
     return {
         ("authorize", "GET"): Operation(
             "Request access",
-            _authorize_responses(*sent_to_client),
+            _authorize_responses((limits.AUTHORIZATION, limits.ACCOUNT_AUTHORIZATION), *sent_to_client),
             tuple(in_query("authorize", parameter.name, *required) for parameter in BY_ENDPOINT["authorize"]),
             security=SESSION,
         ),
         ("authorize", "POST"): Operation(
             "Request access with a form",
-            _authorize_responses(*(check for check in sent_to_client if check not in _OF_THE_PERSON)),
+            _authorize_responses(
+                (limits.AUTHORIZATION,), *(check for check in sent_to_client if check not in _OF_THE_PERSON)
+            ),
             (in_query("authorize", "interaction"),),
             form_schema("authorize", *required),
         ),
     }
 
 
-def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
+def _authorize_responses(counted: tuple[limits.Limit, ...], *sent_to_client: Check) -> tuple[ResponseObject, ...]:
     """Return the responses of /authorize; if one of these checks fails, the client receives the error."""
     return (
         html(
@@ -244,7 +246,7 @@ def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
                 *guard_checks("authorize", *_TARGET, "interaction"),
             ),
         ),
-        too_many("page", limits.AUTHORIZATION, limits.ACCOUNT_AUTHORIZATION),
+        too_many("page", *counted),
         unavailable("page"),
     )
 
