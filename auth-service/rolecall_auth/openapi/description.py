@@ -210,21 +210,25 @@ def _authorize() -> Operations:
     return {
         ("authorize", "GET"): Operation(
             "Request access",
-            _authorize_responses(*sent_to_client),
+            _authorize_responses((limits.ACCOUNT_AUTHORIZATION,), *sent_to_client),
             tuple(in_query("authorize", parameter.name, *required) for parameter in BY_ENDPOINT["authorize"]),
             security=SESSION,
         ),
         ("authorize", "POST"): Operation(
             "Request access with a form",
-            _authorize_responses(*(check for check in sent_to_client if check not in _OF_THE_PERSON)),
+            _authorize_responses((), *(check for check in sent_to_client if check not in _OF_THE_PERSON)),
             (in_query("authorize", "interaction"),),
             form_schema("authorize", *required),
         ),
     }
 
 
-def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
-    """Return the responses of /authorize; if one of these checks fails, the client receives the error."""
+def _authorize_responses(counted: tuple[Limit, ...], *sent_to_client: Check) -> tuple[ResponseObject, ...]:
+    """Return the responses of /authorize; if one of these checks fails, the client receives the error.
+
+    Args:
+        counted: limits that only this method counts.
+    """
     return (
         html(
             200,
@@ -245,7 +249,7 @@ def _authorize_responses(*sent_to_client: Check) -> tuple[ResponseObject, ...]:
                 *guard_checks("authorize", *_TARGET, "interaction"),
             ),
         ),
-        too_many("page", limits.AUTHORIZATION, limits.AUTHORIZATION_BYTES, limits.ACCOUNT_AUTHORIZATION),
+        too_many("page", limits.AUTHORIZATION, limits.AUTHORIZATION_BYTES, *counted),
         with_limits(unavailable("page"), limits.ANONYMOUS_BYTES),
     )
 
