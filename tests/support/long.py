@@ -79,7 +79,6 @@ PARTS: Final = (
         (
             "make test-postgres ARGS=\"-m 'not long and not npm and not compose' tests/auth tests/contract tests/fuzz "
             'tests/migrations tests/resource tests/shared tests/lab/test_seeds.py"',
-            'make test-postgres ARGS="-m long tests/auth/test_rebuild_volume.py"',
             'make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',
         ),
         ("docker",),
@@ -108,6 +107,14 @@ PARTS: Final = (
         120,
         r"models/(revocation|authorization)|migrations/|rolecall/sql|tests/auth/test_rebuild",
         ('make test ARGS="-m long tests/auth/test_rebuild_volume.py"',),
+    ),
+    Part(
+        "rebuild-postgresql",
+        "The same on PostgreSQL",
+        480,
+        r"models/revocation|tests/auth/test_rebuild_volume",
+        ('make test-postgres ARGS="-m long tests/auth/test_rebuild_volume.py"',),
+        ("docker",),
     ),
     Part(
         "issuers",
