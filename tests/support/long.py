@@ -73,13 +73,12 @@ PARTS: Final = (
     ),
     Part(
         "postgresql",
-        "The in-process tests and the races on PostgreSQL instead of SQLite",
+        "The in-process tests on PostgreSQL instead of SQLite",
         200,
         r"models/|migrations/|/sql\.py|patient_postgres|seeds|tests/(migrations|support/databases)",
         (
             "make test-postgres ARGS=\"-m 'not long and not npm and not compose' tests/auth tests/contract tests/fuzz "
             'tests/migrations tests/resource tests/shared tests/lab/test_seeds.py"',
-            'make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',
         ),
         ("docker",),
     ),
@@ -88,7 +87,11 @@ PARTS: Final = (
         "Codes, tokens, assertions, registrations, and payments that up to 48 requests use at the same moment",
         240,
         r"grants/|models/|/sql\.py|storage|assertion|register|invoices|runner|test_races|support/parallel",
-        ('make test ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py tests/client/test_races.py"',),
+        (
+            'make test ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py tests/client/test_races.py"',
+            'make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',
+        ),
+        ("docker",),
     ),
     Part(
         "load",
