@@ -73,14 +73,13 @@ PARTS: Final = (
     ),
     Part(
         "postgresql",
-        "The in-process tests and the races on PostgreSQL instead of SQLite",
+        "The in-process tests on PostgreSQL instead of SQLite",
         200,
         r"models/|migrations/|/sql\.py|patient_postgres|seeds|tests/(migrations|support/databases)",
         (
             "make test-postgres ARGS=\"-m 'not long and not npm and not compose' tests/auth tests/contract tests/fuzz "
             'tests/migrations tests/resource tests/shared tests/lab/test_seeds.py"',
             'make test-postgres ARGS="-m long tests/auth/test_rebuild_volume.py"',
-            'make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',
         ),
         ("docker",),
     ),
@@ -108,6 +107,14 @@ PARTS: Final = (
         120,
         r"models/(revocation|authorization)|migrations/|rolecall/sql|tests/auth/test_rebuild",
         ('make test ARGS="-m long tests/auth/test_rebuild_volume.py"',),
+    ),
+    Part(
+        "races-postgresql",
+        "The same races on PostgreSQL instead of SQLite",
+        240,
+        r"grants/|models/|/sql\.py|patient_postgres|test_races|support/parallel",
+        ('make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',),
+        ("docker",),
     ),
     Part(
         "issuers",
