@@ -87,10 +87,14 @@ PARTS: Final = (
         "Codes, tokens, assertions, registrations, and payments that up to 48 requests use at the same moment",
         240,
         r"grants/|models/|/sql\.py|storage|assertion|register|invoices|runner|test_races|support/parallel",
-        (
-            'make test ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py tests/client/test_races.py"',
-            'make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',
-        ),
+        ('make test ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py tests/client/test_races.py"',),
+    ),
+    Part(
+        "races-postgresql",
+        "The same races on PostgreSQL instead of SQLite",
+        240,
+        r"grants/|models/|/sql\.py|patient_postgres|test_races|support/parallel",
+        ('make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',),
         ("docker",),
     ),
     Part(
