@@ -100,7 +100,7 @@ def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str)
     """RFC 6265bis section 4.1.3.2."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://auth.test"))
     cookie = server.app.test_client().get("/sign-in", base_url="https://auth.test").headers["Set-Cookie"]
-    assert cookie.startswith("__Host-rolecall_auth_")
+    assert cookie.startswith("__Host-rolecall_auth=")
     assert "Secure" in cookie
     assert "Path=/" in cookie
     assert "Domain" not in cookie

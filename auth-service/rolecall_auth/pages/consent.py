@@ -43,7 +43,9 @@ def consent() -> ResponseReturnValue:
     if request.method != "POST" or decision not in {"allow", "deny"}:
         return _page(pending)
     if decision == "allow":
-        if pending.interaction.shown != pending.resolved or request.form.get("request") != pending.fingerprint:
+        # the field tells an older page in another tab apart; programs may leave it out
+        fingerprint = request.form.get("request", pending.fingerprint)
+        if pending.interaction.shown != pending.resolved or fingerprint != pending.fingerprint:
             return _page(pending, has_changed=True)
         if not pending.client.always_requires_consent(pending.redirect_uri) and not _remember(user.user_id, pending):
             services().sessions.end()

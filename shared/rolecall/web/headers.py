@@ -55,14 +55,15 @@ def origin_of(uri: str) -> str:
 def cookie_settings(app: Flask, name: str, url: str) -> None:
     """Configure the session cookie; with TLS, its name gets the `__Host-` prefix (RFC 6265bis section 4.1.3.2).
 
-    A browser sends cookies to all ports of a host, and those with the prefix `__Host-` to all paths. The cookie's name
-    and the key of its signature depend on the service's URL, in case the host has another service of its kind.
+    A browser sends cookies with this prefix to all paths of a host. If the service is below a path, the cookie's name
+    depends on its URL; the key of the cookie's signature always does.
 
     Flask's own expiry check is effectively disabled (ten years), because `rolecall.clock` decides when the session that
     the cookie refers to expires.
     """
     secure = url.startswith("https://")
-    name = f"{name}_{digest(url)[:8]}"
+    if urlsplit(url).path:
+        name = f"{name}_{digest(url)[:8]}"
     interface = SecureCookieSessionInterface()
     interface.salt = f"cookie-session {url}"
     app.session_interface = interface
