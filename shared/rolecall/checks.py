@@ -29,7 +29,7 @@ class Check:
         name: a unique name of the form `place.rule`, for example `token.code_verifier`.
         clause: the section that defines the rule, for example `RFC 7636 section 4.6`.
         error: the error code of the response if the check fails.
-        description: the `error_description` of that response; a constant text.
+        description: the `error_description` of that response; a constant text, which also explains the check.
         status: the HTTP status of that response.
         module: the name of the module that declares the check.
     """
@@ -96,7 +96,8 @@ class Check:
 
     def note(self, passed: bool, *, expected: Any = None, actual: Any = None) -> None:
         """Record the outcome without raising, for checks whose failure is not reported as an `OAuthError`."""
-        events.note("check", name=self.name, passed=passed, expected=expected, actual=actual, clause=self.clause)
+        declared = {"name": self.name, "clause": self.clause, "description": self.description}
+        events.note("check", **declared, passed=passed, expected=expected, actual=actual)
 
     def refusal(
         self, detail: str | None = None, description: str | None = None, *, expected: Any = None, actual: Any = None

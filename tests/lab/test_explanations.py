@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 import rolecall_auth.openapi.description  # noqa: F401  registers the checks
 import rolecall_client.openapi  # noqa: F401
 import rolecall_resource.openapi
-from rolecall import checks
+from rolecall import checks, events
 from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_lab.compare import validator
 from rolecall_lab.compare.sentences import SENTENCES
 from rolecall_lab.observer import explanations
-from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, link
+from rolecall_lab.observer.explanations import PLACES, Explanation, change_name, entries, explain, explain_check, link
 from rolecall_lab.observer.inspector import MAX_NESTED, inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet
@@ -59,10 +59,22 @@ def test_every_parameter_of_the_server_and_every_check_is_explained() -> None:
     exact, patterns = entries()
     declared = {name for name in checks.registry if not name.startswith("test.")}
     for name in declared:
-        assert explain("check", name), name
+        assert checks.registry[name].description, name
     assert {name for place, name in exact if place == "check"} <= declared, "only checks that are declared"
     for pattern in patterns["check"]:
         assert fnmatch.filter(declared, pattern.name), pattern.name
+
+
+def test_a_check_that_the_file_does_not_have_is_explained_by_its_declaration() -> None:
+    check = checks.Check("new.check", "RFC 6749 section 5.2", "invalid_request", "The parameter is missing.")
+    with events.watching(events.Notebook()) as notebook:
+        check.note(True)
+    explanation = explain_check(notebook.notes[0])
+    assert explanation is not None
+    assert explanation.means == "The parameter is missing."
+    known = explain_check({"name": "token.code_verifier", "description": "another text"})
+    assert known == explain("check", "token.code_verifier")
+    assert explain_check({"name": "recorded.before", "clause": ""}) is None
 
 
 def test_every_check_of_the_api_has_its_sentences() -> None:

@@ -171,6 +171,7 @@ def test_checks_and_changes_are_in_the_event(recorded: list[dict[str, Any]]) -> 
         "expected": {"shown": challenge[:6] + "…", "hash": Redaction(KEY).hash(challenge)},
         "actual": redacted("verifier"),
         "clause": "RFC 7636 section 4.6",
+        "description": "Wrong verifier.",
     }
     assert one(recorded, "/sign-in")["changes"] == [
         {"store": "redis", "key": "auth:session:4f1a…", "change": "set", "seconds": 60}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -68,6 +69,13 @@ def explain(place: str, name: object, path: str = "") -> Explanation | None:
     applicable = [entry for entry in candidates if not entry.only or path.startswith(entry.only)]
     # An entry for this path is more specific than one for all paths.
     return next((entry for entry in applicable if entry.only), applicable[0] if applicable else None)
+
+
+def explain_check(check: Mapping[str, Any]) -> Explanation | None:
+    """Return the entry of the file for a recorded check, or the description that the check declares."""
+    declared = check.get("description")
+    own = Explanation(str(check["name"]), declared) if isinstance(declared, str) and declared else None
+    return explain("check", check["name"]) or own
 
 
 def link(rfc: str) -> str:

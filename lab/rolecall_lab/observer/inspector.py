@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from rolecall_lab.observer.explanations import Explanation, change_name, explain
+from rolecall_lab.observer.explanations import Explanation, change_name, explain, explain_check
 from rolecall_lab.observer.exports.curl import command
 from rolecall_lab.observer.exports.json_events import LATEST
 from rolecall_lab.observer.picture import Picture
@@ -98,7 +98,7 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
         raw(event),
         [*_tokens(event, keys, picture, by_hash)],
         _pkce_steps(event, picture, number),
-        [(_check_texts(check), explain("check", check["name"])) for check in event["checks"]],
+        [(_check_texts(check), explain_check(check)) for check in event["checks"]],
         [(change, explain("change", change_name(change), event["path"])) for change in event["changes"]],
         command(event),
         [*map(text_of, event.get("cut") or ())],

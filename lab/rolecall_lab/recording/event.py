@@ -8,7 +8,8 @@ An event (schema 3) has these members:
 - `method`, `host`, `base` (the path of the issuer, usually empty), `path` (below `base`), `query`, `form`, `json` (of a
   request with a JSON body; otherwise null), `request_headers`;
 - `status` and `failure`, one of which is null; `response_headers`; `body` (of a JSON response); `milliseconds`;
-- `checks` and `changes` that the service reported; `cut`: the members that are incomplete because they were too long;
+- `checks`, with what they declare, and `changes` that the service reported; `cut`: the members that are incomplete because
+  they were too long;
 - `handles`: the keyed hashes of the values that join events; of these, `chosen` (by a client) and `presented` (to a
   server that has not confirmed that they are valid);
 - `trace` and `span`, from the request's `traceparent`; `serving` (random): shared by a received request and the
@@ -87,10 +88,10 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
     members = request_members | _redact_response(exchange, redaction, cut)
     returned = redaction.handles
     members = redaction.wipe(members)
-    # names and clauses are not wiped, because they are constants of the services
+    # what a check declares is not wiped, because it is constant
     checks = (note for note in exchange.notes if note["kind"] == "check")
     members["checks"] = [
-        {"name": check["name"], "passed": check["passed"], "clause": check["clause"], **facts}
+        {name: check.get(name) for name in ("name", "passed", "clause", "description")} | facts
         for check, facts in zip(checks, members["checks"], strict=True)
     ]
     began = exchange.ended - exchange.milliseconds / 1000
