@@ -8,8 +8,8 @@ An event (schema 3) has these members:
 - `method`, `host`, `base` (the path of the issuer, usually empty), `path` (below `base`), `query`, `form`, `json` (of a
   request with a JSON body; otherwise null), `request_headers`;
 - `status` and `failure`, one of which is null; `response_headers`; `body` (of a JSON response); `milliseconds`;
-- `checks`, with what they declare, and `changes` that the service reported; `cut`: the members that are incomplete because
-  they were too long;
+- `checks`, with what they declare, and `changes` that the service reported; `cut`: the members that are incomplete
+  because they were too long;
 - `handles`: the keyed hashes of the values that join events; of these, `chosen` (by a client) and `presented` (to a
   server that has not confirmed that they are valid);
 - `trace` and `span`, from the request's `traceparent`; `serving` (random): shared by a received request and the
