@@ -7,9 +7,11 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -17,6 +19,10 @@ from rolecall.sql import Database
 
 _prepared: dict[str, str] = {}
 _made: list[str] = []
+_copies: deque[str] = deque()
+
+MAX_COPIES: Final = 100
+"""Copies that a process keeps in PostgreSQL, each of which takes about 10 MB of memory."""
 
 
 def fresh_database(kind: str, folder: Path, prepare: Callable[[str], None]) -> str:
@@ -31,7 +37,13 @@ def fresh_database(kind: str, folder: Path, prepare: Callable[[str], None]) -> s
     if kind not in _prepared:
         _prepared[kind] = _create(server)
         prepare(_prepared[kind])
-    return _create(server, template=_prepared[kind].rpartition("/")[2])
+    url = _create(server, template=_prepared[kind].rpartition("/")[2])
+    _copies.append(_made[-1])
+    if len(_copies) > MAX_COPIES:
+        name = _copies.popleft()
+        _admin(server, f"DROP DATABASE {name} WITH (FORCE)")
+        _made.remove(name)
+    return url
 
 
 class Engines:
