@@ -269,7 +269,9 @@ def test_memory_does_not_grow_with_the_rows(server: Server, monkeypatch: pytest.
     rebuilt(server)
     assert (max(fetched), sum(fetched)) == (3, 18)
     assert loaded(server) == rows | {"one"}
-    assert server.services.store.client.smembers("auth:revoked:{one}") == {f"t{number}".encode() for number in range(5)}
+    assert server.services.store.client.smembers(f"{server.services.store.prefix}:revoked:{{one}}") == {
+        f"t{number}".encode() for number in range(5)
+    }
 
 
 def test_entries_are_loaded_and_kept_while_the_longest_token_lives(server: Server) -> None:
@@ -285,7 +287,7 @@ def test_entries_are_loaded_and_kept_while_the_longest_token_lives(server: Serve
     rebuilt(server)
     assert loaded(server) == {*expected}
     for authorization_id, seconds in expected.items():
-        ttl = server.services.store.client.ttl(f"auth:revoked:{{{authorization_id}}}")
+        ttl = server.services.store.client.ttl(f"{server.services.store.prefix}:revoked:{{{authorization_id}}}")
         assert seconds + keep - 60 < ttl <= seconds + keep + 1
 
 
@@ -421,7 +423,9 @@ def test_more_entries_than_a_batch_are_added(server: Server, monkeypatch: pytest
     monkeypatch.setattr("rolecall_auth.models.revocation.BATCH", 2)
     assert server.services.revocations.end("test", Authorization.client_id == "tally") == 5
     assert loaded(server) == {*rows}
-    assert server.services.store.client.smembers(f"auth:revoked:{{{rows[4]}}}") == {WHOLE.encode()}
+    assert server.services.store.client.smembers(f"{server.services.store.prefix}:revoked:{{{rows[4]}}}") == {
+        WHOLE.encode()
+    }
 
 
 def test_the_rebuild_uses_the_clock_of_its_application(tmp_path: Path, redis_url: str) -> None:
