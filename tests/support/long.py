@@ -59,7 +59,7 @@ PARTS: Final = (
     Part(
         "pages",
         "Every state of every page: headings, focus order, contrast, widths from 180 to 3840 px, print, forced colors",
-        220,
+        200,
         r"templates/|static/|/pages/|tests/(support/)?browser/|compose/front/|observer/",
         ('make test ARGS="-m long tests/browser"',),
         ("chromium",),
@@ -67,7 +67,7 @@ PARTS: Final = (
     Part(
         "processes",
         "The running lab at volume and with a clock that is off; damaged recordings; Redis under anonymous load",
-        120,
+        75,
         r"^lab/|tests/(lab|integration)/|gunicorn_conf|worker\.py|limits|storage|full_redis",
         ('make test ARGS="-m long tests/integration tests/lab tests/shared"',),
     ),
@@ -85,7 +85,7 @@ PARTS: Final = (
     Part(
         "races",
         "Codes, tokens, assertions, registrations, and payments that up to 48 requests use at the same moment",
-        240,
+        200,
         r"grants/|models/|/sql\.py|storage|assertion|register|invoices|runner|test_races|support/parallel",
         ('make test ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py tests/client/test_races.py"',),
     ),
@@ -100,7 +100,7 @@ PARTS: Final = (
     Part(
         "load",
         "16 and 64 connections at once on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
-        400,
+        310,
         r"/sql\.py|worker\.py|gunicorn_conf|grants/|tests/load|support/slow_clients",
         (
             'make test JOBS=0 ARGS="-m long tests/load"',
@@ -126,7 +126,7 @@ PARTS: Final = (
     Part(
         "issuers",
         "The tests of the authorization server under a path, and two labs whose issuers share a process and a host",
-        240,
+        95,
         r"issuer|hosting|web/(app|headers)|rolecall/clock|auth/settings|side_by_side",
         (
             'ROLECALL_TEST_ISSUER_PATH=/s/one make test ARGS="tests/auth"',
@@ -148,7 +148,7 @@ PARTS: Final = (
     Part(
         "replicas",
         "Several containers of each service under one URL: sessions, codes, keys, and rolling replacement",
-        300,
+        160,
         r"keys|session|storage|docker-compose|Dockerfile|^compose/|tests/compose/test_replicas",
         (
             f"make up HOSTS=localhost-names {_REPLICAS}",
