@@ -92,7 +92,7 @@ PARTS: Final = (
     Part(
         "races-postgresql",
         "The same races on PostgreSQL instead of SQLite",
-        240,
+        300,
         r"grants/|models/|/sql\.py|patient_postgres|test_races|support/parallel",
         ('make test-postgres ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py"',),
         ("docker",),
@@ -180,7 +180,7 @@ PARTS: Final = (
     Part(
         "fuzz",
         "10,000 hostile requests to a running lab, then all property-based, model-based, and schema tests at volume",
-        420,
+        300,
         r"endpoints/|parameters\.py|clients/|openapi|tests/(support/)?fuzz|rolecall/web/|http\.py",
         ("make fuzz REQUESTS=10000",),
     ),
