@@ -1,4 +1,4 @@
-"""Remembered consents: what a person allowed a client, until the person withdraws it."""
+"""Remembered consents: the scopes that a person allowed a client, until the person withdraws them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def has_consent(session: Session, user_id: str, client_id: str, request: Approve
 
 
 def remember(session: Session, user_id: str, client_id: str, request: Approved) -> None:
-    """Add the request to what has been allowed, in one atomic statement."""
+    """Add the request to the stored consent, in one atomic statement."""
     common = {"user_id": user_id, "client_id": client_id, "resource": request["resource"], "given_at": clock.now()}
     insert_new(session, Consent, [{**common, "scope": item} for item in sorted(_items(request))])
 

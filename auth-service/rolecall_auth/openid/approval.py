@@ -1,4 +1,4 @@
-"""What a person approves: a request together with the client's registration (RFC 6749 section 4.1.1)."""
+"""The request that a person approves, resolved with the client's registration (RFC 6749 section 4.1.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def resolve(
     consent_scope: str,
     resource: str,
 ) -> Approved:
-    """Return the request with everything that the client's registration adds to it.
+    """Return the request, completed by the client's registration.
 
     The consent page shows it. The decision counts only for a request that is equal to it, and the authorization records
     it, so that a change of the registration gives the client no access that the person has not seen.
@@ -50,9 +50,9 @@ def may_be_refreshed(client: Client, scope: str) -> bool:
 
 
 def sector(client: Client, authorization: Authorization) -> str | None:
-    """Return the sector of an authorization's `sub`, or None for a public one.
+    """Return the sector of an authorization's `sub`, or None for a public subject.
 
-    It is the one that was approved, so that no change of the registration changes the subject of an authorization.
+    The approved sector counts, so that no change of the registration changes the subject of an authorization.
     """
     approved = authorization.approved
     return approved["sector"] if approved is not None and "sector" in approved else sector_of(client)
