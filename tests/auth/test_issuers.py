@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -190,8 +191,17 @@ def test_a_pending_request_belongs_to_its_issuer(hosted: Hosted) -> None:
     assert location.startswith("/s/one/sign-in?interaction=")
     page = get(browser, location.replace("/s/one", "/s/two"))
     assert page.status_code == 400
-    assert 'href="/s/two/' in page.text
+    assert 'href="/s/two/apps">Connected apps' in page.text
     assert "/s/one" not in page.text
+
+
+@pytest.mark.parametrize("path", ["/consent", "/authorize", "/authorize?interaction=lost", "/nowhere"])
+def test_every_link_of_an_error_page_stays_below_the_path(hosted: Hosted, path: str) -> None:
+    page = hosted[0].get(f"/s/two{path}", base_url=HOST, headers={"Accept": "text/html"})
+    assert page.status_code in {400, 404}
+    links = re.findall(r'href="([^"#]*)"', page.text)
+    assert len(links) > 3
+    assert all(link.startswith("/s/two/") for link in links), links
 
 
 def test_codes_and_tokens_belong_to_their_issuer(hosted: Hosted) -> None:

@@ -16,7 +16,7 @@ from rolecall import checks, sql
 from rolecall.errors import OAuthError
 from rolecall.limits import TooMany, network
 from rolecall.storage import compact_json
-from rolecall.web.errors import PageError, Problem, home_url, store_unavailable
+from rolecall.web.errors import PageError, Problem, store_unavailable
 from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
@@ -297,5 +297,5 @@ def _invalid_target(error: OAuthError) -> Problem:
         "The app sent an invalid request",
         f"{error.description} For your safety, you have not been sent back to the app. This is the app's mistake, not "
         "yours. Go back to the app and try again. If that does not help, contact its developers.",
-        (("Back to the home page", home_url()),),
+        (("Back to the home page", "/"),),
     )

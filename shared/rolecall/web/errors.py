@@ -26,7 +26,7 @@ class Problem:
     """The content of an error page: what happened, and what to do next.
 
     Args:
-        links: (label, URL) pairs.
+        links: (label, URL) pairs; a URL that starts with a slash is relative to the path of the service.
         retry_after: seconds for the `Retry-After` header.
     """
 
@@ -90,17 +90,7 @@ def problem_response(problem: Problem) -> Response:
 
 def retry_url() -> str:
     """Return the URL for a "Try again" link: the current one if it supports GET, otherwise the start page."""
-    return current_url() if "GET" in allowed_methods() else home_url()
-
-
-def current_url() -> str:
-    """Return the path and the query of the current request, including the path of the service at its host."""
-    return request.root_path + request.full_path.rstrip("?")
-
-
-def home_url() -> str:
-    """Return the path of the start page."""
-    return f"{request.root_path}/"
+    return request.full_path.rstrip("?") if "GET" in allowed_methods() else "/"
 
 
 def store_error(error: Exception) -> ResponseReturnValue:
@@ -184,7 +174,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         return error.get_response()
     title, explanation = _EXPLANATIONS.get(status, (error.name, "This request cannot be processed."))
     if wants_page():
-        response = problem_response(Problem(status, title, explanation, (("Back to the home page", home_url()),)))
+        response = problem_response(Problem(status, title, explanation, (("Back to the home page", "/"),)))
     else:
         response = json_response(OAuthError("invalid_request", f"{title}. {explanation}", status=status))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -196,5 +186,5 @@ def _unexpected(error: Exception) -> ResponseReturnValue:
     log.exception("unexpected error", exc_info=error)
     text = f"An unexpected error occurred. Its details are in the log, under the request ID {trace.current()}."
     if wants_page():
-        return problem_response(Problem(500, "Something went wrong", text, (("Back to the home page", home_url()),)))
+        return problem_response(Problem(500, "Something went wrong", text, (("Back to the home page", "/"),)))
     return json_response(OAuthError("server_error", text, status=500))
