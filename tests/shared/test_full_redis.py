@@ -21,8 +21,11 @@ from support.auth_server import TALLY, Server, authorize_url, csrf_token, make_s
 from support.servers import RedisServer
 from support.tally import METADATA, Tally, make_tally
 
-SCALE = 16 / 200
-"""The memory of the test's Redis, relative to that of `compose.production.yml`."""
+PRODUCTION = 200
+"""MB: `maxmemory` in `compose.production.yml`, which the default limits suit."""
+
+SMALL = 16
+"""MB: the memory of the tests' Redis; their limits are scaled alike."""
 
 LONG = {"state": "s" * 2000, "nonce": "n" * 1000}
 """Parameters that make a request almost as long as it may be."""
@@ -53,13 +56,14 @@ class Services:
 
 
 @pytest.fixture
-def both(tmp_path: Path) -> Iterator[Services]:
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
+    megabytes = getattr(request, "param", SMALL)
     with tempfile.TemporaryDirectory(prefix="rolecall-") as folder:
-        own = RedisServer(Path(folder), maxmemory="16mb")
+        own = RedisServer(Path(folder), maxmemory=f"{megabytes}mb")
         own.start()
         try:
-            server = make_server(make_settings(tmp_path, own.url, **_scaled(auth_limits.LIMITS)))
-            tally = make_tally(own.url).again(log_level="WARNING", **_scaled(client_limits.LIMITS))
+            server = make_server(make_settings(tmp_path, own.url, **_scaled(auth_limits.LIMITS, megabytes / PRODUCTION)))
+            tally = make_tally(own.url).again(log_level="WARNING", **_scaled(client_limits.LIMITS, megabytes / PRODUCTION))
             client = redis.Redis.from_url(own.url)
             yield Services(server, tally, client)
             client.close()
@@ -68,9 +72,9 @@ def both(tmp_path: Path) -> Iterator[Services]:
             own.stop()
 
 
-def _scaled(rows: Iterable[Limit]) -> dict[str, Any]:
+def _scaled(rows: Iterable[Limit], scale: float) -> dict[str, Any]:
     rates = {row: limit(row.default) for row in rows if row.unit == "bytes"}
-    return {row.setting: type(rate)(int(rate.amount * SCALE), rate.multiples) for row, rate in rates.items()}
+    return {row.setting: type(rate)(int(rate.amount * scale), rate.multiples) for row, rate in rates.items()}
 
 
 class People:
@@ -130,17 +134,20 @@ def test_one_address_cannot_fill_redis(both: Services) -> None:
 
 
 @pytest.mark.long
-def test_many_addresses_cannot_fill_redis(both: Services) -> None:
+@pytest.mark.parametrize("both", [SMALL, PRODUCTION], indirect=True, ids=lambda megabytes: f"{megabytes} MB")
+def test_many_addresses_cannot_fill_redis(both: Services, request: pytest.FixtureRequest) -> None:
+    """As fast as the services respond, until both are at the limit of all anonymous callers."""
+    scale = request.node.callspec.params["both"] / SMALL
     people, connect = People(both), connections(both)
     assert {both.authorize("192.0.2.1", **TOO_LONG) for _ in range(200)} == {400}
-    assert {connect("192.0.2.1") for _ in range(330)} == {303, 429}
+    assert {connect("192.0.2.1") for _ in range(int(330 * scale))} == {303, 429}
     found: dict[str, set[int]] = {"authorize": set(), "connect": set()}
-    for number in range(1500):
-        address = f"10.0.{number // 250}.{number % 250}"
+    for number in range(int(1500 * scale)):
+        address = f"10.{number // 62500}.{number // 250 % 250}.{number % 250}"
         found["connect"].add(connect(address))
-        if number < 800:
+        if number < 800 * scale:
             found["authorize"].add(both.authorize(address, **LONG))
-        if number % 300 == 0:
+        if number % int(300 * scale) == 0:
             people.go_on()
             assert both.used() < 1 - RESERVE
     assert found == {"authorize": {303, 503}, "connect": {303, 503}}

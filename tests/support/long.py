@@ -67,7 +67,7 @@ PARTS: Final = (
     Part(
         "processes",
         "The running lab at volume and with a clock that is off; damaged recordings; Redis under anonymous load",
-        75,
+        125,
         r"^lab/|tests/(lab|integration)/|gunicorn_conf|worker\.py|limits|storage|full_redis",
         ('make test ARGS="-m long tests/integration tests/lab tests/shared"',),
     ),
