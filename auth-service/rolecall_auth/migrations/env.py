@@ -7,6 +7,7 @@ from alembic import context
 from rolecall_auth.models import (
     Model,
     authorization,
+    claim_scope,
     client,
     consent,
     initial_access_token,
@@ -20,7 +21,20 @@ from rolecall_auth.models import (
 )
 
 assert all(
-    (authorization, client, consent, initial_access_token, key, logo, resource, revocation, subject, token, user)
+    (
+        authorization,
+        claim_scope,
+        client,
+        consent,
+        initial_access_token,
+        key,
+        logo,
+        resource,
+        revocation,
+        subject,
+        token,
+        user,
+    )
 )
 
 connection = context.config.attributes["connection"]

@@ -38,7 +38,9 @@ class Client(Model, ClientMixin):
     that it cannot be mistaken for a person's (RFC 9700 section 4.15).
 
     Columns have the names of RFC 7591 section 2 and OpenID Connect Registration section 2. `secret_sealed` is the
-    secret of a client that uses `client_secret_jwt`, encrypted under DATA_KEY. `further_metadata` is returned to the
+    secret of a client that uses `client_secret_jwt`, encrypted under DATA_KEY. `token_endpoint_auth_methods` are all
+    accepted methods, if there are more than one. `claims_in_id_token` is whether ID tokens contain the claims of the
+    scope (OpenID Connect Core section 5.4). `further_metadata` is returned to the
     client but otherwise unused.
     """
 
@@ -73,6 +75,8 @@ class Client(Model, ClientMixin):
     request_uris: Mapped[list[str]] = mapped_column(sa.JSON, nullable=True, default=list)
     default_max_age: Mapped[int | None] = mapped_column(sa.Integer)
     require_auth_time: Mapped[bool] = mapped_column(sa.Boolean, default=False, server_default=sa.false())
+    claims_in_id_token: Mapped[bool] = mapped_column(sa.Boolean, default=False, server_default=sa.false())
+    token_endpoint_auth_methods: Mapped[list[str] | None] = mapped_column(sa.JSON(none_as_null=True))
     default_acr_values: Mapped[list[str]] = mapped_column(sa.JSON, nullable=True, default=list)
     further_metadata: Mapped[dict[str, Any]] = mapped_column(sa.JSON, nullable=True, default=dict)
     registration_token_hash: Mapped[str | None] = mapped_column(sa.String(64))

@@ -12,7 +12,11 @@ from rolecall_auth.models import Model
 
 
 class Resource(Model):
-    """A protected resource. `scopes` maps each scope to its description on the consent page."""
+    """A protected resource. `scopes` maps each scope to its description on the consent page.
+
+    `access_token_signing_alg` and `access_token_typ` are header parameters of its access tokens (RFC 9068 section 2.1).
+    `access_token_lifetime` is in seconds; None for the lifetime of the setting.
+    """
 
     __tablename__ = "resource"
 
@@ -21,6 +25,9 @@ class Resource(Model):
     name: Mapped[str] = mapped_column(sa.String(100))
     secret_hash: Mapped[str] = mapped_column(sa.String(64))
     scopes: Mapped[dict[str, str]] = mapped_column(sa.JSON)
+    access_token_signing_alg: Mapped[str] = mapped_column(sa.String(20), default="ES256", server_default="ES256")
+    access_token_lifetime: Mapped[int | None] = mapped_column(sa.Integer)
+    access_token_typ: Mapped[str] = mapped_column(sa.String(10), default="at+jwt", server_default="at+jwt")
 
     def check_secret(self, secret: str) -> bool:
         """Compare a secret with the stored hash in constant time."""
