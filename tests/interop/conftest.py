@@ -1,4 +1,4 @@
-"""The packages of npm that the tests need, from a cache that `npm ci` fills by the lock."""
+"""The services with three more APIs, the packages of npm, and the list of software that could not be tested."""
 
 from __future__ import annotations
 
@@ -11,9 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from support.stack import Stack
+from rolecall_lab import seeds
+from support.foreign import INTEROP, NOT_TESTED
+from support.stack import Stack, running_stack
 
 NODE = Path(__file__).parent / "node"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the software that could not be installed."""
+    if NOT_TESTED:
+        terminalreporter.section("software that was not tested")
+        for line in sorted({*NOT_TESTED}):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The running services, with the APIs of `apis.yaml` beside the Invoices API."""
+    folder = tmp_path_factory.mktemp("interop")
+    head, clients = seeds.DEFAULT.read_text().split("\nclients:\n", 1)
+    (folder / "seeds.yaml").write_text(f"{head}{(INTEROP / 'apis.yaml').read_text()}\nclients:\n{clients}")
+    with running_stack(folder / "lab", SEEDS_FILE=str(folder / "seeds.yaml")) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -58,12 +58,13 @@ class Services:
 @pytest.fixture
 def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
     megabytes = getattr(request, "param", SMALL)
+    scale = megabytes / PRODUCTION
     with tempfile.TemporaryDirectory(prefix="rolecall-") as folder:
         own = RedisServer(Path(folder), maxmemory=f"{megabytes}mb")
         own.start()
         try:
-            server = make_server(make_settings(tmp_path, own.url, **_scaled(auth_limits.LIMITS, megabytes / PRODUCTION)))
-            tally = make_tally(own.url).again(log_level="WARNING", **_scaled(client_limits.LIMITS, megabytes / PRODUCTION))
+            server = make_server(make_settings(tmp_path, own.url, **_scaled(auth_limits.LIMITS, scale)))
+            tally = make_tally(own.url).again(log_level="WARNING", **_scaled(client_limits.LIMITS, scale))
             client = redis.Redis.from_url(own.url)
             yield Services(server, tally, client)
             client.close()

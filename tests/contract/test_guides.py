@@ -1,0 +1,30 @@
+"""The pages of docs/clients and docs/apis show lines that the tests of tests/interop use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs/clients").glob("*.md"), *(ROOT / "docs/apis").glob("*.md")])
+_CODE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TEST = re.compile(r"\(\.\./\.\./(tests/interop/[\w/.-]+)\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_every_line_of_code_is_tested(page: Path) -> None:
+    """Each page links to its test, and each line of its code is in a file of tests/interop."""
+    text = page.read_text()
+    tests = [ROOT / path for path in _TEST.findall(text)]
+    assert tests, "the page links to no test, as in [test](../../tests/interop/test_x.py)"
+    assert all(path.is_file() for path in tests)
+    tested = {
+        line.strip()
+        for path in (ROOT / "tests/interop").rglob("*")
+        if path.is_file() and "node_modules" not in path.parts and path.suffix != ".pyc"
+        for line in path.read_text().splitlines()
+    }
+    shown = {line.strip() for block in _CODE.findall(text) for line in block.splitlines()}
+    assert shown - tested - {""} == set()
