@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard
+from http import HTTPStatus
+from typing import Any, Final, Literal, TypeGuard
 from urllib.parse import quote_plus, urlencode
 
 import jwt
 
 from rolecall import clock
 from rolecall.http import HttpResponse
+from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
+
+_B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]{1,8192}=*")
+"""RFC 6750 section 2.1."""
+
+_ERROR_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,60}")
+"""RFC 6749 appendix A.7, without spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +55,14 @@ class Context:
 
     Args:
         metadata: returns the authorization server's metadata.
-        key: returns the authorization server's key with a given ID, or None.
+        key: returns the authorization server's key for a key ID and an algorithm, or None.
         memory: kept in Redis between steps.
         tokens: kept in Redis between steps, and afterwards as the connection.
     """
 
     settings: Settings
     metadata: Callable[[], Metadata]
-    key: Callable[[str], jwt.PyJWK | None]
+    key: Callable[[str | None, str], jwt.PyJWK | None]
     memory: dict[str, Any]
     tokens: dict[str, Any]
 
@@ -73,7 +82,7 @@ class FlowError(Exception):
 
     Args:
         error: the error code of a specification, or one of this client's own (see `errors.py`).
-        detail: for the log.
+        detail: for the log; the pages of some errors show it.
     """
 
     def __init__(self, error: str, detail: str) -> None:
@@ -84,11 +93,14 @@ class FlowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A message and the handler of its response. `diagram` is the number of the step in the role diagram."""
+    """A message and the handler of its response. `diagram` is the number of the step in the role diagram.
+
+    `build` returns None if the message is not needed, for example because the server lacks an optional endpoint.
+    """
 
     name: str
     diagram: int
-    build: Callable[[Context], Message]
+    build: Callable[[Context], Message | None]
     handle: Callable[[Context, Any], None]
 
 
@@ -109,10 +121,36 @@ def pkce_pair() -> tuple[str, str]:
     return verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def client_basic(settings: Settings) -> dict[str, str]:
-    """Return the header for client authentication with form-urlencoded ID and secret (RFC 6749 section 2.3.1)."""
-    credentials = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"
-    return {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}
+def authenticated_request(context: Context, url: str, form: Mapping[str, str]) -> Message:
+    """Return a POST request in which the client authenticates by its registered method.
+
+    With `client_secret_basic`, ID and secret are form-urlencoded (RFC 6749 section 2.3.1).
+    """
+    settings = context.settings
+    if settings.client_auth_method == "private_key_jwt":
+        assertion = {"client_assertion_type": CLIENT_ASSERTION_TYPE, "client_assertion": _client_assertion(context)}
+        return Message("back", "POST", url, form={**form, **assertion})
+    if settings.client_auth_method == "client_secret_post":
+        credentials = {"client_id": settings.client_id, "client_secret": settings.client_secret}
+        return Message("back", "POST", url, form={**form, **credentials})
+    pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"
+    headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    return Message("back", "POST", url, headers=headers, form=form)
+
+
+def _client_assertion(context: Context) -> str:
+    """Return a JWT that authenticates the client once, within a minute (RFC 7523 section 3)."""
+    key, now = context.settings.client_private_key, int(clock.now())
+    assert key is not None, "the settings require it"
+    claims = {
+        "iss": context.settings.client_id,
+        "sub": context.settings.client_id,
+        "aud": context.server.issuer,
+        "jti": secrets.token_urlsafe(16),
+        "iat": now,
+        "exp": now + 60,
+    }
+    return jwt.encode(claims, key, key.algorithm_name, {"kid": key.key_id} if key.key_id else None)
 
 
 def keep_tokens(context: Context, response: HttpResponse) -> None:
@@ -121,20 +159,31 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
     Raises:
         FlowError: it is an error response (section 5.2), or invalid.
     """
+    if response.status != HTTPStatus.OK:
+        raise error_response("the token endpoint", response)
     body = json_object(response)
-    if response.status != 200:
-        raise FlowError(str(body.get("error", "server_error")), f"the token endpoint returned status {response.status}")
-    access_token, expires_in = body.get("access_token"), body.get("expires_in")
-    if not isinstance(access_token, str) or str(body.get("token_type")).lower() != "bearer":
-        raise FlowError("server_error", "the token response does not contain a bearer token")
+    access_token, expires_in, scope = body.get("access_token"), body.get("expires_in"), body.get("scope")
+    token_type = body.get("token_type")
+    if not isinstance(access_token, str) or not _B64TOKEN.fullmatch(access_token):
+        raise FlowError("invalid_token_response", "It has no access token of the characters that a header may contain.")
+    if not isinstance(token_type, str) or token_type.lower() != "bearer":
+        raise FlowError("invalid_token_response", "Its token_type is not Bearer, the only one that Tally can use.")
     context.tokens |= {
         "access_token": access_token,
         "expires_at": clock.now() + expires_in if _is_lifetime(expires_in) else None,
-        "scope": body.get("scope", context.tokens.get("scope")),
+        "scope": scope if isinstance(scope, str) else context.tokens.get("scope"),
         "received_at": clock.now(),
     }
     if isinstance(body.get("refresh_token"), str):
         context.tokens["refresh_token"] = body["refresh_token"]
+
+
+def error_response(sender: str, response: HttpResponse) -> FlowError:
+    """Return the error for a response of a server that does not have status 200 (RFC 6749 section 5.2)."""
+    code = json_object(response).get("error")
+    if isinstance(code, str) and _ERROR_CODE.fullmatch(code):
+        return FlowError(code, f"{sender} returned status {response.status}")
+    return FlowError("no_error_code", f"{sender} returned status {response.status} without an error code.")
 
 
 def _is_lifetime(value: Any) -> TypeGuard[float]:

@@ -14,12 +14,10 @@ from typing import Any, Final
 import jwt
 
 from rolecall import checks, clock
+from rolecall.jws import unverified_header
 
 MAX_LENGTH: Final = 16 * 1024
 """The maximum length of an ID token, in characters."""
-
-LEEWAY: Final = 10.0
-"""Seconds by which the issuer's clock may be ahead of this client's clock."""
 
 _CORE: Final = "OpenID Connect Core section"
 _ERROR: Final = "invalid_token"
@@ -34,23 +32,30 @@ TYPE = checks.define(
 ALGORITHM = checks.define(
     "id_token.alg", f"{_CORE} 3.1.3.7", _ERROR, "The ID token is not signed with the algorithm registered for Tally."
 )
-KEY = checks.define("id_token.kid", f"{_CORE} 10.1", _ERROR, "The issuer does not publish the key that it names.")
+KEY = checks.define(
+    "id_token.kid", f"{_CORE} 10.1", _ERROR, "No published key of the issuer fits the token, or several do."
+)
 SIGNATURE = checks.define("id_token.signature", f"{_CORE} 3.1.3.7", _ERROR, "The signature is invalid.")
 CLAIMS = checks.define("id_token.claims", f"{_CORE} 2", _ERROR, "A claim is missing or has the wrong type.")
 ISSUER = checks.define("id_token.iss", f"{_CORE} 3.1.3.7", _ERROR, "The ID token was issued by another issuer.")
 AUDIENCE = checks.define("id_token.aud", f"{_CORE} 3.1.3.7", _ERROR, "The audience of the ID token is not Tally alone.")
 PARTY = checks.define("id_token.azp", f"{_CORE} 3.1.3.7", _ERROR, "The ID token was issued to another client.")
 EXPIRY = checks.define("id_token.exp", f"{_CORE} 3.1.3.7", _ERROR, "The ID token has expired.")
+NOT_BEFORE = checks.define("id_token.nbf", "RFC 7519 section 4.1.5", _ERROR, "The ID token is not valid yet.")
 ISSUED_AT = checks.define("id_token.iat", f"{_CORE} 3.1.3.7", _ERROR, "The ID token was issued in the future.")
 NONCE = checks.define("id_token.nonce", f"{_CORE} 3.1.3.7", _ERROR, "The nonce does not match the request.")
 AT_HASH = checks.define("id_token.at_hash", f"{_CORE} 3.1.3.8", _ERROR, "The hash does not match the access token.")
 AUTH_TIME = checks.define(
-    "id_token.auth_time", f"{_CORE} 3.1.3.7", _ERROR, "The sign-in is older than the requested maximum age."
+    "id_token.auth_time",
+    f"{_CORE} 3.1.3.7",
+    _ERROR,
+    "The sign-in is older than the requested maximum age, or in the future.",
 )
 
 _FORBIDDEN_PARAMETERS: Final = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
-_STRINGS: Final = ("iss", "sub", "nonce", "at_hash")
-_TIMES: Final = ("exp", "iat", "auth_time")
+_REQUIRED_STRINGS: Final = ("iss", "sub")
+_REQUIRED_TIMES: Final = ("exp", "iat")
+_OPTIONAL_TIMES: Final = ("auth_time", "nbf")
 
 _HASHES: Final[dict[str, Callable[[bytes], Any]]] = {"EdDSA": hashlib.sha512}
 """The hash functions of `at_hash`, for algorithms that do not use SHA-256 (RFC 8032 section 5.1)."""
@@ -65,6 +70,7 @@ class ExpectedClaims:
         nonce: the nonce of the authentication request; None for an ID token from a refresh (section 12.2).
         access_token: the access token from the same response.
         signed_in_since: the earliest accepted `auth_time`, in seconds since the epoch; None for any.
+        leeway: seconds by which the issuer's clock may be ahead of this client's clock.
     """
 
     issuer: str
@@ -73,56 +79,62 @@ class ExpectedClaims:
     nonce: str | None
     access_token: str
     signed_in_since: float | None = None
+    leeway: float = 10.0
 
 
-def validate(token: Any, key: Callable[[str], jwt.PyJWK | None], expected: ExpectedClaims) -> dict[str, Any]:
+Keys = Callable[[str | None, str], jwt.PyJWK | None]
+"""Returns the issuer's published key for a key ID, which is optional, and an algorithm (see `CachedKeys.get`)."""
+
+
+def validate(token: Any, key: Keys, expected: ExpectedClaims) -> dict[str, Any]:
     """Validate an ID token and return its claims.
-
-    Args:
-        key: returns the issuer's published key with a given ID, or None.
 
     Raises:
         OAuthError: invalid_token; the description names the failed rule.
         Unreachable: the keys cannot be fetched.
     """
-    string_claims = tuple(name for name in _STRINGS if name != "nonce" or expected.nonce is not None)
-    claims = _claims(_payload(token, key, expected.algorithm), string_claims)
+    claims = _claims(_payload(token, key, expected.algorithm), has_nonce=expected.nonce is not None)
     ISSUER(claims["iss"] == expected.issuer, expected=expected.issuer, actual=claims["iss"][:200])
     client_id, audience = expected.client_id, claims["aud"]
-    AUDIENCE(audience in (client_id, [client_id]), expected=client_id, actual=str(audience)[:200])
+    audiences = {audience} if isinstance(audience, str) else {*audience}
+    AUDIENCE(audiences == {client_id}, expected=client_id, actual=str(audience)[:200])
     PARTY(claims.get("azp", client_id) == client_id, expected=client_id, actual=claims.get("azp"))
-    now = clock.now()
-    EXPIRY(now < claims["exp"], expected=f"later than {int(now)}", actual=claims["exp"])
-    ISSUED_AT(claims["iat"] <= now + LEEWAY, expected=f"not after {int(now)}", actual=claims["iat"])
+    _check_times(claims, expected)
     if expected.nonce is not None:
         NONCE(_is_equal(claims["nonce"], expected.nonce), expected="the nonce of this request", otherwise="another")
-    at_hash = _at_hash(expected.algorithm, expected.access_token)
-    AT_HASH(_is_equal(claims["at_hash"], at_hash), expected="the hash of the access token", otherwise="another hash")
-    if expected.signed_in_since is not None:
-        since = expected.signed_in_since - LEEWAY
-        is_recent = claims.get("auth_time", -math.inf) >= since
-        AUTH_TIME(is_recent, expected=f"not before {int(since)}", actual=claims.get("auth_time"))
+    if "at_hash" in claims:  # optional in the code flow (section 3.1.3.6)
+        at_hash = _at_hash(expected.algorithm, expected.access_token)
+        is_equal = _is_equal(claims["at_hash"], at_hash)
+        AT_HASH(is_equal, expected="the hash of the access token", otherwise="another hash")
     return claims
 
 
-def _payload(token: Any, key: Callable[[str], jwt.PyJWK | None], algorithm: str) -> bytes:
+def _check_times(claims: dict[str, Any], expected: ExpectedClaims) -> None:
+    now, latest = clock.now(), clock.now() + expected.leeway
+    EXPIRY(now < claims["exp"], expected=f"later than {int(now)}", actual=claims["exp"])
+    if "nbf" in claims:
+        NOT_BEFORE(claims["nbf"] <= latest, expected=f"not after {int(now)}", actual=claims["nbf"])
+    ISSUED_AT(claims["iat"] <= latest, expected=f"not after {int(now)}", actual=claims["iat"])
+    if expected.signed_in_since is not None:
+        since = int(expected.signed_in_since - expected.leeway)
+        is_recent = since <= claims.get("auth_time", -math.inf) <= latest
+        AUTH_TIME(is_recent, expected=f"from {since} to {int(now)}", actual=claims.get("auth_time"))
+    elif "auth_time" in claims:
+        AUTH_TIME(claims["auth_time"] <= latest, expected=f"not after {int(now)}", actual=claims["auth_time"])
+
+
+def _payload(token: Any, key: Keys, algorithm: str) -> bytes:
     """Verify the signature and return the payload. Nothing in the header is trusted: it must match known values."""
-    is_bounded = isinstance(token, str) and len(token) <= MAX_LENGTH
-    try:
-        header = jwt.get_unverified_header(token) if is_bounded else None
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        header = None
-    header = FORM.require(header, expected="a signed JWT", otherwise="something else")
+    unverified = unverified_header(token, MAX_LENGTH)
+    header = FORM.require(unverified, expected="a signed JWT", otherwise="something else")
     forbidden = sorted(_FORBIDDEN_PARAMETERS & header.keys())
     HEADER(not forbidden, expected="neither key nor extension", actual=", ".join(forbidden) or "neither")
     typ = header.get("typ", "JWT")
     TYPE(isinstance(typ, str) and typ in {"JWT", "jwt"}, expected="JWT", actual=str(typ)[:60])
     ALGORITHM(header.get("alg") == algorithm, expected=algorithm, actual=str(header.get("alg"))[:20])
     kid = header.get("kid")
-    published = key(kid) if isinstance(kid, str) else None
-    if published is not None and published.algorithm_name != algorithm:
-        published = None
-    published = KEY.require(published, expected=f"a published key for {algorithm}", actual=str(kid)[:60])
+    published = key(kid, algorithm) if kid is None or isinstance(kid, str) else None
+    published = KEY.require(published, expected=f"one published key for {algorithm}", actual=str(kid)[:60])
     try:
         payload: bytes = jwt.api_jws.decode(token, published, algorithms=[algorithm])
     except (jwt.PyJWTError, ValueError, TypeError) as error:
@@ -132,16 +144,18 @@ def _payload(token: Any, key: Callable[[str], jwt.PyJWK | None], algorithm: str)
     return payload
 
 
-def _claims(payload: bytes, string_claims: tuple[str, ...]) -> dict[str, Any]:
+def _claims(payload: bytes, *, has_nonce: bool) -> dict[str, Any]:
     try:
-        claims = json.loads(payload)
+        claims = json.loads(payload.decode())
+        json.dumps(claims, ensure_ascii=False).encode()  # a lone surrogate has no encoding (RFC 8259 section 8.2)
     except (ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):
         claims = {}
-    invalid = [name for name in string_claims if not (isinstance(claims.get(name), str) and claims[name])]
-    # auth_time is optional
-    invalid += [name for name in _TIMES if not _is_time(claims.get(name, 0.0 if name == "auth_time" else None))]
+    strings = (*_REQUIRED_STRINGS, *(["nonce"] if has_nonce else []), *(["at_hash"] if "at_hash" in claims else []))
+    invalid = [name for name in strings if not (isinstance(claims.get(name), str) and claims[name])]
+    times = (*_REQUIRED_TIMES, *(name for name in _OPTIONAL_TIMES if name in claims))
+    invalid += [name for name in times if not _is_time(claims.get(name))]
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     invalid += [] if audiences and all(isinstance(each, str) for each in audiences) else ["aud"]
@@ -162,4 +176,4 @@ def _at_hash(algorithm: str, access_token: str) -> str:
 
 
 def _is_equal(actual: str, expected: str) -> bool:
-    return hmac.compare_digest(actual.encode(errors="surrogatepass"), expected.encode())
+    return hmac.compare_digest(actual.encode(), expected.encode())

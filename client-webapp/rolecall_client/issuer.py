@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import jwt
 
 from rolecall import checks
 from rolecall.http import HttpClient
-from rolecall.issuer import CachedKeys, CachedMetadata
+from rolecall.issuer import CachedKeys, CachedMetadata, endpoint, optional_endpoint
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_client.settings import Settings
-
-REFETCH_AFTER: Final = 5.0
-"""Seconds between two fetches of the keys that are caused by unknown key IDs."""
 
 ISSUER = checks.define(
     "client.metadata_issuer", "RFC 8414 section 3.3", "server_error", "The metadata name another issuer."
@@ -23,27 +20,30 @@ ISSUER = checks.define(
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The endpoints that this client uses."""
+    """The endpoints that this client uses; some servers do not have all of them (RFC 8414 section 2).
+
+    `announces_iss` is whether each authorization response contains `iss` (RFC 9207 section 3).
+    """
 
     issuer: str
     authorization_endpoint: str
     token_endpoint: str
-    revocation_endpoint: str
-    userinfo_endpoint: str
     jwks_uri: str
+    revocation_endpoint: str | None = None
+    userinfo_endpoint: str | None = None
     registration_endpoint: str | None = None
+    announces_iss: bool = False
 
 
 class AuthorizationServer:
     """Fetches the metadata and the keys when they are needed, and keeps the old ones during an outage."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
+        self._insecure = settings.lab
         self._metadata = CachedMetadata(
-            http, settings.issuer, _endpoints, is_issuer=ISSUER, backchannel_url=settings.backchannel_url
+            http, settings.issuer, self._endpoints, is_issuer=ISSUER, backchannel_url=settings.backchannel_url
         )
-        self._keys = CachedKeys(
-            http, lambda: self._metadata.get().jwks_uri, ID_TOKEN_ALGORITHMS, refetch_after=REFETCH_AFTER
-        )
+        self._keys = CachedKeys(http, lambda: self._metadata.get().jwks_uri, ID_TOKEN_ALGORITHMS)
 
     def metadata(self) -> Metadata:
         """Return the endpoints.
@@ -54,23 +54,29 @@ class AuthorizationServer:
         """
         return self._metadata.get()
 
-    def key(self, kid: str) -> jwt.PyJWK | None:
-        """Return the published key with this ID (RFC 7517), or None for an unknown ID.
+    def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Return the published key for a signature, or None; see `CachedKeys.get`.
 
         Raises:
             Unreachable: the key is not cached, and the key set cannot be fetched.
             OAuthError: the same, because the metadata name another issuer.
         """
-        return self._keys.get(kid)
+        return self._keys.get(kid, algorithm)
 
+    def _endpoints(self, document: dict[str, Any]) -> Metadata:
+        def required(name: str) -> str:
+            return endpoint(document, name, insecure=self._insecure)
 
-def _endpoints(document: dict[str, Any]) -> Metadata:
-    return Metadata(
-        issuer=document["issuer"],
-        authorization_endpoint=str(document["authorization_endpoint"]),
-        token_endpoint=str(document["token_endpoint"]),
-        revocation_endpoint=str(document["revocation_endpoint"]),
-        userinfo_endpoint=str(document["userinfo_endpoint"]),
-        jwks_uri=str(document["jwks_uri"]),
-        registration_endpoint=document.get("registration_endpoint"),
-    )
+        def optional(name: str) -> str | None:
+            return optional_endpoint(document, name, insecure=self._insecure)
+
+        return Metadata(
+            issuer=document["issuer"],
+            authorization_endpoint=required("authorization_endpoint"),
+            token_endpoint=required("token_endpoint"),
+            jwks_uri=required("jwks_uri"),
+            revocation_endpoint=optional("revocation_endpoint"),
+            userinfo_endpoint=optional("userinfo_endpoint"),
+            registration_endpoint=optional("registration_endpoint"),
+            announces_iss=document.get("authorization_response_iss_parameter_supported") is True,
+        )

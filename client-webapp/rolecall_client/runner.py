@@ -117,6 +117,8 @@ class Runner:
         """Run steps until one needs the browser; return its number and message, or None at the end of the flow."""
         for number, step in enumerate(self.flows[name].steps[position:], position):
             message = step.build(context)
+            if message is None:
+                continue
             if message.channel == "front":
                 return number, message
             step.handle(context, self._send(message))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from typing import ClassVar, Final
 
+import jwt
 from cryptography.fernet import MultiFernet
 
 from rolecall.limits import limit
@@ -18,9 +20,32 @@ from rolecall.settings import (
     setting,
     settings_class,
     url,
+    whole_seconds,
 )
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_client.limits import LIMITS
+
+SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
+AUTH_METHODS: Final = (*SECRET_METHODS, "private_key_jwt")
+
+
+def openid_scope(text: str) -> str:
+    """Parse a scope that contains `openid` (OpenID Connect Core section 3.1.2.1)."""
+    if "openid" not in text.split():
+        raise ValueError("must contain openid")
+    return text
+
+
+def private_jwk(text: str) -> jwt.PyJWK:
+    """Parse a private key in JSON (RFC 7517) for one of the algorithms of client assertions."""
+    try:
+        document = json.loads(text)
+        key = jwt.PyJWK(document)
+    except (ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
+        raise ValueError("must be a JWK") from error
+    if document.get("alg") not in ID_TOKEN_ALGORITHMS or "d" not in document:
+        raise ValueError(f"must be a private key with alg, one of {', '.join(ID_TOKEN_ALGORITHMS)}")
+    return key
 
 
 @add_settings({row.setting: setting(row.counts, default=limit(row.default), parse=limit) for row in LIMITS})
@@ -45,11 +70,35 @@ class Settings(ServiceSettings):
         https=True,
         parse=url,
     )
-    resource_identifier: str = setting(
-        "The resource identifier of the Invoices API (RFC 8707).", https=True, parse=identifier
+    resource_identifier: str | None = setting(
+        "The resource identifier of the Invoices API (RFC 8707). Default: requests have no `resource`.",
+        https=True,
+        default=None,
+        parse=identifier,
+    )
+    scope: str = setting("The scope that Tally requests for the invoices.", default="invoices:read")
+    sign_in_scope: str = setting(
+        "The scope that Tally requests for a sign-in.", default="openid profile email", parse=openid_scope
     )
     client_id: str = setting("The client ID at the authorization server.")
-    client_secret: str = setting("The client secret.", secret=True)
+    client_auth_method: str = setting(
+        "How Tally authenticates at the authorization server.", default=AUTH_METHODS[0], parse=one_of(*AUTH_METHODS)
+    )
+    client_secret: str = setting("The client secret; not for private_key_jwt.", default="", secret=True)
+    client_private_key: jwt.PyJWK | None = setting(
+        "For private_key_jwt: the private key as a JWK with `alg`, whose public part is registered.",
+        default=None,
+        secret=True,
+        parse=private_jwk,
+    )
+    response_mode: str | None = setting(
+        "How the authorization server returns its response. Default: the server's choice, which is query.",
+        default=None,
+        parse=one_of("query", "form_post"),
+    )
+    leeway: int = setting(
+        "How many seconds the authorization server's clock may be ahead.", default=10, parse=whole_seconds
+    )
     id_token_signed_response_alg: str = setting(
         "The ID token signing algorithm that is registered for this client.",
         default=ID_TOKEN_ALGORITHMS[0],
@@ -66,6 +115,14 @@ class Settings(ServiceSettings):
         default=None,
         parse=certificates,
     )
+
+    def faults(self) -> list[str]:
+        """Return the credentials that are missing for the authentication method."""
+        if self.client_auth_method in SECRET_METHODS and not self.client_secret:
+            return ["CLIENT_SECRET is not set"]
+        if self.client_auth_method == "private_key_jwt" and self.client_private_key is None:
+            return ["CLIENT_PRIVATE_KEY is not set"]
+        return []
 
     @property
     def redirect_uri(self) -> str:

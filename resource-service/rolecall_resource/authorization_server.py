@@ -10,7 +10,7 @@ import jwt
 from rolecall import checks
 from rolecall.errors import OAuthError
 from rolecall.http import HttpClient, Unreachable
-from rolecall.issuer import CachedKeys, CachedMetadata
+from rolecall.issuer import CachedKeys, CachedMetadata, endpoint
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 from rolecall_resource.settings import Settings
 
@@ -31,8 +31,9 @@ class AuthorizationServer:
     """Fetches the metadata and the keys when they are needed, and keeps the old ones during an outage."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
+        self._insecure = settings.lab
         self._metadata = CachedMetadata(
-            http, settings.issuer, _endpoints, is_issuer=ISSUER, backchannel_url=settings.backchannel_url
+            http, settings.issuer, self._endpoints, is_issuer=ISSUER, backchannel_url=settings.backchannel_url
         )
         self._keys = CachedKeys(http, lambda: self._metadata.get().jwks_uri, SIGNING_ALGORITHMS)
 
@@ -47,18 +48,22 @@ class AuthorizationServer:
         except (Unreachable, OAuthError) as error:
             raise authorization_server_unavailable(f"no metadata: {error}") from error
 
-    def key(self, kid: str) -> jwt.PyJWK | None:
-        """Return the published key with this ID, or None for an unknown ID, also if refetching the keys failed.
+    def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Return the published key for a signature, or None if there is none, also if refetching the keys failed.
 
         Raises:
             OAuthError: temporarily_unavailable, if no keys have ever been fetched and they cannot be fetched now.
         """
         try:
-            return self._keys.get(kid)
+            return self._keys.get(kid, algorithm)
         except (Unreachable, OAuthError) as error:
             if self._keys.is_available:
                 return None
             raise authorization_server_unavailable(f"no key set: {error}") from error
+
+    def _endpoints(self, document: dict[str, Any]) -> Metadata:
+        names = ("jwks_uri", "introspection_endpoint")
+        return Metadata(*(endpoint(document, name, insecure=self._insecure) for name in names))
 
 
 def authorization_server_unavailable(detail: str) -> OAuthError:
@@ -74,7 +79,3 @@ def authorization_server_unavailable(detail: str) -> OAuthError:
         status=503,
         retry_after=2,
     )
-
-
-def _endpoints(document: dict[str, Any]) -> Metadata:
-    return Metadata(str(document["jwks_uri"]), str(document["introspection_endpoint"]))

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from rolecall import clock, events, trace
-from rolecall.vocabulary import METADATA_PATH
+from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH
 
 MAX_BODY = 1 << 20
 """The maximum size of a response body in bytes."""
@@ -25,8 +25,17 @@ def metadata_url(issuer: str, back_channel: str | None = None) -> str:
     Args:
         back_channel: the URL at which this service reaches the issuer, if it differs from the issuer.
     """
-    path = urlsplit(issuer).path.rstrip("/")
-    return f"{(back_channel or issuer).rstrip('/').removesuffix(path)}{METADATA_PATH}{path}"
+    return f"{_root(issuer, back_channel)}{METADATA_PATH}{urlsplit(issuer).path.rstrip('/')}"
+
+
+def openid_configuration_url(issuer: str, back_channel: str | None = None) -> str:
+    """Return the URL of an issuer's OpenID configuration: after its path (OpenID Connect Discovery section 4)."""
+    return f"{_root(issuer, back_channel)}{urlsplit(issuer).path.rstrip('/')}{OPENID_CONFIGURATION_PATH}"
+
+
+def _root(issuer: str, back_channel: str | None) -> str:
+    """Return the URL of the issuer's host; a back-channel URL may contain the issuer's path or not."""
+    return (back_channel or issuer).rstrip("/").removesuffix(urlsplit(issuer).path.rstrip("/"))
 
 
 class Unreachable(Exception):
@@ -36,6 +45,10 @@ class Unreachable(Exception):
         super().__init__(f"{url} is unavailable: {reason}")
         self.url = url
         self.reason = reason
+
+
+class InvalidResponse(Unreachable):
+    """The server responded, but its response cannot be used; `reason` says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +61,17 @@ class HttpResponse:
     milliseconds: float
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object.
+        """Return the body as a JSON object (RFC 8259), whose strings can all be encoded as UTF-8.
 
         Raises:
-            ValueError: the body is not a JSON object.
+            ValueError: the body is not such an object, or it is nested too deeply.
         """
-        value = json.loads(self.body)
+        try:
+            value = json.loads(self.body.decode("utf-8-sig"))
+            if b"\\u" in self.body:  # an escape sequence can stand for a lone surrogate (RFC 8259 section 8.2)
+                json.dumps(value, ensure_ascii=False).encode()
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
         return value
@@ -133,6 +151,8 @@ class HttpClient:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(url, _reason(error)) from error
+        except ValueError as error:  # of http.client, for a header with a line feed or a character outside of Latin-1
+            raise Unreachable(url, "the request contains characters that cannot be sent") from error
         return HttpResponse(
             response.status,
             {name.lower(): value for name, value in response.headers.items()},

@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import jwt
 
 from rolecall import clock
 from rolecall.checks import Check
 from rolecall.errors import OAuthError
-from rolecall.http import HttpClient, HttpResponse, Unreachable, metadata_url
+from rolecall.http import (
+    HttpClient,
+    HttpResponse,
+    InvalidResponse,
+    Unreachable,
+    metadata_url,
+    openid_configuration_url,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +36,18 @@ RETRY_WITHOUT_VALUE: Final = 1.0
 """Seconds between a failed fetch and the next one, depending on whether an older value is available."""
 
 REFETCH_AFTER: Final = 10.0
-"""Seconds between two fetches of a key set that are caused by unknown key IDs."""
+"""Seconds between two fetches of a fresh value that are caused by requests for which it is not sufficient."""
+
+MIN_RSA_BITS: Final = 2048
+"""RFC 7518 section 3.3."""
+
+_KEY_TYPES: Final = {
+    "RS256": ("RSA", None),
+    "PS256": ("RSA", None),
+    "ES256": ("EC", "P-256"),
+    "EdDSA": ("OKP", "Ed25519"),
+}
+"""The `kty` and `crv` of each algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
 
 _MAX_AGE: Final = re.compile(r"max-age=(\d{1,9})")
 
@@ -38,14 +59,12 @@ class _Cache(Generic[T]):
 
     Args:
         fetch: returns the value and its lifetime in seconds; raises Unreachable or OAuthError.
-        refetch_after: seconds from one fetch to the next if the value is fresh but not sufficient.
     """
 
-    def __init__(self, fetch: Callable[[], tuple[T, float]], refetch_after: float = REFETCH_AFTER) -> None:
+    def __init__(self, fetch: Callable[[], tuple[T, float]]) -> None:
         self._fetch = fetch
-        self._refetch_after = refetch_after
         self._lock = threading.Lock()
-        self._fetched_at = self._stale_at = float("-inf")
+        self._stale_at = self._refetched_at = float("-inf")
         self._failure: Unreachable | OAuthError | None = None
         self.value: T | None = None
 
@@ -70,7 +89,10 @@ class _Cache(Generic[T]):
 
     def _refreshed(self, is_sufficient: Callable[[T], bool]) -> T:
         now = clock.cache_time()
-        if now >= self._stale_at or (now >= self._fetched_at + self._refetch_after and not self._has(is_sufficient)):
+        if now >= self._stale_at:
+            self._refresh(now)
+        elif not self._has(is_sufficient) and now >= self._refetched_at + REFETCH_AFTER:
+            self._refetched_at = now
             self._refresh(now)
         if self._failure is not None and not self._has(is_sufficient):
             raise _copy(self._failure)
@@ -86,7 +108,7 @@ class _Cache(Generic[T]):
             self._failure = _copy(error)
             now = clock.cache_time()  # the fetch may have waited for a timeout
             lifetime = RETRY_WITH_VALUE if self.value else RETRY_WITHOUT_VALUE
-        self._fetched_at, self._stale_at = now, now + lifetime
+        self._stale_at = now + lifetime
 
     def _has(self, is_sufficient: Callable[[T], bool]) -> bool:
         return self.value is not None and is_sufficient(self.value)
@@ -95,8 +117,11 @@ class _Cache(Generic[T]):
 class CachedMetadata(Generic[T]):
     """The metadata of an authorization server; older metadata remain in use while it is unavailable.
 
+    They are at the address of RFC 8414 section 3.1 or, at servers that only know OpenID Connect, at that of Discovery
+    section 4.
+
     Args:
-        parse: selects the members that the service uses; raises KeyError if a member is missing.
+        parse: selects the members that the service uses; raises ValueError with a reason (see `endpoint`).
         is_issuer: the service's check that the metadata name the expected issuer (RFC 8414 section 3.3).
         backchannel_url: the issuer's address from here, if it differs.
     """
@@ -111,7 +136,7 @@ class CachedMetadata(Generic[T]):
         backchannel_url: str | None = None,
     ) -> None:
         self._http = http
-        self._url = metadata_url(issuer, backchannel_url)
+        self._urls = (metadata_url(issuer, backchannel_url), openid_configuration_url(issuer, backchannel_url))
         self._issuer = issuer
         self._parse = parse
         self._is_issuer = is_issuer
@@ -127,24 +152,66 @@ class CachedMetadata(Generic[T]):
         return self._cache.get()
 
     def _fetch(self) -> tuple[T, float]:
-        response = _get(self._http, self._url)
+        url, response = self._response()
         try:
             document = response.json()
-            actual = document.get("issuer")
-            self._is_issuer(actual == self._issuer, expected=self._issuer, actual=str(actual)[:200])
+        except ValueError as error:
+            raise InvalidResponse(url, "the response is not authorization server metadata") from error
+        actual = document.get("issuer")
+        self._is_issuer(actual == self._issuer, expected=self._issuer, actual=str(actual)[:200])
+        try:
             return self._parse(document), _lifetime(response)
-        except (ValueError, KeyError) as error:
-            raise Unreachable(self._url, "the response is not authorization server metadata") from error
+        except ValueError as error:
+            raise InvalidResponse(url, str(error)) from error
+
+    def _response(self) -> tuple[str, HttpResponse]:
+        for url in self._urls:
+            response = self._http.send("GET", url)
+            if response.status == HTTPStatus.OK:
+                return url, response
+        raise _bad_status(self._urls[0], response)
+
+
+def endpoint(document: Mapping[str, Any], name: str, *, insecure: bool) -> str:
+    """Return an endpoint from authorization server metadata (RFC 8414 section 2).
+
+    Args:
+        insecure: also allow http, which is for the lab only (RFC 6750 section 5.3).
+
+    Raises:
+        ValueError: the member is missing, or not such a URL.
+    """
+    value = optional_endpoint(document, name, insecure=insecure)
+    if value is None:
+        raise ValueError(f"the metadata have no {name}")
+    return value
+
+
+def optional_endpoint(document: Mapping[str, Any], name: str, *, insecure: bool) -> str | None:
+    """Return an endpoint from the metadata, or None if the server does not have it; otherwise like `endpoint`."""
+    value = document.get(name)
+    if value is None or value == "":
+        return None
+    scheme = "http or https" if insecure else "https"
+    try:
+        parts = urlsplit(value) if isinstance(value, str) and value.isascii() and value.isprintable() else None
+        is_valid = parts is not None and bool(parts.hostname) and not parts.fragment and " " not in value
+    except ValueError:
+        parts, is_valid = None, False
+    if parts is None or not is_valid or parts.scheme not in scheme.split(" or "):
+        raise ValueError(f"the {name} in the metadata is not a URL with {scheme}")
+    return str(value)
 
 
 class CachedKeys:
     """The published signing keys of an authorization server; older keys remain in use while it is unavailable.
 
+    The first request for an unknown key fetches the key set immediately (OpenID Connect Core section 10.1.1).
+
     Args:
         url: returns the address of the key set; may raise Unreachable or OAuthError.
         algorithms: keys for other algorithms are ignored.
         max_lifetime: the most seconds for which the key set is cached.
-        refetch_after: seconds between two fetches that are caused by unknown key IDs.
     """
 
     def __init__(
@@ -154,57 +221,104 @@ class CachedKeys:
         algorithms: Sequence[str],
         *,
         max_lifetime: float = MAX_LIFETIME,
-        refetch_after: float = REFETCH_AFTER,
     ) -> None:
         self._http = http
         self._url = url
         self._algorithms = algorithms
         self._max_lifetime = max_lifetime
-        self._cache = _Cache(self._fetch, refetch_after)
+        self._cache = _Cache(self._fetch)
 
     @property
     def is_available(self) -> bool:
         """Whether any keys have been fetched."""
         return bool(self._cache.value)
 
-    def get(self, kid: str) -> jwt.PyJWK | None:
-        """Return the key with this ID, or None if the server does not publish it.
+    def get(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Return the key for a signature, or None if the server publishes none, or several that fit.
+
+        `kid` and `alg` are optional in a key (RFC 7517 sections 4.4 and 4.5): without them, a key is used if its type
+        permits the algorithm and no other key fits.
+
+        Args:
+            kid: the key ID in the token's header; None if it has none (RFC 7515 section 4.1.4).
+            algorithm: one of `algorithms`, which the caller expects or has checked.
 
         Raises:
             Unreachable: the key is not cached, and the last fetch of the key set failed.
             OAuthError: the same, because of the metadata.
         """
-        return self._cache.get(lambda keys: kid in keys).get(kid)
+        keys = self._cache.get(lambda keys: _fitting(keys, kid, algorithm) is not None)
+        return _fitting(keys, kid, algorithm)
 
-    def _fetch(self) -> tuple[dict[str, jwt.PyJWK], float]:
+    def _fetch(self) -> tuple[list[_Key], float]:
         url = self._url()
         response = _get(self._http, url)
         try:
-            return self._parse(response.json()["keys"]), min(_lifetime(response), self._max_lifetime)
-        except (ValueError, KeyError, TypeError) as error:
-            raise Unreachable(url, "the response is not a key set") from error
+            listed = response.json()["keys"]
+        except (ValueError, KeyError) as error:
+            raise InvalidResponse(url, "the response is not a key set") from error
+        if not isinstance(listed, list):
+            raise InvalidResponse(url, "the response is not a key set")
+        keys = [_Key(jwk.get("kid"), self._usable(jwk)) for jwk in listed if isinstance(jwk, dict)]
+        return keys, min(_lifetime(response), self._max_lifetime)
 
-    def _parse(self, jwks: Any) -> dict[str, jwt.PyJWK]:
-        """Return the usable keys; an unusable one does not affect the others (RFC 7517 section 5)."""
-        if not isinstance(jwks, list):
-            raise TypeError("keys is not a list")
-        keys = {}
-        for jwk in jwks:
-            if not isinstance(jwk, dict) or jwk.get("alg") not in self._algorithms or jwk.get("use", "sig") != "sig":
+    def _usable(self, jwk: dict[str, Any]) -> dict[str, jwt.PyJWK]:
+        """Return the key by algorithm; an unusable one does not affect the others (RFC 7517 section 5)."""
+        usable = {}
+        for algorithm in self._algorithms:
+            if not _permits(jwk, algorithm):
                 continue
-            if isinstance(kid := jwk.get("kid"), str):
-                try:
-                    keys[kid] = jwt.PyJWK(jwk)
-                except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
-                    log.warning("unusable key in the key set", extra={"detail": type(error).__name__})
-        return keys
+            try:
+                key = jwt.PyJWK(jwk, algorithm)
+            except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
+                log.warning("unusable key in the key set", extra={"detail": type(error).__name__})
+                break
+            if jwk["kty"] == "RSA" and key.key.key_size < MIN_RSA_BITS:
+                log.warning("unusable key in the key set", extra={"detail": f"RSA of {key.key.key_size} bits"})
+                break
+            usable[algorithm] = key
+        return usable
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A published key, as it verifies each algorithm that it permits."""
+
+    kid: Any
+    by_algorithm: dict[str, jwt.PyJWK]
+
+
+def _permits(jwk: Mapping[str, Any], algorithm: str) -> bool:
+    kty, curve = _KEY_TYPES[algorithm]
+    operations = jwk.get("key_ops", ["verify"])
+    return (
+        jwk.get("kty") == kty
+        and jwk.get("crv") == curve
+        and jwk.get("alg", algorithm) == algorithm
+        and jwk.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+    )
+
+
+def _fitting(keys: Sequence[_Key], kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    """Return the only key that fits; one with the ID is preferred to those without an ID."""
+    fitting = [key for key in keys if algorithm in key.by_algorithm]
+    if kid is not None:
+        fitting = [key for key in fitting if key.kid == kid] or [key for key in fitting if key.kid is None]
+    return fitting[0].by_algorithm[algorithm] if len(fitting) == 1 else None
 
 
 def _get(http: HttpClient, url: str) -> HttpResponse:
     response = http.send("GET", url)
-    if response.status != 200:
-        raise Unreachable(url, f"the response has status {response.status}")
+    if response.status != HTTPStatus.OK:
+        raise _bad_status(url, response)
     return response
+
+
+def _bad_status(url: str, response: HttpResponse) -> Unreachable:
+    kind = Unreachable if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else InvalidResponse
+    return kind(url, f"the response has status {response.status}")
 
 
 def _lifetime(response: HttpResponse) -> float:
@@ -215,5 +329,5 @@ def _lifetime(response: HttpResponse) -> float:
 def _copy(error: Unreachable | OAuthError) -> Unreachable | OAuthError:
     """Return an equal exception without a traceback: threads must not share one, and it would keep frames alive."""
     if isinstance(error, Unreachable):
-        return Unreachable(error.url, error.reason)
+        return type(error)(error.url, error.reason)
     return OAuthError(error.error, error.description, detail=error.detail, status=error.status)

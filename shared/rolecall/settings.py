@@ -87,6 +87,14 @@ def seconds(text: str) -> int:
     return number
 
 
+def whole_seconds(text: str) -> int:
+    """Parse a number of seconds, which may be 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError("must be a number of seconds, or 0")
+    return number
+
+
 def fernet_keys(text: str) -> MultiFernet:
     """Parse a comma-separated list of Fernet keys: the first one encrypts, all of them decrypt."""
     try:
@@ -221,8 +229,9 @@ def declared_settings(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]
 def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
     """Describe the type of a setting for the table in the README."""
     parse = field.metadata["parse"]
-    if parse in {identifier, url, urls, seconds, certificates}:
-        return {identifier: "URL", url: "URL", urls: "URLs", seconds: "seconds", certificates: "path"}[parse]
+    names = {identifier: "URL", url: "URL", urls: "URLs", seconds: "seconds", whole_seconds: "seconds"}
+    if parse in {*names, certificates}:
+        return {**names, certificates: "path"}[parse]
     if parse is not None and (parse.__doc__ or "").startswith("one of"):
         return str(parse.__doc__)
     hint: object = typing.get_type_hints(cls)[field.name]

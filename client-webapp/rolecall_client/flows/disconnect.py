@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client_basic
+from rolecall_client.flow import Context, Flow, Message, Step, authenticated_request, error_response
 
 
-def revocation_request(context: Context) -> Message:
-    """Build the revocation request for the refresh token, or for the access token without a refresh token."""
+def revocation_request(context: Context) -> Message | None:
+    """Build the revocation request for the refresh token, or for the access token without a refresh token.
+
+    Without a revocation endpoint, which is optional (RFC 8414 section 2), there is nothing to send.
+    """
+    if context.server.revocation_endpoint is None:
+        return None
     token_type = "refresh_token" if context.tokens.get("refresh_token") else "access_token"
-    return Message(
-        "back",
-        "POST",
-        context.server.revocation_endpoint,
-        headers=client_basic(context.settings),
-        form={"token": context.tokens[token_type], "token_type_hint": token_type},
-    )
+    form = {"token": context.tokens[token_type], "token_type_hint": token_type}
+    return authenticated_request(context, context.server.revocation_endpoint, form)
 
 
 def revocation_response(context: Context, response: HttpResponse) -> None:
     """Delete the tokens after the authorization server has revoked them."""
-    if response.status != 200:
-        raise FlowError("server_error", f"the revocation endpoint returned status {response.status}")
+    if response.status != HTTPStatus.OK:
+        raise error_response("the revocation endpoint", response)
     context.tokens.clear()
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client_basic, keep_tokens
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, authenticated_request, keep_tokens
 
 
 def token_request(context: Context) -> Message:
     """Build the token request with the refresh token."""
     if not context.tokens.get("refresh_token"):
         raise FlowError("invalid_grant", "the connection has no refresh token")
-    return Message(
-        "back",
-        "POST",
-        context.server.token_endpoint,
-        headers=client_basic(context.settings),
-        form={"grant_type": "refresh_token", "refresh_token": context.tokens["refresh_token"]},
-    )
+    form = {"grant_type": "refresh_token", "refresh_token": context.tokens["refresh_token"]}
+    return authenticated_request(context, context.server.token_endpoint, form)
 
 
 FLOW = Flow(

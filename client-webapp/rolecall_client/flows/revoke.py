@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from rolecall import clock
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, FlowError, Message, Step, client_basic
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step, authenticated_request, error_response
 
 
 def revocation_request(context: Context) -> Message:
     """Build the revocation request for the access token."""
-    return Message(
-        "back",
-        "POST",
-        context.server.revocation_endpoint,
-        headers=client_basic(context.settings),
-        form={"token": context.tokens["access_token"], "token_type_hint": "access_token"},
-    )
+    if context.server.revocation_endpoint is None:
+        raise FlowError("no_revocation", "the authorization server has no revocation endpoint")
+    form = {"token": context.tokens["access_token"], "token_type_hint": "access_token"}
+    return authenticated_request(context, context.server.revocation_endpoint, form)
 
 
 def revocation_response(context: Context, response: HttpResponse) -> None:
     """Mark the access token as revoked. Status 200 means that it is invalid now, whether it was valid before or not."""
-    if response.status != 200:
-        raise FlowError("server_error", f"the revocation endpoint returned status {response.status}")
+    if response.status != HTTPStatus.OK:
+        raise error_response("the revocation endpoint", response)
     context.tokens["revoked_at"] = clock.now()
 
 

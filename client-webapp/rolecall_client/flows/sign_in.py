@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 from rolecall import checks, clock
@@ -16,12 +17,13 @@ from rolecall_client.flow import (
     FlowError,
     Message,
     Step,
-    client_basic,
+    authenticated_request,
+    error_response,
     json_object,
     keep_tokens,
     pkce_pair,
 )
-from rolecall_client.flows.authorization_code import authorization_response
+from rolecall_client.flows.authorization_code import authorization_response, response_mode
 
 SUBJECT = checks.define(
     "client.userinfo_sub",
@@ -30,7 +32,12 @@ SUBJECT = checks.define(
     "Userinfo describes another user.",
 )
 
-SCOPE: Final = "openid profile email"
+PERSON = checks.define(
+    "client.same_person",
+    "OpenID Connect Core section 3.1.2.1",
+    "invalid_token",
+    "The ID token is about another user than the one who is signed in.",
+)
 
 AGAIN: Final[Mapping[str, Mapping[str, str]]] = {
     "": {},
@@ -45,7 +52,10 @@ choice of account."""
 
 def authentication_request(context: Context) -> Message:
     """Build the authentication request (steps 1 and 2), with a new state, nonce, and verifier."""
-    parameters = AGAIN[context.memory.get("again", "")]
+    parameters = {**AGAIN[context.memory.get("again", "")], **response_mode(context)}
+    if hint := context.memory.get("id_token_hint"):
+        parameters["id_token_hint"] = hint
+    context.memory["scope"] = context.settings.sign_in_scope
     context.memory["state"] = secrets.token_urlsafe(32)
     context.memory["nonce"] = secrets.token_urlsafe(32)
     context.memory["code_verifier"], challenge = pkce_pair()
@@ -60,7 +70,7 @@ def authentication_request(context: Context) -> Message:
             "response_type": "code",
             "client_id": context.settings.client_id,
             "redirect_uri": context.settings.redirect_uri,
-            "scope": SCOPE,
+            "scope": context.memory["scope"],
             "state": context.memory["state"],
             "nonce": context.memory["nonce"],
             "code_challenge": challenge,
@@ -72,12 +82,10 @@ def authentication_request(context: Context) -> Message:
 
 def token_request(context: Context) -> Message:
     """Build the token request (step 3), with the code and the verifier."""
-    return Message(
-        "back",
-        "POST",
+    return authenticated_request(
+        context,
         context.server.token_endpoint,
-        headers=client_basic(context.settings),
-        form={
+        {
             "grant_type": "authorization_code",
             "code": context.memory["code"],
             "redirect_uri": context.settings.redirect_uri,
@@ -96,25 +104,40 @@ def token_response(context: Context, response: HttpResponse) -> None:
         nonce=context.memory["nonce"],
         access_token=context.tokens["access_token"],
         signed_in_since=context.memory.get("signed_in_since"),
+        leeway=context.settings.leeway,
     )
+    token = json_object(response).get("id_token")
     try:
-        context.memory["claims"] = id_token.validate(json_object(response).get("id_token"), context.key, expected)
+        context.memory["claims"] = id_token.validate(token, context.key, expected)
     except OAuthError as error:
         raise FlowError("bad_id_token", error.description) from error
+    context.memory["id_token"] = token
+    if (subject := context.memory.get("subject")) is not None:
+        is_same = context.memory["claims"]["sub"] == subject
+        PERSON.note(is_same, expected="the user who is signed in", actual="the same" if is_same else "another")
+        if not is_same:
+            raise FlowError("another_person", "the ID token is about another user than the one who is signed in")
 
 
-def userinfo_request(context: Context) -> Message:
-    """Build the userinfo request (step 5), with the access token in the header."""
+def userinfo_request(context: Context) -> Message | None:
+    """Build the userinfo request (step 5), with the access token in the header.
+
+    Without a userinfo endpoint, which is optional (OpenID Connect Discovery section 3), there is nothing to send.
+    """
+    if context.server.userinfo_endpoint is None:
+        return None
     headers = {"Authorization": f"Bearer {context.tokens['access_token']}"}
     return Message("back", "GET", context.server.userinfo_endpoint, headers=headers)
 
 
 def userinfo_response(context: Context, response: HttpResponse) -> None:
     """Handle the userinfo response (step 6), which must be about the user in the ID token."""
+    if response.status != HTTPStatus.OK:
+        raise error_response("the userinfo endpoint", response)
     userinfo = json_object(response)
-    if response.status != 200:
-        raise FlowError(str(userinfo.get("error", "server_error")), f"userinfo returned status {response.status}")
-    is_same = userinfo.get("sub") == context.memory["claims"]["sub"]
+    if not isinstance(userinfo.get("sub"), str):
+        raise FlowError("invalid_userinfo", "The response is not a JSON object with a sub.")
+    is_same = userinfo["sub"] == context.memory["claims"]["sub"]
     SUBJECT.note(is_same, expected="the sub of the ID token", actual="the same" if is_same else "another")
     if not is_same:
         raise FlowError("another_subject", "the sub of userinfo differs from that of the ID token")

@@ -31,7 +31,7 @@ LIFETIME: Final = 60
 def register(context: Context, **metadata: Any) -> Message:
     """Return a registration request with Tally's redirect URI (RFC 7591 section 3.1)."""
     document = {"redirect_uris": [context.settings.redirect_uri], **metadata}
-    return Message("back", "POST", registration_endpoint(context), json=document)
+    return Message("back", "POST", endpoint(context, "registration_endpoint"), json=document)
 
 
 def keep_registration(context: Context, response: HttpResponse) -> None:
@@ -45,21 +45,25 @@ def keep_registration(context: Context, response: HttpResponse) -> None:
     context.memory["registered"] = {name: body[name] for name in names if name in body}
 
 
-def registration_endpoint(context: Context) -> str:
-    """Return the registration endpoint from the server's metadata (RFC 8414 section 2).
+def endpoint(context: Context, name: str) -> str:
+    """Return an optional endpoint from the server's metadata (RFC 8414 section 2).
+
+    Args:
+        name: a member of the metadata, such as `registration_endpoint`.
 
     Raises:
-        FlowError: the metadata has no registration endpoint.
+        FlowError: the metadata do not have it.
     """
-    if context.server.registration_endpoint is None:
-        raise FlowError("server_error", "the server does not offer client registration")
-    return context.server.registration_endpoint
+    url: str | None = getattr(context.server, name)
+    if url is None:
+        raise FlowError("server_error", f"the server has no {name}")
+    return url
 
 
 def management_request(context: Context, method: str, json: dict[str, Any] | None = None) -> Message:
     """Return a request to the client configuration endpoint, with the registration token (RFC 7592 section 2)."""
     registered = context.memory["registered"]
-    url = f"{registration_endpoint(context)}/{registered['client_id']}"
+    url = f"{endpoint(context, 'registration_endpoint')}/{registered['client_id']}"
     headers = {"Authorization": f"Bearer {registered['registration_access_token']}"}
     return Message("back", method, url, headers=headers, json=json)
 

@@ -80,9 +80,9 @@ def outcome_rows(entry: Entry, run: Run | None) -> list[tuple[str, str | None, S
 
 def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
     @wraps(step.build)
-    def build(context: Context) -> Message:
+    def build(context: Context) -> Message | None:
         message = step.build(context)
-        if _is_watched(context):
+        if message is not None and _is_watched(context):
             run: Run = context.memory.setdefault("run", Run(at=clock.now(), trace="", messages=[]))
             run["messages"].append(
                 SentMessage(

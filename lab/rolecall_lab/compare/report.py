@@ -22,9 +22,9 @@ def with_validator(flow: Flow) -> Flow:
 
 def _with_validator(step: Step) -> Step:
     @wraps(step.build)
-    def build(context: Context) -> Message:
+    def build(context: Context) -> Message | None:
         message = step.build(context)
-        if validator := context.memory.get("validator"):
+        if message is not None and (validator := context.memory.get("validator")):
             message = replace(message, headers={**message.headers, "Rolecall-Validator": validator})
         return message
 

@@ -9,10 +9,11 @@ from typing import Any, Final
 import jwt
 
 from rolecall import checks, clock
+from rolecall.jws import unverified_header
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPE, SIGNING_ALGORITHMS
 from rolecall_resource.authorization_server import AuthorizationServer
-from rolecall_resource.validators import EXPIRY, AccessToken, read_claims
+from rolecall_resource.validators import EXPIRY, MAX_LENGTH, AccessToken, read_claims
 
 MAX_VERIFIED: Final = 10_000
 VERIFIED_AGE: Final = 60.0
@@ -28,7 +29,7 @@ ALGORITHM = checks.define(
     "token.alg",
     "RFC 8725 section 3.1",
     "invalid_token",
-    "The algorithm of the token does not match its key.",
+    "Access tokens are not signed with this algorithm.",
     status=401,
 )
 CRITICAL = checks.define(
@@ -65,7 +66,7 @@ class LocalJwt:
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
-        self._verified: OrderedDict[str, tuple[AccessToken, jwt.PyJWK, float]] = OrderedDict()
+        self._verified: OrderedDict[str, tuple[AccessToken, str | None, jwt.PyJWK, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def validate(self, token: str) -> AccessToken:
@@ -74,9 +75,9 @@ class LocalJwt:
         access_token = self._cached(token_digest)
         if access_token is not None:
             return access_token
-        access_token, key = self._verify(token)
+        access_token, kid, key = self._verify(token)
         with self._lock:
-            self._verified[token_digest] = (access_token, key, clock.cache_time())
+            self._verified[token_digest] = (access_token, kid, key, clock.cache_time())
             self._verified.move_to_end(token_digest)
             while len(self._verified) > MAX_VERIFIED:
                 self._verified.popitem(last=False)
@@ -86,8 +87,10 @@ class LocalJwt:
         entry = self._verified.get(token_digest)
         if entry is None:
             return None
-        access_token, key, verified_at = entry
-        if clock.cache_time() >= verified_at + VERIFIED_AGE or self._server.key(str(key.key_id)) is not key:
+        access_token, kid, key, verified_at = entry
+        if clock.cache_time() >= verified_at + VERIFIED_AGE:
+            return None
+        if self._server.key(kid, key.algorithm_name) is not key:
             return None
         with self._lock:
             if token_digest in self._verified:
@@ -97,11 +100,8 @@ class LocalJwt:
         EXPIRY(now < access_token.expires_at, expected=f"later than {int(now)}", actual=access_token.expires_at)
         return access_token
 
-    def _verify(self, token: str) -> tuple[AccessToken, jwt.PyJWK]:
-        try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise FORM.refusal(type(error).__name__) from error
+    def _verify(self, token: str) -> tuple[AccessToken, str | None, jwt.PyJWK]:
+        header = FORM.require(unverified_header(token, MAX_LENGTH), expected="a signed JWT", otherwise="something else")
         typ = str(header.get("typ", "")).lower().removeprefix("application/")
         TYPE(typ == ACCESS_TOKEN_TYPE, expected=ACCESS_TOKEN_TYPE, actual=typ[:60])
         CRITICAL("crit" not in header, expected="no crit", actual="crit" if "crit" in header else "none")
@@ -109,13 +109,12 @@ class LocalJwt:
         allowed = algorithm in SIGNING_ALGORITHMS
         ALGORITHM(allowed, expected=" or ".join(SIGNING_ALGORITHMS), actual=algorithm[:20])
         kid = header.get("kid")
-        key = self._server.key(kid) if isinstance(kid, str) else None
-        key = KEY.require(key, expected="a key that the issuer publishes", actual=str(kid)[:60])
-        ALGORITHM(key.algorithm_name == algorithm, expected=key.algorithm_name, actual=algorithm)
+        key = self._server.key(kid, algorithm) if kid is None or isinstance(kid, str) else None
+        key = KEY.require(key, expected=f"a key that the issuer publishes for {algorithm}", actual=str(kid)[:60])
         try:
             claims = jwt.decode(token, key, algorithms=[algorithm], options=_SIGNATURE_ONLY)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             expected = f"by key {str(kid)[:8]}"
             raise SIGNATURE.refusal(type(error).__name__, expected=expected, actual="invalid") from error
         SIGNATURE.note(True, expected=f"{algorithm} by key {str(kid)[:8]}", actual="valid")
-        return read_claims(claims, issuer=self._issuer, audience=self._audience, leeway=self._leeway), key
+        return read_claims(claims, issuer=self._issuer, audience=self._audience, leeway=self._leeway), kid, key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rolecall_client.flow import Context, Flow, Message, Step, keep_tokens
 from rolecall_client.flows import ask
+from rolecall_client.flows.authorization_code import resource_parameter
 from rolecall_lab.catalog import own_client
 from rolecall_lab.catalog.entry import lab_entry
 
@@ -28,7 +29,7 @@ def token_request(context: Context) -> Message:
         "client_id": own_client.client_id(context),
         "client_secret": own_client.client_secret(context),
         "scope": "invoices:read",
-        "resource": context.settings.resource_identifier,
+        **resource_parameter(context),
     }
     return Message("back", "POST", context.server.token_endpoint, form=form)
 

@@ -72,7 +72,7 @@ def revocation_request(context: Context) -> Message:
         "token_type_hint": "refresh_token",
         **_authentication(context),
     }
-    return Message("back", "POST", context.server.revocation_endpoint, form=form)
+    return Message("back", "POST", own_client.endpoint(context, "revocation_endpoint"), form=form)
 
 
 def revocation_response(_context: Context, response: HttpResponse) -> None:

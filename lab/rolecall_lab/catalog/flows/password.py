@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from rolecall_client.flow import Context, Flow, Message, Step, client_basic, keep_tokens
-from rolecall_client.flows.authorization_code import SCOPE
+from rolecall_client.flow import Context, Flow, Message, Step, authenticated_request, keep_tokens
+from rolecall_client.flows.authorization_code import resource_parameter
 from rolecall_lab.catalog.entry import lab_entry
 
 
 def token_request(context: Context) -> Message:
     """Send the user's name and password instead of a code. The browser never leaves the client."""
-    return Message(
-        "back",
-        "POST",
+    return authenticated_request(
+        context,
         context.server.token_endpoint,
-        headers=client_basic(context.settings),
-        form={
+        {
             "grant_type": "password",
             "username": "alice",
             "password": "as typed into Tally",
-            "scope": SCOPE,
-            "resource": context.settings.resource_identifier,
+            "scope": context.settings.scope,
+            **resource_parameter(context),
         },
     )
 

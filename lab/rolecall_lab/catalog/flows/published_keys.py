@@ -63,14 +63,14 @@ def token_response(context: Context, response: HttpResponse) -> None:
 def userinfo_request(context: Context) -> Message:
     """Step 5: send a POST with the token in the header (OpenID Connect Core section 5.3.1)."""
     headers = {"Authorization": f"Bearer {context.tokens['access_token']}"}
-    return Message("back", "POST", context.server.userinfo_endpoint, headers=headers, form={})
+    return Message("back", "POST", own_client.endpoint(context, "userinfo_endpoint"), headers=headers, form={})
 
 
 def revocation_request(context: Context) -> Message:
     """The assertion names the key `second`, which the server does not know, so it fetches the key set again."""
     publish_key(context, "second")
     form = {"token": context.tokens["access_token"], **own_client.assertion(context)}
-    return Message("back", "POST", context.server.revocation_endpoint, form=form)
+    return Message("back", "POST", own_client.endpoint(context, "revocation_endpoint"), form=form)
 
 
 def revocation_response(_context: Context, response: HttpResponse) -> None:

@@ -47,7 +47,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
 def userinfo_request(context: Context) -> Message:
     """Step 5: send a POST with the token in the body (RFC 6750 section 2.2)."""
     form = {"access_token": context.tokens["access_token"]}
-    return Message("back", "POST", context.server.userinfo_endpoint, form=form)
+    return Message("back", "POST", own_client.endpoint(context, "userinfo_endpoint"), form=form)
 
 
 FLOW = Flow(
