@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import audit
 from rolecall.errors import OAuthError
-from rolecall.http import Unreachable
+from rolecall.http import InvalidResponse, Unreachable
 from rolecall.web.errors import PageError, Problem
 from rolecall_client.flow import FlowError
 from rolecall_client.services import services
@@ -21,19 +21,22 @@ log = logging.getLogger(__name__)
 
 _START_AGAIN: Final = ("Start again", "/")
 _HOME: Final = ("Back to the home page", "/")
-_SUSPICIOUS: Final = frozenset(
-    {"unknown_state", "repeated_parameter", "too_long", "mixed_up", "bad_id_token", "another_subject"}
-)
+_SUSPICIOUS: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
 """Errors that can be a sign of an attack; they are written to the audit log."""
 
-_PROBLEMS: Final = {
-    "access_denied": Problem(
+
+def _silent(reason: str, title: str = "You need to visit the authorization server") -> Problem:
+    """Return the problem for a silent request that needed a page (OpenID Connect Core section 3.1.2.6)."""
+    return Problem(
         403,
-        "You denied access",
-        "You denied Tally access to your invoices, so it did not get a token.",
-        (_HOME,),
+        title,
+        f"Tally asked for a silent sign-in (prompt=none), {reason} Your sign-in to Tally has not changed.",
+        (_START_AGAIN,),
         is_error=False,
-    ),
+    )
+
+
+_PROBLEMS: Final = {
     "unknown_state": Problem(
         400,
         "This response does not match a request from this browser",
@@ -56,8 +59,21 @@ _PROBLEMS: Final = {
     "mixed_up": Problem(
         400,
         "This response comes from another server",
-        "It names another authorization server, or belongs to another request (RFC 9207). Tally has ignored it, so "
-        "that your code cannot reach the wrong server.",
+        "It names another authorization server (RFC 9207). Tally has ignored it, so that your code cannot reach the "
+        "wrong server.",
+        (_START_AGAIN,),
+    ),
+    "missing_iss": Problem(
+        400,
+        "The response does not name its server",
+        "The authorization server announces the parameter iss for every response (RFC 9207 section 3), but this "
+        "response has none. Tally has ignored it.",
+        (_START_AGAIN,),
+    ),
+    "invalid_response": Problem(
+        502,
+        "The response is incomplete",
+        "It has neither a code nor an error (RFC 6749 section 4.1.2). Tally did not get a token.",
         (_START_AGAIN,),
     ),
     "invalid_grant": Problem(
@@ -74,20 +90,27 @@ _PROBLEMS: Final = {
         "of the connection (RFC 9700 section 4.14). Tally has deleted its tokens. Connect again to continue.",
         (_START_AGAIN,),
     ),
-    "login_required": Problem(
-        403,
+    "login_required": _silent(
+        "but you are not signed in to the authorization server, or not recently enough.",
         "You need to sign in to the authorization server",
-        "Tally asked for a silent sign-in (prompt=none), but you are not signed in to the authorization server, or "
-        "not recently enough. Your sign-in to Tally has not changed.",
-        (_START_AGAIN,),
+    ),
+    "consent_required": _silent("but the authorization server needs your consent first.", "Your consent is required"),
+    "interaction_required": _silent("but the authorization server needs you to do something on its pages first."),
+    "account_selection_required": _silent("but you have to choose an account at the authorization server first."),
+    "another_person": Problem(
+        403,
+        "Another user signed in",
+        "Tally asked the user who is signed in to sign in again, but the ID token is about another user. Tally has "
+        "ignored it, and your sign-in to Tally has not changed. To change the user, sign out first.",
+        (("Back to your profile", "/me"),),
         is_error=False,
     ),
-    "consent_required": Problem(
-        403,
-        "Your consent is required",
-        "Tally asked for a silent sign-in (prompt=none), but the authorization server needs your consent first. Your "
-        "sign-in to Tally has not changed.",
-        (_START_AGAIN,),
+    "no_revocation": Problem(
+        501,
+        "The authorization server cannot revoke tokens",
+        "Its metadata have no revocation endpoint, which is optional (RFC 8414 section 2). The token stays valid until "
+        "it expires. You can disconnect Tally, which deletes its tokens.",
+        (("Back to the invoices", "/invoices"),),
         is_error=False,
     ),
     "another_subject": Problem(
@@ -129,37 +152,64 @@ def with_error_pages(view: Callable[[], ResponseReturnValue]) -> Callable[[], Re
 
 
 def _problem(error: FlowError) -> Problem:
-    if error.error == "bad_id_token":
-        return Problem(
-            502,
-            "Tally rejected the ID token",
-            f"{error.detail} An ID token is valid only if it complies with every rule of OpenID Connect Core section "
-            "3.1.3.7. Tally has ignored the token, and your sign-in to Tally has not changed.",
-            (_START_AGAIN,),
-        )
-    return _PROBLEMS.get(error.error) or _unexpected_error(error.error)
-
-
-def _unexpected_error(code: str) -> Problem:
-    is_valid = code.isascii() and code.replace("_", "").isalnum() and len(code) < 60
-    return Problem(
+    known = _PROBLEMS.get(error.error) or _detailed(error)
+    return known or Problem(
         502,
         "The authorization server returned an error",
-        f"The error code is {code if is_valid else 'invalid'}. Tally did not get a token. Try again. If the error "
-        "persists, the operator of Tally has to check its registration.",
+        f"The error code is {_readable(error.error)}. Tally did not get a token. Try again. If the error persists, the "
+        "operator of Tally has to check its registration.",
         (_START_AGAIN,),
     )
+
+
+def _detailed(error: FlowError) -> Problem | None:
+    """Return the problem for an error whose detail is part of the explanation."""
+    if error.error == "access_denied":
+        text = f"You did not allow what Tally requested: {error.detail}. Tally did not get a token."
+        return Problem(403, "You denied access", text, (_HOME,), is_error=False)
+    title, text = _INVALID.get(error.error, ("", ""))
+    return Problem(502, title, f"{error.detail} {text}", (_START_AGAIN,)) if title else None
+
+
+_INVALID: Final = {
+    "bad_id_token": (
+        "Tally rejected the ID token",
+        "An ID token is valid only if it complies with every rule of OpenID Connect Core section 3.1.3.7. Tally has "
+        "ignored the token, and your sign-in to Tally has not changed.",
+    ),
+    "invalid_token_response": (
+        "The token response is invalid",
+        "RFC 6749 section 5.1 says what it must contain. Tally did not get a token.",
+    ),
+    "invalid_userinfo": (
+        "The userinfo response is invalid",
+        "OpenID Connect Core section 5.3.2 says what it must contain. Your sign-in to Tally has not changed.",
+    ),
+    "no_error_code": ("The authorization server failed", "Tally did not get a token. Try again later."),
+}
+"""The titles of errors whose detail describes the response, and what else their pages say."""
+
+
+def _readable(code: str) -> str:
+    is_valid = code.isascii() and code.replace("_", "").isalnum() and len(code) < 60
+    return code if is_valid else "invalid"
 
 
 def _unreachable(error: Unreachable) -> Problem:
     api = services().settings.resource_backchannel_url or services().settings.resource_url
     server = "The Invoices API" if error.url.startswith(api) else "The authorization server"
+    links = (("Try again", _retry_url()), _HOME)
+    if isinstance(error, InvalidResponse):
+        text = (
+            f"Tally cannot use the response: {error.reason}. The operator of Tally has to check the server's address."
+        )
+        return Problem(502, f"{server} sent an invalid response", text, links)
     return Problem(
         503,
         f"{server} is not responding",
-        f"Tally did not get a usable response: {error.reason}. No data are lost. Start the service again, or wait "
-        "until it is available, and try again.",
-        (("Try again", _retry_url()), _HOME),
+        f"Tally did not get a response: {error.reason}. No data are lost. Start the service again, or wait until it is "
+        "available, and try again.",
+        links,
     )
 
 

@@ -130,10 +130,10 @@ def authenticated_request(context: Context, url: str, form: Mapping[str, str]) -
     if settings.client_auth_method == "private_key_jwt":
         assertion = {"client_assertion_type": CLIENT_ASSERTION_TYPE, "client_assertion": _client_assertion(context)}
         return Message("back", "POST", url, form={**form, **assertion})
+    secret = settings.client_secret or ""
     if settings.client_auth_method == "client_secret_post":
-        credentials = {"client_id": settings.client_id, "client_secret": settings.client_secret}
-        return Message("back", "POST", url, form={**form, **credentials})
-    pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"
+        return Message("back", "POST", url, form={**form, "client_id": settings.client_id, "client_secret": secret})
+    pair = f"{quote_plus(settings.client_id)}:{quote_plus(secret)}"
     headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
     return Message("back", "POST", url, headers=headers, form=form)
 

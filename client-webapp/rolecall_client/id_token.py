@@ -43,14 +43,14 @@ PARTY = checks.define("id_token.azp", f"{_CORE} 3.1.3.7", _ERROR, "The ID token 
 EXPIRY = checks.define("id_token.exp", f"{_CORE} 3.1.3.7", _ERROR, "The ID token has expired.")
 NOT_BEFORE = checks.define("id_token.nbf", "RFC 7519 section 4.1.5", _ERROR, "The ID token is not valid yet.")
 ISSUED_AT = checks.define("id_token.iat", f"{_CORE} 3.1.3.7", _ERROR, "The ID token was issued in the future.")
-NONCE = checks.define("id_token.nonce", f"{_CORE} 3.1.3.7", _ERROR, "The nonce does not match the request.")
-AT_HASH = checks.define("id_token.at_hash", f"{_CORE} 3.1.3.8", _ERROR, "The hash does not match the access token.")
 AUTH_TIME = checks.define(
     "id_token.auth_time",
     f"{_CORE} 3.1.3.7",
     _ERROR,
     "The sign-in is older than the requested maximum age, or in the future.",
 )
+NONCE = checks.define("id_token.nonce", f"{_CORE} 3.1.3.7", _ERROR, "The nonce does not match the request.")
+AT_HASH = checks.define("id_token.at_hash", f"{_CORE} 3.1.3.8", _ERROR, "The hash does not match the access token.")
 
 _FORBIDDEN_PARAMETERS: Final = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
 _REQUIRED_STRINGS: Final = ("iss", "sub")

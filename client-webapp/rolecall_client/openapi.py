@@ -108,7 +108,7 @@ _OPERATIONS: Final[Operations] = {
                 "parameter, or an invalid code.",
                 checks=checks.defined_in(authorization_code),
             ),
-            html(403, "The user denied access, or would have to sign in or consent."),
+            html(403, "The user denied access, or would have to sign in or consent.", checks=(sign_in.PERSON,)),
             html(
                 502,
                 "Another server returned an invalid response, or the ID token is invalid.",

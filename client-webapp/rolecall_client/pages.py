@@ -18,7 +18,7 @@ from rolecall.http import Unreachable
 from rolecall.web.errors import PageError, Problem
 from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_client.errors import with_error_pages
-from rolecall_client.flow import FlowError
+from rolecall_client.flow import Context, FlowError
 from rolecall_client.flows import sign_in
 from rolecall_client.money import money
 from rolecall_client.services import services
@@ -77,21 +77,21 @@ def callback() -> ResponseReturnValue:
     """GET /callback: handle the authorization response, and redirect, so that the code leaves the address bar."""
     flow, context, _ = services().runner.resume(services().sessions.browser(), _unique_parameters(request.args))
     if flow == sign_in.FLOW.name:
-        return _signed_in(context.memory["claims"], context.memory["userinfo"])
+        return _signed_in(context)
     _revoke_connection()
     services().sessions.begin(context.tokens)
     audit.record("connected")
     return redirect(url_for("invoices"), 303)
 
 
-def _signed_in(claims: dict[str, Any], userinfo: dict[str, Any]) -> ResponseReturnValue:
+def _signed_in(context: Context) -> ResponseReturnValue:
     # The access token was only needed for userinfo. It is not stored, and expires in a few minutes.
-    previous = services().sessions.user()
+    claims, previous = context.memory["claims"], services().sessions.user()
     if previous and previous["claims"]["sub"] != claims["sub"]:
         # the connection belongs to another user
         _revoke_connection()
         services().sessions.end()
-    services().sessions.sign_in(claims, userinfo)
+    services().sessions.sign_in(claims, context.memory.get("userinfo"), context.memory["id_token"])
     audit.record("signed_in", subject=claims["sub"])
     return redirect(url_for("me"), 303)
 
@@ -211,16 +211,23 @@ def revoke_access_token() -> None:
 @with_error_pages
 def disconnect() -> ResponseReturnValue:
     """POST /disconnect: revoke all tokens, and end the connection."""
+    revoked = True
     with services().sessions.exclusive():
         tokens = services().sessions.tokens()
         if tokens:
-            services().runner.run("disconnect", tokens)
+            context = services().runner.run("disconnect", tokens)
+            revoked = context.server.revocation_endpoint is not None
             audit.record("disconnected")
         services().sessions.end()
+    ended = (
+        "its tokens are revoked and deleted"
+        if revoked
+        else "its tokens are deleted. The authorization server has no revocation endpoint, so they stay valid until "
+        "they expire"
+    )
     flash(
-        "Tally is disconnected: its tokens are revoked and deleted. You are still signed in to the authorization "
-        "server, and it still has your consent, so it will not ask next time. To be asked again, disconnect Tally "
-        "there too, under connected apps."
+        f"Tally is disconnected: {ended}. You are still signed in to the authorization server, and it may still have "
+        "your consent, so it may not ask next time."
     )
     return redirect(url_for("home"), 303)
 

@@ -32,6 +32,9 @@ _MEANINGS: Final[Mapping[str, str]] = {
 }
 """The meaning of each claim of an ID token (OpenID Connect Core section 2)."""
 
+MAX_HINT: Final = 2000
+"""Characters of the ID token up to which it is sent as `id_token_hint`, because the request is a URL."""
+
 _TIMES: Final = ("exp", "iat", "auth_time", "updated_at")
 
 
@@ -39,8 +42,22 @@ _TIMES: Final = ("exp", "iat", "auth_time", "updated_at")
 def sign_in() -> ResponseReturnValue:
     """POST /sign-in: start the sign-in flow; `again` selects its parameters (see `flows.sign_in.AGAIN`)."""
     again = request.form.get("again", "")
-    again = again if again in flows.sign_in.AGAIN else ""
-    return redirect(services().runner.start("sign_in", services().sessions.browser(), again=again), 303)
+    return start_sign_in(again if again in flows.sign_in.AGAIN else "")
+
+
+def start_sign_in(again: str) -> ResponseReturnValue:
+    """Redirect to the authorization server; a repeated sign-in must be that of the same user.
+
+    Args:
+        again: see `flows.sign_in.AGAIN`.
+    """
+    user = services().sessions.user() if again in flows.sign_in.SAME_USER else None
+    same_user: dict[str, Any] = {}
+    if user is not None:
+        hint = user.get("id_token") or ""
+        same_user = {"subject": user["claims"]["sub"], "id_token_hint": hint if len(hint) <= MAX_HINT else ""}
+    url = services().runner.start("sign_in", services().sessions.browser(), again=again, **same_user)
+    return redirect(url, 303)
 
 
 def me() -> ResponseReturnValue:
@@ -60,9 +77,10 @@ def me() -> ResponseReturnValue:
     response = make_response(
         render_template(
             "me.html",
-            name=str(userinfo.get("name") or claims["sub"]),
+            name=str((userinfo or claims).get("name") or claims["sub"]),
             claims=[(name, _MEANINGS.get(name, ""), _display_text(name, value)) for name, value in claims.items()],
-            userinfo=[(name, _display_text(name, value)) for name, value in userinfo.items()],
+            userinfo=[(name, _display_text(name, value)) for name, value in (userinfo or {}).items()],
+            has_userinfo=userinfo is not None,
             connected=services().sessions.tokens() is not None,
             came_with=user["request_id"],
             since=moment(claims["auth_time"], clock.now()) if "auth_time" in claims else "",

@@ -72,7 +72,8 @@ class Sessions:
     def user(self) -> dict[str, Any] | None:
         """Return the signed-in user, or None.
 
-        The members are the ID token's `claims`, `userinfo`, and `request_id`, the ID of the request that signed in.
+        The members are the ID token's `claims`, `userinfo` (None if the server has no such endpoint), `id_token`, and
+        `request_id`, the ID of the request that signed in.
         """
         name = cookie.get("person")
         return self._store.get("person", name) if name else None
@@ -81,11 +82,11 @@ class Sessions:
         """Return whether the cookie names a sign-in, even if it no longer exists."""
         return "person" in cookie
 
-    def sign_in(self, claims: dict[str, Any], userinfo: dict[str, Any]) -> None:
+    def sign_in(self, claims: dict[str, Any], userinfo: dict[str, Any] | None, id_token: str) -> None:
         """Store a new sign-in under a new name, and delete the old entry."""
         self.sign_out()
         cookie["person"] = secrets.token_urlsafe(32)
-        user = {"claims": claims, "userinfo": userinfo, "request_id": trace.current()}
+        user = {"claims": claims, "userinfo": userinfo, "id_token": id_token, "request_id": trace.current()}
         self._store.put("person", cookie["person"], user, self._lifetime)
 
     def sign_out(self) -> None:

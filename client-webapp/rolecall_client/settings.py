@@ -84,7 +84,7 @@ class Settings(ServiceSettings):
     client_auth_method: str = setting(
         "How Tally authenticates at the authorization server.", default=AUTH_METHODS[0], parse=one_of(*AUTH_METHODS)
     )
-    client_secret: str = setting("The client secret; not for private_key_jwt.", default="", secret=True)
+    client_secret: str | None = setting("The client secret; not for private_key_jwt.", default=None, secret=True)
     client_private_key: jwt.PyJWK | None = setting(
         "For private_key_jwt: the private key as a JWK with `alg`, whose public part is registered.",
         default=None,

@@ -91,7 +91,7 @@ class _Cache(Generic[T]):
         now = clock.cache_time()
         if now >= self._stale_at:
             self._refresh(now)
-        elif not self._has(is_sufficient) and now >= self._refetched_at + REFETCH_AFTER:
+        elif self._failure is None and not self._has(is_sufficient) and now >= self._refetched_at + REFETCH_AFTER:
             self._refetched_at = now
             self._refresh(now)
         if self._failure is not None and not self._has(is_sufficient):

@@ -68,12 +68,12 @@ def test_tokens_are_sealed_in_redis_and_absent_from_the_cookie_and_the_log(
 
 BAD_ANSWERS: dict[str, tuple[dict[str, str], str]] = {
     "another issuer": ({"iss": "http://evil.test"}, "comes from another server"),
-    "no issuer": ({"iss": "-"}, "comes from another server"),
+    "no issuer, which the metadata announce": ({"iss": "-"}, "does not name its server"),
     "an issuer with a slash more": ({"iss": ISSUER + "/"}, "comes from another server"),
     "an unknown state": ({"state": "other"}, "does not match a request"),
     "no state": ({"state": "-"}, "does not match a request"),
     "a state that is not ASCII": ({"state": "é\0"}, "does not match a request"),
-    "neither code nor error": ({"code": "-"}, "returned an error"),
+    "neither code nor error": ({"code": "-"}, "The response is incomplete"),
     "denied": ({"code": "-", "error": "access_denied"}, "You denied access"),
     "busy": ({"code": "-", "error": "temporarily_unavailable"}, "Wait a few seconds"),
     "an error with markup": ({"code": "-", "error": "<script>"}, "error code is invalid"),
@@ -82,7 +82,7 @@ BAD_ANSWERS: dict[str, tuple[dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("changes", "says"), BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
 def test_a_bad_answer_reaches_no_token_endpoint(tally: Tally, changes: dict[str, str], says: str) -> None:
-    """RFC 9207 section 2.4, RFC 6749 section 4.1.2.1."""
+    """RFC 9207 sections 2.4 and 3, RFC 6749 section 4.1.2.1."""
     browser = tally.browser()
     answer = {"code": "c0de", "state": browser.begin()["state"], "iss": ISSUER, **changes}
     page = browser.come_back(**{name: value for name, value in answer.items() if value != "-"})
@@ -140,9 +140,9 @@ def test_the_session_is_renewed_when_it_is_connected(tally: Tally) -> None:
 BAD_TOKEN_ANSWERS: dict[str, tuple[Any, str]] = {
     "expired code": ((400, {"error": "invalid_grant"}, {}), "no longer valid"),
     "wrong secret": ((401, {"error": "invalid_client"}, {}), "invalid_client"),
-    "no JSON": ((200, [], {}), "server_error"),
-    "no token": ((200, {"token_type": "Bearer"}, {}), "server_error"),
-    "another token type": ((200, {"access_token": "x", "token_type": "mac"}, {}), "server_error"),
+    "no JSON": ((200, [], {}), "has no access token"),
+    "no token": ((200, {"token_type": "Bearer"}, {}), "has no access token"),
+    "another token type": ((200, {"access_token": "x", "token_type": "mac"}, {}), "token_type is not Bearer"),
     "nobody there": (None, "is not responding"),
     "too slow": (Unreachable(TOKEN, "it took too long"), "it took too long"),
 }

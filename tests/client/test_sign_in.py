@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import hmac
-from collections.abc import Callable
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
 
-from rolecall import checks, clock, events
-from rolecall.errors import OAuthError
+from rolecall import clock
 from rolecall.http import Unreachable
-from rolecall_client import id_token
-from support.openid_provider import SUB, USERINFO, Issuer, at_hash, encoded, part, private_key, public_jwk
+from support.openid_provider import SUB, USERINFO, Issuer, public_jwk
 from support.tally import API, ISSUER, METADATA, TOKENS, Tally
 
 TOKEN, JWKS, PROFILE = METADATA["token_endpoint"], METADATA["jwks_uri"], METADATA["userinfo_endpoint"]
@@ -68,151 +61,6 @@ def test_strange_claims_are_shown_as_text(tally: Tally, issuer: Issuer) -> None:
     assert browser.client.get("/me").status_code == 200
 
 
-# --- every rule
-
-Make = Callable[[Issuer, str], Any]
-
-
-def changed(**changes: Any) -> Make:
-    return lambda issuer, nonce: issuer.sign(issuer.claims(nonce, **changes))
-
-
-def signed(**header: Any) -> Make:
-    return lambda issuer, nonce: issuer.sign(issuer.claims(nonce), **header)
-
-
-def later(seconds: int, name: str) -> Make:
-    return lambda issuer, nonce: issuer.sign(issuer.claims(nonce, **{name: clock.now() + seconds}))
-
-
-def unsigned(issuer: Issuer, nonce: str) -> str:
-    return f"{part({'alg': 'none', 'typ': 'JWT', 'kid': issuer.kid})}.{part(issuer.claims(nonce))}."
-
-
-def with_the_public_key_as_secret(issuer: Issuer, nonce: str) -> str:
-    """RFC 8725 section 2.1."""
-    pem = private_key(issuer.kid).public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )  # fmt: skip
-    body = f"{part({'alg': 'HS256', 'typ': 'JWT', 'kid': issuer.kid})}.{part(issuer.claims(nonce))}"
-    return f"{body}.{encoded(hmac.digest(pem, body.encode(), 'sha256'))}"
-
-
-def other_claims_under_the_signature(issuer: Issuer, nonce: str) -> str:
-    head, _, signature = issuer.sign(issuer.claims(nonce)).split(".")
-    return f"{head}.{part(issuer.claims(nonce, sub='usr_mallory'))}.{signature}"
-
-
-def nested(issuer: Issuer, nonce: str) -> str:
-    return issuer.sign(issuer.sign(issuer.claims(nonce)), cty="JWT")
-
-
-_TEXTS = ("iss", "sub", "aud", "nonce", "at_hash")
-_WHOLE = encoded(hashlib.sha256(TOKENS["access_token"].encode()).digest())
-
-BAD: dict[str, tuple[Make, str]] = {
-    "none at all": (lambda *_: None, "form"),
-    "a number": (lambda *_: 5, "form"),
-    "no JWT": (lambda *_: "b.a.d", "form"),
-    "two parts": (lambda issuer, nonce: issuer.sign(issuer.claims(nonce)).rpartition(".")[0], "form"),
-    "not ASCII": (lambda *_: "é.é.é", "form"),
-    "oversized": (changed(more="x" * 20_000), "form"),
-    "a header that is a list": (lambda issuer, nonce: f"{part([])}.{part(issuer.claims(nonce))}.AAAA", "form"),
-    "a header without end": (lambda *_: f"{encoded(b'[' * 9000)}.e30.AAAA", "form"),
-    "unsigned": (unsigned, "alg"),
-    "HS256 with the public key": (with_the_public_key_as_secret, "alg"),
-    "another algorithm of the issuer's": (signed(key="ES256-1"), "alg"),
-    "an algorithm that is a number": (signed(alg=256), "alg"),
-    "the header names another algorithm than its key's": (signed(key="ES256-1", alg="RS256"), "kid"),
-    "a key that nobody published": (signed(key="RS256-9"), "kid"),
-    "no kid": (signed(kid=None), "kid"),
-    "another key under a published kid": (signed(key="RS256-9", kid="RS256-1"), "signature"),
-    "changed": (other_claims_under_the_signature, "signature"),
-    "an access token": (signed(typ="at+jwt"), "typ"),
-    "a logout token": (signed(typ="logout+jwt"), "typ"),
-    "a type that is a number": (signed(typ=7), "typ"),
-    "a type that is a list": (signed(typ=[]), "typ"),
-    "a type that is an object": (signed(typ={"JWT": "JWT"}), "typ"),
-    "an algorithm that is a list": (signed(alg=["RS256"]), "alg"),
-    "a key in its header": (signed(jwk=public_jwk("RS256-1")), "header"),
-    "the address of a key set": (signed(jku=f"{ISSUER}/jwks"), "header"),
-    "the address of a certificate": (signed(x5u=f"{ISSUER}/x5u"), "header"),
-    "a certificate": (signed(x5c=["MII"]), "header"),
-    "claims that are a list": (lambda issuer, _: issuer.sign([1]), "claims"),
-    "claims without end": (lambda issuer, nonce: issuer.sign(issuer.claims(nonce) | {"exp": 10**400}), "claims"),
-    "nested": (nested, "claims"),
-    **{f"no {name}": (changed(**{name: None}), "claims") for name in (*_TEXTS, "exp", "iat")},
-    **{f"{name} is a number": (changed(**{name: 7}), "claims") for name in (*_TEXTS, "azp")},
-    **{f"{name} is a text": (changed(**{name: "9999999999"}), "claims") for name in ("exp", "iat", "auth_time")},
-    "exp is true": (changed(exp=True), "claims"),
-    "exp is infinite": (changed(exp=float("inf")), "claims"),
-    "iat is no number": (changed(iat=float("nan")), "claims"),
-    "an empty sub": (changed(sub=""), "claims"),
-    "a sub that is too long": (changed(sub="s" * 300), "claims"),
-    "an audience that is a number": (changed(aud=["tally", 5]), "claims"),
-    "no audience": (changed(aud=[]), "claims"),
-    "another issuer": (changed(iss="http://evil.test"), "iss"),
-    "an issuer with a slash more": (changed(iss=f"{ISSUER}/"), "iss"),
-    "another audience": (changed(aud="other"), "aud"),
-    "two audiences": (changed(aud=["tally", "other"]), "aud"),
-    "another authorized party": (changed(azp="other"), "azp"),
-    "expired": (later(-1, "exp"), "exp"),
-    "from the future": (later(3600, "iat"), "iat"),
-    "another nonce": (changed(nonce="another"), "nonce"),
-    "a nonce beyond ASCII": (changed(nonce="\ud800é"), "nonce"),
-    "another access token's hash": (changed(at_hash=at_hash("another")), "at_hash"),
-    "the whole hash": (changed(at_hash=_WHOLE), "at_hash"),
-}
-
-
-@pytest.mark.parametrize(("make", "rule"), BAD.values(), ids=BAD.keys())
-def test_a_bad_id_token_signs_nobody_in(tally: Tally, issuer: Issuer, make: Make, rule: str) -> None:
-    """OpenID Connect Core sections 2, 3.1.3.7 and 3.1.3.8: the rule that it breaks refuses it, and no other."""
-    browser = tally.browser()
-    asked = browser.begin("/sign-in")
-    issuer.answer(make(issuer, asked["nonce"]))
-    notebook = events.Notebook()
-    with events.watching(notebook):
-        page = browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
-    assert page.status_code == 502
-    assert "Tally rejected the ID token" in page.text
-    assert id_token_check(rule).description in page.text.replace("&#39;", "'")
-    failed = [fact["name"] for fact in noted(notebook) if not fact["passed"]]
-    assert failed == [f"id_token.{rule}"]
-    assert browser.client.get("/me").status_code == 403
-    assert not tally.http.to(PROFILE)
-
-
-def test_every_rule_has_a_token_that_breaks_it() -> None:
-    rules = {f"id_token.{rule}" for _, rule in BAD.values()} | {"id_token.auth_time"}
-    assert rules == {check.name for check in checks.defined_in(id_token)}
-
-
-def test_a_good_one_passes_every_rule_in_order(tally: Tally, issuer: Issuer) -> None:
-    browser = tally.browser()
-    notebook = events.Notebook()
-    with events.watching(notebook):
-        assert issuer.sign_in(browser, aud=["tally"], azp=None).location == "/me"
-    names = [fact["name"] for fact in noted(notebook) if fact["name"].startswith(("id_token", "client.userinfo"))]
-    assert names == [
-        *(check.name for check in checks.defined_in(id_token) if check.name != "id_token.auth_time"),
-        "client.userinfo_sub",
-    ]
-    assert "usr_alice" not in str(noted(notebook))
-
-
-@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "PS256", "EdDSA"])
-def test_each_algorithm_that_a_client_may_register(algorithm: str, tally: Tally) -> None:
-    issuer = Issuer(tally, f"{algorithm}-1", published=["RS256-1", "ES256-1", "PS256-1", "EdDSA-1"])
-    wanted = id_token.ExpectedClaims(ISSUER, "tally", algorithm, "n0nce", TOKENS["access_token"])
-    token = issuer.sign(issuer.claims("n0nce"))
-    keys = {kid: jwt.PyJWK(public_jwk(kid)) for kid in issuer.published}
-    assert id_token.validate(token, keys.get, wanted)["sub"] == SUB
-    for other in {"RS256", "ES256", "PS256", "EdDSA"} - {algorithm}:
-        with pytest.raises(OAuthError):
-            id_token.validate(token, keys.get, dataclasses.replace(wanted, algorithm=other))
-
-
 # --- keys
 
 
@@ -223,10 +71,7 @@ def test_keys_are_kept_and_fetched_again_for_an_unknown_one_but_not_for_each(tal
         assert issuer.sign_in(browser).location == "/me"
     assert len(tally.http.to(JWKS)) == 1
     issuer.kid, issuer.published = "RS256-2", ["RS256-1", "RS256-2"]
-    assert issuer.sign_in(browser).status_code == 502
-    assert len(tally.http.to(JWKS)) == 1
-    clock.set_offset(6)
-    assert issuer.sign_in(browser).location == "/me"
+    assert issuer.sign_in(browser).location == "/me", "the first time immediately (OpenID Connect Core 10.1.1)"
     for _ in range(3):
         issuer.kid = "RS256-9"
         assert issuer.sign_in(browser).status_code == 502
@@ -254,8 +99,9 @@ def test_without_keys_nobody_is_signed_in(tally: Tally, issuer: Issuer, answer: 
     issuer.answer(issuer.sign(issuer.claims(asked["nonce"])))
     tally.http.answers[JWKS] = answer
     page = browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
-    assert page.status_code == 503
-    assert "is not responding" in page.text
+    invalid = isinstance(answer, tuple) and answer[0] == 200
+    assert page.status_code == (502 if invalid else 503)
+    assert ("sent an invalid response" if invalid else "is not responding") in page.text
     assert browser.client.get("/me").status_code == 403
 
 
@@ -266,10 +112,10 @@ def test_without_keys_nobody_is_signed_in(tally: Tally, issuer: Issuer, answer: 
     ("answer", "says"),
     [
         ((200, {**USERINFO, "sub": "usr_bob"}, {}), "about different users"),
-        ((200, {"name": "Alice"}, {}), "about different users"),
-        ((200, [], {}), "about different users"),
+        ((200, {"name": "Alice"}, {}), "The userinfo response is invalid"),
+        ((200, [], {}), "The userinfo response is invalid"),
         ((401, {"error": "invalid_token"}, {}), "invalid_token"),
-        ((500, "", {}), "server_error"),
+        ((500, "", {}), "status 500 without an error code"),
         (None, "is not responding"),
     ],
 )
@@ -291,7 +137,8 @@ def test_userinfo_of_somebody_else_signs_nobody_in(tally: Tally, issuer: Issuer,
         ("login_required", 403, "You need to sign in"),
         ("consent_required", 403, "Your consent is required"),
         ("access_denied", 403, "You denied access"),
-        ("interaction_required", 502, "interaction_required"),
+        ("interaction_required", 403, "You need to visit"),
+        ("account_selection_required", 403, "You need to visit"),
     ],
 )
 def test_what_the_server_refuses_leaves_the_sign_in_as_it_is(
@@ -305,6 +152,51 @@ def test_what_the_server_refuses_leaves_the_sign_in_as_it_is(
     assert page.status_code == status
     assert says in page.text
     assert browser.client.get("/me").status_code == 200
+
+
+def test_only_the_same_user_can_prove_it_again(tally: Tally, issuer: Issuer) -> None:
+    """OpenID Connect Core section 3.1.2.1: `id_token_hint` names the user, and another one is not accepted."""
+    browser = tally.browser()
+    issuer.sign_in(browser)
+    for again in ("login", "recent", "silent"):
+        asked = browser.begin("/sign-in", "/me", again=again)
+        assert jwt.decode(asked["id_token_hint"], options={"verify_signature": False})["sub"] == SUB
+        issuer.userinfo = {"sub": "usr_bob"}
+        issuer.answer(issuer.sign(issuer.claims(asked["nonce"], sub="usr_bob")))
+        page = browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
+        assert page.status_code == 403
+        assert "Another user signed in" in page.text
+        assert SUB in browser.client.get("/me").text
+    assert "id_token_hint" not in browser.begin("/sign-in", "/me", again="choose")
+    issuer.sign_in(browser, "/me", sub="usr_bob")
+    assert "usr_bob" in browser.client.get("/me").text
+
+
+def test_a_provider_without_userinfo_and_revocation(tally: Tally, issuer: Issuer) -> None:
+    """OpenID Connect Discovery section 3, RFC 8414 section 2: both endpoints are optional, as is `at_hash`."""
+    document = {name: value for name, value in METADATA.items() if name not in _OPTIONAL}
+    tally.http.answers[f"{ISSUER}/.well-known/oauth-authorization-server"] = (404, "", {})
+    tally.http.answers[f"{ISSUER}/.well-known/openid-configuration"] = (200, document, {})
+    browser = tally.browser()
+    asked = browser.begin("/sign-in")
+    issuer.answer(issuer.sign(issuer.claims(asked["nonce"], at_hash=None), kid=None))
+    tally.http.answers[JWKS] = (200, {"keys": [without_alg(public_jwk(kid)) for kid in issuer.published]}, {})
+    assert browser.come_back(code="c0de", state=asked["state"]).location == "/me"
+    assert "has no userinfo endpoint" in browser.client.get("/me").text
+    tally.http.answers[TOKEN] = (200, TOKENS, {})
+    assert browser.come_back(code="c0de", state=browser.begin()["state"]).location == "/invoices"
+    page = browser.press("/revoke", "/invoices")
+    assert (page.status_code, "cannot revoke tokens" in page.text) == (501, True)
+    assert browser.press("/disconnect", "/invoices").location == "/"
+    assert "has no revocation endpoint" in browser.client.get("/").text
+    assert browser.client.get("/invoices").status_code == 403
+
+
+_OPTIONAL = ("userinfo_endpoint", "revocation_endpoint", "authorization_response_iss_parameter_supported")
+
+
+def without_alg(jwk: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in jwk.items() if name not in {"alg", "kid", "use"}}
 
 
 def test_mixed_up_answers_are_refused_here_too(tally: Tally) -> None:
@@ -448,11 +340,3 @@ def test_every_form_needs_its_token(tally: Tally, issuer: Issuer) -> None:
     for path in ("/sign-in", "/sign-out"):
         assert browser.client.post(path).status_code == 400
     assert browser.client.get("/me").status_code == 200
-
-
-def id_token_check(rule: str) -> Any:
-    return next(check for check in checks.defined_in(id_token) if check.name == f"id_token.{rule}")
-
-
-def noted(notebook: events.Notebook) -> list[dict[str, Any]]:
-    return [note for note in notebook.notes if note["kind"] == "check"]

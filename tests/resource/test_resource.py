@@ -204,7 +204,6 @@ DEFECTS: dict[str, Any] = {
         0, encoded('{"alg":"ES256","typ":"at+jwt","kid":"ec","crit":["exp"],"exp":1}')
     ),
     "unknown key": lambda: token(header={"kid": "other"}),
-    "no key id": lambda: token(header={"kid": "-"}),
     "key id a number": lambda: broken(0, encoded('{"alg":"ES256","typ":"at+jwt","kid":5}')),
     "key of the other algorithm": lambda: token(header={"kid": "rsa"}),
     "signed by another key": lambda: token(EC2),
@@ -281,12 +280,20 @@ def test_an_unknown_key_is_fetched_once_in_ten_seconds(api: Api, monkeypatch: py
     assert api.server.count("/jwks") == 1
     for _ in range(5):
         assert api.get(token=token(EC2, {"kid": "new"})).status_code == 401
-    assert api.server.count("/jwks") == 1
+    assert api.server.count("/jwks") == 2, "the first time immediately, and then not for each token"
     api.server.keys.append(jwk(EC2, "new", "ES256"))
     now = time.monotonic()
     monkeypatch.setattr(clock, "monotonic", lambda: now + 11)
     assert api.get(token=token(EC2, {"kid": "new"})).status_code == 200
-    assert api.server.count("/jwks") == 2
+    assert api.server.count("/jwks") == 3
+
+
+def test_a_token_without_a_key_id_is_verified_by_the_only_key(api: Api) -> None:
+    """RFC 7515 section 4.1.4: `kid` is optional."""
+    assert api.get(token=token(header={"kid": "-"})).status_code == 200
+    api.server.keys.append(jwk(EC2, "new", "ES256"))
+    clock.set_offset(301)
+    assert api.get(token=token(header={"kid": "-"}, exp=int(clock.now()) + 900)).status_code == 401
 
 
 def test_threads_that_need_the_same_keys_share_one_fetch(api: Api) -> None:
@@ -400,8 +407,10 @@ def test_a_key_published_since_is_found_when_the_clock_is_turned(api: Api) -> No
     """RFC 9111 section 4.2: a key set that is older than its max-age is fetched again, whoever asked a moment ago."""
     assert api.get(token=token()).status_code == 200
     api.server.keys.append(jwk(EC2, "new", "ES256"))
-    later = token(EC2, {"kid": "new"}, exp=int(clock.now()) + 900)
-    assert api.get(token=later).status_code == 401, "asked for a moment ago"
+    assert api.get(token=token(EC2, {"kid": "another"})).status_code == 401, "fetches the key set"
+    api.server.keys[-1] = jwk(EC2, "newer", "ES256")
+    later = token(EC2, {"kid": "newer"}, exp=int(clock.now()) + 900)
+    assert api.get(token=later).status_code == 401, "fetched a moment ago"
     clock.set_offset(301)
     assert api.get(token=later).status_code == 200
 

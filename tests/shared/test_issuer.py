@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from rolecall import clock
 from rolecall.checks import Check
@@ -25,10 +25,13 @@ from rolecall.issuer import (
     RETRY_WITHOUT_VALUE,
     CachedKeys,
     CachedMetadata,
+    endpoint,
+    optional_endpoint,
 )
 from support.stack import wait_until
 
 ISSUER = "http://auth.test"
+JWKS = f"{ISSUER}/jwks"
 CHECK = Check("test.issuer", "RFC 8414 section 3.3", "server_error", "The metadata name another issuer.")
 
 
@@ -73,17 +76,17 @@ def metadata(http: FakeHttp, backchannel_url: str | None = None) -> CachedMetada
     return CachedMetadata(
         http,  # type: ignore[arg-type]
         ISSUER,
-        lambda document: str(document["jwks_uri"]),
+        lambda document: endpoint(document, "jwks_uri", insecure=True),
         is_issuer=CHECK,
         backchannel_url=backchannel_url,
     )
 
 
 def keys(http: FakeHttp, **options: Any) -> CachedKeys:
-    return CachedKeys(http, lambda: f"{ISSUER}/jwks", ["ES256"], **options)  # type: ignore[arg-type]
+    return CachedKeys(http, lambda: JWKS, ["ES256"], **options)  # type: ignore[arg-type]
 
 
-def good_metadata(jwks_uri: str = "/jwks", **options: Any) -> FakeHttp:
+def good_metadata(jwks_uri: str = JWKS, **options: Any) -> FakeHttp:
     return FakeHttp({"issuer": ISSUER, "jwks_uri": jwks_uri}, **options)
 
 
@@ -94,7 +97,7 @@ def test_threads_without_metadata_share_one_fetch() -> None:
         results = [pool.submit(cached.get) for _ in range(8)]
         wait_until(lambda: http.urls)
         http.gate.set()  # type: ignore[union-attr]
-        assert {result.result() for result in results} == {"/jwks"}
+        assert {result.result() for result in results} == {JWKS}
     assert len(http.urls) == 1
 
 
@@ -103,14 +106,14 @@ def test_threads_do_not_wait_for_a_refresh(later: Callable[[float], None]) -> No
     cached = metadata(http)
     cached.get()
     later(300)
-    http.document, http.gate = {"issuer": ISSUER, "jwks_uri": "/new"}, threading.Event()
+    http.document, http.gate = {"issuer": ISSUER, "jwks_uri": "http://auth.test/new"}, threading.Event()
     with ThreadPoolExecutor(1) as pool:
         refreshed = pool.submit(cached.get)
         wait_until(lambda: len(http.urls) == 2)
-        assert [cached.get() for _ in range(3)] == ["/jwks"] * 3
+        assert [cached.get() for _ in range(3)] == [JWKS] * 3
         http.gate.set()
-        assert refreshed.result() == "/new"
-    assert cached.get() == "/new"
+        assert refreshed.result() == "http://auth.test/new"
+    assert cached.get() == "http://auth.test/new"
     assert len(http.urls) == 2
 
 
@@ -163,7 +166,7 @@ def test_a_failed_fetch_is_repeated_after_a_delay(later: Callable[[float], None]
     assert len(http.urls) == 1
     later(RETRY_WITHOUT_VALUE)
     http.is_down = False
-    assert cached.get() == "/jwks"
+    assert cached.get() == JWKS
     assert len(http.urls) == 2
 
 
@@ -174,27 +177,27 @@ def test_old_metadata_outlive_an_outage(later: Callable[[float], None]) -> None:
     http.is_down = True
     later(300)
     for _ in range(3):
-        assert cached.get() == "/jwks"
+        assert cached.get() == JWKS
     assert len(http.urls) == 2
     later(RETRY_WITH_VALUE)
-    assert cached.get() == "/jwks"
+    assert cached.get() == JWKS
     assert len(http.urls) == 3
 
 
 @pytest.mark.parametrize("issuer", ["http://evil.test", f"{ISSUER}/", None, 5])
 def test_metadata_of_another_issuer_are_rejected(later: Callable[[float], None], issuer: Any) -> None:
     """RFC 8414 section 3.3."""
-    http = FakeHttp({"issuer": issuer, "jwks_uri": "/evil"})
+    http = FakeHttp({"issuer": issuer, "jwks_uri": "http://evil.test/jwks"})
     cached = metadata(http)
     for _ in range(2):
         with pytest.raises(OAuthError, match="another issuer"):
             cached.get()
-    http.document = {"issuer": ISSUER, "jwks_uri": "/jwks"}
+    http.document = {"issuer": ISSUER, "jwks_uri": JWKS}
     later(RETRY_WITHOUT_VALUE)
-    assert cached.get() == "/jwks"
-    http.document = {"issuer": issuer, "jwks_uri": "/evil"}
+    assert cached.get() == JWKS
+    http.document = {"issuer": issuer, "jwks_uri": "http://evil.test/jwks"}
     later(300)
-    assert cached.get() == "/jwks", "they do not replace those of the right one"
+    assert cached.get() == JWKS, "they do not replace those of the right one"
 
 
 @pytest.mark.parametrize(("document", "status"), [([], 200), ({"issuer": ISSUER}, 200), ({"issuer": ISSUER}, 503)])
@@ -212,28 +215,28 @@ def test_metadata_come_through_the_back_channel() -> None:
 def test_an_unknown_key_is_fetched_again_but_not_for_each_token(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
     cached = keys(http)
-    assert cached.get("one") is cached.get("one") is not None
+    assert cached.get("one", "ES256") is cached.get("one", "ES256") is not None
     http.document = {"keys": [jwk("one"), jwk("two")]}
+    assert cached.get("two", "ES256") is not None, "the first time immediately"
     for _ in range(3):
-        assert cached.get("two") is None
-    assert len(http.urls) == 1
-    later(REFETCH_AFTER)
-    assert cached.get("two") is not None
-    for _ in range(3):
-        assert cached.get("three") is None
+        assert cached.get("three", "ES256") is None
     assert len(http.urls) == 2
+    later(REFETCH_AFTER)
+    for _ in range(3):
+        assert cached.get("three", "ES256") is None
+    assert len(http.urls) == 3
 
 
 def test_threads_with_an_unknown_key_share_one_fetch(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
     cached = keys(http)
-    cached.get("one")
+    cached.get("one", "ES256")
     later(REFETCH_AFTER)
     http.document, http.gate = {"keys": [jwk("one"), jwk("two")]}, threading.Event()
     with ThreadPoolExecutor(8) as pool:
-        results = [pool.submit(cached.get, "two") for _ in range(8)]
+        results = [pool.submit(cached.get, "two", "ES256") for _ in range(8)]
         wait_until(lambda: len(http.urls) == 2)
-        assert cached.get("one") is not None, "a known key does not wait"
+        assert cached.get("one", "ES256") is not None, "a known key does not wait"
         http.gate.set()
         assert None not in [result.result() for result in results]
     assert len(http.urls) == 2
@@ -242,17 +245,17 @@ def test_threads_with_an_unknown_key_share_one_fetch(later: Callable[[float], No
 def test_known_keys_outlive_an_outage_and_unknown_ones_report_it(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
     cached = keys(http)
-    one = cached.get("one")
+    one = cached.get("one", "ES256")
     http.is_down = True
     later(REFETCH_AFTER)
     for _ in range(3):
         with pytest.raises(Unreachable):
-            cached.get("two")
-        assert cached.get("one") is one
+            cached.get("two", "ES256")
+        assert cached.get("one", "ES256") is one
     assert len(http.urls) == 2
     http.is_down = False
     later(RETRY_WITH_VALUE)
-    assert cached.get("two") is None
+    assert cached.get("two", "ES256") is None
 
 
 def test_without_keys_every_request_reports_the_failure(later: Callable[[float], None]) -> None:
@@ -260,39 +263,36 @@ def test_without_keys_every_request_reports_the_failure(later: Callable[[float],
     cached = keys(http)
     for _ in range(3):
         with pytest.raises(Unreachable):
-            cached.get("one")
+            cached.get("one", "ES256")
     assert not cached.is_available
     assert len(http.urls) == 1
     http.status = 200
     later(RETRY_WITHOUT_VALUE)
-    assert cached.get("one") is not None
+    assert cached.get("one", "ES256") is not None
     assert cached.is_available
 
 
 def test_an_empty_key_set_is_not_kept_during_an_outage(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": []})
     cached = keys(http)
-    assert cached.get("one") is None
+    assert cached.get("one", "ES256") is None
     assert not cached.is_available
     http.is_down = True
     later(300)
     with pytest.raises(Unreachable):
-        cached.get("one")
+        cached.get("one", "ES256")
 
 
-def test_the_users_limits_replace_the_common_ones(later: Callable[[float], None]) -> None:
+def test_the_users_limit_replaces_the_common_one(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
-    cached = keys(http, max_lifetime=20.0, refetch_after=1.0)
-    cached.get("one")
-    later(1)
-    cached.get("two")
-    assert len(http.urls) == 2
+    cached = keys(http, max_lifetime=20.0)
+    cached.get("one", "ES256")
     later(19)
-    cached.get("one")
-    assert len(http.urls) == 2
+    cached.get("one", "ES256")
+    assert len(http.urls) == 1
     later(1)
-    cached.get("one")
-    assert len(http.urls) == 3
+    cached.get("one", "ES256")
+    assert len(http.urls) == 2
 
 
 @pytest.mark.parametrize(
@@ -301,14 +301,14 @@ def test_the_users_limits_replace_the_common_ones(later: Callable[[float], None]
 def test_an_unusable_key_does_not_affect_the_others(changes: dict[str, Any]) -> None:
     """RFC 7517 section 5."""
     cached = keys(FakeHttp({"keys": [5, {}, jwk("one") | changes, jwk("two")]}))
-    assert cached.get("two") is not None
-    assert cached.get("one") is None
+    assert cached.get("two", "ES256") is not None
+    assert cached.get("one", "ES256") is None
 
 
 @pytest.mark.parametrize("document", [[], {}, {"keys": 5}, {"keys": None}])
 def test_a_response_without_a_key_set_counts_as_unreachable(document: Any) -> None:
     with pytest.raises(Unreachable):
-        keys(FakeHttp(document)).get("one")
+        keys(FakeHttp(document)).get("one", "ES256")
 
 
 def test_a_turned_clock_makes_the_cache_stale() -> None:
@@ -319,3 +319,92 @@ def test_a_turned_clock_makes_the_cache_stale() -> None:
     clock.set_offset(-301)
     cached.get()
     assert len(http.urls) == 2
+
+
+def rsa_jwk(kid: str, bits: int = 2048) -> dict[str, Any]:
+    public = rsa.generate_private_key(65537, bits).public_key()
+    return {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)), "kid": kid}
+
+
+def without(key: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in key.items() if name not in names}
+
+
+ONE, TWO = jwk("one"), jwk("two")
+RSA = rsa_jwk("rsa")
+
+
+@pytest.mark.parametrize(
+    ("published", "kid", "found"),
+    [
+        ([without(ONE, "alg")], "one", True),
+        ([without(ONE, "alg", "kid")], "one", True),
+        ([without(ONE, "kid"), TWO], "one", True),
+        ([ONE], None, True),
+        ([ONE, RSA], None, True),
+        ([ONE, TWO], None, False),
+        ([without(ONE, "kid"), without(TWO, "kid")], "one", False),
+        ([ONE, {**TWO, "kid": "one"}], "one", False),
+        ([ONE, {**RSA, "kid": "one"}], "one", True),
+        ([{**ONE, "key_ops": ["verify"]}], "one", True),
+        ([{**ONE, "key_ops": ["sign"]}], "one", False),
+        ([ONE], "two", False),
+    ],
+)
+def test_a_key_is_used_if_it_is_the_only_one_that_fits(published: list[Any], kid: str | None, *, found: bool) -> None:
+    """RFC 7517 sections 4.2 to 4.5, OpenID Connect Core section 10.1."""
+    assert (keys(FakeHttp({"keys": published})).get(kid, "ES256") is not None) == found
+
+
+def test_a_short_rsa_key_is_not_used() -> None:
+    """RFC 7518 section 3.3."""
+    short = rsa_jwk("short", 1024)
+    cached = CachedKeys(FakeHttp({"keys": [short, RSA]}), lambda: JWKS, ["RS256", "PS256"])  # type: ignore[arg-type]
+    assert cached.get("short", "RS256") is None
+    assert cached.get("rsa", "RS256") is not cached.get("rsa", "PS256")
+
+
+def test_metadata_are_at_either_address() -> None:
+    """RFC 8414 section 3.1; OpenID Connect Discovery section 4 puts the path first."""
+
+    class OpenIdOnly(FakeHttp):
+        def send(self, method: str, url: str) -> HttpResponse:
+            self.status = 200 if url.endswith("/.well-known/openid-configuration") else 404
+            return super().send(method, url)
+
+    http = OpenIdOnly({"issuer": f"{ISSUER}/one/", "jwks_uri": JWKS})
+    cached = CachedMetadata(
+        http,  # type: ignore[arg-type]
+        f"{ISSUER}/one/",
+        lambda document: endpoint(document, "jwks_uri", insecure=True),
+        is_issuer=CHECK,
+        backchannel_url="http://auth:8001/one",
+    )
+    assert cached.get() == JWKS
+    assert http.urls == [
+        "http://auth:8001/.well-known/oauth-authorization-server/one",
+        "http://auth:8001/one/.well-known/openid-configuration",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://auth.test/x",
+        "javascript:alert(1)",
+        "//auth.test",
+        "https://",
+        5,
+        [],
+        "https://a/ b",
+        "https://[",
+        "https://a/é",
+    ],
+)
+def test_an_endpoint_must_be_an_https_url(value: Any) -> None:
+    """OpenID Connect Discovery section 3, RFC 6750 section 5.3."""
+    for read in (endpoint, optional_endpoint):
+        with pytest.raises(ValueError, match="x_endpoint"):
+            read({"x_endpoint": value}, "x_endpoint", insecure=False)
+    assert optional_endpoint({"x_endpoint": None}, "x_endpoint", insecure=False) is None
+    assert endpoint({"x_endpoint": "https://auth.test/x"}, "x_endpoint", insecure=False) == "https://auth.test/x"

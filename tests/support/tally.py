@@ -24,13 +24,14 @@ from support.described import refusals_described, watched
 
 ISSUER = "http://auth.test"
 API = "http://api.test"
-METADATA = {
+METADATA: dict[str, Any] = {
     "issuer": ISSUER,
     "authorization_endpoint": f"{ISSUER}/authorize",
     "token_endpoint": f"{ISSUER}/token",
     "revocation_endpoint": f"{ISSUER}/revoke",
     "userinfo_endpoint": f"{ISSUER}/userinfo",
     "jwks_uri": f"{ISSUER}/jwks",
+    "authorization_response_iss_parameter_supported": True,
 }
 TOKENS = {
     "access_token": "access-token-secret-value",

@@ -49,6 +49,9 @@ AGAIN: Final[Mapping[str, Mapping[str, str]]] = {
 """Parameters for a repeated sign-in: none, with a new password check, at most a minute old, without any page, or with a
 choice of account."""
 
+SAME_USER: Final = frozenset({"login", "recent", "silent"})
+"""Repeated sign-ins that another user may not complete; their requests contain an `id_token_hint`."""
+
 
 def authentication_request(context: Context) -> Message:
     """Build the authentication request (steps 1 and 2), with a new state, nonce, and verifier."""

@@ -14,7 +14,6 @@ from rolecall_client import pages, profile
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import Flow
 from rolecall_client.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
-from rolecall_client.services import services
 from rolecall_lab.catalog.entry import BAD_ID_TOKEN, BASE, CODE, Entry, Need, Start
 from rolecall_lab.catalog.flows import REFUSED, REGISTRATION, SIGN_IN
 
@@ -112,9 +111,7 @@ _TOKENS: Final = (
 
 
 def _sign_in(again: str) -> ResponseReturnValue:
-    return with_error_pages(
-        lambda: redirect(services().runner.start("sign_in", services().sessions.browser(), again=again), 303)
-    )()
+    return with_error_pages(lambda: profile.start_sign_in(again))()
 
 
 _CLIENT_SIGN_IN: Final = (

@@ -56,8 +56,11 @@ class KeySet:
             return _client_verdict(token, header, registered)
         try:
             key = self._keys.get(kid, algorithm)
+            other = next((each for each in ID_TOKEN_ALGORITHMS if key is None and self._keys.get(kid, each)), None)
         except Unreachable as error:
             return None, f"the keys are not available: {error}"
+        if other is not None:
+            return False, f"the published key {str(kid)[:12]} is for {other}"
         if key is None:
             return None, f"not signed by this server, which does not publish a key {str(kid)[:12]} for {algorithm}"
         try:

@@ -8,8 +8,8 @@ from rolecall_lab.catalog.entry import lab_entry
 from rolecall_lab.catalog.own_client import (
     deletion_request,
     deletion_response,
+    endpoint,
     management_request,
-    registration_endpoint,
     require_status,
 )
 
@@ -30,7 +30,7 @@ def registration_request(context: Context) -> Message:
         "require_auth_time": True,
         "initiate_login_uri": f"{context.settings.public_url}/flows/sign_in",
     }
-    return Message("back", "POST", registration_endpoint(context), json=metadata)
+    return Message("back", "POST", endpoint(context, "registration_endpoint"), json=metadata)
 
 
 def registration_response(context: Context, response: HttpResponse) -> None:
