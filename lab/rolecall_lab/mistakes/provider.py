@@ -1,0 +1,144 @@
+"""The provider: metadata, key set, authorization, token, and userinfo (OpenID Connect Core section 3.1).
+
+It keeps no state: a code and an access token contain what it needs to know. Everyone who asks is signed in as the same
+person. It is for the lab only, and its tokens are worth nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from rolecall import clock
+from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH
+from rolecall_lab.mistakes.alterations import Alteration
+from rolecall_lab.mistakes.drafts import AuthorizationResponse, Draft, IdToken, decode, encode
+from rolecall_lab.mistakes.keys import MAIN
+
+SUBJECT: Final = "usr_mistaken-alice"
+USERINFO: Final = {"sub": SUBJECT, "name": "Alice Liddell", "email": "alice@wonderland.test", "email_verified": True}
+LIFETIME: Final = 300
+"""Seconds until an ID token expires."""
+
+
+class Provider:
+    """An OpenID Provider with one alteration.
+
+    Args:
+        issuer: its identifier, without a trailing slash.
+        alteration: what differs from a correct provider; None for nothing.
+    """
+
+    def __init__(self, issuer: str, alteration: Alteration | None = None) -> None:
+        self.issuer = issuer
+        self._alteration = alteration
+        self._path = urlsplit(issuer).path
+
+    def respond(
+        self, method: str, path: str, parameters: Mapping[str, str], authorization: str = ""
+    ) -> Draft | AuthorizationResponse:
+        """Return the response to a request.
+
+        Args:
+            path: of the URL, with the path of the issuer.
+            parameters: of the query, or of the form.
+            authorization: the header `Authorization`.
+        """
+        if path in {f"{METADATA_PATH}{self._path}", f"{self._path}{OPENID_CONFIGURATION_PATH}"}:
+            return self._metadata(is_openid=path.endswith(OPENID_CONFIGURATION_PATH))
+        views: dict[str, Callable[[], Draft | AuthorizationResponse]] = {
+            "/jwks": self._keys,
+            "/authorize": lambda: self._authorize(parameters),
+            "/token": lambda: self._token(parameters),
+            "/userinfo": lambda: self._userinfo(authorization),
+            "/revoke": lambda: Draft({}),
+        }
+        view = views.get(path.removeprefix(self._path))
+        allowed = {"/token": "POST", "/revoke": "POST"}.get(path.removeprefix(self._path), "GET")
+        return view() if view is not None and method == allowed else Draft({"error": "not_found"}, 404)
+
+    def redirect_uri(self, parameters: Mapping[str, str], response: AuthorizationResponse) -> str:
+        """Return the URL to which the browser goes with the response."""
+        redirect_uri = parameters["redirect_uri"]
+        return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(response.pairs())}"
+
+    def _altered(self, place: str, draft: Any) -> Any:
+        if self._alteration is not None and (change := self._alteration.changes.get(place)):
+            change(draft)
+        return draft
+
+    def _metadata(self, *, is_openid: bool) -> Draft:
+        document = {
+            "issuer": self.issuer,
+            **{
+                name: f"{self.issuer}/{path}"
+                for name, path in {
+                    "authorization_endpoint": "authorize",
+                    "token_endpoint": "token",
+                    "userinfo_endpoint": "userinfo",
+                    "revocation_endpoint": "revoke",
+                    "jwks_uri": "jwks",
+                }.items()
+            },
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+        }
+        draft: Draft = self._altered("metadata", Draft(document))
+        return self._altered("openid_metadata" if is_openid else "oauth_metadata", draft)  # type: ignore[no-any-return]
+
+    def _keys(self) -> Draft:
+        draft: Draft = self._altered("keys", Draft({"keys": [MAIN.jwk()]}))
+        return draft
+
+    def _authorize(self, parameters: Mapping[str, str]) -> AuthorizationResponse:
+        known = {name: parameters.get(name) for name in ("client_id", "nonce", "scope", "code_challenge", "max_age")}
+        code = encode(json.dumps({**known, "at": clock.now()}).encode())
+        response = AuthorizationResponse({"code": code, "state": parameters.get("state"), "iss": self.issuer})
+        altered: AuthorizationResponse = self._altered("authorization", response)
+        return altered
+
+    def _token(self, form: Mapping[str, str]) -> Draft:
+        request = decode(form.get("code", ""))
+        verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if not request or (request["code_challenge"] and request["code_challenge"] != encode(verifier)):
+            return Draft({"error": "invalid_grant"}, 400)
+        access_token = encode(json.dumps({"sub": SUBJECT, "at": clock.now()}).encode())
+        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": LIFETIME, "scope": request["scope"]}
+        if "openid" in (request["scope"] or "").split():
+            body["id_token"] = self._id_token(request, access_token)
+        draft: Draft = self._altered("token", Draft(body))
+        return draft
+
+    def _id_token(self, request: Mapping[str, Any], access_token: str) -> Any:
+        now = int(clock.now())
+        claims = {
+            "iss": self.issuer,
+            "sub": SUBJECT,
+            "aud": request["client_id"],
+            "azp": request["client_id"],
+            "exp": now + LIFETIME,
+            "iat": now,
+            "auth_time": now,
+            "nonce": request["nonce"],
+            "at_hash": at_hash(access_token),
+        }
+        header = {"alg": MAIN.algorithm, "typ": "JWT", "kid": MAIN.kid}
+        token: IdToken = self._altered("id_token", IdToken(header, claims))
+        return token.signed()
+
+    def _userinfo(self, authorization: str) -> Draft:
+        if not decode(authorization.partition(" ")[2]):
+            return Draft({"error": "invalid_token"}, 401)
+        draft: Draft = self._altered("userinfo", Draft(dict(USERINFO)))
+        return draft
+
+
+def at_hash(access_token: str) -> str:
+    """Return the left half of the SHA-256 hash (OpenID Connect Core section 3.1.3.6)."""
+    return encode(hashlib.sha256(access_token.encode()).digest()[:16])
