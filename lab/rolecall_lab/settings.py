@@ -72,6 +72,11 @@ class LabSettings(ServiceSettings):
     auth_url: str = setting("The authorization server's URL for browsers.", default="http://localhost:8001", parse=url)
     resource_url: str = setting("The resource server's URL for browsers.", default="http://localhost:8002", parse=url)
     observer_url: str | None = setting("The observer's URL for browsers.", default=None, parse=url)
+    observer_backchannel_url: str | None = setting(
+        "The observer's URL for the client, where the mistaken provider is. Default: the URL for browsers.",
+        default=None,
+        parse=url,
+    )
     client_backchannel_urls: tuple[str, ...] = setting(
         "Further URLs of the client, for other containers.", default=(), parse=urls
     )
@@ -93,6 +98,7 @@ class LabSettings(ServiceSettings):
                 *self.auth_backchannel_urls,
                 *self.resource_backchannel_urls,
                 *self.backchannel_urls,
+                *filter(None, (self.observer_backchannel_url,)),
             ),
         )
 
@@ -139,9 +145,23 @@ class LabSettings(ServiceSettings):
         }
         return addresses.get(self.role) or self.observer_url or "http://localhost:8003"
 
+    @property
+    def mistakes_url(self) -> str | None:
+        """The issuer of the mistaken provider, without the name of the alteration."""
+        return f"{self.observer_url}/mistakes" if self.observer_url else None
+
+    @property
+    def mistakes_backchannel_url(self) -> str | None:
+        """The address of the mistaken provider for the client, if it differs from the issuer."""
+        return f"{self.observer_backchannel_url}/mistakes" if self.observer_backchannel_url else None
+
+    @property
+    def _observer_urls(self) -> tuple[str | None, ...]:
+        return (self.observer_url, self.observer_backchannel_url)
+
     @cached_property
     def _hosts(self) -> frozenset[str]:
-        return frozenset({*self._roles, *map(_netloc, filter(None, (self.observer_url, *self.backchannel_urls)))})
+        return frozenset({*self._roles, *map(_netloc, filter(None, (*self._observer_urls, *self.backchannel_urls)))})
 
     @cached_property
     def _roles(self) -> dict[str, Party]:

@@ -120,13 +120,17 @@ def client_app() -> Flask:
 
 
 def observer_app() -> Flask:
-    """Create the observer, which is not recorded."""
+    """Create the observer, which is not recorded, with the mistaken provider."""
+    from rolecall_lab import mistakes
     from rolecall_lab.observer.app import create_app
 
     try:
-        return create_app(LabSettings.from_environ(os.environ, role="observer"))
+        lab = LabSettings.from_environ(os.environ, role="observer")
+        app = create_app(lab)
     except SettingsError as error:
         sys.exit(str(error))
+    mistakes.serve(app, lab)
+    return app
 
 
 def _wrapped(

@@ -14,6 +14,7 @@ from rolecall_client import pages, profile
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import Flow
 from rolecall_client.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
+from rolecall_lab.catalog import mistaken
 from rolecall_lab.catalog.entry import BAD_ID_TOKEN, BASE, CODE, Entry, Need, Start
 from rolecall_lab.catalog.flows import REFUSED, REGISTRATION, SIGN_IN
 
@@ -195,6 +196,7 @@ GROUPS: Final[Mapping[str, tuple[Entry, ...]]] = {
     "Rejected by the token endpoint": _refused_at(3),
     "Rejected by the Invoices API": _refused_at(4),
     "Rejected by the client": tuple(entry for entry in REFUSED if BAD_ID_TOKEN in entry.expected),
+    "Mistakes of a provider that the client notices": mistaken.ENTRIES,
 }
 
 ENTRIES: Final[Mapping[str, Entry]] = {entry.name: entry for group in GROUPS.values() for entry in group}

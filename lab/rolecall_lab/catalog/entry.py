@@ -53,6 +53,7 @@ class Entry:
         needs: a precondition of the flow: the client holds tokens for this browser, or a user is signed in there.
         base: the module of the flow that this one is compared with.
         parameters: the parameters that this entry adds to the request, if its module is also its base.
+        own_flow: the flow, if it is not `module.FLOW`: the client's flow at another provider.
     """
 
     name: str
@@ -66,11 +67,12 @@ class Entry:
     needs: Need = ""
     base: ModuleType = BASE
     parameters: Mapping[str, str] = field(default_factory=dict)
+    own_flow: Flow | None = None
 
     @property
     def flow(self) -> Flow:
-        """The flow that the module defines."""
-        flow: Flow = self.module.FLOW
+        """The flow that runs."""
+        flow: Flow = self.own_flow or self.module.FLOW
         return flow
 
     @property
@@ -103,7 +105,7 @@ class Entry:
             header = (f"--- {self.file}", f"+++ {self.file}, started as {self.name}", "⋯")
             added = [f'+            "{name}": "{value}",' for name, value in self.parameters.items()]
             return [*(("between", line) for line in header), *(("added", line) for line in added)]
-        return _differences(self.base, self.module)
+        return _differences(self.base, self.module) if self.own_flow is None else []
 
 
 def lab_entry(

@@ -111,7 +111,7 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
                 run["messages"][-1] |= {"outcome": outcome[:MAX_TEXT], "description": description[:MAX_TEXT]}
                 _store(flow, run, context)
                 entry = ENTRIES.get(_entry_name(flow, context))
-                if entry and entry.start is None and (refusal or is_last):
+                if entry and entry.start is None and entry.own_flow is None and (refusal or is_last):
                     _revoke_tokens(context)
 
     return replace(step, build=build, handle=handle)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 
@@ -62,6 +63,10 @@ class AuthorizationResponse:
     def pairs(self) -> list[tuple[str, str]]:
         """Return the parameters in order."""
         return [*((name, str(value)) for name, value in self.parameters.items() if value is not None), *self.further]
+
+    def url(self, redirect_uri: str) -> str:
+        """Return the URL to which the browser goes with the response."""
+        return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(self.pairs())}"
 
 
 def part(value: Any) -> str:

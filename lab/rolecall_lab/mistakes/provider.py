@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from rolecall import clock
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH
@@ -30,10 +30,12 @@ class Provider:
     Args:
         issuer: its identifier, without a trailing slash.
         alteration: what differs from a correct provider; None for nothing.
+        backchannel_url: the address of the endpoints that the client calls; the default is the issuer.
     """
 
-    def __init__(self, issuer: str, alteration: Alteration | None = None) -> None:
+    def __init__(self, issuer: str, alteration: Alteration | None = None, backchannel_url: str | None = None) -> None:
         self.issuer = issuer
+        self._backchannel_url = backchannel_url or issuer
         self._alteration = alteration
         self._path = urlsplit(issuer).path
 
@@ -60,11 +62,6 @@ class Provider:
         allowed = {"/token": "POST", "/revoke": "POST"}.get(path.removeprefix(self._path), "GET")
         return view() if view is not None and method == allowed else Draft({"error": "not_found"}, 404)
 
-    def redirect_uri(self, parameters: Mapping[str, str], response: AuthorizationResponse) -> str:
-        """Return the URL to which the browser goes with the response."""
-        redirect_uri = parameters["redirect_uri"]
-        return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(response.pairs())}"
-
     def _altered(self, place: str, draft: Any) -> Any:
         if self._alteration is not None and (change := self._alteration.changes.get(place)):
             change(draft)
@@ -73,16 +70,11 @@ class Provider:
     def _metadata(self, *, is_openid: bool) -> Draft:
         document = {
             "issuer": self.issuer,
-            **{
-                name: f"{self.issuer}/{path}"
-                for name, path in {
-                    "authorization_endpoint": "authorize",
-                    "token_endpoint": "token",
-                    "userinfo_endpoint": "userinfo",
-                    "revocation_endpoint": "revoke",
-                    "jwks_uri": "jwks",
-                }.items()
-            },
+            "authorization_endpoint": f"{self.issuer}/authorize",
+            "token_endpoint": f"{self._backchannel_url}/token",
+            "userinfo_endpoint": f"{self._backchannel_url}/userinfo",
+            "revocation_endpoint": f"{self._backchannel_url}/revoke",
+            "jwks_uri": f"{self._backchannel_url}/jwks",
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],

@@ -1,0 +1,115 @@
+"""The client's sign-in at providers that make a mistake on purpose, each of which the client must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, wraps
+from typing import Any, Final
+
+from flask import abort, current_app
+
+from rolecall.http import HttpClient
+from rolecall_client.flow import Context, Flow
+from rolecall_client.flows import sign_in
+from rolecall_client.issuer import AuthorizationServer
+from rolecall_client.services import services
+from rolecall_client.settings import Settings
+from rolecall_lab.catalog.entry import BAD_ID_TOKEN, CODE, Entry
+from rolecall_lab.mistakes.alterations import TOKEN_RULE
+from rolecall_lab.mistakes.table import ALTERATIONS
+from rolecall_lab.settings import LabSettings
+
+_SECRET: Final = "lab-only-secret-of-tally-at-the-mistaken-provider"
+
+_SHOWN: Final = (
+    "id_token_other_client",
+    "id_token_other_issuer",
+    "id_token_no_nonce",
+    "id_token_other_nonce",
+    "id_token_unsigned",
+    "id_token_public_key_as_secret",
+    "id_token_forged",
+    "id_token_changed",
+    "id_token_expired",
+    "id_token_other_hash",
+    "keys_short",
+    "response_other_issuer",
+    "token_type_DPoP",
+    "userinfo_other_subject",
+)
+"""The alterations that the catalog shows."""
+
+
+def entry(name: str) -> Entry:
+    """Return the entry of a sign-in at the provider with this alteration."""
+    alteration = ALTERATIONS[name]
+    rule = alteration.refusal.removeprefix(TOKEN_RULE)
+    noticed = f"the check `{alteration.refusal}`" if rule != alteration.refusal else f"the error `{alteration.refusal}`"
+    return Entry(
+        f"mistake_{name}",
+        sign_in,
+        alteration.title,
+        "A provider makes this mistake on purpose, and the client must refuse to sign the user in.",
+        f"The client's own sign-in runs against a small provider of the lab, one of whose responses is altered. "
+        f"It ends with {noticed} ({alteration.clause}). Your sign-in to Tally does not change.",
+        alteration.clause,
+        _expected(alteration.refusal),
+        base=sign_in,
+        own_flow=_flow(name, alteration.title, alteration.clause),
+    )
+
+
+def _expected(refusal: str) -> tuple[str, ...]:
+    if refusal.startswith(TOKEN_RULE):
+        return (CODE, BAD_ID_TOKEN)
+    return {
+        "mixed_up": ("mixed_up",),
+        "invalid_token_response": (CODE, "invalid_token_response"),
+        "another_subject": (CODE, "200", "another_subject"),
+    }[refusal]
+
+
+def _flow(name: str, title: str, clause: str) -> Flow:
+    """Return the client's sign-in, whose steps use the mistaken provider instead of the authorization server."""
+
+    def at_provider(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(context: Context, *arguments: Any) -> Any:
+            settings = context.settings = _settings(name)
+            server = _server(settings)
+            context.metadata, context.key = server.metadata, server.key
+            return function(context, *arguments)
+
+        return call
+
+    steps = tuple(
+        replace(step, build=at_provider(step.build), handle=at_provider(step.handle)) for step in sign_in.FLOW.steps
+    )
+    return Flow(f"mistake_{name}", title, clause, steps)
+
+
+def _settings(name: str) -> Settings:
+    lab: LabSettings = current_app.extensions["catalog"]
+    if lab.mistakes_url is None:
+        abort(404)
+    inside = lab.mistakes_backchannel_url
+    return replace(
+        services().settings,
+        issuer=f"{lab.mistakes_url}/{name}",
+        backchannel_url=f"{inside}/{name}" if inside else None,
+        client_secret=_SECRET,
+        client_auth_method="client_secret_basic",
+        id_token_signed_response_alg="RS256",
+    )
+
+
+_http: Final = cache(HttpClient)
+
+
+def _server(settings: Settings) -> AuthorizationServer:
+    servers: dict[str, AuthorizationServer] = current_app.extensions.setdefault("mistaken_servers", {})
+    return servers.setdefault(settings.issuer, AuthorizationServer(settings, _http()))
+
+
+ENTRIES: Final = tuple(map(entry, _SHOWN))
