@@ -335,9 +335,9 @@ def test_a_lifetime_that_grows_while_the_authorization_ends_gives_no_token_of_it
     [first] = authorizations(server)
     genuine = client_credentials._has_token_lifetime
 
-    def ended_before(authorization: Authorization) -> bool:
+    def ended_before(authorization: Authorization, resource: Resource) -> bool:
         server.services.revocations.end("test", Authorization.id == first.id)
-        return genuine(authorization)
+        return genuine(authorization, resource)
 
     monkeypatch.setattr(client_credentials, "_has_token_lifetime", ended_before)
     longer = another_process(server, access_token_lifetime=(first.token_lifetime or 0) * 2)

@@ -75,7 +75,7 @@ def _token() -> str | None:
 
 def _validate(token: str) -> AccessToken:
     issuer = services().settings.issuer
-    found = access_tokens.read(services().keys, issuer, token)
+    found = access_tokens.read(services().keys, issuer, services().registry, token)
     if found is not None and services().revocations.is_revoked(found.authorization_id, found.token_id):
         found = None
     access_token = ALIVE.require(found, expected="an active access token", otherwise="no active access token")
@@ -92,9 +92,11 @@ def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
         expected="an active client, user, and authorization",
         otherwise="one that has ended",
     )
-    identity = scopes.identity_scopes(client.narrow(token.scope))
+    identity = scopes.identity_scopes(scopes.narrow(client, token.scope))
     SCOPE(bool(identity), expected="openid", otherwise="no scope that the client is still registered for")
-    names = scopes.claims_of(" ".join(identity)) | approval.released_claims(client, authorization, "userinfo")
+    scope = " ".join(identity)
+    names = scopes.standard_claims_of(scope) | approval.custom_claims(authorization, scope)
+    names |= approval.released_claims(client, authorization, "userinfo")
     subject = id_tokens.subject(approval.sector(client, authorization), user.id)
     return client, {"sub": subject, **id_tokens.user_claims(user, names)}
 

@@ -182,7 +182,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             raise ONCE.refusal("the code was replayed", expected="first use", actual="used before")
         ONCE.note(True, expected="first use", actual="first use")
         try:
-            body = issue(found.authorization_id, self.request.client, found.nonce)
+            audience = services().registry.audience(found.resource)
+            body = issue(found.authorization_id, audience, self.request.client, found.nonce)
         except OAuthError:
             # a Redis restored from an older copy contains used codes again; SQL is authoritative
             services().revocations.end("code refused", Authorization.id == found.authorization_id)

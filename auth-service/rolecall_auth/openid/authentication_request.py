@@ -158,7 +158,7 @@ def requested_scopes(
     The latter includes the scopes of individually requested claims. `offline_access` is ignored without
     `prompt=consent` and for clients without the refresh token grant (section 11).
     """
-    scope = normal_scope(client.get_allowed_scope(parameters.get("scope")) or "")
+    scope = normal_scope(client.get_allowed_scope(parameters.get("scope"), scopes.all_identity_scopes()) or "")
     identity = scopes.identity_scopes(scope)
     if "offline_access" in identity and not (
         "consent" in authentication.prompts and client.check_grant_type("refresh_token")

@@ -7,6 +7,7 @@ from typing import Final
 
 from rolecall import checks
 from rolecall.vocabulary import OPENID_SCOPES
+from rolecall_auth.models.claim_scope import ClaimScope
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.services import services
@@ -45,10 +46,37 @@ _SENTENCES: Final[Mapping[str, str]] = {
 }
 
 
+def claim_scopes() -> Mapping[str, ClaimScope]:
+    """Return the scopes for claims that no specification defines, such as groups, by scope value."""
+    return services().registry.claim_scopes()
+
+
+def all_identity_scopes() -> tuple[str, ...]:
+    """Return the scopes of OpenID Connect, and those for claims that no specification defines."""
+    return (*OPENID_SCOPES, *claim_scopes())
+
+
+def requires_person() -> set[str]:
+    """Return the scopes that only a person can allow: the identity scopes, without custom ones that an API defines."""
+    of_resources = {scope for resource in services().registry.resources() for scope in resource.scopes}
+    return {*OPENID_SCOPES, *(claim_scopes().keys() - of_resources)}
+
+
 def identity_scopes(scope: str) -> set[str]:
-    """Return the OpenID Connect values of a scope; empty without `openid`."""
+    """Return the values of a scope that concern the person's identity; empty without `openid`.
+
+    Without `openid`, such a value can only be the scope of an API.
+    """
     values = set(scope.split())
-    return values & set(OPENID_SCOPES) if "openid" in values else set()
+    return values & set(all_identity_scopes()) if "openid" in values else set()
+
+
+def narrow(client: Client, scope: str) -> str:
+    """Return the part of a granted scope that the client is still registered for."""
+    registered = set(client.scope.split())
+    if client.subject_type == "pairwise":
+        registered &= set(all_identity_scopes())
+    return " ".join(each for each in scope.split() if each in registered)
 
 
 def resource_for(scope: str, identifier: str | None) -> Resource:
@@ -88,22 +116,35 @@ def by_resource(scope: str, resource: str) -> dict[str, str]:
 def sentences(scope: str, resource_sentences: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return each value of a scope with a sentence for the user about what it allows.
 
+    A value without `openid` that an API and a claim scope define has both sentences, because it allows both.
+
     Args:
         resource_sentences: the sentences of the resources, by scope value.
     """
-    identity = identity_scopes(scope)
+    identity, custom = identity_scopes(scope), claim_scopes()
     return [
         *((value, _SENTENCES[value]) for value in OPENID_SCOPES if value in identity),
+        *((value, custom[value].description) for value in scope.split() if value in custom),
         *((value, resource_sentences.get(value, value)) for value in scope.split() if value not in identity),
     ]
 
 
-def claims_of(scope: str) -> set[str]:
-    """Return the names of the claims that a scope contains."""
+def standard_claims_of(scope: str) -> set[str]:
+    """Return the names of the standard claims that a scope contains."""
     return {name for value in scope.split() for name in CLAIMS.get(value, ())}
+
+
+def custom_claims_of(scope: str) -> set[str]:
+    """Return the names of the claims that the claim scopes in a scope contain."""
+    custom = claim_scopes()
+    return {name for value in scope.split() if value in custom for name in custom[value].claims}
+
+
+def claims_of(scope: str) -> set[str]:
+    """Return the names of all claims that a scope contains."""
+    return standard_claims_of(scope) | custom_claims_of(scope)
 
 
 def scopes_of_claims(names: set[str], client: Client) -> set[str]:
     """Return the scopes that contain these claims and that the client is registered for."""
-    registered = set(client.scope.split())
-    return {scope for scope, claims in CLAIMS.items() if scope in registered and names & set(claims)}
+    return {scope for scope in client.scope.split() if names & claims_of(scope)}
