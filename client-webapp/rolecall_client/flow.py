@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
 from urllib.parse import quote_plus, urlencode
 
-import jwt
-
 from rolecall import clock
 from rolecall.http import HttpResponse
+from rolecall_client.id_token import FindKey
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
@@ -46,14 +45,14 @@ class Context:
 
     Args:
         metadata: returns the authorization server's metadata.
-        key: returns the authorization server's key with a given ID, or None.
+        key: finds a published key of the authorization server; see `AuthorizationServer.key`.
         memory: kept in Redis between steps.
         tokens: kept in Redis between steps, and afterwards as the connection.
     """
 
     settings: Settings
     metadata: Callable[[], Metadata]
-    key: Callable[[str], jwt.PyJWK | None]
+    key: FindKey
     memory: dict[str, Any]
     tokens: dict[str, Any]
 

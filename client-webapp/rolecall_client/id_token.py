@@ -122,7 +122,7 @@ def _payload(token: Any, key: FindKey, algorithm: str) -> bytes:
     TYPE(isinstance(typ, str) and typ in {"JWT", "jwt"}, expected="JWT", actual=str(typ)[:60])
     ALGORITHM(header.get("alg") == algorithm, expected=algorithm, actual=str(header.get("alg"))[:20])
     kid = header.get("kid")
-    published = key(kid, algorithm) if kid is None or isinstance(kid, str) else None
+    published = key(kid, algorithm)
     published = KEY.require(published, expected=f"a published key for {algorithm}", actual=str(kid)[:60])
     try:
         payload: bytes = jwt.api_jws.decode(token, published, algorithms=[algorithm])

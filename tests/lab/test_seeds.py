@@ -139,9 +139,8 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
         assert people["alice"].password_hash == before, "a good password was hashed anew"
         for name in ("alice", "bob"):
             known = {"preferred_username": people[name].username, **people[name].claims}
-            assert known.keys() == {claim for names in scopes.CLAIMS.values() for claim in names}, (
-                "every standard claim"
-            )
+            standard = {claim for names in scopes.CLAIMS.values() for claim in names}
+            assert known.keys() == {*standard, "groups"}, "every standard claim, and one of a claim scope"
             assert known["address"].keys() >= {"formatted", "street_address", "locality", "region", "country"}
             assert type(known["email_verified"]) is bool
             assert type(known["updated_at"]) is int

@@ -118,7 +118,7 @@ class LocalJwt:
         allowed = algorithm in SIGNING_ALGORITHMS
         ALGORITHM(allowed, expected=" or ".join(SIGNING_ALGORITHMS), actual=algorithm[:20])
         kid = header.get("kid")
-        key = self._server.key(kid, algorithm) if kid is None or isinstance(kid, str) else None
+        key = self._server.key(kid, algorithm)
         expected = f"a key for {algorithm} that the issuer publishes"
         key = KEY.require(key, expected=expected, actual=str(kid)[:60])
         try:
