@@ -25,6 +25,8 @@ ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_S
 
 _PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"
 
+_RESOURCE = "resources:\n  - resource_id: r\n    identifier: i\n    name: n\n    secret: s\n    scopes: {}\n"
+
 FAULTS = {
     "no YAML": ("people: [", "expected"),
     "no mapping": ("- a", "1: the file must be a mapping"),
@@ -63,6 +65,29 @@ FAULTS = {
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
         "7: id_token_signed_response_alg must be one of RS256",
+    ),
+    "unknown algorithm of access tokens": (
+        f"{_RESOURCE}    access_token_signing_alg: HS256",
+        "6: access_token_signing_alg",
+    ),
+    "endless access tokens": (f"{_RESOURCE}    access_token_lifetime: 86401", "must be from 1 to 86400"),
+    "access tokens without a lifetime": (f"{_RESOURCE}    access_token_lifetime: 0", "must be from 1 to 86400"),
+    "unknown type of access tokens": (
+        f"{_RESOURCE}    access_token_typ: at",
+        "access_token_typ must be one of at+jwt, JWT",
+    ),
+    "a claim of the protocol": (
+        "claim_scopes:\n  - {scope: x, description: d, claims: [sub]}",
+        "2: sub is a claim that only this server sets",
+    ),
+    "a scope of OpenID Connect": (
+        "claim_scopes:\n  - {scope: email, description: d, claims: [mail]}",
+        "2: email is a scope of OpenID Connect",
+    ),
+    "claims that are too long": (f"{_PERSON}    claims: {{name: {'x' * 4000}}}", "5: the claims have 4011 bytes"),
+    "a claim that is not JSON": (
+        f"claim_scopes:\n  - {{scope: x, description: d, claims: [since]}}\n{_PERSON}    claims: {{since: 2026-01-01}}",
+        "7: since must be a JSON value",
     ),
     "unknown claim": (f"{_PERSON}    claims:\n      shoe: 9", "6: shoe is not a standard claim"),
     "claims that are none": (f"{_PERSON}    claims: 5", "5: claims must be a mapping"),

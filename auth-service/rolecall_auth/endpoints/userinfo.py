@@ -98,7 +98,7 @@ def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
     names = scopes.standard_claims_of(scope) | approval.custom_claims(authorization, scope)
     names |= approval.released_claims(client, authorization, "userinfo")
     subject = id_tokens.subject(approval.sector(client, authorization), user.id)
-    return client, {"sub": subject, **id_tokens.user_claims(user, names)}
+    return client, {**id_tokens.user_claims(user, names), "sub": subject}
 
 
 def _owner(token: AccessToken) -> tuple[Client, Authorization, User] | None:

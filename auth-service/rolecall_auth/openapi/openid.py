@@ -79,17 +79,25 @@ def _or_empty(error: ResponseObject) -> ResponseObject:
 
 
 _BOOLEAN: Final = {"type": "boolean"}
-_PERSON: Final[Schema] = closed(
-    {
-        "sub": string(),
-        **{name: string() for names in scopes.CLAIMS.values() for name in names},
-        "updated_at": {"type": "number", "description": "Seconds since the epoch."},
-        "email_verified": _BOOLEAN,
-        "phone_number_verified": _BOOLEAN,
-        "address": {"type": "object", "additionalProperties": {"type": "string"}},
-    },
-    optional=[name for names in scopes.CLAIMS.values() for name in names],
-)
+CUSTOM_CLAIMS: Final[Schema] = {
+    "additionalProperties": {"description": "A claim that no specification defines, such as groups: any JSON value."}
+}
+"""The members that claim scopes add to an object."""
+
+_PERSON: Final[Schema] = {
+    **closed(
+        {
+            "sub": string(),
+            **{name: string() for names in scopes.CLAIMS.values() for name in names},
+            "updated_at": {"type": "number", "description": "Seconds since the epoch."},
+            "email_verified": _BOOLEAN,
+            "phone_number_verified": _BOOLEAN,
+            "address": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        optional=[name for names in scopes.CLAIMS.values() for name in names],
+    ),
+    **CUSTOM_CLAIMS,
+}
 
 METADATA: Final[Schema] = {
     "subject_types_supported": {"const": ["public", "pairwise"]},
