@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from werkzeug.test import TestResponse
 
 from rolecall import checks, clock, events
 from rolecall.errors import OAuthError

@@ -68,7 +68,7 @@ FAULTS = {
     ),
     "unknown algorithm of access tokens": (
         f"{_RESOURCE}    access_token_signing_alg: HS256",
-        "6: access_token_signing_alg",
+        "7: access_token_signing_alg must be one of ES256",
     ),
     "endless access tokens": (f"{_RESOURCE}    access_token_lifetime: 86401", "must be from 1 to 86400"),
     "access tokens without a lifetime": (f"{_RESOURCE}    access_token_lifetime: 0", "must be from 1 to 86400"),

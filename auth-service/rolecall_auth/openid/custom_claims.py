@@ -59,7 +59,7 @@ def value_fault(value: Any) -> str:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         return "must be a JSON value with valid Unicode text"
-    return f"must not be nested more than {MAX_DEPTH} levels deep" if _depth(value) > MAX_DEPTH else ""
+    return f"must not be nested more than {MAX_DEPTH} levels deep" if _is_nested(value, MAX_DEPTH) else ""
 
 
 def size_fault(claims: Mapping[str, Any]) -> str:
@@ -68,7 +68,9 @@ def size_fault(claims: Mapping[str, Any]) -> str:
     return f"the claims have {size} bytes as JSON, and at most {MAX_BYTES} are allowed" if size > MAX_BYTES else ""
 
 
-def _depth(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+def _is_nested(value: Any, levels: int) -> bool:
+    """Whether a value has more than this number of levels of arrays and objects."""
+    if not isinstance(value, dict | list):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_nested(member, levels - 1) for member in members)
