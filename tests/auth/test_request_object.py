@@ -322,7 +322,7 @@ def test_one_of_them(server: Server, keeper: Keeper) -> None:
     assert error(server, signed(claims()), request_uri=keeper.url + "/request") == "invalid_request"
     both = [("client_id", "signer"), ("redirect_uri", CALLBACK), ("request", "a"), ("request", "b")]
     response = server.app.test_client().get("/authorize", query_string=both)
-    assert query(response.location)["error"] == "invalid_request_object"
+    assert query(response.location)["error"] == "invalid_request"
 
 
 def test_what_was_decided_can_be_watched(server: Server) -> None:

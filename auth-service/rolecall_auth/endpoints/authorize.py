@@ -28,7 +28,7 @@ from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
 from rolecall_auth.models.session import SignIn
-from rolecall_auth.openid import approval, authentication_request, request_object, scopes
+from rolecall_auth.openid import approval, authentication_request, request_object
 from rolecall_auth.openid.authentication_request import CONSENTED, RESPONSE_MODE, RESPONSE_MODES, SIGNED_IN
 from rolecall_auth.services import services
 
@@ -113,7 +113,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
         RESPONSE_MODE(mode == target.mode, expected=" or ".join(RESPONSE_MODES), actual=mode)
         grant: CodeGrant = engine.get_consent_grant(oauth2_request)  # type: ignore[no-untyped-call]
         authentication = oauth2_request.authentication = authentication_request.read(target.client, clean)
-        oauth2_request.scope, consent_scope = authentication_request.requested_scopes(
+        oauth2_request.scope, consent_scope, resource = authentication_request.requested_scopes(
             target.client, clean, authentication
         )
         oauth2_request.approved = approval.resolve(
@@ -122,7 +122,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
             authentication,
             scope=oauth2_request.scope,
             consent_scope=consent_scope,
-            resource=scopes.resource_for(oauth2_request.scope, clean.get("resource")).identifier,
+            resource=resource.identifier,
         )
         if request.method == "POST":
             # a cross-site POST carries no Lax cookie; the GET that follows does

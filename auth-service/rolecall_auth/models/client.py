@@ -101,25 +101,20 @@ class Client(Model, ClientMixin):
         """Return the redirect URI for a request without one, or None if not exactly one is registered."""
         return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
 
-    def get_allowed_scope(self, scope: str | None) -> str | None:  # type: ignore[override]
-        """Return the scope that a request may have, or None if the request must be rejected.
+    def get_allowed_scope(self, scope: str | None) -> str:  # type: ignore[override]
+        """Return any scope unchanged, for Authlib: `openid.scopes.requested` decides, which knows the resources."""
+        return scope or ""
 
-        A request without a scope gets the registered scopes, except the OpenID scopes of a client that is registered
-        for `openid`. Clients of the profile `openid` may add unknown scopes to `openid`, which are ignored (OpenID
-        Connect Core section 3.1.2.1). A client with pairwise subjects gets only OpenID scopes, because APIs identify
-        people by their public subject, which must be hidden from this client (section 8.1).
+    def requestable_scopes(self, *, with_openid: bool) -> list[str]:
+        """Return the registered scopes that a request may have.
+
+        A client with pairwise subjects gets only OpenID scopes, because APIs identify people by their public subject,
+        which must be hidden from this client (OpenID Connect Core section 8.1).
         """
         registered = self.scope.split()
-        if self.subject_type == "pairwise":
-            has_openid = "openid" in (scope or "").split()
-            registered = [each for each in registered if each in OPENID_SCOPES] if has_openid else []
-        if not scope:
-            default = [each for each in registered if "openid" not in registered or each not in OPENID_SCOPES]
-            return " ".join(default) or None
-        if self.profile == "openid" and "openid" in scope.split():
-            scope = " ".join(each for each in scope.split() if each in registered)
-            return scope if "openid" in scope.split() else None
-        return scope if set(scope.split()) <= set(registered) else None
+        if self.subject_type != "pairwise":
+            return registered
+        return [each for each in registered if each in OPENID_SCOPES] if with_openid else []
 
     def narrow(self, scope: str) -> str:
         """Return the part of a granted scope that the client is still registered for."""
