@@ -23,9 +23,11 @@ _DESCRIPTIONS: Final = {
     "invalid_grant": "The grant is unknown, expired, already used, or was issued to another client or redirect URI.",
     "unauthorized_client": "The client is not registered for this grant or response type.",
     "unsupported_grant_type": "The grant type is not supported. Supported: "
-    + ", ".join(grant.grant_type for grant in GRANTS),
+    + ", ".join(grant.grant_type for grant in GRANTS)
+    + ".",
     "unsupported_response_type": "The response type is not supported. Supported: "
-    + ", ".join(grant.response_type for grant in GRANTS if grant.response_type),
+    + ", ".join(grant.response_type for grant in GRANTS if grant.response_type)
+    + ".",
     "invalid_scope": "The scope exceeds what the resource offers or the client may request.",
     "access_denied": "The resource owner denied the request.",
 }

@@ -56,13 +56,18 @@ class Parameter:
     is_hint: bool = False
 
     @property
+    def rejected_at(self) -> frozenset[str]:
+        """The routes at which a malformed value is rejected as such."""
+        return frozenset() if self.is_hint else self.endpoints - self.unknown_at
+
+    @property
     def once(self) -> Check:
         """The check that the parameter occurs at most once."""
         return checks.registry[f"parameter.{self.name}.once"]
 
     @property
     def well_formed(self) -> Check:
-        """The check of the parameter's grammar and length."""
+        """The check of the parameter's grammar and length; only if there are `rejected_at`."""
         return checks.registry[f"parameter.{self.name}.form"]
 
 
@@ -80,9 +85,11 @@ def _define(
     # RFC 8707 section 2 allows several resources, of which this server supports one
     repeated = error if error == "invalid_target" else "invalid_request"
     checks.define(f"parameter.{name}.once", "RFC 6749 section 3.1", repeated, f"The parameter {name} is repeated.")
-    checks.define(f"parameter.{name}.form", clause, error, f"The parameter {name} is malformed or too long.")
     places = (frozenset(endpoints.split()), clause, error, frozenset(unknown_at.split()))
-    return Parameter(name, grammar, max_length, *places, is_hint)
+    parameter = Parameter(name, grammar, max_length, *places, is_hint)
+    if parameter.rejected_at:
+        checks.define(f"parameter.{name}.form", clause, error, f"The parameter {name} is malformed or too long.")
+    return parameter
 
 
 GUARD = checks.define(
@@ -163,7 +170,7 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
         if len(value) > parameter.max_length or not parameter.grammar.fullmatch(value):
             if parameter.is_hint:
                 continue
-            if endpoint not in parameter.unknown_at:
+            if endpoint in parameter.rejected_at:
                 parameter.well_formed(False, expected=f"up to {parameter.max_length} characters", actual=len(value))
             unreadable.append(parameter.name)
             value = UNREADABLE

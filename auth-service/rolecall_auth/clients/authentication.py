@@ -153,7 +153,7 @@ def authenticate_client(credentials: Credentials) -> Client:
         raise authentication_failed(credentials, "unknown client")
     if not client.check_endpoint_auth_method(credentials.method, "token"):
         registered, sent = client.token_endpoint_auth_method, credentials.method
-        raise authentication_failed(credentials, f"client {client.client_id}: registered: {registered}, sent: {sent}")
+        raise authentication_failed(credentials, f"client {client.client_id}, registered: {registered}, sent: {sent}")
     if credentials.method in ASSERTION_ALGORITHMS:
         try:
             client_assertion.verify(client, credentials.method, credentials.secret)

@@ -24,12 +24,6 @@ ONE_TOKEN = checks.define(
     "invalid_request",
     "Send the access token once: in the Authorization header, or in the body of a POST.",
 )
-FORM_TYPE = checks.define(
-    "userinfo.content_type",
-    "RFC 6750 section 2.2",
-    "invalid_request",
-    "Send an access token in the body as application/x-www-form-urlencoded, or in the Authorization header.",
-)
 ALIVE = checks.define(
     "userinfo.token",
     "RFC 6750 section 3.1",
@@ -77,8 +71,12 @@ def _token() -> str | None:
     is_one = len(headers) + (in_body is not None) <= 1 and in_header != ""
     ONE_TOKEN(is_one, expected="one token", otherwise="several, or an empty one")
     if in_body is not None:
-        is_form = request.mimetype == "application/x-www-form-urlencoded"
-        FORM_TYPE(is_form, expected="application/x-www-form-urlencoded", actual=request.mimetype[:60])
+        ONE_TOKEN(
+            request.mimetype == "application/x-www-form-urlencoded",
+            expected="application/x-www-form-urlencoded",
+            actual=request.mimetype[:60],
+            description="Send an access token in the body as application/x-www-form-urlencoded.",
+        )
         return in_body
     return in_header
 

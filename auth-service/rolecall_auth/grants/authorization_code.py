@@ -180,7 +180,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         if not services().codes.take(code, found):
             services().revocations.end("code replayed", Authorization.id == found.authorization_id)
             audit.record("code_replayed", client_id=found.client_id)
-            raise ONCE.refusal("the code was replayed", expected="first use", actual="used before")
+            raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use", actual="first use")
         try:
             body = issue(found.authorization_id, self.request.client, found.nonce)

@@ -101,7 +101,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
         if successor is None:
             services().revocations.end("refresh token replayed", Authorization.id == authorization.id)
             audit.record("refresh_token_replayed", client_id=authorization.client_id)
-            raise ONCE.refusal("a refresh token was replayed", expected="first use", actual="used before")
+            raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use, or within the grace period", actual=change)
         events.note("state", store="sql", key=f"refresh_token:{row.token_hash[:8]}…", change=change)
         body = token_response(self.request.client, authorization, self.request.scope, successor)

@@ -35,7 +35,7 @@ def guard_checks(endpoint: str, *names: str) -> tuple[Check, ...]:
     parameters = [parameter for parameter in BY_ENDPOINT[endpoint] if parameter.name in names]
     return (
         *(each.once for each in parameters),
-        *(each.well_formed for each in parameters if endpoint not in each.unknown_at and not each.is_hint),
+        *(each.well_formed for each in parameters if endpoint in each.rejected_at),
     )
 
 

@@ -177,7 +177,10 @@ def _claims(text: str | None) -> dict[str, dict[str, Any]]:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CLAIMS.refusal(type(error).__name__) from error
-    members = {name: value.get(name, {}) for name in ("userinfo", "id_token")} if isinstance(value, dict) else {}
+    members = {}
+    if isinstance(value, dict):
+        # a null counts as omitted
+        members = {name: {} if value.get(name) is None else value[name] for name in ("userinfo", "id_token")}
     is_valid = bool(members) and all(map(_is_claims_request, members.values()))
     claims = CLAIMS.require(
         members if is_valid else None, expected="a JSON object of claims requests", otherwise="something else"

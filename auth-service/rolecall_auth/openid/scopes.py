@@ -37,7 +37,10 @@ CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {
 """The standard claims of each scope (OpenID Connect Core sections 5.1 and 5.4)."""
 
 _MAX_LISTED: Final = 300
-"""Characters of the scopes that an error lists."""
+"""Maximum length of the scopes that an error lists, in characters."""
+
+_MAX_VALUE: Final = 100
+"""Maximum length of an unknown value in an error, in characters."""
 
 _SENTENCES: Final[Mapping[str, str]] = {
     "openid": "know that it is you",
@@ -110,7 +113,8 @@ def narrowed(values: set[str], identifier: str | None, registered: Collection[st
     if identifier is not None:
         named = TARGET.require(registry.resource(identifier), expected="a known resource", actual=identifier)
         of_apis &= named.scopes.keys()
-        registered = [value for value in registered if value in {*named.scopes, *OPENID_SCOPES}]
+        usable = {*named.scopes, *(OPENID_SCOPES if "openid" in registered else ())}
+        registered = [value for value in registered if value in usable]
     fault = "The request has no scope that exists at this resource." if named else "The request has no scope."
     SCOPE(
         bool(identity or of_apis),
@@ -137,7 +141,8 @@ def _only_resource(of_apis: set[str]) -> Resource:
 
 def unknown_scope(unknown: Collection[str], allowed: Collection[str]) -> str:
     """Return the description of an error for values that a client may not request, of limited length."""
-    return f"Unknown scope {_listed(f'`{value}`' for value in sorted(unknown))}. {_alternatives(allowed)}"
+    quoted = (f"`{value if len(value) <= _MAX_VALUE else value[:_MAX_VALUE] + '...'}`" for value in sorted(unknown))
+    return f"Unknown scope {_listed(quoted)}. {_alternatives(allowed)}"
 
 
 def _alternatives(allowed: Collection[str]) -> str:
@@ -147,7 +152,7 @@ def _alternatives(allowed: Collection[str]) -> str:
 
 def _listed(values: Iterable[str]) -> str:
     text = ", ".join(values)
-    return text if len(text) <= _MAX_LISTED else f"{text[:_MAX_LISTED].rpartition(', ')[0]}, and more"
+    return text if len(text) <= _MAX_LISTED else f"{text[:_MAX_LISTED].rpartition(', ')[0]}, and others"
 
 
 def by_resource(scope: str, resource: str) -> dict[str, str]:
