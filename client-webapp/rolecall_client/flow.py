@@ -122,17 +122,18 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
     """
     body = json_object(response)
     if response.status != 200:
-        raise FlowError(str(body.get("error", "server_error")), f"the token endpoint returned status {response.status}")
+        error = str(body.get("error") or "server_error")
+        raise FlowError(error, f"the token endpoint returned status {response.status}")
     access_token, expires_in = body.get("access_token"), body.get("expires_in")
-    if not isinstance(access_token, str) or str(body.get("token_type")).lower() != "bearer":
+    if not isinstance(access_token, str) or not access_token or str(body.get("token_type")).lower() != "bearer":
         raise FlowError("server_error", "the token response does not contain a bearer token")
     context.tokens |= {
         "access_token": access_token,
         "expires_at": clock.now() + expires_in if _is_lifetime(expires_in) else None,
-        "scope": body.get("scope", context.tokens.get("scope")),
+        "scope": body.get("scope") or context.tokens.get("scope"),
         "received_at": clock.now(),
     }
-    if isinstance(body.get("refresh_token"), str):
+    if isinstance(body.get("refresh_token"), str) and body["refresh_token"]:
         context.tokens["refresh_token"] = body["refresh_token"]
 
 

@@ -138,8 +138,8 @@ def _claims(payload: bytes, string_claims: tuple[str, ...]) -> dict[str, Any]:
         claims = json.loads(payload)
     except (ValueError, RecursionError):
         claims = None
-    if not isinstance(claims, dict):
-        claims = {}
+    # a null counts as omitted
+    claims = {name: value for name, value in claims.items() if value is not None} if isinstance(claims, dict) else {}
     invalid = [name for name in string_claims if not (isinstance(claims.get(name), str) and claims[name])]
     # auth_time is optional
     invalid += [name for name in _TIMES if not _is_time(claims.get(name, 0.0 if name == "auth_time" else None))]

@@ -96,7 +96,7 @@ def test_introspection_names_the_kind_of_the_subject(server: Server) -> None:
         ({"resource": "http://unknown.test"}, "invalid_target"),
         ({"resource": FAR}, "invalid_scope"),
         ({"scope": "invoices:read", "resource": FAR}, "invalid_scope"),
-        ({"scope": "invoices:read\x00"}, "invalid_request"),
+        ({"scope": "invoices:read\x00"}, "invalid_scope"),
     ],
 )
 def test_a_wrong_request_changes_nothing(server: Server, form: dict[str, str], error: str) -> None:

@@ -189,6 +189,14 @@ def test_every_rule_has_a_token_that_breaks_it() -> None:
     assert rules == {check.name for check in checks.defined_in(id_token)}
 
 
+def test_a_null_claim_counts_as_omitted(tally: Tally, issuer: Issuer) -> None:
+    browser = tally.browser()
+    asked = browser.begin("/sign-in", "/")
+    claims = issuer.claims(asked["nonce"]) | {"azp": None, "auth_time": None, "acr": None}
+    issuer.answer(issuer.sign(claims))
+    assert browser.come_back(code="c0de", state=asked["state"], iss=ISSUER).location == "/me"
+
+
 def test_a_good_one_passes_every_rule_in_order(tally: Tally, issuer: Issuer) -> None:
     browser = tally.browser()
     notebook = events.Notebook()

@@ -91,7 +91,9 @@ def _authenticate_resource(credentials: Credentials) -> Resource:
     resource = next((each for each in resources if each.resource_id == credentials.client_id), None)
     if resource is not None:
         events.note("identity", value=resource.resource_id)
-    if resource is None or credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
-        raise authentication_failed(credentials, "unknown resource, wrong secret, or not Basic")
+    if resource is None:
+        raise authentication_failed(credentials, "unknown resource")
+    if credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
+        raise authentication_failed(credentials, "wrong secret, or not Basic")
     AUTHENTICATED.note(True, expected="a protected resource", actual=resource.resource_id)
     return resource

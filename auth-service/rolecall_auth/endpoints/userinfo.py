@@ -45,7 +45,7 @@ def userinfo() -> ResponseReturnValue:
     try:
         token = _token()
         if token is None:
-            # a request without a token gets no error code (RFC 6750 section 3.1)
+            # a request without a token, or with another scheme, gets no error code (RFC 6750 section 3.1)
             headers = {**NO_STORE, "WWW-Authenticate": challenge("Bearer", realm="userinfo")}
             return Response("{}", status=401, headers=headers, mimetype="application/json")
         client, claims = _claims(_validate(token))
@@ -67,10 +67,18 @@ def _token() -> str | None:
     """Return the token of the request; one in the URL is ignored (RFC 6750 section 2.3, RFC 9700 section 4.3.2)."""
     headers = authorization_header.parse_all(request.headers)
     in_body = parameters.read("userinfo", request.form).get("access_token") if request.method == "POST" else None
-    ONE_TOKEN(len(headers) + (in_body is not None) <= 1, expected="one token", otherwise="several")
-    if not headers:
+    in_header = headers[0].bearer_token if headers else None
+    is_one = len(headers) + (in_body is not None) <= 1 and in_header != ""
+    ONE_TOKEN(is_one, expected="one token", otherwise="several, or an empty one")
+    if in_body is not None:
+        ONE_TOKEN(
+            request.mimetype == "application/x-www-form-urlencoded",
+            expected="application/x-www-form-urlencoded",
+            actual=request.mimetype[:60],
+            description="Send an access token in the body as application/x-www-form-urlencoded.",
+        )
         return in_body
-    return ONE_TOKEN.require(headers[0].bearer_token, expected="Bearer", actual=headers[0].scheme[:20])
+    return in_header
 
 
 def _validate(token: str) -> AccessToken:

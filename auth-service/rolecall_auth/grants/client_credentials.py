@@ -18,7 +18,6 @@ from rolecall_auth.jose import access_tokens
 from rolecall_auth.models import new_id
 from rolecall_auth.models.authorization import Authorization, standing_key
 from rolecall_auth.models.client import Client
-from rolecall_auth.models.consent import normal_scope
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.openid import scopes
 from rolecall_auth.services import services
@@ -54,16 +53,21 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
     def validate_token_request(self) -> None:
         """Validate the client, scope, and resource, without changing anything.
 
-        Without `scope`, the client requests all that it may have for itself, which must belong to one resource.
+        Without `scope`, the client requests all that it may have for itself: at the named resource, or at the only one.
         """
         client = self.request.client = authenticated_client(self)
-        not_allowed = scopes.requires_person()
-        allowed = [scope for scope in client.scope.split() if scope not in not_allowed]
-        scope = self.request.form.get("scope", " ".join(allowed))
-        is_allowed = bool(scope) and {*scope.split()} <= {*allowed}
-        SCOPE(is_allowed, expected=" ".join(allowed) or "no scope", actual=scope or "no scope")
-        self.request.scope = normal_scope(scope)
-        self.request.resource = scopes.resource_for(scope, self.request.form.get("resource"))
+        personal = scopes.requires_person()
+        allowed = {*client.scope.split()} - personal
+        requested = {*self.request.form["scope"].split()} if "scope" in self.request.form else allowed
+        SCOPE(
+            bool(requested) and requested <= allowed,
+            expected=" ".join(sorted(allowed)) or "no scope",
+            actual=" ".join(sorted(requested)) or "no scope",
+            description=_fault(requested - allowed, allowed, personal),
+        )
+        self.request.scope, self.request.resource = scopes.narrowed(
+            requested, self.request.form.get("resource"), allowed
+        )
 
     def create_token_response(self) -> Any:
         """Issue an access token of the client's standing authorization."""
@@ -71,6 +75,13 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
         authorization = _standing_authorization(client, resource, scope)
         g.flow_id = authorization.id
         return 200, token_response(client, authorization, resource, scope, None), self.TOKEN_RESPONSE_HEADER
+
+
+def _fault(unknown: set[str], allowed: set[str], personal: set[str]) -> str | None:
+    if not unknown:
+        return None
+    reason = " OpenID Connect scopes require a person." if unknown & personal else ""
+    return scopes.unknown_scope(unknown, allowed) + reason
 
 
 def _standing_authorization(client: Client, resource: Resource, scope: str) -> Authorization:

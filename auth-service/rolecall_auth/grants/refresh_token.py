@@ -16,6 +16,7 @@ from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import normal_scope
+from rolecall_auth.models.registry import is_same_resource
 from rolecall_auth.models.token import RefreshToken
 from rolecall_auth.openid import scopes
 from rolecall_auth.parameters import REQUIRED
@@ -70,13 +71,16 @@ class RefreshGrant(grants.RefreshTokenGrant):
         g.flow_id = authorization.id
         # scopes that have been removed from the client's registration are no longer granted
         granted = scopes.narrow(client, authorization.scope)
-        scope = parameters.get("scope", granted)
-        SCOPE({*scope.split()} <= {*granted.split()} and bool(scope), expected=granted, actual=scope)
+        values = scopes.values_of(parameters.get("scope", granted))
+        more = values - {*granted.split()}
+        description = scopes.unknown_scope(more, granted.split()) if more else None
+        SCOPE(bool(values) and not more, expected=granted, actual=" ".join(sorted(values)), description=description)
         resource = parameters.get("resource", authorization.resource)
-        RESOURCE(resource == authorization.resource, expected=authorization.resource, actual=resource)
+        is_same = is_same_resource(resource, authorization.resource)
+        RESOURCE(is_same, expected=authorization.resource, actual=resource)
         self.request.refresh_token = row
         self.request.authorization = authorization
-        self.request.scope = normal_scope(scope)
+        self.request.scope = normal_scope(" ".join(values))
 
     def create_token_response(self) -> Any:
         """Rotate the token, or return the same successor within the grace period.
@@ -98,7 +102,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
         if successor is None:
             services().revocations.end("refresh token replayed", Authorization.id == authorization.id)
             audit.record("refresh_token_replayed", client_id=authorization.client_id)
-            raise ONCE.refusal("a refresh token was replayed", expected="first use", actual="used before")
+            raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use, or within the grace period", actual=change)
         events.note("state", store="sql", key=f"refresh_token:{row.token_hash[:8]}…", change=change)
         body = token_response(self.request.client, authorization, audience, self.request.scope, successor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -22,6 +23,8 @@ Disabling a client ends its authorizations immediately, but other processes may 
 """
 
 MAX_CLIENTS: Final = 1000
+
+_EMPTY_PATH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]+)/?((?:\?.*)?)")
 
 
 class _Scopes(NamedTuple):
@@ -82,8 +85,10 @@ class Registry:
         return self._read_scopes().claim_scopes
 
     def resource(self, identifier: str) -> Resource | None:
-        """Return the protected resource with this identifier, or None."""
-        return next((resource for resource in self.resources() if resource.identifier == identifier), None)
+        """Return the resource with this identifier, or with one of which only an empty path is spelled differently."""
+        resources = (*self.resources(), self.userinfo)
+        exact = (resource for resource in resources if resource.identifier == identifier)
+        return next(exact, next((each for each in resources if is_same_resource(each.identifier, identifier)), None))
 
     def audience(self, identifier: str) -> Resource:
         """Return the resource that tokens are issued for; the userinfo endpoint if the resource has been removed."""
@@ -98,3 +103,13 @@ class Registry:
                 by_value = {each.scope: each for each in claim_scopes}
             scopes = self._scopes = _Scopes(clock.cache_time(), resources, by_value)
         return scopes
+
+
+def is_same_resource(one: str, other: str) -> bool:
+    """Whether two identifiers are equal, with or without the slash of an empty path (RFC 3986 section 6.2.3)."""
+    return _with_path(one) == _with_path(other)
+
+
+def _with_path(identifier: str) -> str:
+    match = _EMPTY_PATH.fullmatch(identifier)
+    return f"{match[1]}/{match[2]}" if match else identifier

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Final
 
 from rolecall import checks
-from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
     Operation,
@@ -22,6 +21,7 @@ from rolecall.openapi import (
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.endpoints import userinfo
 from rolecall_auth.models.session import ACR
+from rolecall_auth.openapi.parameters import guard_checks
 from rolecall_auth.openid import id_tokens, scopes
 from rolecall_auth.openid.authentication_request import PROMPTS, RESPONSE_MODES
 from rolecall_auth.parameters import BY_ENDPOINT
@@ -37,16 +37,11 @@ SECURITY_SCHEMES: Final = {
 }
 
 
-def _guard() -> tuple[Check, ...]:
-    [parameter] = BY_ENDPOINT["userinfo"]
-    return parameter.once, parameter.well_formed
-
-
 def userinfo_operations() -> Operations:
     """Return the operations of GET and POST /userinfo."""
     errors = error_responses(
         *checks.defined_in(userinfo),
-        *_guard(),
+        *guard_checks("userinfo", "access_token"),
         headers=dict.fromkeys((400, 401, 403), ("WWW-Authenticate",)),
     )
     responses = (
