@@ -12,6 +12,7 @@ from rolecall.limits import limit
 from rolecall.settings import (
     ServiceSettings,
     add_settings,
+    certificates,
     fernet_keys,
     identifier,
     one_of,
@@ -83,6 +84,12 @@ class Settings(ServiceSettings):
         "The profile of clients that register without an initial access token. fapi2 currently behaves like oauth2.1.",
         default=PROFILES[0],
         parse=one_of(*PROFILES),
+    )
+
+    ca_file: str | None = setting(
+        "A file with certificate authorities (PEM) to trust in addition to the system's, for documents of clients.",
+        default=None,
+        parse=certificates,
     )
 
     @property

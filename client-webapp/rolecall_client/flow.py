@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
 from urllib.parse import quote_plus, urlencode
 
-import jwt
-
 from rolecall import clock
 from rolecall.http import HttpResponse
+from rolecall_client.id_token import FindKey
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
@@ -46,14 +45,14 @@ class Context:
 
     Args:
         metadata: returns the authorization server's metadata.
-        key: returns the authorization server's key with a given ID, or None.
+        key: finds a published key of the authorization server; see `AuthorizationServer.key`.
         memory: kept in Redis between steps.
         tokens: kept in Redis between steps, and afterwards as the connection.
     """
 
     settings: Settings
     metadata: Callable[[], Metadata]
-    key: Callable[[str], jwt.PyJWK | None]
+    key: FindKey
     memory: dict[str, Any]
     tokens: dict[str, Any]
 
@@ -123,17 +122,18 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
     """
     body = json_object(response)
     if response.status != 200:
-        raise FlowError(str(body.get("error", "server_error")), f"the token endpoint returned status {response.status}")
+        error = str(body.get("error") or "server_error")
+        raise FlowError(error, f"the token endpoint returned status {response.status}")
     access_token, expires_in = body.get("access_token"), body.get("expires_in")
-    if not isinstance(access_token, str) or str(body.get("token_type")).lower() != "bearer":
+    if not isinstance(access_token, str) or not access_token or str(body.get("token_type")).lower() != "bearer":
         raise FlowError("server_error", "the token response does not contain a bearer token")
     context.tokens |= {
         "access_token": access_token,
         "expires_at": clock.now() + expires_in if _is_lifetime(expires_in) else None,
-        "scope": body.get("scope", context.tokens.get("scope")),
+        "scope": body.get("scope") or context.tokens.get("scope"),
         "received_at": clock.now(),
     }
-    if isinstance(body.get("refresh_token"), str):
+    if isinstance(body.get("refresh_token"), str) and body["refresh_token"]:
         context.tokens["refresh_token"] = body["refresh_token"]
 
 

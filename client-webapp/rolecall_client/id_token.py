@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import jwt
 
@@ -34,7 +34,7 @@ TYPE = checks.define(
 ALGORITHM = checks.define(
     "id_token.alg", f"{_CORE} 3.1.3.7", _ERROR, "The ID token is not signed with the algorithm registered for Tally."
 )
-KEY = checks.define("id_token.kid", f"{_CORE} 10.1", _ERROR, "The issuer does not publish the key that it names.")
+KEY = checks.define("id_token.kid", f"{_CORE} 10.1", _ERROR, "The issuer does not publish the key that signed it.")
 SIGNATURE = checks.define("id_token.signature", f"{_CORE} 3.1.3.7", _ERROR, "The signature is invalid.")
 CLAIMS = checks.define("id_token.claims", f"{_CORE} 2", _ERROR, "A claim is missing or has the wrong type.")
 ISSUER = checks.define("id_token.iss", f"{_CORE} 3.1.3.7", _ERROR, "The ID token was issued by another issuer.")
@@ -56,6 +56,9 @@ _HASHES: Final[dict[str, Callable[[bytes], Any]]] = {"EdDSA": hashlib.sha512}
 """The hash functions of `at_hash`, for algorithms that do not use SHA-256 (RFC 8032 section 5.1)."""
 
 
+FindKey: TypeAlias = "Callable[[str | None, str], jwt.PyJWK | None]"
+
+
 @dataclass(frozen=True, slots=True)
 class ExpectedClaims:
     """The values that an ID token must match.
@@ -75,11 +78,11 @@ class ExpectedClaims:
     signed_in_since: float | None = None
 
 
-def validate(token: Any, key: Callable[[str], jwt.PyJWK | None], expected: ExpectedClaims) -> dict[str, Any]:
+def validate(token: Any, key: FindKey, expected: ExpectedClaims) -> dict[str, Any]:
     """Validate an ID token and return its claims.
 
     Args:
-        key: returns the issuer's published key with a given ID, or None.
+        key: returns the issuer's published key with a given ID, or without one, for an algorithm, or None.
 
     Raises:
         OAuthError: invalid_token; the description names the failed rule.
@@ -105,7 +108,7 @@ def validate(token: Any, key: Callable[[str], jwt.PyJWK | None], expected: Expec
     return claims
 
 
-def _payload(token: Any, key: Callable[[str], jwt.PyJWK | None], algorithm: str) -> bytes:
+def _payload(token: Any, key: FindKey, algorithm: str) -> bytes:
     """Verify the signature and return the payload. Nothing in the header is trusted: it must match known values."""
     is_bounded = isinstance(token, str) and len(token) <= MAX_LENGTH
     try:
@@ -119,9 +122,7 @@ def _payload(token: Any, key: Callable[[str], jwt.PyJWK | None], algorithm: str)
     TYPE(isinstance(typ, str) and typ in {"JWT", "jwt"}, expected="JWT", actual=str(typ)[:60])
     ALGORITHM(header.get("alg") == algorithm, expected=algorithm, actual=str(header.get("alg"))[:20])
     kid = header.get("kid")
-    published = key(kid) if isinstance(kid, str) else None
-    if published is not None and published.algorithm_name != algorithm:
-        published = None
+    published = key(kid, algorithm)
     published = KEY.require(published, expected=f"a published key for {algorithm}", actual=str(kid)[:60])
     try:
         payload: bytes = jwt.api_jws.decode(token, published, algorithms=[algorithm])
@@ -137,8 +138,8 @@ def _claims(payload: bytes, string_claims: tuple[str, ...]) -> dict[str, Any]:
         claims = json.loads(payload)
     except (ValueError, RecursionError):
         claims = None
-    if not isinstance(claims, dict):
-        claims = {}
+    # a null counts as omitted
+    claims = {name: value for name, value in claims.items() if value is not None} if isinstance(claims, dict) else {}
     invalid = [name for name in string_claims if not (isinstance(claims.get(name), str) and claims[name])]
     # auth_time is optional
     invalid += [name for name in _TIMES if not _is_time(claims.get(name, 0.0 if name == "auth_time" else None))]

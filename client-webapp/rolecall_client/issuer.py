@@ -54,14 +54,14 @@ class AuthorizationServer:
         """
         return self._metadata.get()
 
-    def key(self, kid: str) -> jwt.PyJWK | None:
-        """Return the published key with this ID (RFC 7517), or None for an unknown ID.
+    def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Return the only published key that fits, or None if there is not exactly one; see `CachedKeys.get`.
 
         Raises:
             Unreachable: the key is not cached, and the key set cannot be fetched.
             OAuthError: the same, because the metadata name another issuer.
         """
-        return self._keys.get(kid)
+        return self._keys.get(kid, algorithm)
 
 
 def _endpoints(document: dict[str, Any]) -> Metadata:

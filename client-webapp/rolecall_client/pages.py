@@ -226,10 +226,11 @@ def disconnect() -> ResponseReturnValue:
 
 
 def _unique_parameters(parameters: MultiDict[str, str]) -> dict[str, str]:
-    """Return the parameters, none of which may be repeated (RFC 6749 section 3.1)."""
-    if any(len(values) > 1 for _, values in parameters.lists()):
+    """Return the parameters, none of which may be repeated; an empty one counts as omitted (RFC 6749 section 3.1)."""
+    present = {name: [value for value in values if value] for name, values in parameters.lists()}
+    if any(len(values) > 1 for values in present.values()):
         raise FlowError("repeated_parameter", "a parameter is repeated")
-    return parameters.to_dict()
+    return {name: values[0] for name, values in present.items() if values}
 
 
 def current_tokens() -> dict[str, Any]:

@@ -47,14 +47,16 @@ class AuthorizationServer:
         except (Unreachable, OAuthError) as error:
             raise authorization_server_unavailable(f"no metadata: {error}") from error
 
-    def key(self, kid: str) -> jwt.PyJWK | None:
-        """Return the published key with this ID, or None for an unknown ID, also if refetching the keys failed.
+    def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Return the only published key that fits, or None if there is not exactly one; see `CachedKeys.get`.
+
+        Return None also if refetching the keys failed.
 
         Raises:
             OAuthError: temporarily_unavailable, if no keys have ever been fetched and they cannot be fetched now.
         """
         try:
-            return self._keys.get(kid)
+            return self._keys.get(kid, algorithm)
         except (Unreachable, OAuthError) as error:
             if self._keys.is_available:
                 return None

@@ -48,7 +48,7 @@ class HttpResponse:
     milliseconds: float
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object.
+        """Return the body as a JSON object; a null member counts as omitted.
 
         Raises:
             ValueError: the body is not a JSON object.
@@ -56,7 +56,7 @@ class HttpResponse:
         value = json.loads(self.body)
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
-        return value
+        return {name: member for name, member in value.items() if member is not None}
 
 
 @cache

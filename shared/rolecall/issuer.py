@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import jwt
@@ -27,6 +27,13 @@ RETRY_WITHOUT_VALUE: Final = 1.0
 
 REFETCH_AFTER: Final = 10.0
 """Seconds between two fetches of a key set that are caused by unknown key IDs."""
+
+_ALGORITHMS: Final[Mapping[tuple[Any, Any], tuple[str, ...]]] = {
+    ("RSA", None): ("RS256", "PS256"),
+    ("EC", "P-256"): ("ES256",),
+    ("OKP", "Ed25519"): ("EdDSA",),
+}
+"""The algorithms of keys without `alg`, by `kty` and `crv` (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
 
 _MAX_AGE: Final = re.compile(r"max-age=(\d{1,9})")
 
@@ -140,9 +147,12 @@ class CachedMetadata(Generic[T]):
 class CachedKeys:
     """The published signing keys of an authorization server; older keys remain in use while it is unavailable.
 
+    `kid` and `alg` are optional in a key and in a token's header (RFC 7517 sections 4.4 and 4.5, RFC 7515 section
+    4.1.4). Without them, a key is used if it is the only one that fits.
+
     Args:
         url: returns the address of the key set; may raise Unreachable or OAuthError.
-        algorithms: keys for other algorithms are ignored.
+        algorithms: the accepted algorithms; keys for others are ignored.
         max_lifetime: the most seconds for which the key set is cached.
         refetch_after: seconds between two fetches that are caused by unknown key IDs.
     """
@@ -167,16 +177,18 @@ class CachedKeys:
         """Whether any keys have been fetched."""
         return bool(self._cache.value)
 
-    def get(self, kid: str) -> jwt.PyJWK | None:
-        """Return the key with this ID, or None if the server does not publish it.
+    def get(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Return the only key for this algorithm that fits, or None if no key fits, or several.
+
+        A key with this ID fits, and else a key without an ID. Without `kid`, every key fits.
 
         Raises:
             Unreachable: the key is not cached, and the last fetch of the key set failed.
             OAuthError: the same, because of the metadata.
         """
-        return self._cache.get(lambda keys: kid in keys).get(kid)
+        return _find(self._cache.get(lambda keys: _find(keys, kid, algorithm) is not None), kid, algorithm)
 
-    def _fetch(self) -> tuple[dict[str, jwt.PyJWK], float]:
+    def _fetch(self) -> tuple[tuple[jwt.PyJWK, ...], float]:
         url = self._url()
         response = _get(self._http, url)
         try:
@@ -184,20 +196,35 @@ class CachedKeys:
         except (ValueError, KeyError, TypeError) as error:
             raise Unreachable(url, "the response is not a key set") from error
 
-    def _parse(self, jwks: Any) -> dict[str, jwt.PyJWK]:
-        """Return the usable keys; an unusable one does not affect the others (RFC 7517 section 5)."""
+    def _parse(self, jwks: Any) -> tuple[jwt.PyJWK, ...]:
+        """Return the usable keys, once for each algorithm that they can be used with.
+
+        An unusable key does not affect the others (RFC 7517 section 5).
+        """
         if not isinstance(jwks, list):
             raise TypeError("keys is not a list")
-        keys = {}
+        keys = []
         for jwk in jwks:
-            if not isinstance(jwk, dict) or jwk.get("alg") not in self._algorithms or jwk.get("use", "sig") != "sig":
+            if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or not isinstance(jwk.get("kid", ""), str):
                 continue
-            if isinstance(kid := jwk.get("kid"), str):
-                try:
-                    keys[kid] = jwt.PyJWK(jwk)
-                except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
-                    log.warning("unusable key in the key set", extra={"detail": type(error).__name__})
-        return keys
+            try:
+                keys += [jwt.PyJWK(jwk, each) for each in _algorithms(jwk) if each in self._algorithms]
+            except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
+                log.warning("unusable key in the key set", extra={"detail": type(error).__name__})
+        return tuple(keys)
+
+
+def _algorithms(jwk: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the `alg` of a key or, if it has none, the algorithms that its type permits."""
+    return (jwk["alg"],) if "alg" in jwk else _ALGORITHMS.get((jwk.get("kty"), jwk.get("crv")), ())
+
+
+def _find(keys: Sequence[jwt.PyJWK], kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    fitting = [key for key in keys if key.algorithm_name == algorithm]
+    if kid is not None:
+        named = [key for key in fitting if key.key_id == kid]
+        fitting = named or [key for key in fitting if key.key_id is None]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _get(http: HttpClient, url: str) -> HttpResponse:

@@ -100,6 +100,38 @@ def test_a_repeated_parameter_is_refused(tally: Tally) -> None:
     assert not tally.http.to(TOKEN)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_empty_parameter_of_the_answer_counts_as_omitted(tally: Tally, method: str) -> None:
+    """RFC 6749 section 3.1: parameters without a value are treated as if they were omitted."""
+    browser = tally.browser()
+    state = browser.begin()["state"]
+    empty = {"error": "", "error_description": ""}
+    answer = {"code": "c0de", "state": state, "iss": ISSUER, **empty}
+    sent: Any = {"query_string": answer} if method == "GET" else {"data": answer}
+    came = browser.client.open("/callback", method=method, **sent)
+    if method == "POST":
+        came = browser.client.get(came.location)
+    assert (came.status_code, came.location) == (303, "/invoices")
+    state = browser.begin()["state"]
+    page = browser.come_back(code="", state=state, iss=ISSUER, error="access_denied")
+    assert "You denied access" in page.text
+
+
+def test_null_and_empty_members_of_a_token_response_count_as_omitted(tally: Tally) -> None:
+    """RFC 6749 section 5.1: all but the token and its type are optional; an earlier refresh token is kept."""
+    browser = tally.browser()
+    browser.connect()
+    tally.http.answers[TOKEN] = (200, TOKENS | {"scope": None, "refresh_token": "", "expires_in": None}, {})
+    assert browser.press("/refresh", "/invoices").status_code == 303
+    assert "invoices:read" in browser.client.get("/invoices").text
+    tally.http.answers[TOKEN] = (200, TOKENS, {})
+    assert browser.press("/refresh", "/invoices").status_code == 303
+    [*_, (_, _, _, form)] = tally.http.to(TOKEN)
+    assert form["refresh_token"] == TOKENS["refresh_token"]
+    tally.http.answers[TOKEN] = (400, {"error": None}, {})
+    assert "server_error" in browser.press("/refresh", "/invoices").text
+
+
 def test_an_answer_counts_once_and_only_in_its_browser(tally: Tally) -> None:
     """RFC 9700 section 4.7: an answer that somebody else's browser began is not taken."""
     victim, attacker = tally.browser(), tally.browser()

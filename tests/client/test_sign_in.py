@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from werkzeug.test import TestResponse
 
 from rolecall import checks, clock, events
 from rolecall.errors import OAuthError
@@ -125,7 +126,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "an algorithm that is a number": (signed(alg=256), "alg"),
     "the header names another algorithm than its key's": (signed(key="ES256-1", alg="RS256"), "kid"),
     "a key that nobody published": (signed(key="RS256-9"), "kid"),
-    "no kid": (signed(kid=None), "kid"),
+    "a kid that is a number": (signed(kid=7), "form"),
     "another key under a published kid": (signed(key="RS256-9", kid="RS256-1"), "signature"),
     "changed": (other_claims_under_the_signature, "signature"),
     "an access token": (signed(typ="at+jwt"), "typ"),
@@ -188,6 +189,14 @@ def test_every_rule_has_a_token_that_breaks_it() -> None:
     assert rules == {check.name for check in checks.defined_in(id_token)}
 
 
+def test_a_null_claim_counts_as_omitted(tally: Tally, issuer: Issuer) -> None:
+    browser = tally.browser()
+    asked = browser.begin("/sign-in", "/")
+    claims = issuer.claims(asked["nonce"]) | {"azp": None, "auth_time": None, "acr": None}
+    issuer.answer(issuer.sign(claims))
+    assert browser.come_back(code="c0de", state=asked["state"], iss=ISSUER).location == "/me"
+
+
 def test_a_good_one_passes_every_rule_in_order(tally: Tally, issuer: Issuer) -> None:
     browser = tally.browser()
     notebook = events.Notebook()
@@ -207,10 +216,14 @@ def test_each_algorithm_that_a_client_may_register(algorithm: str, tally: Tally)
     wanted = id_token.ExpectedClaims(ISSUER, "tally", algorithm, "n0nce", TOKENS["access_token"])
     token = issuer.sign(issuer.claims("n0nce"))
     keys = {kid: jwt.PyJWK(public_jwk(kid)) for kid in issuer.published}
-    assert id_token.validate(token, keys.get, wanted)["sub"] == SUB
+
+    def find(kid: str | None, _algorithm: str) -> jwt.PyJWK | None:
+        return keys.get(kid or "")
+
+    assert id_token.validate(token, find, wanted)["sub"] == SUB
     for other in {"RS256", "ES256", "PS256", "EdDSA"} - {algorithm}:
         with pytest.raises(OAuthError):
-            id_token.validate(token, keys.get, dataclasses.replace(wanted, algorithm=other))
+            id_token.validate(token, find, dataclasses.replace(wanted, algorithm=other))
 
 
 # --- keys
@@ -235,6 +248,21 @@ def test_keys_are_kept_and_fetched_again_for_an_unknown_one_but_not_for_each(tal
     clock.set_offset(400)
     assert issuer.sign_in(browser).location == "/me"
     assert len(tally.http.to(JWKS)) == 3
+
+
+def test_an_id_token_without_a_kid_needs_a_single_key(tally: Tally, issuer: Issuer) -> None:
+    """OpenID Connect Core section 10.1, RFC 7517 section 4.5."""
+
+    def sign_in() -> TestResponse:
+        browser = tally.browser()
+        asked = browser.begin("/sign-in")
+        issuer.answer(issuer.sign(issuer.claims(asked["nonce"]), kid=None))
+        return browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
+
+    assert sign_in().location == "/me"
+    issuer.published = ["RS256-1", "RS256-2"]
+    clock.set_offset(400)
+    assert sign_in().status_code == 502
 
 
 def test_keys_that_cannot_be_used_spoil_no_other(tally: Tally, issuer: Issuer) -> None:

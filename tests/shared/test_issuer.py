@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from rolecall import clock
 from rolecall.checks import Check
@@ -212,28 +212,28 @@ def test_metadata_come_through_the_back_channel() -> None:
 def test_an_unknown_key_is_fetched_again_but_not_for_each_token(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
     cached = keys(http)
-    assert cached.get("one") is cached.get("one") is not None
+    assert cached.get("one", "ES256") is cached.get("one", "ES256") is not None
     http.document = {"keys": [jwk("one"), jwk("two")]}
     for _ in range(3):
-        assert cached.get("two") is None
+        assert cached.get("two", "ES256") is None
     assert len(http.urls) == 1
     later(REFETCH_AFTER)
-    assert cached.get("two") is not None
+    assert cached.get("two", "ES256") is not None
     for _ in range(3):
-        assert cached.get("three") is None
+        assert cached.get("three", "ES256") is None
     assert len(http.urls) == 2
 
 
 def test_threads_with_an_unknown_key_share_one_fetch(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
     cached = keys(http)
-    cached.get("one")
+    cached.get("one", "ES256")
     later(REFETCH_AFTER)
     http.document, http.gate = {"keys": [jwk("one"), jwk("two")]}, threading.Event()
     with ThreadPoolExecutor(8) as pool:
-        results = [pool.submit(cached.get, "two") for _ in range(8)]
+        results = [pool.submit(cached.get, "two", "ES256") for _ in range(8)]
         wait_until(lambda: len(http.urls) == 2)
-        assert cached.get("one") is not None, "a known key does not wait"
+        assert cached.get("one", "ES256") is not None, "a known key does not wait"
         http.gate.set()
         assert None not in [result.result() for result in results]
     assert len(http.urls) == 2
@@ -242,17 +242,17 @@ def test_threads_with_an_unknown_key_share_one_fetch(later: Callable[[float], No
 def test_known_keys_outlive_an_outage_and_unknown_ones_report_it(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
     cached = keys(http)
-    one = cached.get("one")
+    one = cached.get("one", "ES256")
     http.is_down = True
     later(REFETCH_AFTER)
     for _ in range(3):
         with pytest.raises(Unreachable):
-            cached.get("two")
-        assert cached.get("one") is one
+            cached.get("two", "ES256")
+        assert cached.get("one", "ES256") is one
     assert len(http.urls) == 2
     http.is_down = False
     later(RETRY_WITH_VALUE)
-    assert cached.get("two") is None
+    assert cached.get("two", "ES256") is None
 
 
 def test_without_keys_every_request_reports_the_failure(later: Callable[[float], None]) -> None:
@@ -260,55 +260,102 @@ def test_without_keys_every_request_reports_the_failure(later: Callable[[float],
     cached = keys(http)
     for _ in range(3):
         with pytest.raises(Unreachable):
-            cached.get("one")
+            cached.get("one", "ES256")
     assert not cached.is_available
     assert len(http.urls) == 1
     http.status = 200
     later(RETRY_WITHOUT_VALUE)
-    assert cached.get("one") is not None
+    assert cached.get("one", "ES256") is not None
     assert cached.is_available
 
 
 def test_an_empty_key_set_is_not_kept_during_an_outage(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": []})
     cached = keys(http)
-    assert cached.get("one") is None
+    assert cached.get("one", "ES256") is None
     assert not cached.is_available
     http.is_down = True
     later(300)
     with pytest.raises(Unreachable):
-        cached.get("one")
+        cached.get("one", "ES256")
 
 
 def test_the_users_limits_replace_the_common_ones(later: Callable[[float], None]) -> None:
     http = FakeHttp({"keys": [jwk("one")]})
     cached = keys(http, max_lifetime=20.0, refetch_after=1.0)
-    cached.get("one")
+    cached.get("one", "ES256")
     later(1)
-    cached.get("two")
+    cached.get("two", "ES256")
     assert len(http.urls) == 2
     later(19)
-    cached.get("one")
+    cached.get("one", "ES256")
     assert len(http.urls) == 2
     later(1)
-    cached.get("one")
+    cached.get("one", "ES256")
     assert len(http.urls) == 3
 
 
 @pytest.mark.parametrize(
-    "changes", [{"alg": "RS256"}, {"alg": ["ES256"]}, {"use": "enc"}, {"x": 5}, {"kid": 7}], ids=str
+    "changes",
+    [{"alg": "RS256"}, {"alg": ["ES256"]}, {"alg": None}, {"use": "enc"}, {"x": 5}, {"kid": 7}, {"crv": []}],
+    ids=str,
 )
 def test_an_unusable_key_does_not_affect_the_others(changes: dict[str, Any]) -> None:
     """RFC 7517 section 5."""
     cached = keys(FakeHttp({"keys": [5, {}, jwk("one") | changes, jwk("two")]}))
-    assert cached.get("two") is not None
-    assert cached.get("one") is None
+    assert cached.get("two", "ES256") is not None
+    assert cached.get("one", "ES256") is None
+
+
+def without(jwk: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in jwk.items() if name not in names}
+
+
+def rsa_jwk(kid: str) -> dict[str, Any]:
+    public = rsa.generate_private_key(65537, 2048).public_key()
+    return {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)), "kid": kid}
+
+
+def test_a_key_without_an_algorithm_serves_those_of_its_type() -> None:
+    """RFC 7517 section 4.4: `alg` is optional. The accepted algorithms still come from this service."""
+    http = FakeHttp({"keys": [without(jwk("ec"), "alg"), without(rsa_jwk("rsa"), "key_ops")]})
+    cached = CachedKeys(http, lambda: "/jwks", ["ES256", "RS256", "PS256", "HS256"])  # type: ignore[arg-type]
+    found = {
+        (kid, algorithm)
+        for kid in ("ec", "rsa")
+        for algorithm in ("ES256", "RS256", "PS256", "EdDSA", "HS256", "ES384")
+        if cached.get(kid, algorithm) is not None
+    }
+    assert found == {("ec", "ES256"), ("rsa", "RS256"), ("rsa", "PS256")}
+    assert keys(http).get("rsa", "RS256") is None
+    assert cached.get("rsa", "PS256") is cached.get("rsa", "PS256"), "the caches of tokens compare keys"
+
+
+def test_a_key_without_an_id_serves_if_no_other_fits() -> None:
+    """RFC 7517 section 4.5: `kid` is optional."""
+    plain = without(jwk("one"), "kid")
+    assert keys(FakeHttp({"keys": [plain]})).get("other", "ES256") is not None
+    both = keys(FakeHttp({"keys": [plain, jwk("two")]}))
+    two, other = both.get("two", "ES256"), both.get("other", "ES256")
+    assert two is not None
+    assert two.key_id == "two"
+    assert other is not None
+    assert other.key_id is None
+    assert keys(FakeHttp({"keys": [plain, without(jwk("two"), "kid")]})).get("other", "ES256") is None
+
+
+def test_without_a_key_id_only_a_single_key_serves() -> None:
+    """RFC 7515 section 4.1.4: `kid` is a hint. Two keys of the same ID are ambiguous too."""
+    assert keys(FakeHttp({"keys": [jwk("one")]})).get(None, "ES256") is not None
+    for published in ([jwk("one"), jwk("two")], [jwk("one"), without(jwk("two"), "alg")], []):
+        assert keys(FakeHttp({"keys": published})).get(None, "ES256") is None
+    assert keys(FakeHttp({"keys": [jwk("one"), jwk("one")]})).get("one", "ES256") is None
 
 
 @pytest.mark.parametrize("document", [[], {}, {"keys": 5}, {"keys": None}])
 def test_a_response_without_a_key_set_counts_as_unreachable(document: Any) -> None:
     with pytest.raises(Unreachable):
-        keys(FakeHttp(document)).get("one")
+        keys(FakeHttp(document)).get("one", "ES256")
 
 
 def test_a_turned_clock_makes_the_cache_stale() -> None:

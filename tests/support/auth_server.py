@@ -101,7 +101,11 @@ class Server:
     def add(self, *rows: Any) -> None:
         with self.services.database.transaction() as session:
             session.add_all(rows)
-        self.services.registry._resources = (float("-inf"), ())
+        self.forget_scopes()
+
+    def forget_scopes(self) -> None:
+        """Have the resources and claim scopes read again."""
+        self.services.registry._scopes = self.services.registry._scopes._replace(read_at=float("-inf"))
 
     def remember_since(self, since: int, run_id: str = "") -> None:
         """Say that this Redis, or another one, has forgotten no assertion since then: a fresh one cannot know."""

@@ -38,7 +38,7 @@ def relying_parties_ask(server: Server) -> str:
         assert client.get("/userinfo", headers=headers).status_code == status
         assert client.post("/userinfo", headers=headers).status_code == status
     assert client.get("/userinfo").status_code == client.post("/userinfo").status_code == 401
-    assert client.get("/userinfo", headers={"Authorization": "Basic x"}).status_code == 400
+    assert client.get("/userinfo", headers=TWICE).status_code == 400
     assert client.post("/userinfo", data={"access_token": ["a", "b"]}).status_code == 400
     browser = server.browser()
     assert browser.request(**ASKED, response_mode="form_post", prompt="none").status_code == 200
@@ -53,6 +53,9 @@ def relying_parties_ask(server: Server) -> str:
     )
     return str(given["access_token"])
 
+
+TWICE = {"Authorization": "Bearer a,Bearer a"}
+"""What a server makes of a repeated header."""
 
 METADATA = {"redirect_uris": ["https://rp.example/callback"], "client_name": "An app", "jwks": {"keys": []}}
 
@@ -74,6 +77,7 @@ def clients_register(server: Server) -> dict[str, str]:
     assert client.get("/logos/none").status_code == 404
     for method in ("GET", "PUT", "DELETE"):
         assert client.open(path, method=method).status_code == 401
+        assert client.open(path, method=method, headers=TWICE).status_code == 400
     assert client.get(path, headers=headers).status_code == 200
     assert client.put(path, headers=headers, json=asked).status_code == 400
     assert client.put(path, headers=headers, json={**asked, "client_id": made["client_id"]}).status_code == 200

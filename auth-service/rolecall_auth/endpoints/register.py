@@ -44,6 +44,9 @@ JSON = checks.define(
     "invalid_client_metadata",
     "Send the metadata as a JSON object with unique member names, and with Content-Type application/json.",
 )
+ONE_TOKEN = checks.define(
+    "register.one_token", "RFC 6750 section 3.1", "invalid_request", "There are several Authorization headers."
+)
 OWN = checks.define(
     "register.access_token",
     "RFC 7592 section 2",
@@ -152,13 +155,23 @@ def _document() -> dict[str, Any]:
     )
 
 
-def _initial_access_token() -> str | None:
-    """Return the token of the only Authorization header; None without a header."""
+def _bearer_token() -> str | None:
+    """Return the bearer token; None without one, for example with the header of another scheme.
+
+    Raises:
+        OAuthError: the request has several headers.
+    """
     headers = authorization_header.parse_all(request.headers)
-    if headers:
-        return _require_allowed(headers[0].bearer_token if len(headers) == 1 else None)
-    _require_allowed("open" if services().settings.registration == "open" else None)
-    return None
+    ONE_TOKEN(len(headers) <= 1, expected="one", actual=len(headers))
+    return headers[0].bearer_token if headers else None
+
+
+def _initial_access_token() -> str | None:
+    """Return the initial access token; None without one if registration is open."""
+    token = _bearer_token()
+    if token is None:
+        _require_allowed("open" if services().settings.registration == "open" else None)
+    return token
 
 
 def _profile(token: str | None) -> str:
@@ -194,7 +207,9 @@ def _require(check: Check, value: T | None, expected: str) -> T:
     except OAuthError as error:
         audit.record("registration_refused", client_id=(request.view_args or {}).get("client_id", "")[:100])
         services().limits.count_client_failure(None, request.remote_addr)
-        error.challenge = challenge("Bearer", realm="register", error=error.error)
+        # a request without a token gets no error code (RFC 6750 section 3.1)
+        parameters = {"error": error.error} if _bearer_token() is not None else {}
+        error.challenge = challenge("Bearer", realm="register", **parameters)
         raise
 
 
@@ -212,8 +227,7 @@ def _authenticate(client_id: str) -> tuple[Client, str]:
 
     A disabled client may still be deleted, so that a DELETE which failed halfway can be repeated.
     """
-    headers = authorization_header.parse_all(request.headers)
-    token = (headers[0].bearer_token if len(headers) == 1 else None) or ""
+    token = _bearer_token() or ""
     with services().database.read() as session:
         client = session.get(Client, client_id) if client_id.isprintable() else None
     if client is not None:

@@ -87,7 +87,7 @@ def _page(pending: PendingRequest, *, has_changed: bool = False) -> ResponseRetu
         "consent.html",
         waiting=pending,
         not_asked=others,
-        token_minutes=max(1, settings.access_token_lifetime // 60),
+        token_minutes=max(1, (pending.resource.access_token_lifetime or settings.access_token_lifetime) // 60),
         refreshes=pending.resolved["refreshable"],
         refresh_days=max(1, settings.refresh_lifetime // 86400),
         logo=_has_logo(pending),

@@ -70,8 +70,7 @@ def pending_request(endpoint: str) -> PendingRequest | None:
     requested = interaction.parameters
     try:
         wanted = authentication_request.read(client, requested)
-        scope, consent_scope = authentication_request.requested_scopes(client, requested, wanted)
-        resource = scopes.resource_for(scope, requested.get("resource"))
+        scope, consent_scope, resource = authentication_request.requested_scopes(client, requested, wanted)
     except OAuthError:  # the client's registration has changed; the authorization endpoint sends the client the error
         abort(redirect(url_for("authorize", interaction=name), 303))
     resolved = approval.resolve(

@@ -28,7 +28,7 @@ ALGORITHM = checks.define(
     "token.alg",
     "RFC 8725 section 3.1",
     "invalid_token",
-    "The algorithm of the token does not match its key.",
+    "The algorithm of the token is not accepted.",
     status=401,
 )
 CRITICAL = checks.define(
@@ -58,13 +58,18 @@ _SIGNATURE_ONLY: Final[Any] = {
 
 
 class LocalJwt:
-    """Verifies signatures, and caches verified tokens until they expire or their key changes."""
+    """Verifies signatures, and caches verified tokens until they expire or their key changes.
 
-    def __init__(self, server: AuthorizationServer, *, issuer: str, audience: str, leeway: float) -> None:
+    Args:
+        typ: a type that is accepted in addition to that of RFC 9068.
+    """
+
+    def __init__(self, server: AuthorizationServer, *, issuer: str, audience: str, leeway: float, typ: str) -> None:
         self._server = server
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
+        self._types = tuple(dict.fromkeys((ACCESS_TOKEN_TYPE, typ)))
         self._verified: OrderedDict[str, tuple[AccessToken, jwt.PyJWK, float]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -87,7 +92,7 @@ class LocalJwt:
         if entry is None:
             return None
         access_token, key, verified_at = entry
-        if clock.cache_time() >= verified_at + VERIFIED_AGE or self._server.key(str(key.key_id)) is not key:
+        if clock.cache_time() >= verified_at + VERIFIED_AGE or not self._is_current(key):
             return None
         with self._lock:
             if token_digest in self._verified:
@@ -97,21 +102,25 @@ class LocalJwt:
         EXPIRY(now < access_token.expires_at, expected=f"later than {int(now)}", actual=access_token.expires_at)
         return access_token
 
+    def _is_current(self, key: jwt.PyJWK) -> bool:
+        return self._server.key(key.key_id, key.algorithm_name) is key
+
     def _verify(self, token: str) -> tuple[AccessToken, jwt.PyJWK]:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise FORM.refusal(type(error).__name__) from error
         typ = str(header.get("typ", "")).lower().removeprefix("application/")
-        TYPE(typ == ACCESS_TOKEN_TYPE, expected=ACCESS_TOKEN_TYPE, actual=typ[:60])
+        is_allowed = typ in {each.lower() for each in self._types}
+        TYPE(is_allowed, expected=" or ".join(self._types), actual=typ[:60])
         CRITICAL("crit" not in header, expected="no crit", actual="crit" if "crit" in header else "none")
         algorithm = str(header.get("alg"))
         allowed = algorithm in SIGNING_ALGORITHMS
         ALGORITHM(allowed, expected=" or ".join(SIGNING_ALGORITHMS), actual=algorithm[:20])
         kid = header.get("kid")
-        key = self._server.key(kid) if isinstance(kid, str) else None
-        key = KEY.require(key, expected="a key that the issuer publishes", actual=str(kid)[:60])
-        ALGORITHM(key.algorithm_name == algorithm, expected=key.algorithm_name, actual=algorithm)
+        key = self._server.key(kid, algorithm)
+        expected = f"a key for {algorithm} that the issuer publishes"
+        key = KEY.require(key, expected=expected, actual=str(kid)[:60])
         try:
             claims = jwt.decode(token, key, algorithms=[algorithm], options=_SIGNATURE_ONLY)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:

@@ -169,6 +169,9 @@ def _begin() -> None:
 
 
 def _finish(response: Response) -> Response:
+    if response.calculate_content_length() == 0:
+        # an empty body has no media type (RFC 9110 section 8.3)
+        del response.headers["Content-Type"]
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = trace.current() or "-"

@@ -65,7 +65,7 @@ def userinfo_response(context: Context, response: HttpResponse) -> None:
         raise FlowError("server_error", f"userinfo responded with {response.status}, not with a JWT")
     try:
         text = response.body.decode("ascii")
-        key = context.key(str(jwt.get_unverified_header(text).get("kid")))
+        key = context.key(jwt.get_unverified_header(text).get("kid"), context.memory["algorithm"])
         claims = json.loads(jwt.api_jws.decode(text, key, algorithms=[context.memory["algorithm"]])) if key else {}
     except (ValueError, jwt.PyJWTError) as error:
         raise FlowError("server_error", "the JWT from userinfo is not signed by the issuer") from error
