@@ -31,12 +31,19 @@ def server(node: Path, lab: Stack, folder: Path, replacements: dict[str, str]) -
             not_tested("MCP TypeScript SDK", "port 8460 is in use")
     values = {"RESOURCE_SECRET": notes["secret"], **replacements}
     program = configured(node, lab, folder, values, "mcp_server.mjs")
-    with running(["node", str(program)], f"{RESOURCE}", cwd=folder):
+    with running(["node", str(program)], RESOURCE, cwd=folder):
         yield
 
 
-@pytest.mark.parametrize("scopes", ["['notes:read']", "[]"], ids=["scopes", "no-scopes"])
-@pytest.mark.parametrize("sdk", [1, 2])
+@pytest.mark.parametrize(
+    ("sdk", "scopes"),
+    [
+        (1, "[]"),
+        (2, "['notes:read']"),
+        pytest.param(1, "['notes:read']", marks=pytest.mark.long),
+        pytest.param(2, "[]", marks=pytest.mark.long),
+    ],
+)
 def test_discovery_tool_call_and_refresh(lab: Stack, node: Path, tmp_path: Path, sdk: int, scopes: str) -> None:
     """RFC 9728 section 5, RFC 8414 section 3, RFC 7591 section 3, RFC 8707 section 2, RFC 6749 section 6.
 

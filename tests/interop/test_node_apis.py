@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,14 @@ from support.stack import Stack
 pytestmark = [pytest.mark.npm, pytest.mark.integration]
 
 
+SCOPES = ("books:read", "openid books:read", "books:write", "invoices:read")
+
+
 @pytest.fixture(scope="module")
-def app() -> Iterator[str]:
-    """Where the browser of the API's user is sent back to."""
-    with echo() as url:
-        yield url
+def users(lab: Stack) -> dict[str, ApiUser]:
+    """A client with tokens of each scope; that of `invoices:read` is for another API."""
+    with echo() as app:
+        return {scope: ApiUser(lab, app, scope) for scope in SCOPES}
 
 
 @pytest.mark.parametrize(
@@ -31,13 +33,10 @@ def app() -> Iterator[str]:
     ids=["strict", "default", "jose"],
 )
 def test_access_tokens(
-    lab: Stack, node: Path, tmp_path: Path, app: str, name: str, replacements: dict[str, str]
+    lab: Stack, node: Path, tmp_path: Path, users: dict[str, ApiUser], name: str, replacements: dict[str, str]
 ) -> None:
     """RFC 9068 section 4 and RFC 6750 section 3.1: only tokens for this API, with the scope, are accepted."""
-    reader = ApiUser(lab, app, "books:read")
-    signed_in = ApiUser(lab, app, "openid books:read")
-    writer = ApiUser(lab, app, "books:write")
-    elsewhere = ApiUser(lab, app, "invoices:read")
+    reader, signed_in, writer, elsewhere = (users[scope] for scope in SCOPES)
     with api(node, lab, tmp_path, name, replacements) as url:
         assert reader.call(url) == 200
         assert signed_in.call(url) == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,8 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from support.foreign import INTEROP, configuration
-from support.gateways import registered
+from support.foreign import INTEROP, configuration, register
 from support.stack import Stack
 
 pytestmark = [pytest.mark.npm, pytest.mark.browser, pytest.mark.integration]
@@ -34,19 +34,19 @@ class _Files(SimpleHTTPRequestHandler):
 def app(lab: Stack, node: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app of `oidc-client-ts/`, registered and served on an origin of its own."""
     folder = tmp_path_factory.mktemp("spa")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder)))
-    address = f"localhost:{server.server_port}"
-    values = registered(lab, SOURCES / "client.json", {"localhost:5173": address})
-    for file in SOURCES.iterdir():
-        (folder / file.name).write_text(configuration(file.read_text(), lab, values))
     for library in LIBRARIES:
         shutil.copy(node / "node_modules" / library, folder / f"{library.split('/')[0]}.js")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://{address}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
+        address = {"localhost:5173": f"localhost:{server.server_port}"}
+        metadata = json.loads(configuration((SOURCES / "client.json").read_text(), lab, address))
+        values = {"CLIENT_ID": register(lab, **metadata)["client_id"], **address}
+        for file in SOURCES.iterdir():
+            (folder / file.name).write_text(configuration(file.read_text(), lab, values))
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
