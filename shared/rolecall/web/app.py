@@ -174,9 +174,9 @@ def _begin() -> Response | None:
 
 
 def _finish(response: Response) -> Response:
-    route = current_route()
+    row = current_route()
     for name, value in SECURITY_HEADERS.items():
-        if not (name == "Cross-Origin-Opener-Policy" and route is not None and route.in_popups):
+        if not (name == "Cross-Origin-Opener-Policy" and row is not None and row.in_popups):
             response.headers.setdefault(name, value)
     if request.method == "HEAD":
         session.modified = False  # the session keeps its flashed messages (RFC 9110 section 9.2.1)

@@ -40,15 +40,15 @@ class BrowserSecrets:
     def newest_first(self) -> list[str]:
         """Return all secrets of this kind."""
         cookies = self._cookies()
-        return [cookies[name].partition(".")[2] for name in sorted(cookies, key=lambda each: -_age_key(cookies[each]))]
+        return [value.partition(".")[2] for value in sorted(cookies.values(), key=_set_at, reverse=True)]
 
     def put(self, name: str, secret: str) -> None:
         """Store a secret in the browser, and delete the oldest ones beyond the maximum number."""
         cookies = self._changed_cookies()
         own = self._cookie_name(name)
         cookies.pop(own, None)
-        for oldest in sorted(cookies, key=lambda each: _age_key(cookies[each]))[: len(cookies) - MAX_COOKIES + 1]:
-            del cookies[oldest]
+        while len(cookies) >= MAX_COOKIES:
+            del cookies[min(cookies, key=lambda each: _set_at(cookies[each]))]
         cookies[own] = f"{int(clock.now() * 1000)}.{secret}"
 
     def delete(self, name: str) -> None:
@@ -93,7 +93,7 @@ class BrowserSecrets:
         return response
 
 
-def _age_key(value: str) -> int:
-    """Return when a cookie was set; a value that this server has not written counts as the oldest."""
+def _set_at(value: str) -> int:
+    """Return when a cookie was set, in milliseconds; a value that this server has not written counts as the oldest."""
     milliseconds = value.partition(".")[0]
     return int(milliseconds) if milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) < 20 else 0

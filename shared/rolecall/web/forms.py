@@ -18,7 +18,7 @@ _FIELD: Final = "csrf_token"
 _SECRETS: Final = BrowserSecrets("form", lifetime=None)
 
 
-class FormProtection(CSRFProtect):
+class FormProtection(CSRFProtect):  # type: ignore[misc]
     """Flask-WTF's protection, with the secret of a browser that is not signed in outside the session's cookie.
 
     Of two pages that a new browser opens at the same time, the response that arrives later replaces the session's
@@ -28,7 +28,7 @@ class FormProtection(CSRFProtect):
 
     def init_app(self, app: Flask) -> None:
         """Register the check before requests, and `csrf_token()` for templates."""
-        super().init_app(app)  # type: ignore[no-untyped-call]
+        super().init_app(app)
         app.jinja_env.globals[_FIELD] = form_token
         app.context_processor(lambda: {_FIELD: form_token})
 
@@ -42,21 +42,21 @@ class FormProtection(CSRFProtect):
             if _FIELD in session:
                 break
             with _in_session(secret), suppress(CSRFError):
-                super().protect(apply_exemptions)  # type: ignore[no-untyped-call]
+                super().protect(apply_exemptions)
                 return
-        super().protect(apply_exemptions)  # type: ignore[no-untyped-call]
+        super().protect(apply_exemptions)
 
 
 def form_token() -> str:
     """Return the token for the forms of a page."""
     if _FIELD in session:
-        return str(generate_csrf())  # type: ignore[no-untyped-call]
+        return str(generate_csrf())
     secrets = _SECRETS.newest_first()
     if not secrets:
         secrets = [token_hex(20)]
         _SECRETS.put(secrets[0], secrets[0])
     with _in_session(secrets[0]):
-        return str(generate_csrf())  # type: ignore[no-untyped-call]
+        return str(generate_csrf())
 
 
 def renew_secret() -> None:

@@ -10,7 +10,6 @@ from flask.sessions import SecureCookieSessionInterface
 
 from rolecall.storage import digest
 
-
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
