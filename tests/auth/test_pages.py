@@ -91,7 +91,9 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
     assert response.status_code == (404 if server.path and path == "//apps" else status)
     assert "evil" not in response.headers.get("Location", "")
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers.get("Cross-Origin-Opener-Policy") == (None if path == "/sign-in" and host == "auth.test" else "same-origin")
+    assert response.headers.get("Cross-Origin-Opener-Policy") == (
+        None if path == "/sign-in" and host == "auth.test" else "same-origin"
+    )
     assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert response.headers["X-Frame-Options"] == "DENY"
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
@@ -136,7 +138,14 @@ def test_pages_for_popups_have_no_opener_policy(server: Server) -> None:
     decided = browser.submit(consent.location, decision="allow")
     ended = browser.client.get(decided.location)
     assert "code=" in ended.location
-    steps = [started, signed_in, consent, browser.client.get(browser.request(prompt="consent").location), decided, ended]
+    steps = [
+        started,
+        signed_in,
+        consent,
+        browser.client.get(browser.request(prompt="consent").location),
+        decided,
+        ended,
+    ]
     steps += [browser.client.get("/authorize"), browser.client.get("/sign-up")]
     for step in steps:
         assert "Cross-Origin-Opener-Policy" not in step.headers
