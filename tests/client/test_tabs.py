@@ -72,7 +72,6 @@ def test_another_loopback_name_leads_to_the_public_url(
     for path in ("/", "/invoices?page=2", "/callback?state=a%26b&code=%2B"):
         response = browser.get(path, headers={"Host": host})
         assert response.headers.get("Location") == (public_url + path if is_redirected else None)
-    odd = browser.get("/", environ_overrides={"HTTP_HOST": host, "PATH_INFO": "//evil.test/\r\nX: y"})
-    assert odd.headers.get("Location") == (f"{public_url}/evil.test/%0D%0AX%3A%20y" if is_redirected else None)
-    assert browser.get("/healthz", headers={"Host": host}).status_code == 200
+    for path in ("/healthz", "/openapi.json"):
+        assert browser.get(path, headers={"Host": host}).status_code == 200, "programs can use every name"
     assert browser.post("/connect", headers={"Host": host}).status_code == 400, "only GET"
