@@ -117,7 +117,7 @@ def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str)
 
 
 def test_pages_that_may_end_at_the_client_have_no_form_action(server: Server) -> None:
-    """CSP Level 3 section 6.4.1: browsers apply it to all redirects, and the client's callback may redirect anywhere."""
+    """CSP Level 3 section 6.4.1: browsers apply it to all redirects, and a callback may redirect anywhere."""
     browser = server.browser()
     sign_in = browser.request().location
     pages = [browser.client.get(sign_in), browser.client.get(sign_in.replace("/sign-in", "/sign-up"))]
