@@ -60,8 +60,9 @@ def test_cookies_and_headers_are_hardened(server: Server, tmp_path: Path) -> Non
     response = browser.client.get("/sign-in")
     signed_in = browser.sign_in()
     cookies = [cookie for each in (asked, response, signed_in) for cookie in each.headers.getlist("Set-Cookie")]
-    for kind in ("=", "_known=", "_form_", "_request_"):
-        assert [cookie for cookie in cookies if cookie.startswith(f"{server.cookie_name}{kind}")], kind
+    prefix = server.app.config["COOKIE_PREFIX"]
+    for name in (f"{server.cookie_name}=", f"{server.cookie_name}_known=", f"{prefix}_form_", f"{prefix}_request_"):
+        assert [cookie for cookie in cookies if cookie.startswith(name)], name
     for cookie in cookies:
         assert "HttpOnly" in cookie
         assert "SameSite=Lax" in cookie

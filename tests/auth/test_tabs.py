@@ -118,7 +118,9 @@ def test_cookies_that_the_server_has_not_set_give_way_first(server: Server) -> N
     browser = server.browser()
     location = browser.request().location
     for number in range(MAX_COOKIES):
-        browser.client.set_cookie(f"{server.cookie_name}_request_{number}", ("", "x.y", "٣.x", "9" * 500)[number % 4])
+        browser.client.set_cookie(
+            f"{server.app.config['COOKIE_PREFIX']}_request_{number}", ("", "x.y", "٣.x", "9" * 500)[number % 4]
+        )
     browser.request()
     assert len(pending_cookies(browser.client)) == MAX_COOKIES
     assert browser.client.get(location).status_code == 200
