@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Final
 
@@ -137,7 +138,11 @@ def _problem(error: FlowError) -> Problem:
             "3.1.3.7. Tally has ignored the token, and your sign-in to Tally has not changed.",
             (_START_AGAIN,),
         )
-    return _PROBLEMS.get(error.error) or _unexpected_error(error.error)
+    problem = _PROBLEMS.get(error.error) or _unexpected_error(error.error)
+    if error.error == "unknown_state" and services().sessions.tokens() is not None:
+        # most likely the callback of this connection, reloaded
+        return replace(problem, links=(("Your invoices", "/invoices"), _START_AGAIN))
+    return problem
 
 
 def _unexpected_error(code: str) -> Problem:

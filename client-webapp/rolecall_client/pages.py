@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 from rolecall import audit, clock
 from rolecall.http import Unreachable
 from rolecall.web.errors import PageError, Problem
-from rolecall.web.headers import allow_form_targets, origin_of
+from rolecall.web.headers import let_forms_leave
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import FlowError
 from rolecall_client.flows import sign_in
@@ -61,21 +61,20 @@ def home() -> ResponseReturnValue:
             settings=services().settings,
         )
     )
-    # the forms redirect to the authorization server
-    allow_form_targets(response, origin_of(services().settings.issuer))
+    let_forms_leave(response)  # to the authorization endpoint, which may be on any host (RFC 8414 section 2)
     return response
 
 
 @with_error_pages
 def connect() -> ResponseReturnValue:
     """POST /connect: start the authorization code flow."""
-    return redirect(services().runner.start("authorization_code", services().sessions.browser()), 303)
+    return redirect(services().runner.start("authorization_code"), 303)
 
 
 @with_error_pages
 def callback() -> ResponseReturnValue:
     """GET /callback: handle the authorization response, and redirect, so that the code leaves the address bar."""
-    flow, context, _ = services().runner.resume(services().sessions.browser(), _unique_parameters(request.args))
+    flow, context, _ = services().runner.resume(_unique_parameters(request.args))
     if flow == sign_in.FLOW.name:
         return _signed_in(context.memory["claims"], context.memory["userinfo"])
     _revoke_connection()

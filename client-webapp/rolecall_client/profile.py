@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import audit, clock
 from rolecall.web.errors import PageError, Problem
-from rolecall.web.headers import allow_form_targets, origin_of
+from rolecall.web.headers import let_forms_leave
 from rolecall_client import flows
 from rolecall_client.errors import with_error_pages
 from rolecall_client.services import services
@@ -40,7 +40,7 @@ def sign_in() -> ResponseReturnValue:
     """POST /sign-in: start the sign-in flow; `again` selects its parameters (see `flows.sign_in.AGAIN`)."""
     again = request.form.get("again", "")
     again = again if again in flows.sign_in.AGAIN else ""
-    return redirect(services().runner.start("sign_in", services().sessions.browser(), again=again), 303)
+    return redirect(services().runner.start("sign_in", again=again), 303)
 
 
 def me() -> ResponseReturnValue:
@@ -68,8 +68,7 @@ def me() -> ResponseReturnValue:
             since=moment(claims["auth_time"], clock.now()) if "auth_time" in claims else "",
         )
     )
-    # the forms redirect to the authorization server
-    allow_form_targets(response, origin_of(services().settings.issuer))
+    let_forms_leave(response)  # to the authorization endpoint
     return response
 
 

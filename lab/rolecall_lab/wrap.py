@@ -94,6 +94,9 @@ class Lab:
     def __init__(self, app: Flask, lab: LabSettings, actions: Actions | None = None) -> None:
         self._flask = app
         self._lab = lab
+        prefix = app.config.get("COOKIE_PREFIX", "")
+        kinds = ("request", "flow", "form")
+        self._own_cookies = (app.config["SESSION_COOKIE_NAME"], *(f"{prefix}_{kind}" for kind in kinds))
         self._clock: Clock = app.extensions.setdefault("rolecall_clock", clock.PROCESS)
         self._follower = Follower(lab, self._clock)
         self.recorder = Recorder(lab)
@@ -134,7 +137,7 @@ class Lab:
             dict(EnvironHeaders(environ)),
             0.0,
             back_channel=self._is_back_channel(environ),
-            own_cookies=(self._flask.config["SESSION_COOKIE_NAME"],),
+            own_cookies=self._own_cookies,
             serving=token_hex(8),
         )
         notebook = events.Notebook(on_sent=partial(self._record_sent, exchange.serving))

@@ -34,6 +34,8 @@ preload_app = True
 keepalive = 15
 graceful_timeout = 8
 limit_request_line = 8190
+# of one header field, such as all cookies that the applications on a host have set
+limit_request_field_size = 16384
 # do not let a request header (SCRIPT_NAME) set the path at which the application is mounted
 forwarder_headers = ""
 http_parser = "python"

@@ -179,6 +179,19 @@ class Browser:
         return query(response.location)
 
 
+def another_tab(client: FlaskClient) -> FlaskClient:
+    """A client with the cookies of this browser, for use in another thread."""
+    tab = client.application.test_client()
+    copy_cookies(client, tab)
+    return tab
+
+
+def copy_cookies(source: FlaskClient, target: FlaskClient) -> None:
+    assert source._cookies is not None
+    assert target._cookies is not None
+    target._cookies.update(source._cookies)
+
+
 def csrf_token(page: TestResponse) -> str:
     return hidden_fields(page)["csrf_token"]
 

@@ -18,7 +18,7 @@ from rolecall.errors import OAuthError, description_of
 from rolecall.limits import TooMany, network
 from rolecall.storage import compact_json
 from rolecall.web.errors import PageError, Problem, store_unavailable
-from rolecall.web.headers import allow_form_targets, origin_of
+from rolecall.web.headers import let_forms_leave
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
@@ -296,7 +296,7 @@ def _form_post(target: Target, response_parameters: list[tuple[str, str]]) -> Re
         response_parameters=response_parameters,
     )
     response = make_response(page)
-    allow_form_targets(response, origin_of(target.redirect_uri), scripts=True)
+    let_forms_leave(response, scripts=True)
     return response
 
 

@@ -112,9 +112,7 @@ _TOKENS: Final = (
 
 
 def _sign_in(again: str) -> ResponseReturnValue:
-    return with_error_pages(
-        lambda: redirect(services().runner.start("sign_in", services().sessions.browser(), again=again), 303)
-    )()
+    return with_error_pages(lambda: redirect(services().runner.start("sign_in", again=again), 303))()
 
 
 _CLIENT_SIGN_IN: Final = (

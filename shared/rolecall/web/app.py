@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, g, request
+from flask import Blueprint, Flask, Response, abort, current_app, g, request, session
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rolecall import clock, logs, metrics, trace
@@ -21,7 +21,7 @@ from rolecall.settings import ServiceSettings, SettingsError
 from rolecall.web.errors import register_error_handlers, reject_foreign_form
 from rolecall.web.headers import SECURITY_HEADERS
 from rolecall.web.health import HEALTH_PATHS
-from rolecall.web.routes import allowed_methods, current_kind
+from rolecall.web.routes import allowed_methods, current_kind, current_route, is_speculative
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -155,7 +155,7 @@ def app_of_environ(create_app: Callable[[S], Flask], read_settings: Callable[[Ma
         sys.exit(4)
 
 
-def _begin() -> None:
+def _begin() -> Response | None:
     trace.begin(request.headers.get("traceparent"))
     g.started = clock.monotonic()
     g.kind = current_kind()
@@ -166,14 +166,23 @@ def _begin() -> None:
     if (request.content_length or 0) > MAX_REQUEST_BODY:
         abort(413)
     reject_foreign_form()
+    route = current_route()
+    is_unsafe_head = request.method == "HEAD" and route is not None and not route.safe
+    if is_unsafe_head or (g.kind == "page" and is_speculative()):
+        return Response(status=204)
+    return None
 
 
 def _finish(response: Response) -> Response:
     if response.calculate_content_length() == 0:
         # an empty body has no media type (RFC 9110 section 8.3)
         del response.headers["Content-Type"]
+    row = current_route()
     for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+        if not (name == "Cross-Origin-Opener-Policy" and row is not None and row.in_popups):
+            response.headers.setdefault(name, value)
+    if request.method == "HEAD":
+        session.modified = False  # the session keeps its flashed messages (RFC 9110 section 9.2.1)
     response.headers["X-Request-Id"] = trace.current() or "-"
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
