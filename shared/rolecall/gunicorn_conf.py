@@ -18,7 +18,7 @@ if _metrics_port:
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
 
 from rolecall import metrics, periodic  # noqa: E402
-from rolecall.web.app import MAX_REQUEST_BODY  # noqa: E402
+from rolecall.web.bodies import MAX_REQUEST_BODY  # noqa: E402
 
 _request_deadline = float(os.environ.get("REQUEST_DEADLINE") or 10)
 

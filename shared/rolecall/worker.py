@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall.web.bodies import MAX_REQUEST_BODY
 
 MAX_WAITING_HEAD: Final = 8192
 """Bytes of an incomplete head (request line and header) that are kept until the rest arrives."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall.web.bodies import MAX_REQUEST_BODY
 from rolecall.worker import MAX_WAITING_HEAD, Progress, progress
 from support.bare_service import gunicorn, is_healthy
 from support.slow_clients import HALF_SENT, NEVER_CLOSED, is_closed, slow_clients

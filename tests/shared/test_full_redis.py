@@ -62,8 +62,12 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Services]:
         own = RedisServer(Path(folder), maxmemory=f"{megabytes}mb")
         own.start()
         try:
-            server = make_server(make_settings(tmp_path, own.url, **_scaled(auth_limits.LIMITS, megabytes / PRODUCTION)))
-            tally = make_tally(own.url).again(log_level="WARNING", **_scaled(client_limits.LIMITS, megabytes / PRODUCTION))
+            server = make_server(
+                make_settings(tmp_path, own.url, **_scaled(auth_limits.LIMITS, megabytes / PRODUCTION))
+            )
+            tally = make_tally(own.url).again(
+                log_level="WARNING", **_scaled(client_limits.LIMITS, megabytes / PRODUCTION)
+            )
             client = redis.Redis.from_url(own.url)
             yield Services(server, tally, client)
             client.close()

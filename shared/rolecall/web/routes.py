@@ -24,6 +24,7 @@ class Route:
         metadata: the member of the server metadata that holds the route's URL, if any.
         csrf: whether a POST requires the CSRF token; applies to pages only.
         cross_site: whether pages of other sites may send a POST; always allowed for `api`.
+        cors: the origins whose pages may read responses: `any`, or the name of the setting that lists them.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Route:
     metadata: str | None = None
     csrf: bool = True
     cross_site: bool = False
+    cors: str | None = None
 
 
 def register(app: Flask, routes: Sequence[Route]) -> None:
