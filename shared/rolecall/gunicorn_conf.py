@@ -36,6 +36,8 @@ graceful_timeout = 8
 limit_request_line = 8190
 # do not let a request header (SCRIPT_NAME) set the path at which the application is mounted
 forwarder_headers = ""
+# the scheme is for TRUSTED_PROXIES to decide, and a list of two schemes is not an error
+secure_scheme_headers: dict[str, str] = {}
 http_parser = "python"
 control_socket_disable = True
 # workers update a file as a heartbeat; on a slow disk, a working one would look like it hangs
