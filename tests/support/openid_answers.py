@@ -82,9 +82,12 @@ def clients_register(server: Server) -> dict[str, str]:
 
 
 def clients_register_in_vain(server: Server, seen: set[tuple[str, int]], _managed: dict[str, str]) -> None:
-    """Where it is closed."""
+    """Where it is closed, and from an origin that is not served."""
     watched(server.app, seen)
     assert server.app.test_client().post("/register", json={}).status_code == 403
+    elsewhere = {"Origin": "https://evil.example"}
+    for method in ("GET", "PUT", "DELETE"):
+        assert server.app.test_client().open("/register/x", method=method, headers=elsewhere).status_code == 403
 
 
 def registries_are_away(app: Flask, managed: dict[str, str]) -> None:
