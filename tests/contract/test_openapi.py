@@ -21,7 +21,6 @@ from rolecall import checks, openapi
 from rolecall.limits import limit
 from rolecall.openapi import Operations, path_template
 from rolecall.vocabulary import METADATA_PATH, OPENID_CONFIGURATION_PATH, OPENID_SCOPES
-from rolecall.web.cors import Origins
 from rolecall.web.routes import Route
 from rolecall_auth import parameters
 from rolecall_auth.grants import GRANTS
@@ -170,7 +169,7 @@ def test_every_answer_of_the_authorization_server(
     access_token = relying_parties_ask(server)
     managed = clients_register(server)
     clients_register_in_vain(
-        another_process(server, registration="closed", registration_origins=Origins("localhost")),
+        another_process(server, registration="closed"),
         document.seen,
         managed,
     )
