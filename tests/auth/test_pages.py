@@ -95,7 +95,8 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
     assert response.headers.get("Cross-Origin-Opener-Policy") == (
         None if path == "/sign-in" and host == "auth.test" else "same-origin"
     )
-    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    policy = "cross-origin" if path == "/jwks" else "same-origin"
+    assert response.headers["Cross-Origin-Resource-Policy"] == policy
     assert response.headers["X-Frame-Options"] == "DENY"
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
 

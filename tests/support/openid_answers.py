@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
-from support.auth_server import Server, authorize_url, basic, query
+from rolecall.web.cors import Origins
+from support.auth_server import Server, another_process, authorize_url, basic, query
 from support.described import watched
 from support.openid import ASKED, CALLBACK, RP, SECRET, relying_party, tokens, with_claims
 from support.signing import claims, present, signer
@@ -86,9 +87,14 @@ def clients_register(server: Server) -> dict[str, str]:
 
 
 def clients_register_in_vain(server: Server, seen: set[tuple[str, int]], _managed: dict[str, str]) -> None:
-    """Where it is closed."""
+    """Where it is closed, and from an origin that is not served."""
     watched(server.app, seen)
     assert server.app.test_client().post("/register", json={}).status_code == 403
+    local = another_process(server, registration_origins=Origins("localhost")).app
+    watched(local, seen)
+    elsewhere = {"Origin": "https://evil.example"}
+    for method in ("GET", "PUT", "DELETE"):
+        assert local.test_client().open("/register/x", method=method, headers=elsewhere).status_code == 403
 
 
 def registries_are_away(app: Flask, managed: dict[str, str]) -> None:

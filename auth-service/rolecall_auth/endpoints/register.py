@@ -15,6 +15,7 @@ from rolecall.checks import Check
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall.limits import network
 from rolecall.storage import digest
+from rolecall.web.headers import origin_of
 from rolecall_auth.clients import logos, metadata
 from rolecall_auth.jose.client_keys import object_without_duplicates
 from rolecall_auth.limits import REGISTRATION
@@ -37,6 +38,13 @@ ALLOWED = checks.define(
     "invalid_token",
     "Registration requires an unused initial access token. Each token is valid for one registration.",
     status=401,
+)
+ORIGIN = checks.define(
+    "register.origin",
+    "RFC 9700 section 2.6",
+    "access_denied",
+    "Pages of this origin cannot register or manage clients here. REGISTRATION_ORIGINS lists the origins that can.",
+    status=403,
 )
 JSON = checks.define(
     "register.json",
@@ -82,6 +90,7 @@ _WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt"
 
 def register() -> ResponseReturnValue:
     """POST /register: return 201 with the registered metadata, the secret if any, and the management URL."""
+    _require_served_origin()
     settings = services().settings
     OPEN(settings.registration != "closed", expected="open, or with a token", otherwise="closed")
     services().limits.count(REGISTRATION, network(request.remote_addr))
@@ -117,7 +126,7 @@ def register() -> ResponseReturnValue:
 
 def registration(client_id: str) -> ResponseReturnValue:
     """GET, PUT, or DELETE /register/<client_id>: read, replace, or end a registration (RFC 7592 section 2)."""
-    request.get_data()  # rejects an oversized body before anything else
+    _require_served_origin()
     client, token = _authenticate(client_id)
     if request.method == "DELETE":
         return _end(client)
@@ -140,6 +149,13 @@ def client_information_response(client: Client, registration_token: str) -> dict
         "registration_client_uri": f"{services().settings.issuer}/register/{client.client_id}",
         "registration_access_token": registration_token,
     }
+
+
+def _require_served_origin() -> None:
+    """Reject pages of origins that are not served, which without CORS headers could still send a request."""
+    origin, settings = request.headers.get("Origin"), services().settings
+    is_served = origin is None or origin in settings.registration_origins or origin == origin_of(settings.issuer)
+    ORIGIN(is_served, expected=str(settings.registration_origins), actual=origin)
 
 
 def _document() -> dict[str, Any]:

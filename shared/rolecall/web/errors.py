@@ -164,8 +164,8 @@ _EXPLANATIONS: Final = {
     400: ("Invalid request", "The server cannot read this request. No changes were made."),
     404: ("Page not found", "The address is wrong, or the page no longer exists."),
     405: ("Method not allowed", "This address does not support the method of the request. No changes were made."),
-    411: ("Length required", "Send the body with a Content-Length header, not with Transfer-Encoding."),
     413: ("Request too large", "The request is larger than this service accepts. No changes were made."),
+    501: ("Not implemented", "Of the transfer codings, this service supports only chunked. No changes were made."),
 }
 
 

@@ -27,6 +27,7 @@ class Route:
         cross_site: whether pages of other sites may send a POST; always allowed for `api`.
         in_popups: whether a client may open the page in a popup window, which the client's own page keeps watching.
         safe: whether a GET changes nothing (RFC 9110 section 9.2.1).
+        cors: the origins whose pages may read responses: `any`, or the name of the setting that lists them.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Route:
     cross_site: bool = False
     in_popups: bool = False
     safe: bool = True
+    cors: str | None = None
 
 
 def register(app: Flask, routes: Sequence[Route]) -> None:
