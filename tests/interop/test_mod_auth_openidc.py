@@ -90,7 +90,7 @@ def test_relying_party(lab: Stack, app: str) -> None:
         second = json.loads(alice.open(f"{base}/app/").text)["headers"]
         assert second["oidc_access_token"] != first["oidc_access_token"]
 
-        assert alice.open(f"{base}/app/wonderland").status == 200
+        assert alice.open(f"{base}/app/readers").status == 200
         assert alice.open(f"{base}/app/builders").status == 401
 
         logout = urlencode({"logout": f"{base}/"})

@@ -68,7 +68,7 @@ def test_sign_in_with_groups(lab: Stack, program: Path, tmp_path: Path) -> None:
         headers = forwarded(alice, f"{url}/")
         assert headers["x-forwarded-email"] == "alice@wonderland.test"
         assert headers["x-forwarded-preferred-username"] == "alice"
-        assert "wonderland" in headers["x-forwarded-groups"].split(",")
+        assert "readers" in headers["x-forwarded-groups"].split(",")
         assert json.loads(alice.open(f"{url}/oauth2/userinfo").text)["email"] == "alice@wonderland.test"
         assert alice.open(f"{url}/oauth2/auth").status == 202
 
@@ -81,7 +81,7 @@ def test_sign_in_with_groups(lab: Stack, program: Path, tmp_path: Path) -> None:
 
 def test_another_group(lab: Stack, program: Path, tmp_path: Path) -> None:
     """A person who is not in the allowed group does not reach the app."""
-    with oauth2_proxy(lab, program, tmp_path, {'"wonderland"': '"builders"'}) as (url, _):
+    with oauth2_proxy(lab, program, tmp_path, {'"readers"': '"builders"'}) as (url, _):
         assert Person(lab).visit(f"{url}/").status == 403
 
 
