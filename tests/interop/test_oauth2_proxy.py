@@ -72,7 +72,7 @@ def test_sign_in_with_groups(lab: Stack, program: Path, tmp_path: Path) -> None:
         assert json.loads(alice.open(f"{url}/oauth2/userinfo").text)["email"] == "alice@wonderland.test"
         assert alice.open(f"{url}/oauth2/auth").status == 202
 
-        assert Person(lab, "bob", "builder-lab").visit(f"{url}/").status == 500
+        assert Person(lab, "bob", "builder-lab").visit(f"{url}/").status == 403
         assert "email in id_token (bob@builder.test) isn't verified" in process.output
 
         alice.open(f"{url}/oauth2/sign_out")
