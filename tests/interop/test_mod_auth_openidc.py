@@ -21,7 +21,7 @@ from support.gateways import ApiUser, echo, registered, tampered
 from support.servers import free_port
 from support.stack import Stack
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("interop"), pytest.mark.timeout(600)]
 
 FOLDER = INTEROP / "mod_auth_openidc"
 MODULES = Path("/usr/lib/apache2/modules")
@@ -64,7 +64,6 @@ def apache(stack: Stack, port: int, replacements: dict[str, str], *files: str) -
             command = ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups", *command]
         with running(command, f"http://localhost:{port}/", cwd=root):
             yield root
-        print("LOG", files, (root/"error.log").read_text())
 
 
 def test_relying_party(lab: Stack, app: str) -> None:

@@ -58,7 +58,7 @@ def forwarded(person: Person, url: str) -> dict[str, str]:
 
 
 def test_sign_in_with_groups(lab: Stack, program: Path, tmp_path: Path) -> None:
-    """OpenID Connect Core sections 3.1 and 5.3, RFC 7636: Alice is in the allowed group; Bob's email is not verified."""
+    """OpenID Connect Core sections 3.1 and 5.3, RFC 7636: Alice is in the group; Bob's email is not verified."""
     with oauth2_proxy(lab, program, tmp_path, {}) as (url, process):
         alice = Person(lab)
         request = alice.visit(f"{url}/", stop=lambda target: target.startswith(f"{lab.auth}/authorize"))
