@@ -24,6 +24,7 @@ from support.stack import Stack
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("interop"), pytest.mark.timeout(600)]
 
 FOLDER = INTEROP / "mod_auth_openidc"
+PROGRAM = "/usr/sbin/apache2"
 MODULES = Path("/usr/lib/apache2/modules")
 PASSPHRASE = "a-passphrase-of-this-test-0123456789"
 
@@ -57,7 +58,7 @@ def apache(stack: Stack, port: int, replacements: dict[str, str], *files: str) -
         text = "\n".join((FOLDER / file).read_text() for file in ("process.conf", *files))
         (root / "httpd.conf").write_text(configuration(text, stack, values))
         certify(root, "localhost")
-        command = ["apache2", "-f", str(root / "httpd.conf"), "-D", "FOREGROUND"]
+        command = [PROGRAM, "-f", str(root / "httpd.conf"), "-D", "FOREGROUND"]
         if os.geteuid() == 0:
             for path in (root, *root.iterdir()):
                 shutil.chown(path, owner)
