@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Response, g, request
@@ -15,7 +16,6 @@ from rolecall.checks import Check
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall.limits import network
 from rolecall.storage import digest
-from rolecall.web.headers import origin_of
 from rolecall_auth.clients import logos, metadata
 from rolecall_auth.jose.client_keys import object_without_duplicates
 from rolecall_auth.limits import REGISTRATION
@@ -154,7 +154,9 @@ def client_information_response(client: Client, registration_token: str) -> dict
 def _require_served_origin() -> None:
     """Reject pages of origins that are not served, which without CORS headers could still send a request."""
     origin, settings = request.headers.get("Origin"), services().settings
-    is_served = origin is None or origin in settings.registration_origins or origin == origin_of(settings.issuer)
+    issuer = urlsplit(settings.issuer)
+    is_own = origin == f"{issuer.scheme}://{issuer.netloc}"
+    is_served = origin is None or is_own or origin in settings.registration_origins
     ORIGIN(is_served, expected=str(settings.registration_origins), actual=origin)
 
 
