@@ -48,7 +48,7 @@ down: ## stop and remove the containers; what they stored stays
 test-compose: .venv/dev.stamp ## smoke tests of the containers that `make up` started (ARGS= for others)
 	@ROLECALL_COMPOSE=1 $(PY) -m pytest $(or $(ARGS),tests/compose tests/integration tests/browser -m smoke)
 
-test-interop: .venv/dev.stamp ## drive the running services with clients that others wrote (needs npm)
+test-interop: .venv/dev.stamp ## run other software against the services; uses npm, Go, Maven, and Apache if they are there (ARGS='-m "not long"')
 	@$(PY) -m pytest tests/interop $(ARGS)
 
 logs: ## follow the containers' logs

@@ -22,8 +22,12 @@ _DESCRIPTIONS: Final = {
     "invalid_request": "A required parameter is missing or invalid.",
     "invalid_grant": "The grant is unknown, expired, already used, or was issued to another client or redirect URI.",
     "unauthorized_client": "The client is not registered for this grant or response type.",
-    "unsupported_grant_type": "The grant type is not supported.",
-    "unsupported_response_type": "The response type is not supported.",
+    "unsupported_grant_type": "The grant type is not supported. Supported: "
+    + ", ".join(grant.grant_type for grant in GRANTS)
+    + ".",
+    "unsupported_response_type": "The response type is not supported. Supported: "
+    + ", ".join(grant.response_type for grant in GRANTS if grant.response_type)
+    + ".",
     "invalid_scope": "The scope exceeds what the resource offers or the client may request.",
     "access_denied": "The resource owner denied the request.",
 }
@@ -74,11 +78,11 @@ class AuthorizationServer(AuthlibServer):
 def from_authlib(error: OAuth2Error) -> OAuthError:
     """Convert an error of Authlib; the description is a fixed text without parts of the request."""
     if error.error == "invalid_client":
-        return authentication_error("unknown client, wrong secret, or not its registered authentication method")
+        return authentication_error("the grant does not accept this authentication method")
     check = checks.registry.get(f"engine.{error.error}")
     if check is None:
-        return OAuthError("invalid_request", _DESCRIPTIONS["invalid_request"], detail=f"Authlib: {error.error}")
-    return check.refusal(f"Authlib: {error.error}", expected="a request that Authlib accepts", actual=error.error)
+        return OAuthError("invalid_request", _DESCRIPTIONS["invalid_request"], detail=error.error)
+    return check.refusal(expected="a request that Authlib accepts", actual=error.error)
 
 
 def _authenticator(method: str) -> Callable[[Any, TokenRequest], Client | None]:

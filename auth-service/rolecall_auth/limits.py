@@ -39,6 +39,7 @@ SIGN_UP: Final = Limit(
     "Too many new accounts",
     "Too many accounts have been created from this address. Try again in {wait}. "
     "If you already have an account, you can still sign in.",
+    is_joint=True,
 )
 AUTHORIZATION: Final = Limit(
     "authorization",
@@ -99,6 +100,7 @@ REGISTRATION: Final = Limit(
     "Client registrations from one address.",
     "Too many requests",
     "Too many clients have been registered from this address. Try again in {wait}.",
+    is_joint=True,
 )
 
 LIMITS: Final = (

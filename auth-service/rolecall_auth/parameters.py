@@ -40,7 +40,10 @@ class Parameter:
         max_length: in characters.
         endpoints: the names of the routes that accept it.
         clause: the section that defines it.
-        error: the error code for an invalid value.
+        error: the error code for a malformed value.
+        unknown_at: the routes at which a malformed value is read as `UNREADABLE`, and so is rejected like any other
+            unknown value, with the error of the specification and after the client has been authenticated.
+        is_hint: whether a malformed value is ignored.
     """
 
     name: str
@@ -49,6 +52,13 @@ class Parameter:
     endpoints: frozenset[str]
     clause: str
     error: str = "invalid_request"
+    unknown_at: frozenset[str] = frozenset()
+    is_hint: bool = False
+
+    @property
+    def rejected_at(self) -> frozenset[str]:
+        """The routes at which a malformed value is rejected as such."""
+        return frozenset() if self.is_hint else self.endpoints - self.unknown_at
 
     @property
     def once(self) -> Check:
@@ -57,27 +67,43 @@ class Parameter:
 
     @property
     def well_formed(self) -> Check:
-        """The check of the parameter's grammar and length."""
+        """The check of the parameter's grammar and length; only if there are `rejected_at`."""
         return checks.registry[f"parameter.{self.name}.form"]
 
 
 def _define(
-    name: str, grammar: re.Pattern[str], max_length: int, endpoints: str, clause: str, error: str = "invalid_request"
+    name: str,
+    grammar: re.Pattern[str],
+    max_length: int,
+    endpoints: str,
+    clause: str,
+    error: str = "invalid_request",
+    *,
+    unknown_at: str = "",
+    is_hint: bool = False,
 ) -> Parameter:
-    checks.define(f"parameter.{name}.once", "RFC 6749 section 3.1", error, f"The parameter {name} is repeated.")
-    checks.define(f"parameter.{name}.form", clause, error, f"The parameter {name} is malformed or too long.")
-    return Parameter(name, grammar, max_length, frozenset(endpoints.split()), clause, error)
+    # RFC 8707 section 2 allows several resources, of which this server supports one
+    repeated = error if error == "invalid_target" else "invalid_request"
+    checks.define(f"parameter.{name}.once", "RFC 6749 section 3.1", repeated, f"The parameter {name} is repeated.")
+    places = (frozenset(endpoints.split()), clause, error, frozenset(unknown_at.split()))
+    parameter = Parameter(name, grammar, max_length, *places, is_hint)
+    if parameter.rejected_at:
+        checks.define(f"parameter.{name}.form", clause, error, f"The parameter {name} is malformed or too long.")
+    return parameter
 
 
 GUARD = checks.define(
     "parameters", "RFC 6749 sections 3.1 and 3.2", "invalid_request", "A parameter is repeated or malformed."
 )
 
+UNREADABLE: Final = ""
+"""The value of a malformed parameter: no code, token, client ID, or secret is equal to it."""
+
 PARAMETERS: Final = (
-    _define("response_type", _WORDS, 100, "authorize", "RFC 6749 appendix A.3"),
-    _define("client_id", _VSCHAR, 100, "authorize token revoke", "RFC 6749 appendix A.1"),
-    _define("redirect_uri", _URI, 2000, "authorize token", "RFC 6749 appendix A.6"),
-    _define("scope", _SCOPE, 1000, "authorize token", "RFC 6749 appendix A.4"),
+    _define("response_type", _WORDS, 100, "authorize", "RFC 6749 appendix A.3", "unsupported_response_type"),
+    _define("client_id", _VSCHAR, 100, "authorize token revoke", "RFC 6749 appendix A.1", unknown_at="token revoke"),
+    _define("redirect_uri", _URI, 2000, "authorize token", "RFC 6749 appendix A.6", unknown_at="token"),
+    _define("scope", _SCOPE, 1000, "authorize token", "RFC 6749 appendix A.4", "invalid_scope"),
     _define("state", _VSCHAR, 2000, "authorize", "RFC 6749 appendix A.5"),
     _define("code_challenge", _UNRESERVED_43, 128, "authorize", "RFC 7636 section 4.2"),
     _define("code_challenge_method", _WORD, 20, "authorize", "RFC 7636 section 4.3"),
@@ -87,26 +113,33 @@ PARAMETERS: Final = (
     _define("prompt", _WORDS, 100, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("max_age", _SECONDS, 10, "authorize", "OpenID Connect Core section 3.1.2.1"),
     _define("id_token_hint", _VSCHAR, 8192, "authorize", "OpenID Connect Core section 3.1.2.1"),
-    _define("login_hint", _TEXT, 200, "authorize", "OpenID Connect Core section 3.1.2.1"),
+    _define("login_hint", _TEXT, 320, "authorize", "OpenID Connect Core section 3.1.2.1", is_hint=True),
     _define("acr_values", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
     # accepted but unused: the pages have one language, and adapt to any window
-    _define("display", _VSCHAR, 100, "authorize", "OpenID Connect Core section 3.1.2.1"),
-    _define("ui_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1"),
-    _define("claims_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 5.2"),
+    _define("display", _VSCHAR, 100, "authorize", "OpenID Connect Core section 3.1.2.1", is_hint=True),
+    _define("ui_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 3.1.2.1", is_hint=True),
+    _define("claims_locales", _VSCHAR, 1000, "authorize", "OpenID Connect Core section 5.2", is_hint=True),
     _define("claims", _TEXT, 4000, "authorize", "OpenID Connect Core section 5.5"),
-    _define("access_token", _VSCHAR, 16000, "userinfo", "RFC 6750 section 2.2"),
+    _define("access_token", _VSCHAR, 16000, "userinfo", "RFC 6750 section 2.2", unknown_at="userinfo"),
     _define("request", _JWT, 8192, "authorize", "RFC 9101 section 5.1", "invalid_request_object"),
     _define("request_uri", _URI, 512, "authorize", "RFC 9101 section 5.2", "invalid_request_uri"),
     _define("interaction", _BASE64URL, 64, "authorize sign-in sign-up consent", "none: the pages of this server"),
-    _define("grant_type", _GRANT_TYPE, 200, "token", "RFC 6749 appendix A.10"),
-    _define("code", _VSCHAR, 200, "token", "RFC 6749 appendix A.11"),
+    _define("grant_type", _GRANT_TYPE, 200, "token", "RFC 6749 appendix A.10", unknown_at="token"),
+    _define("code", _VSCHAR, 200, "token", "RFC 6749 appendix A.11", unknown_at="token"),
     _define("code_verifier", _UNRESERVED_43, 128, "token", "RFC 7636 section 4.1"),
-    _define("refresh_token", _VSCHAR, 500, "token", "RFC 6749 appendix A.17"),
-    _define("client_secret", _VSCHAR, 500, "token revoke", "RFC 6749 appendix A.2"),
-    _define("client_assertion", _JWT, 8192, "token revoke", "RFC 7523 section 2.2"),
-    _define("client_assertion_type", _GRANT_TYPE, 100, "token revoke", "RFC 7523 section 2.2"),
-    _define("token", _VSCHAR, 16000, "introspect revoke", "RFC 7662 section 2.1"),
-    _define("token_type_hint", _NQCHAR, 100, "introspect revoke", "RFC 7009 section 2.1"),
+    _define("refresh_token", _VSCHAR, 500, "token", "RFC 6749 appendix A.17", unknown_at="token"),
+    _define("client_secret", _VSCHAR, 500, "token revoke", "RFC 6749 appendix A.2", unknown_at="token revoke"),
+    _define("client_assertion", _JWT, 8192, "token revoke", "RFC 7523 section 2.2", unknown_at="token revoke"),
+    _define(
+        "client_assertion_type",
+        _GRANT_TYPE,
+        100,
+        "token revoke",
+        "RFC 7523 section 2.2",
+        unknown_at="token revoke",
+    ),
+    _define("token", _VSCHAR, 16000, "introspect revoke", "RFC 7662 section 2.1", unknown_at="introspect revoke"),
+    _define("token_type_hint", _NQCHAR, 100, "introspect revoke", "RFC 7009 section 2.1", is_hint=True),
 )
 
 BY_ENDPOINT: Final = {
@@ -122,9 +155,9 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
         only: read no other parameters than these.
 
     Raises:
-        OAuthError: a parameter is repeated, malformed, or too long.
+        OAuthError: a parameter is repeated, or it is malformed or too long and its row does not accept that here.
     """
-    parameters = {}
+    parameters, unreadable = {}, []
     for parameter in BY_ENDPOINT[endpoint]:
         if only is not None and parameter.name not in only:
             continue
@@ -135,8 +168,14 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
             parameter.once(False, expected="once", actual=f"{len(values)} times")
         value = values[0]
         if len(value) > parameter.max_length or not parameter.grammar.fullmatch(value):
-            parameter.well_formed(False, expected=f"up to {parameter.max_length} characters", actual=len(value))
+            if parameter.is_hint:
+                continue
+            if endpoint in parameter.rejected_at:
+                parameter.well_formed(False, expected=f"up to {parameter.max_length} characters", actual=len(value))
+            unreadable.append(parameter.name)
+            value = UNREADABLE
         parameters[parameter.name] = value
     if only is None:
-        GUARD.note(True, expected="each once, well-formed, and not too long", actual=", ".join(parameters))
+        actual = f"malformed or too long: {', '.join(unreadable)}" if unreadable else ", ".join(parameters)
+        GUARD.note(not unreadable, expected="each once, well-formed, and not too long", actual=actual)
     return parameters

@@ -70,7 +70,7 @@ def build(settings: Settings) -> Services:
     )
     limits = Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, prefix)
     memory = storage.Memory(client, settings.SERVICE)
-    fetcher = Fetcher(lab=settings.lab)
+    fetcher = Fetcher(lab=settings.lab, ca_file=settings.ca_file)
     return Services(
         settings=settings,
         database=database,

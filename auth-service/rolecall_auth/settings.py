@@ -12,6 +12,7 @@ from rolecall.limits import limit
 from rolecall.settings import (
     ServiceSettings,
     add_settings,
+    certificates,
     fernet_keys,
     identifier,
     one_of,
@@ -21,6 +22,7 @@ from rolecall.settings import (
     urls,
 )
 from rolecall.vocabulary import PROFILES
+from rolecall.web.cors import ANY, Origins
 from rolecall.web.health import HEALTH_PATHS
 from rolecall_auth.limits import LIMITS
 
@@ -83,6 +85,18 @@ class Settings(ServiceSettings):
         "The profile of clients that register without an initial access token. fapi2 currently behaves like oauth2.1.",
         default=PROFILES[0],
         parse=one_of(*PROFILES),
+    )
+    registration_origins: Origins = setting(
+        "The origins whose pages can register clients and manage them: `*` for all, or a list of origins "
+        "(`https://app.example`) and hosts (`localhost`, `*.test`). Other programs are not affected.",
+        default=ANY,
+        parse=Origins,
+    )
+
+    ca_file: str | None = setting(
+        "A file with certificate authorities (PEM) to trust in addition to the system's, for documents of clients.",
+        default=None,
+        parse=certificates,
     )
 
     @property

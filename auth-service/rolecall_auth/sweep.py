@@ -40,7 +40,9 @@ def sweep(parts: Services) -> dict[str, int]:
     tables = ("refresh_token", "authorization_grant", "revocation", "signing_key", "initial_access_token", "client")
     counts = dict.fromkeys(tables, 0)
     ended = clock.now() - RETENTION
-    for model, condition in _expired_rows(ended, ended - parts.settings.access_token_lifetime):
+    lifetimes = [resource.access_token_lifetime or 0 for resource in parts.registry.resources()]
+    longest = max([parts.settings.access_token_lifetime, *lifetimes])
+    for model, condition in _expired_rows(ended, ended - longest):
         counts[model.__tablename__] += _delete(parts.database, model, condition)
     return counts
 

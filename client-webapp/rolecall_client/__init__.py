@@ -14,6 +14,7 @@ from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
 from rolecall.web.routes import register
 from rolecall_client import openapi, routes
+from rolecall_client.address import redirect_loopback_names
 from rolecall_client.services import Services, build
 from rolecall_client.settings import Settings
 
@@ -23,6 +24,7 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     app = create_flask(__name__, settings)
     services = app.extensions["rolecall_client"] = build(settings, http or HttpClient(ca_file=settings.ca_file))
     cookie_settings(app, "rolecall_client", settings.public_url)
+    redirect_loopback_names(app, settings.public_url)
     app.register_error_handler(TooMany, too_many_requests)
     ready = {"redis": lambda: _has_noeviction(services), "redis_memory": lambda: _has_room(services)}
     register(app, [*routes.ROUTES, *health_routes(app, ready)])

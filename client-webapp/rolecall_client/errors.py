@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Final
 
@@ -153,6 +154,9 @@ def with_error_pages(view: Callable[[], ResponseReturnValue]) -> Callable[[], Re
 
 def _problem(error: FlowError) -> Problem:
     known = _PROBLEMS.get(error.error) or _detailed(error)
+    if error.error == "unknown_state" and services().sessions.tokens() is not None:
+        # most likely the callback of this connection, reloaded
+        return replace(_PROBLEMS[error.error], links=(("Your invoices", "/invoices"), _START_AGAIN))
     return known or Problem(
         502,
         "The authorization server returned an error",

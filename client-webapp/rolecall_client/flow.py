@@ -17,6 +17,7 @@ import jwt
 from rolecall import clock
 from rolecall.http import HttpResponse
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from rolecall_client.id_token import FindKey
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
@@ -55,14 +56,14 @@ class Context:
 
     Args:
         metadata: returns the authorization server's metadata.
-        key: returns the authorization server's key for a key ID and an algorithm, or None.
+        key: finds a published key of the authorization server; see `AuthorizationServer.key`.
         memory: kept in Redis between steps.
         tokens: kept in Redis between steps, and afterwards as the connection.
     """
 
     settings: Settings
     metadata: Callable[[], Metadata]
-    key: Callable[[str | None, str], jwt.PyJWK | None]
+    key: FindKey
     memory: dict[str, Any]
     tokens: dict[str, Any]
 
@@ -174,7 +175,7 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
         "scope": scope if isinstance(scope, str) else context.tokens.get("scope"),
         "received_at": clock.now(),
     }
-    if isinstance(body.get("refresh_token"), str):
+    if isinstance(body.get("refresh_token"), str) and body["refresh_token"]:
         context.tokens["refresh_token"] = body["refresh_token"]
 
 

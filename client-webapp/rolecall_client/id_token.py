@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import jwt
 
@@ -61,6 +61,9 @@ _HASHES: Final[dict[str, Callable[[bytes], Any]]] = {"EdDSA": hashlib.sha512}
 """The hash functions of `at_hash`, for algorithms that do not use SHA-256 (RFC 8032 section 5.1)."""
 
 
+FindKey: TypeAlias = "Callable[[str | None, str], jwt.PyJWK | None]"
+
+
 @dataclass(frozen=True, slots=True)
 class ExpectedClaims:
     """The values that an ID token must match.
@@ -82,12 +85,11 @@ class ExpectedClaims:
     leeway: float = 10.0
 
 
-Keys = Callable[[str | None, str], jwt.PyJWK | None]
-"""Returns the issuer's published key for a key ID, which is optional, and an algorithm (see `CachedKeys.get`)."""
-
-
-def validate(token: Any, key: Keys, expected: ExpectedClaims) -> dict[str, Any]:
+def validate(token: Any, key: FindKey, expected: ExpectedClaims) -> dict[str, Any]:
     """Validate an ID token and return its claims.
+
+    Args:
+        key: returns the issuer's published key with a given ID, or without one, for an algorithm, or None.
 
     Raises:
         OAuthError: invalid_token; the description names the failed rule.
@@ -123,7 +125,7 @@ def _check_times(claims: dict[str, Any], expected: ExpectedClaims) -> None:
         AUTH_TIME(claims["auth_time"] <= latest, expected=f"not after {int(now)}", actual=claims["auth_time"])
 
 
-def _payload(token: Any, key: Keys, algorithm: str) -> bytes:
+def _payload(token: Any, key: FindKey, algorithm: str) -> bytes:
     """Verify the signature and return the payload. Nothing in the header is trusted: it must match known values."""
     unverified = unverified_header(token, MAX_LENGTH)
     header = FORM.require(unverified, expected="a signed JWT", otherwise="something else")
@@ -150,8 +152,8 @@ def _claims(payload: bytes, *, has_nonce: bool) -> dict[str, Any]:
         json.dumps(claims, ensure_ascii=False).encode()  # a lone surrogate has no encoding (RFC 8259 section 8.2)
     except (ValueError, RecursionError):
         claims = None
-    if not isinstance(claims, dict):
-        claims = {}
+    # a null counts as omitted
+    claims = {name: value for name, value in claims.items() if value is not None} if isinstance(claims, dict) else {}
     strings = (*_REQUIRED_STRINGS, *(["nonce"] if has_nonce else []), *(["at_hash"] if "at_hash" in claims else []))
     invalid = [name for name in strings if not (isinstance(claims.get(name), str) and claims[name])]
     times = (*_REQUIRED_TIMES, *(name for name in _OPTIONAL_TIMES if name in claims))

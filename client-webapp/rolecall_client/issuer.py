@@ -55,7 +55,7 @@ class AuthorizationServer:
         return self._metadata.get()
 
     def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """Return the published key for a signature, or None; see `CachedKeys.get`.
+        """Return the only published key that fits, or None if there is not exactly one; see `CachedKeys.get`.
 
         Raises:
             Unreachable: the key is not cached, and the key set cannot be fetched.

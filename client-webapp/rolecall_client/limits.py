@@ -29,6 +29,7 @@ SESSION: Final = Limit(
     "New connections and sign-ins from one address.",
     "Too many sign-ins",
     "Too many people have signed in to Tally from this address. Try again in {wait}.",
+    is_joint=True,
 )
 
 LIMITS: Final = (FLOW_BYTES, ANONYMOUS_BYTES, SESSION)

@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 from rolecall import audit, clock
 from rolecall.http import Unreachable
 from rolecall.web.errors import PageError, Problem
-from rolecall.web.headers import allow_form_targets, origin_of
+from rolecall.web.headers import let_forms_leave
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import Context, FlowError
 from rolecall_client.flows import sign_in
@@ -61,21 +61,20 @@ def home() -> ResponseReturnValue:
             settings=services().settings,
         )
     )
-    # the forms redirect to the authorization server
-    allow_form_targets(response, origin_of(services().settings.issuer))
+    let_forms_leave(response)  # to the authorization endpoint, which may be on any host (RFC 8414 section 2)
     return response
 
 
 @with_error_pages
 def connect() -> ResponseReturnValue:
     """POST /connect: start the authorization code flow."""
-    return redirect(services().runner.start("authorization_code", services().sessions.browser()), 303)
+    return redirect(services().runner.start("authorization_code"), 303)
 
 
 @with_error_pages
 def callback() -> ResponseReturnValue:
     """GET /callback: handle the authorization response, and redirect, so that the code leaves the address bar."""
-    flow, context, _ = services().runner.resume(services().sessions.browser(), _unique_parameters(request.args))
+    flow, context, _ = services().runner.resume(_unique_parameters(request.args))
     if flow == sign_in.FLOW.name:
         return _signed_in(context)
     _revoke_connection()
@@ -233,10 +232,11 @@ def disconnect() -> ResponseReturnValue:
 
 
 def _unique_parameters(parameters: MultiDict[str, str]) -> dict[str, str]:
-    """Return the parameters, none of which may be repeated (RFC 6749 section 3.1)."""
-    if any(len(values) > 1 for _, values in parameters.lists()):
+    """Return the parameters, none of which may be repeated; an empty one counts as omitted (RFC 6749 section 3.1)."""
+    present = {name: [value for value in values if value] for name, values in parameters.lists()}
+    if any(len(values) > 1 for values in present.values()):
         raise FlowError("repeated_parameter", "a parameter is repeated")
-    return parameters.to_dict()
+    return {name: values[0] for name, values in present.items() if values}
 
 
 def current_tokens() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import audit, clock
 from rolecall.web.errors import PageError, Problem
-from rolecall.web.headers import allow_form_targets, origin_of
+from rolecall.web.headers import let_forms_leave
 from rolecall_client import flows
 from rolecall_client.errors import with_error_pages
 from rolecall_client.services import services
@@ -56,8 +56,7 @@ def start_sign_in(again: str) -> ResponseReturnValue:
     if user is not None:
         hint = user.get("id_token") or ""
         same_user = {"subject": user["claims"]["sub"], "id_token_hint": hint if len(hint) <= MAX_HINT else ""}
-    url = services().runner.start("sign_in", services().sessions.browser(), again=again, **same_user)
-    return redirect(url, 303)
+    return redirect(services().runner.start("sign_in", again=again, **same_user), 303)
 
 
 def me() -> ResponseReturnValue:
@@ -86,8 +85,7 @@ def me() -> ResponseReturnValue:
             since=moment(claims["auth_time"], clock.now()) if "auth_time" in claims else "",
         )
     )
-    # the forms redirect to the authorization server
-    allow_form_targets(response, origin_of(services().settings.issuer))
+    let_forms_leave(response)  # to the authorization endpoint
     return response
 
 

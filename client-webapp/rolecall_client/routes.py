@@ -15,7 +15,7 @@ _GET: Final = ("GET",)
 ROUTES: Final = (
     Route("home", "/", _GET, home, "page", "RFC 6749 section 1.2: the role diagram"),
     Route("connect", "/connect", _POST, connect, "page", "RFC 6749 section 4.1.1"),
-    Route("callback", "/callback", _GET, callback, "page", "RFC 6749 section 4.1.2, RFC 9207"),
+    Route("callback", "/callback", _GET, callback, "page", "RFC 6749 section 4.1.2, RFC 9207", safe=False),
     Route(
         "callback-form",
         "/callback",

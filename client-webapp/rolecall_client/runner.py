@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from rolecall.http import HttpClient, HttpResponse
 from rolecall.storage import Store, compact_json, digest
+from rolecall.web.cookies import BrowserSecrets
 from rolecall_client.flow import Context, Flow, FlowError, Message
 from rolecall_client.flows import FLOWS
 from rolecall_client.issuer import AuthorizationServer
@@ -23,7 +25,10 @@ MAX_POSTED: Final = 4096
 
 
 class Runner:
-    """Runs the flows in `flows`, to which wrappers of the application may add."""
+    """Runs the flows in `flows`, to which wrappers of the application may add.
+
+    A flow that waits for the browser is bound to it by a secret in a cookie.
+    """
 
     def __init__(self, settings: Settings, store: Store, http: HttpClient, allowance: Allowance) -> None:
         self.flows: dict[str, Flow] = dict(FLOWS)
@@ -32,19 +37,20 @@ class Runner:
         self._http = http
         self._allowance = allowance
         self._server = AuthorizationServer(settings, http)
+        self._browser = BrowserSecrets("flow", settings.flow_lifetime)
 
-    def start(self, name: str, browser: str, **memory: Any) -> str:
+    def start(self, name: str, **memory: Any) -> str:
         """Start a flow that uses the browser, and return the URL to which to redirect it.
 
         Raises:
             Unreachable: the authorization server did not respond.
             TooMany: this address, or callers who are not signed in, have too many unfinished flows.
         """
-        url = self._continue(name, 0, self._context(dict(memory), {}), browser)
+        url = self._continue(name, 0, self._context(dict(memory), {}))
         assert url is not None, "the flow uses the browser"
         return url
 
-    def resume(self, browser: str, response: Mapping[str, str]) -> tuple[str, Context, str | None]:
+    def resume(self, response: Mapping[str, str]) -> tuple[str, Context, str | None]:
         """Continue the flow that waits for this authorization response, identified by its `state`.
 
         A response that was sent as a form is taken from the store (see `store_response`).
@@ -58,10 +64,11 @@ class Runner:
             TooMany: too many flows of this address have continued.
         """
         state = response.get("state", "")
-        waiting = self._store.get("flow", state)
-        is_bound = waiting is not None and hmac.compare_digest(waiting["browser"], digest(browser))
+        waiting, secret = self._store.get("flow", state), self._browser.get(state)
+        is_bound = waiting and secret is not None and hmac.compare_digest(waiting["browser"], digest(secret))
         if not is_bound or (waiting := self._store.take("flow", state)) is None:
             raise FlowError("unknown_state", "no flow of this browser waits for this response")
+        self._browser.delete(state)
         if posted := self._store.take("posted", state):
             response = posted["answer"]
         self._allowance.count_session()
@@ -69,7 +76,7 @@ class Runner:
         # a flow stored by an older version has no tokens
         context = self._context(waiting["memory"], waiting.get("tokens", {}))
         self.flows[name].steps[step].handle(context, response)
-        return name, context, self._continue(name, step + 1, context, browser)
+        return name, context, self._continue(name, step + 1, context)
 
     def store_response(self, response: Mapping[str, str]) -> None:
         """Store a response that was sent as a form, until the browser comes back with its cookie (Form Post section 2).
@@ -101,16 +108,18 @@ class Runner:
     def _context(self, memory: dict[str, Any], tokens: dict[str, Any]) -> Context:
         return Context(self._settings, self._server.metadata, self._server.key, memory, tokens)
 
-    def _continue(self, name: str, position: int, context: Context, browser: str) -> str | None:
+    def _continue(self, name: str, position: int, context: Context) -> str | None:
         """Run the flow until it needs the browser; then store it and return the URL to which to redirect."""
         reached = self._advance(name, position, context)
         if reached is None:
             return None
         step, message = reached
+        state, secret = context.memory["state"], secrets.token_urlsafe(32)
         waiting = {"flow": name, "step": step, "memory": context.memory, "tokens": context.tokens}
-        waiting["browser"] = digest(browser)
+        waiting["browser"] = digest(secret)
         self._allowance.spend(self._store.cost(waiting))
-        self._store.put("flow", context.memory["state"], waiting, self._settings.flow_lifetime)
+        self._store.put("flow", state, waiting, self._settings.flow_lifetime)
+        self._browser.put(state, secret)
         return message.redirect_url
 
     def _advance(self, name: str, position: int, context: Context) -> tuple[int, Message] | None:

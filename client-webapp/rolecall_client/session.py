@@ -23,12 +23,6 @@ class Sessions:
         self._store = store
         self._lifetime = lifetime
 
-    def browser(self) -> str:
-        """Return the secret that binds unfinished flows to this browser."""
-        if "browser" not in cookie:
-            cookie["browser"] = secrets.token_urlsafe(32)
-        return str(cookie["browser"])
-
     def tokens(self) -> dict[str, Any] | None:
         """Return the tokens of this browser's connection, or None if it is not connected."""
         name = cookie.get("session")
@@ -65,7 +59,7 @@ class Sessions:
         self._store.put("session", cookie["session"], {"tokens": tokens}, self._lifetime)
 
     def end(self) -> None:
-        """Delete the connection, but not the binding of unfinished flows in other tabs."""
+        """Delete the connection."""
         if name := cookie.pop("session", None):
             self._store.delete("session", name)
 

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 def reject_unknown_hosts(application: WSGIApplication, lab: LabSettings) -> WSGIApplication:
     """Return 403 for every path under an unknown host name.
 
-    After DNS rebinding, a page of another site has the same origin as the service, and only the name shows it.
+    After DNS rebinding, a page of another site has the same origin as the service, and only the name shows it: in the
+    Host header or, behind trusted proxies that change it, in the host that the application uses.
     """
 
     def middleware(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if lab.is_known_host(environ.get("HTTP_HOST", "")):
+        received = environ.get("werkzeug.proxy_fix.orig", environ)
+        if all(lab.is_known_host(each.get("HTTP_HOST") or "") for each in (received, environ)):
             return application(environ, start_response)
         text = f"The lab does not accept requests under this host name. Open it at {lab.own_url}"
         return plain_response(403, text, start_response, ("Connection", "close"))

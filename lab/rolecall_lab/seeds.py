@@ -1,4 +1,4 @@
-"""The lab's people, clients, resources, and invoices from a YAML file, which can be applied repeatedly."""
+"""The lab's people, clients, resources, scopes, and invoices from a YAML file, which can be applied repeatedly."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from sqlalchemy.orm import Session
 
 from rolecall.sql import Database
 from rolecall.storage import digest
-from rolecall.vocabulary import PROFILES
+from rolecall.vocabulary import ACCESS_TOKEN_TYPES, PROFILES, SIGNING_ALGORITHMS
 from rolecall_auth.clients.metadata import MEMBERS
+from rolecall_auth.models.claim_scope import ClaimScope
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, hash_password, is_password, normal_username
-from rolecall_auth.openid import standard_claims
+from rolecall_auth.openid import custom_claims, standard_claims
+from rolecall_auth.settings import MAX_LIFETIME
 from rolecall_resource.models import Invoice, Profile
 
 DEFAULT: Final = Path(__file__).parent / "seeds.yaml"
@@ -40,11 +42,17 @@ class SeedsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A member of an entry; `choices` are the allowed values of a string, or of each string in a list."""
+    """A member of an entry.
+
+    Args:
+        choices: the allowed values of a string, or of each string in a list.
+        maximum: the maximum of an integer that must be positive; None for any integer.
+    """
 
     type: type
     required: bool = False
     choices: tuple[str, ...] = ()
+    maximum: int | None = None
 
     def fault(self, value: Any) -> str:
         """Return what the value must be if it is invalid, else an empty string."""
@@ -54,6 +62,8 @@ class Field:
         values = value if isinstance(value, list) else [value]
         if self.choices and not all(each in self.choices for each in values):
             return f"one of {', '.join(self.choices)}"
+        if self.maximum is not None and value not in range(1, self.maximum + 1):
+            return f"from 1 to {self.maximum}"
         return ""
 
 
@@ -72,6 +82,12 @@ _MEMBER_TYPES: Final[Mapping[str, type]] = {
 _REQUIRED_MEMBERS: Final = {"client_name", "token_endpoint_auth_method", "redirect_uris", "scope"}
 
 _FIELDS: Final[dict[str, dict[str, Field]]] = {
+    # first, because claims of people are only known by their scopes
+    "claim_scopes": {
+        "scope": Field(str, required=True),
+        "description": Field(str, required=True),
+        "claims": Field(list, required=True),
+    },
     "people": {
         "username": Field(str, required=True),
         "password": Field(str, required=True),
@@ -86,6 +102,9 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
         "name": Field(str, required=True),
         "secret": Field(str, required=True),
         "scopes": Field(dict, required=True),
+        "access_token_signing_alg": Field(str, choices=SIGNING_ALGORITHMS),
+        "access_token_lifetime": Field(int, maximum=MAX_LIFETIME),
+        "access_token_typ": Field(str, choices=ACCESS_TOKEN_TYPES),
     },
     "clients": {
         "client_id": Field(str, required=True),
@@ -101,6 +120,13 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
     },
 }
 
+_ACCESS_TOKENS: Final[Mapping[str, Any]] = {
+    "access_token_signing_alg": SIGNING_ALGORITHMS[0],
+    "access_token_lifetime": None,
+    "access_token_typ": ACCESS_TOKEN_TYPES[0],
+}
+"""The defaults of a resource."""
+
 _INVOICE: Final = ("number", "supplier", "description", "amount_minor", "currency", "issued_on", "due_on", "state")
 
 
@@ -108,6 +134,7 @@ _INVOICE: Final = ("number", "supplier", "description", "amount_minor", "currenc
 class Seeds:
     """The validated content of the file, as lists of plain dicts."""
 
+    claim_scopes: list[dict[str, Any]]
     people: list[dict[str, Any]]
     resources: list[dict[str, Any]]
     clients: list[dict[str, Any]]
@@ -149,6 +176,7 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._custom_claims: set[str] = set()
         self.faults: list[str] = []
 
     def section(self, document: CommentedMap, name: str) -> list[dict[str, Any]]:
@@ -200,7 +228,10 @@ class _Reader:
                 self.faults.append(f"{line}: {name} must be {fault}")
             else:
                 found[name] = value
-        self._check_claims(entry.get("claims"))
+        if section == "people":
+            self._check_claims(found, entry)
+        if section == "claim_scopes" and found.keys() == fields.keys():
+            self._check_claim_scope(found, _line(entry, "scope"))
         if section == "clients":
             self._check_authentication(found, _line(entry, "client_id"))
         return found
@@ -212,12 +243,22 @@ class _Reader:
         if method == "private_key_jwt" and ("jwks" in client) == ("jwks_uri" in client):
             self.faults.append(f"{line}: a client with private_key_jwt must have either jwks or jwks_uri")
 
-    def _check_claims(self, claims: Any) -> None:
+    def _check_claim_scope(self, found: Mapping[str, Any], line: int) -> None:
+        names = [str(name) for name in found["claims"]]
+        self._custom_claims.update(names)
+        faults = custom_claims.scope_faults(found["scope"], found["description"], names)
+        self.faults += [f"{line}: {fault}" for fault in faults]
+
+    def _check_claims(self, person: Mapping[str, Any], entry: CommentedMap) -> None:
+        claims = entry.get("claims", CommentedMap())
         if not isinstance(claims, CommentedMap):
             return
-        for path, fault in standard_claims.faults(claims):
+        found = [*standard_claims.faults(claims, self._custom_claims)]
+        for path, fault in found:
             place = claims[path[0]] if len(path) > 1 else claims
             self.faults.append(f"{_line(place, path[-1])}: {fault}")
+        if not found and (fault := custom_claims.size_fault(_claims(person))):
+            self.faults.append(f"{_line(entry, 'claims')}: {fault}")
 
     def _value(self, value: Any, line: int) -> Any:
         """Return the value as plain Python objects, with environment variables replaced."""
@@ -247,6 +288,8 @@ def apply(seeds: Seeds, auth: Database, resource: Database, seal: Callable[[byte
         seal: encrypts the secret of a client that signs with it, under DATA_KEY.
     """
     with auth.transaction() as session:
+        for entry in seeds.claim_scopes:
+            session.merge(ClaimScope(**entry))
         for person in seeds.people:
             _apply_person(session, person)
         for entry in seeds.resources:
@@ -269,17 +312,23 @@ def _apply_person(session: Session, person: dict[str, Any]) -> None:
         user = User(id=person["sub"], username="", password_hash="")
         session.add(user)
     user.username = normal_username(person["username"])
-    user.claims = {name: person[name] for name in ("name", "email") if name in person} | person.get("claims", {})
+    user.claims = _claims(person)
     if not user.password_hash or not is_password(user.password_hash, person["password"]):
         user.password_hash = hash_password(person["password"])
+
+
+def _claims(person: Mapping[str, Any]) -> dict[str, Any]:
+    claims: dict[str, Any] = person.get("claims", {})
+    return {name: person[name] for name in ("name", "email") if name in person} | claims
 
 
 def _apply_resource(session: Session, entry: dict[str, Any]) -> None:
     # the lab may have moved to other addresses
     moved = (Resource.resource_id == entry["resource_id"]) & (Resource.identifier != entry["identifier"])
     session.execute(sa.delete(Resource).where(moved))
-    values = {name: value for name, value in entry.items() if name != "secret"}
-    session.merge(Resource(**values, secret_hash=digest(entry["secret"])))
+    values = {**_ACCESS_TOKENS, **entry}
+    secret = values.pop("secret")
+    session.merge(Resource(**values, secret_hash=digest(secret)))
 
 
 def _apply_client(session: Session, entry: dict[str, Any], seal: Callable[[bytes], bytes]) -> None:

@@ -16,8 +16,9 @@ from flask import Flask
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.wsgi import ClosingIterator
 
-from rolecall import clock, events, trace
+from rolecall import checks, clock, events, trace
 from rolecall.clock import Clock
+from rolecall.errors import OAuthError, allowed_in_description
 from rolecall_lab.control.api import PREFIX, ControlApi
 from rolecall_lab.control.clock import Follower
 from rolecall_lab.control.outage import Outage
@@ -39,6 +40,9 @@ VALIDATORS: Final = ("jwt", "introspection")
 MAX_CHECKS_HEADER: Final = 6 * 1024
 """Maximum size of the header `Rolecall-Checks`, in bytes."""
 
+MAX_DETAIL: Final = 1000
+"""Maximum length of the detail in an error response, in characters."""
+
 _NOT_RECORDED: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", "/openapi.json"})
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -52,9 +56,18 @@ def wrap(app: Flask, lab: LabSettings, actions: Actions | None = None) -> Lab:
     """
     layer = Lab(app, lab, actions)
     app.extensions["rolecall_lab"] = layer
+    app.extensions["rolecall_describe"] = describe
     app.wsgi_app = reject_unknown_hosts(layer, lab)  # type: ignore[method-assign, assignment]
     _synchronize_commands(app.cli, layer)
     return layer
+
+
+def describe(error: OAuthError) -> str:
+    """Return the description of a rejected request with its detail, which production only logs."""
+    detail = error.detail or ""
+    if not detail or error.status >= 500 or detail in checks.registry or detail == error.description:
+        return error.description
+    return f"{error.description} Detail: {allowed_in_description(detail)[:MAX_DETAIL]}"
 
 
 def _synchronize_commands(group: click.Group, lab: Lab) -> None:
@@ -81,6 +94,9 @@ class Lab:
     def __init__(self, app: Flask, lab: LabSettings, actions: Actions | None = None) -> None:
         self._flask = app
         self._lab = lab
+        prefix = app.config.get("COOKIE_PREFIX", "")
+        kinds = ("request", "flow", "form")
+        self._own_cookies = (app.config["SESSION_COOKIE_NAME"], *(f"{prefix}_{kind}" for kind in kinds))
         self._clock: Clock = app.extensions.setdefault("rolecall_clock", clock.PROCESS)
         self._follower = Follower(lab, self._clock)
         self.recorder = Recorder(lab)
@@ -121,7 +137,7 @@ class Lab:
             dict(EnvironHeaders(environ)),
             0.0,
             back_channel=self._is_back_channel(environ),
-            own_cookies=(self._flask.config["SESSION_COOKIE_NAME"],),
+            own_cookies=self._own_cookies,
             serving=token_hex(8),
         )
         notebook = events.Notebook(on_sent=partial(self._record_sent, exchange.serving))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from flask import Flask, Response
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 
 A = TypeVar("A", bound=Flask)
+
+LOCAL_ORIGINS: Final = "localhost *.localhost 127.0.0.1 [::1] *.test"
+"""The default of REGISTRATION_ORIGINS: a public page must not make the lab fetch addresses of the local network."""
 
 
 def auth_app() -> Flask:
@@ -54,7 +57,8 @@ def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) 
         from rolecall_auth.settings import Settings
         from rolecall_lab import seeds
 
-        settings = Settings.from_environ(with_wide_limits(environ, LIMITS), lab=True)
+        defaults = {"REGISTRATION_ORIGINS": environ.get("REGISTRATION_ORIGINS") or LOCAL_ORIGINS}
+        settings = Settings.from_environ(with_wide_limits(environ, LIMITS) | defaults, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings, own_clock)
         _override_templates(app, "auth")

@@ -36,7 +36,11 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     app.extensions["resource_database"] = database
     validators: dict[str, Validator] = {
         "jwt": LocalJwt(
-            server, issuer=settings.issuer, audience=settings.resource_identifier, leeway=settings.clock_leeway
+            server,
+            issuer=settings.issuer,
+            audience=settings.resource_identifier,
+            leeway=settings.clock_leeway,
+            typ=settings.access_token_typ,
         ),
         "introspection": Introspection(server, http, settings),
     }

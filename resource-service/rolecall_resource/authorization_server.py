@@ -49,7 +49,9 @@ class AuthorizationServer:
             raise authorization_server_unavailable(f"no metadata: {error}") from error
 
     def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """Return the published key for a signature, or None if there is none, also if refetching the keys failed.
+        """Return the only published key that fits, or None if there is not exactly one; see `CachedKeys.get`.
+
+        Return None also if refetching the keys failed.
 
         Raises:
             OAuthError: temporarily_unavailable, if no keys have ever been fetched and they cannot be fetched now.

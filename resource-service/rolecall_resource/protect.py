@@ -95,15 +95,13 @@ def metadata_url(settings: Settings) -> str:
 
 
 def _bearer_token() -> str | None:
-    value = request.headers.get("Authorization", "")
-    count = authorization_header.count_credentials(value)
-    ONE_HEADER(count <= 1, expected="one", actual=count)
-    header = authorization_header.parse(value)
-    is_bearer = header.is_bearer
-    PRESENT.note(is_bearer, expected="a bearer token in the header", actual="present" if is_bearer else "missing")
-    if not is_bearer:
+    headers = authorization_header.parse_all(request.headers)
+    ONE_HEADER(len(headers) <= 1, expected="one", actual=len(headers))
+    token = headers[0].bearer_token if headers else None
+    is_present = token is not None
+    PRESENT.note(is_present, expected="a bearer token in the header", actual="present" if is_present else "missing")
+    if token is None:
         return None
-    token = header.credentials
     is_well_formed = len(token) <= MAX_LENGTH and _B64TOKEN.fullmatch(token) is not None
     WELL_FORMED(is_well_formed, expected=f"1 to {MAX_LENGTH} characters of b64token", actual=f"{len(token)} characters")
     return token

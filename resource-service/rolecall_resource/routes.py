@@ -15,11 +15,19 @@ _GET: Final = ("GET",)
 
 ROUTES: Final = (
     Route("home", "/", _GET, home, "page", "none: a description of this API for people"),
-    Route("invoices", "/invoices", _GET, invoices, "api", "RFC 6750 section 2.1"),
-    Route("invoice", "/invoices/<invoice_id>", _GET, invoice, "api", "RFC 6750 section 2.1"),
-    Route("payment", "/invoices/<invoice_id>/payment", ("POST",), pay, "api", "RFC 6750 section 2.1"),
-    Route("profile", "/profile", _GET, profile, "api", "RFC 6750 section 2.1"),
-    Route("metadata", RESOURCE_METADATA_PATH, _GET, metadata, "api", "RFC 9728 section 3"),
-    Route("metadata-of-path", RESOURCE_METADATA_PATH + "/<path:path>", _GET, metadata, "api", "RFC 9728 section 3.1"),
+    Route("invoices", "/invoices", _GET, invoices, "api", "RFC 6750 section 2.1", cors="any"),
+    Route("invoice", "/invoices/<invoice_id>", _GET, invoice, "api", "RFC 6750 section 2.1", cors="any"),
+    Route("payment", "/invoices/<invoice_id>/payment", ("POST",), pay, "api", "RFC 6750 section 2.1", cors="any"),
+    Route("profile", "/profile", _GET, profile, "api", "RFC 6750 section 2.1", cors="any"),
+    Route("metadata", RESOURCE_METADATA_PATH, _GET, metadata, "api", "RFC 9728 section 3", cors="any"),
+    Route(
+        "metadata-of-path",
+        RESOURCE_METADATA_PATH + "/<path:path>",
+        _GET,
+        metadata,
+        "api",
+        "RFC 9728 section 3.1",
+        cors="any",
+    ),
     openapi.ROUTE,
 )

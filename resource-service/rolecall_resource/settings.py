@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rolecall.settings import ServiceSettings, certificates, identifier, one_of, seconds, setting, settings_class, url
+from rolecall.vocabulary import ACCESS_TOKEN_TYPES
 
 VALIDATORS = ("jwt", "introspection")
 """How an access token can be validated."""
@@ -32,6 +33,11 @@ class Settings(ServiceSettings):
     resource_id: str = setting("The ID with which this API authenticates at the introspection endpoint.")
     resource_secret: str = setting("The secret for that ID.", secret=True)
     database_url: str = setting("The database, as an SQLAlchemy URL.")
+    access_token_typ: str = setting(
+        "The type of this API's access tokens. JWT, which is outside RFC 9068, is accepted in addition to at+jwt.",
+        default=ACCESS_TOKEN_TYPES[0],
+        parse=one_of(*ACCESS_TOKEN_TYPES),
+    )
     validator: str = setting("How access tokens are validated.", default=VALIDATORS[0], parse=one_of(*VALIDATORS))
     clock_leeway: int = setting(
         "How far the issuer's clock may be ahead of this service's clock.", default=5, parse=seconds

@@ -41,6 +41,7 @@ EVENTS: Final[dict[str, str]] = {
     "client_ended": "a client deleted its registration; its authorizations ended",
     "resource_registered": "a resource was registered, or its registration changed",
     "user_added": "an administrator created an account",
+    "claim_scope_added": "an administrator defined or changed a scope that releases claims",
     "claims_set": "an administrator changed the claims of a user",
     "user_disabled": "an administrator disabled an account; its authorizations ended",
     "client_disabled": "an administrator disabled a client; its authorizations ended",

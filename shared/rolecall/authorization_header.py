@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 from werkzeug.datastructures import Headers
 
 # WSGI has one value per header: servers join the values of a repeated header with commas
-_CREDENTIALS: Final = re.compile(r"(?:^|,)\s*(?:Bearer|Basic|DPoP|Digest|Negotiate)(?=\s|,|$)", re.IGNORECASE)
+_NEXT: Final = re.compile(r",\s*(?=(?:Bearer|Basic|DPoP|Digest|Negotiate)(?:\s|,|$))", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,9 @@ class AuthorizationHeader:
     credentials: str
 
     @property
-    def is_bearer(self) -> bool:
-        """Whether the scheme is Bearer."""
-        return self.scheme.lower() == "bearer"
-
-    @property
     def bearer_token(self) -> str | None:
-        """The token, not checked for its syntax; None for another scheme or without a token (RFC 6750 section 2.1)."""
-        return (self.credentials.strip() or None) if self.is_bearer else None
+        """The token, not checked for its syntax and possibly empty; None for another scheme (RFC 6750 section 2.1)."""
+        return self.credentials.strip() if self.scheme.lower() == "bearer" else None
 
     def basic_credentials(self) -> tuple[str, str]:
         """Return the user and the password of the Basic scheme (RFC 7617 section 2).
@@ -64,10 +59,6 @@ def parse(value: str) -> AuthorizationHeader:
 
 
 def parse_all(headers: Headers) -> list[AuthorizationHeader]:
-    """Return the `Authorization` headers of a request, in their order."""
-    return [parse(value) for value in headers.getlist("Authorization")]
-
-
-def count_credentials(value: str) -> int:
-    """Return how many headers with a known scheme a server has joined into `value`."""
-    return len(_CREDENTIALS.findall(value))
+    """Return the `Authorization` headers of a request, in their order; an empty one counts as omitted."""
+    values = _NEXT.split(",".join(headers.getlist("Authorization")))
+    return [parse(value.strip()) for value in values if value.strip(", \t")]

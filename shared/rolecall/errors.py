@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flask import Response, jsonify
+from flask import Response, current_app, jsonify
 
 _DESCRIPTION_CHARACTERS: Final = frozenset(chr(c) for c in range(0x20, 0x7F) if chr(c) not in '"\\')
 
@@ -18,9 +18,9 @@ class OAuthError(Exception):
 
     Args:
         error: the registered error code.
-        description: the `error_description` of the response: printable ASCII without quotes or backslashes, and never
-            a part of the request.
-        detail: a text that is only logged.
+        description: the `error_description` of the response: printable ASCII without quotes or backslashes. Parts of
+            the request need a grammar that allows only these characters, and a limited length.
+        detail: a text for the log, and for responses only where a wrapper of the application adds it.
         status: the HTTP status of the JSON response.
         challenge: the value of the `WWW-Authenticate` header, if the response has one.
         retry_after: seconds for the `Retry-After` header.
@@ -50,6 +50,20 @@ class OAuthError(Exception):
         self.retry_after = retry_after
 
 
+def description_of(error: OAuthError) -> str:
+    """Return the description for a response: the error's own, unless a wrapper of the application extends it.
+
+    A wrapper stores a function of the error as `app.extensions["rolecall_describe"]`.
+    """
+    describe = current_app.extensions.get("rolecall_describe") if current_app else None
+    return str(describe(error)) if describe else error.description
+
+
+def allowed_in_description(text: str) -> str:
+    """Return the text with a question mark for each character that a description may not contain."""
+    return "".join(character if character in _DESCRIPTION_CHARACTERS else "?" for character in text)
+
+
 def unavailable(detail: str | None = None) -> OAuthError:
     """Return the error for an unavailable store: 503 with `Retry-After`."""
     return OAuthError(
@@ -68,7 +82,7 @@ def json_response(error: OAuthError) -> Response:
         headers["WWW-Authenticate"] = error.challenge
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    body = json.dumps({"error": error.error, "error_description": error.description})
+    body = json.dumps({"error": error.error, "error_description": description_of(error)})
     return Response(body, status=error.status, headers=headers, mimetype="application/json")
 
 

@@ -18,7 +18,7 @@ if _metrics_port:
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
 
 from rolecall import metrics, periodic  # noqa: E402
-from rolecall.web.app import MAX_REQUEST_BODY  # noqa: E402
+from rolecall.web.bodies import MAX_REQUEST_BODY  # noqa: E402
 
 _request_deadline = float(os.environ.get("REQUEST_DEADLINE") or 10)
 
@@ -34,8 +34,12 @@ preload_app = True
 keepalive = 15
 graceful_timeout = 8
 limit_request_line = 8190
+# of one header field, such as all cookies that the applications on a host have set
+limit_request_field_size = 16384
 # do not let a request header (SCRIPT_NAME) set the path at which the application is mounted
 forwarder_headers = ""
+# the scheme is for TRUSTED_PROXIES to decide, and a list of two schemes is not an error
+secure_scheme_headers: dict[str, str] = {}
 http_parser = "python"
 control_socket_disable = True
 # workers update a file as a heartbeat; on a slow disk, a working one would look like it hangs

@@ -63,6 +63,8 @@ class HttpResponse:
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object (RFC 8259), whose strings can all be encoded as UTF-8.
 
+        A null member counts as omitted.
+
         Raises:
             ValueError: the body is not such an object, or it is nested too deeply.
         """
@@ -74,7 +76,7 @@ class HttpResponse:
             raise ValueError("nested too deeply") from error
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
-        return value
+        return {name: member for name, member in value.items() if member is not None}
 
 
 @cache

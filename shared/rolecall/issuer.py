@@ -210,7 +210,7 @@ class CachedKeys:
 
     Args:
         url: returns the address of the key set; may raise Unreachable or OAuthError.
-        algorithms: keys for other algorithms are ignored.
+        algorithms: the accepted algorithms; keys for others are ignored.
         max_lifetime: the most seconds for which the key set is cached.
     """
 

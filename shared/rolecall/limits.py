@@ -23,6 +23,7 @@ from rolecall.openapi import ResponseObject, error_body, html
 from rolecall.openapi import json_response as json_object
 from rolecall.storage import Memory
 from rolecall.web.errors import Problem, problem_response, retry_url, wants_page
+from rolecall.web.proxies import UNKNOWN, client_address
 from rolecall.web.routes import Kind
 
 RESERVE: Final = 0.25
@@ -30,6 +31,9 @@ RESERVE: Final = 0.25
 
 RESERVE_WAIT: Final = 30
 """Seconds for `Retry-After` while only the reserve is left."""
+
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+"""IPv4 addresses, as translators write them (RFC 6052 section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Limit:
         message: the text of the error response; `{wait}` is replaced with the time until the next attempt.
         unit: what the amount is a number of.
         status: the status of the error response: 429, or 503 for a limit on all callers together.
+        is_joint: whether callers without a known address share a counter, which bounds what they store. Other limits
+            do not count them, because one caller could block all of them (RFC 7239 section 6.2).
     """
 
     name: str
@@ -53,6 +59,7 @@ class Limit:
     message: str
     unit: Literal["attempts", "bytes"] = "attempts"
     status: Literal[429, 503] = 429
+    is_joint: bool = False
 
     @property
     def setting(self) -> str:
@@ -92,13 +99,15 @@ class Limits:
         """Count an attempt.
 
         Args:
-            key: identifies the party that attempts, such as its network or its account.
+            key: identifies the party that attempts, such as its `network` or its account.
             cost: how much to count, in the unit of the limit.
 
         Raises:
             TooMany: the limit is exceeded; reject the attempt without verifying or storing anything.
             redis.RedisError: Redis does not respond.
         """
+        if UNKNOWN in key and limit.unit == "attempts" and not limit.is_joint:
+            return
         rate = self._rates[limit.setting]
         if not self._limiter.hit(rate, limit.name, *key, cost=cost):
             reset = self._limiter.get_window_stats(rate, limit.name, *key).reset_time
@@ -147,16 +156,23 @@ class Budget:
 
 
 def network(address: str | None) -> str:
-    """Return the network that an address is counted as: for IPv6 the /64, which one household owns as a whole."""
+    """Return the network that a client is counted as: for IPv6 the /64, which one household owns as a whole.
+
+    In these, a /64 has many owners, so each address counts alone: link-local addresses, and those that contain an IPv4
+    address (RFC 4291 section 2.5.5, RFC 4380 section 4, RFC 6052 section 2.1).
+    """
+    text = client_address(address or "")
     try:
-        parsed = ipaddress.ip_address(address or "")
+        parsed = ipaddress.ip_address(text)
     except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
-    return str(parsed)
+        return text
+    if isinstance(parsed, ipaddress.IPv4Address) or parsed.is_link_local or int(parsed) >> 64 == 0:
+        return text
+    if parsed in _NAT64:
+        return str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+    if parsed.teredo is not None:
+        return str(parsed.teredo[1])
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False).network_address)
 
 
 def limit(text: str) -> RateLimitItem:

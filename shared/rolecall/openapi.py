@@ -15,7 +15,7 @@ from flask.typing import ResponseReturnValue
 from rolecall import __version__
 from rolecall.checks import Check
 from rolecall.storage import digest
-from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall.web.bodies import MAX_REQUEST_BODY
 from rolecall.web.routes import Kind, Route
 
 MAX_AGE: Final = 60
@@ -282,14 +282,11 @@ def _path_parameters(route: Route) -> list[Schema]:
 
 
 def _body_errors(kind: Kind, method: str) -> list[ResponseObject]:
-    """Describe the errors for bodies that no view receives (RFC 9110 sections 15.5.12 and 15.5.14)."""
+    """Describe the error for bodies that no view receives (RFC 9110 section 15.5.14)."""
     if method == "GET":
         return []
     content = {HTML: string()} if kind == "page" else {JSON: error_body("invalid_request")}
-    return [
-        ResponseObject(411, "The body was sent with Transfer-Encoding instead of Content-Length.", content),
-        ResponseObject(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content),
-    ]
+    return [ResponseObject(413, f"The body is longer than {MAX_REQUEST_BODY} bytes.", content)]
 
 
 def _response(response: ResponseObject) -> dict[str, Any]:

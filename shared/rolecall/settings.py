@@ -168,7 +168,10 @@ class ServiceSettings:
     secret_key: str = setting("Signs cookies and CSRF tokens; 32 characters or more.", secret=True)
     log_level: str = setting("The lowest log level.", default="INFO", parse=one_of("DEBUG", "INFO", "WARNING", "ERROR"))
     trusted_proxies: int = setting(
-        "Number of reverse proxies trusted to set X-Forwarded-For, -Proto, and -Host.", default=0, parse=proxies
+        "Number of reverse proxies in a row that append to, or set, X-Forwarded-For, -Proto, and -Host; without any, "
+        "these headers are ignored.",
+        default=0,
+        parse=proxies,
     )
     lab: bool = False
 

@@ -7,13 +7,17 @@ from typing import Final
 ACCESS_TOKEN_TYPE: Final = "at+jwt"
 """The JOSE `typ` of a JWT access token (RFC 9068 section 2.1)."""
 
+ACCESS_TOKEN_TYPES: Final = (ACCESS_TOKEN_TYPE, "JWT")
+"""The types that a resource can choose for its access tokens; `JWT` is outside RFC 9068."""
+
 SUBJECT_KIND: Final = "sub_kind"
 """The claim, and member of an introspection response, whose value `CLIENT` means that the `sub` is not a person."""
 
 CLIENT: Final = "client"
 
-SIGNING_ALGORITHMS: Final = ("ES256", "RS256")
-"""The algorithms for access tokens; keys for both exist from the first start (RFC 9068 section 2.1)."""
+SIGNING_ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
+"""The algorithms that a resource can choose for its access tokens; the first is the default. RFC 9068 section 2.1
+requires RS256."""
 
 ID_TOKEN_ALGORITHMS: Final = ("RS256", "ES256", "PS256", "EdDSA")
 """The algorithms that a client may register for ID tokens and userinfo; the first is the default (OpenID Connect

@@ -8,16 +8,22 @@ from __future__ import annotations
 import re
 import selectors
 import socket
+import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall import periodic
+from rolecall.web.app import Application
+from rolecall.web.bodies import MAX_REQUEST_BODY
+from rolecall.web.headers import SECURITY_HEADERS
 
 MAX_WAITING_HEAD: Final = 8192
 """Bytes of an incomplete head (request line and header) that are kept until the rest arrives."""
@@ -27,8 +33,17 @@ LINGER: Final = 2.0
 
 _RECEIVE: Final = MAX_WAITING_HEAD + MAX_REQUEST_BODY
 
+_MAX_CHUNKS: Final = 128
+"""Chunks of an incomplete body that are looked at for each part that arrives."""
+
 _WELL_FORMED: Final = re.compile(rb"(?:\r\n)?(?:[^\r\n]* HTTP/1\.[01]\r\n(?:[^\r\n]+\r\n)*)?[^\r\n]*\r?")
 """The beginning of a head in which nothing is wrong yet."""
+
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,5})\r\n")
+_BEGINNING_OF_CHUNK: Final = re.compile(rb"[0-9A-Fa-f]{0,5}\r?")
+
+_TARGET: Final = re.compile(rb"(?:\r\n)?[!-~]+ ([!-~]+) ")
+"""The target in the request line."""
 
 _FRAMING: Final = re.compile(rb"\r\n(content-length|transfer-encoding|expect)[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 
@@ -39,7 +54,7 @@ class Progress(Enum):
     PARTIAL = auto()
     COMPLETE = auto()
     UNKNOWN = auto()
-    """Only the parser can find its end: it is malformed, chunked, long, or expects 100 (Continue)."""
+    """Only the parser can find its end: it is malformed, long, in many chunks, or expects 100 (Continue)."""
     CLOSED = auto()
 
 
@@ -55,6 +70,32 @@ def progress(data: bytes) -> Progress:
         case [(name, value)] if name.lower() == b"content-length" and value.isdigit() and len(value) < 10:
             if int(value) <= MAX_REQUEST_BODY:
                 return Progress.COMPLETE if len(data) >= end + 4 + int(value) else Progress.PARTIAL
+        case [(name, value)] if name.lower() == b"transfer-encoding" and value.strip().lower() == b"chunked":
+            return _progress_of_chunks(data, end + 4)
+    return Progress.UNKNOWN
+
+
+def _progress_of_chunks(data: bytes, position: int) -> Progress:
+    """Return how much of a chunked body (RFC 9112 section 7.1) `data` contains from `position` on.
+
+    Bodies beyond the limit, with chunk extensions, or with trailers are left to the parser.
+    """
+    total = 0
+    for _ in range(_MAX_CHUNKS):
+        line = _CHUNK.match(data, position)
+        if line is None:
+            return Progress.PARTIAL if _BEGINNING_OF_CHUNK.fullmatch(data, position) else Progress.UNKNOWN
+        size = int(line[1], 16)
+        total += size
+        position = line.end() + size
+        ending = data[position : position + 2]
+        if total > MAX_REQUEST_BODY or not b"\r\n".startswith(ending):
+            return Progress.UNKNOWN
+        if len(ending) < 2:
+            return Progress.PARTIAL
+        if size == 0:
+            return Progress.COMPLETE
+        position += 2
     return Progress.UNKNOWN
 
 
@@ -79,6 +120,7 @@ class Worker(ThreadWorker):
         self._held: deque[Any] = deque()  # of unknown length, waiting for one of the threads for those
         self._closing: deque[Any] = deque()
         self._reading: dict[Any, float] = {}  # of unknown length, in a thread; until when they may receive
+        self._thread = threading.local()
 
     def enqueue_req(self, conn: Any) -> None:
         """Serve a connection that is new, has become readable, or has the next request in its buffer."""
@@ -99,6 +141,19 @@ class Worker(ThreadWorker):
         else:
             self.poller.unregister(client)
             self._serve(conn, state)
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a request, and keep the beginning of it for `handle_error`."""
+        self._thread.received = conn.parser.unreader.buf.getvalue()
+        return super().handle(conn)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Add the headers of all responses to the error responses that gunicorn writes itself."""
+        path = _path(self._thread.received)
+        headers = dict(SECURITY_HEADERS)
+        for app in periodic.applications(self.wsgi):
+            headers |= app.cross_origin_headers(path) if isinstance(app, Application) else {}
+        super().handle_error(req, _WithHeaders(client, headers), addr, exc)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Keep or close the connection after a response; gunicorn's method would wait for the client to close it."""
@@ -187,6 +242,30 @@ class Worker(ThreadWorker):
             self.poller.unregister(conn.sock)
         self.nr_conns -= 1
         conn.close()
+
+
+def _path(received: bytes) -> str:
+    """Return the path of a request, which may be malformed; an empty string if it has none."""
+    match = _TARGET.match(received)
+    try:
+        return unquote(urlsplit(match[1].decode()).path) if match else ""
+    except ValueError:
+        return ""
+
+
+class _WithHeaders:
+    """A socket that adds headers to the response that is written to it."""
+
+    def __init__(self, sock: socket.socket, headers: Mapping[str, str]) -> None:
+        self._sock = sock
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, data: bytes) -> None:
+        line, end, rest = data.partition(b"\r\n")
+        self._sock.sendall(line + end + self._headers + rest)
 
 
 def _receive(conn: Any) -> Progress:

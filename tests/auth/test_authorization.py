@@ -40,6 +40,7 @@ def test_the_approved_request_is_recorded(server: Server) -> None:
         "sector": None,
         "scope": "invoices:read profile",
         "claims": {},
+        "custom_claims": [],
         "resource": RESOURCE,
         "redirect_uri": CALLBACK,
         "subject_type": "public",

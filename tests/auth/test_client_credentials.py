@@ -96,7 +96,7 @@ def test_introspection_names_the_kind_of_the_subject(server: Server) -> None:
         ({"resource": "http://unknown.test"}, "invalid_target"),
         ({"resource": FAR}, "invalid_scope"),
         ({"scope": "invoices:read", "resource": FAR}, "invalid_scope"),
-        ({"scope": "invoices:read\x00"}, "invalid_request"),
+        ({"scope": "invoices:read\x00"}, "invalid_scope"),
     ],
 )
 def test_a_wrong_request_changes_nothing(server: Server, form: dict[str, str], error: str) -> None:
@@ -335,9 +335,9 @@ def test_a_lifetime_that_grows_while_the_authorization_ends_gives_no_token_of_it
     [first] = authorizations(server)
     genuine = client_credentials._has_token_lifetime
 
-    def ended_before(authorization: Authorization) -> bool:
+    def ended_before(authorization: Authorization, resource: Resource) -> bool:
         server.services.revocations.end("test", Authorization.id == first.id)
-        return genuine(authorization)
+        return genuine(authorization, resource)
 
     monkeypatch.setattr(client_credentials, "_has_token_lifetime", ended_before)
     longer = another_process(server, access_token_lifetime=(first.token_lifetime or 0) * 2)

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from click.testing import Result
 from cryptography.fernet import Fernet, MultiFernet
 
 from rolecall_auth.models import new_id
+from rolecall_auth.models.claim_scope import ClaimScope
 from rolecall_auth.models.client import Client, redirect_uri_fault
 from rolecall_auth.models.resource import Resource
-from rolecall_auth.models.user import authenticate
+from rolecall_auth.models.user import User, authenticate
+from rolecall_auth.openid.custom_claims import RESERVED
 from support.auth_server import Server, another_process, make_server, make_settings
 from support.openid import ALICE, relying_party, tokens
 
@@ -167,6 +170,10 @@ def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
         ({"address": "Oxford"}, "address must be an object"),
         ({"address": {"country": 5, "planet": "Earth"}}, "country must be a string; planet is not a member of address"),
         ({"sub": "usr_bob"}, "sub is not a standard claim"),
+        ({"groups": []}, "groups is not a standard claim, and no claim scope releases it"),
+        ({"name": "\ud800"}, "name must be a JSON value with valid Unicode text"),
+        ({"address": {"country": "\ud800"}}, "address must be a JSON value with valid Unicode text"),
+        ({"name": "x" * 4000}, "the claims have 4011 bytes as JSON, and at most 3072 are allowed"),
         ([], "--file must contain a JSON object"),
     ):
         file.write_text(json.dumps(wrong))
@@ -231,6 +238,76 @@ def test_a_resource(server: Server) -> None:
     moved = run(server, *command, "--identifier", "https://other.example")
     assert "An identifier cannot be changed" in moved.output
     assert "must be an http or https URL" in run(server, *command, "--identifier", "mail").output
+
+
+def test_a_resource_and_its_access_tokens(server: Server) -> None:
+    """RFC 9068 section 2.1; an update without the options has the defaults again."""
+    command = ("add-resource", "mail", "--name", "Mail", "--scope", "mail:read", "--identifier", "https://mail.example")
+    options = ("--access-token-alg", "PS256", "--access-token-lifetime", "3600", "--access-token-typ", "JWT")
+    for given, expected in ((options, ("PS256", 3600, "JWT")), ((), ("ES256", None, "at+jwt"))):
+        done = run(server, *command, *given)
+        assert done.exit_code == 0, done.output
+        with server.services.database.read() as session:
+            row = session.get_one(Resource, "https://mail.example")
+        assert (row.access_token_signing_alg, row.access_token_lifetime, row.access_token_typ) == expected
+    for wrong in (
+        ("--access-token-alg", "HS256"),
+        ("--access-token-alg", "none"),
+        ("--access-token-lifetime", "0"),
+        ("--access-token-lifetime", "86401"),
+        ("--access-token-typ", "at"),
+    ):
+        done = run(server, *command, *wrong)
+        assert (done.exit_code, f"Invalid value for '{wrong[0]}'" in done.output) == (2, True), done.output
+
+
+def test_a_scope_that_releases_claims(server: Server, tmp_path: Path) -> None:
+    """The claims of a person may then be any JSON values."""
+    command = ("add-claim-scope", "groups", "--claim", "groups", "--description", "see your groups")
+    done = run(server, *command, "--claim", "https://books.example/roles")
+    assert done.exit_code == 0, done.output
+    assert "groups, https://books.example/roles" in done.output
+    file = tmp_path / "claims.json"
+    for value in (["a", "é"], {"a": {"b": [1, None, True]}}, "text", 5, None, "x" * 2000):
+        file.write_text(json.dumps({"groups": value}))
+        server.forget_scopes()
+        done = run(server, "set-claims", "alice", "--file", str(file))
+        assert done.exit_code == 0, done.output
+        with server.services.database.read() as session:
+            assert session.get_one(User, server.ids["alice"]).claims == {"groups": value}
+    for text, said in (
+        ('{"groups": NaN}', "groups must be a JSON value"),
+        ('{"groups": ' + "[" * 9 + "]" * 9 + "}", "groups must not be nested more than 8 levels deep"),
+        ('{"groups": ' + "[" * 900 + "]" * 900 + "}", "groups must not be nested more than 8 levels deep"),
+        ('{"groups": "' + "é" * 2000 + '"}', "the claims have 4013 bytes as JSON"),
+    ):
+        file.write_text(text)
+        done = run(server, "set-claims", "alice", "--file", str(file))
+        assert (done.exit_code, said in done.output) == (1, True), done.output
+    assert run(server, *command, "--claim", "level").exit_code == 0
+    with server.services.database.read() as session:
+        assert session.get_one(ClaimScope, "groups").claims == ["groups", "level"]
+
+
+def test_a_scope_that_cannot_be_defined(server: Server) -> None:
+    """RFC 6749 section 3.3; RFC 7519 section 4.1 and others give the protocol claims their meaning."""
+    for scope, claim, description, said in (
+        ("openid", "groups", "see", "openid is a scope of OpenID Connect"),
+        ("a b", "groups", "see", "a b is not a scope value"),
+        ("s" * 101, "groups", "see", "is not a scope value of at most 100 characters"),
+        ("groups", "a b", "see", "a b is not a claim name"),
+        ("groups", "groups", "", "the description must have 1 to 300 printable characters"),
+        *(("groups", name, "see", f"{name} is a claim that only this server sets") for name in sorted(RESERVED)),
+    ):
+        done = run(server, "add-claim-scope", scope, "--claim", claim, "--description", description)
+        assert (done.exit_code, said in done.output) == (1, True), done.output
+    many = [each for number in range(21) for each in ("--claim", f"c{number}")]
+    assert "1 to 20 claims" in run(server, "add-claim-scope", "many", *many, "--description", "see").output
+    with server.services.database.read() as session:
+        assert session.scalars(sa.select(ClaimScope)).all() == []
+    for name in ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "scope", "nonce", "acr", "amr", "azp", "sid"):
+        assert name in RESERVED
+    assert {"auth_time", "at_hash", "cnf", "act", "authorization_id", "active", "sub_kind"} <= RESERVED
 
 
 def test_a_person(server: Server) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask.testing import FlaskClient
 
 from rolecall import clock
 from rolecall_auth.models.authorization import Authorization
@@ -18,6 +17,7 @@ from rolecall_auth.models.user import User
 from support.auth_server import (
     Browser,
     Server,
+    another_tab,
     claims,
     hidden_fields,
     query,
@@ -50,19 +50,6 @@ def consent_page(server: Server, **request: str) -> tuple[Browser, str]:
 
 def allow(browser: Browser, location: str, form: dict[str, str]) -> Any:
     return browser.client.post(location, data={**form, "decision": "allow"})
-
-
-def same_browser(server: Server, browser: Browser) -> Callable[[], FlaskClient]:
-    """Return a function that opens a tab: a client with the cookie of this browser, for use in a thread."""
-    cookie = browser.client.get_cookie(server.cookie_name)
-    assert cookie is not None
-
-    def tab() -> FlaskClient:
-        client = server.app.test_client()
-        client.set_cookie(cookie.key, cookie.value)
-        return client
-
-    return tab
 
 
 def rows(server: Server, model: Any) -> int:
@@ -214,13 +201,11 @@ def test_tabs_that_allow_different_scopes_at_once_lose_nothing(server: Server) -
     """One atomic statement stores a consent, on SQLite and on PostgreSQL."""
     browser = server.browser()
     browser.sign_in()
-    browser.client.get(browser.request(prompt="consent").location)  # completes the cookie
-    tab = same_browser(server, browser)
     wanted = ("invoices:read", "invoices:pay", "profile")
 
     def decide(page: tuple[str, dict[str, str]]) -> str:
-        decided = tab().post(page[0], data={**page[1], "decision": "allow"})
-        return str(tab().get(decided.location).location)
+        decided = another_tab(browser.client).post(page[0], data={**page[1], "decision": "allow"})
+        return str(another_tab(browser.client).get(decided.location).location)
 
     with ThreadPoolExecutor(3) as pool:
         for _ in range(10):
@@ -236,11 +221,9 @@ def test_tabs_that_allow_different_scopes_at_once_lose_nothing(server: Server) -
 def test_a_consent_and_a_disconnect_at_once_are_no_error(server: Server) -> None:
     browser = server.browser()
     browser.sign_in()
-    browser.client.get(browser.request(prompt="consent").location)  # completes the cookie
-    tab = same_browser(server, browser)
 
     def send(request: tuple[str, dict[str, str]]) -> int:
-        return tab().post(request[0], data=request[1]).status_code
+        return another_tab(browser.client).post(request[0], data=request[1]).status_code
 
     with ThreadPoolExecutor(2) as pool:
         for _ in range(10):
@@ -254,12 +237,10 @@ def test_one_page_yields_one_code(server: Server) -> None:
     """A POST that read the request before /authorize took it does not store it again."""
     browser = server.browser()
     browser.sign_in()
-    browser.client.get(browser.request(prompt="consent").location)  # completes the cookie
-    tab = same_browser(server, browser)
 
     def send(request: tuple[str, str, dict[str, str]]) -> str:
         method, url, form = request
-        return tab().open(url, method=method, data=form).location or ""
+        return another_tab(browser.client).open(url, method=method, data=form).location or ""
 
     with ThreadPoolExecutor(16) as pool:
         for _ in range(5):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +25,7 @@ from support.auth_server import (
     Browser,
     Server,
     a_client,
+    another_tab,
     authorize_url,
     csrf_token,
     hidden_fields,
@@ -263,12 +263,9 @@ def test_a_first_consent_in_two_tabs_at_once(server: Server) -> None:
     browser.sign_in()
     pages = [browser.request(state=f"tab-{number}").location for number in range(6)]
     forms = [hidden_fields(browser.client.get(page)) for page in pages]
-    cookie = next(iter(browser.client._cookies.values()))
 
     def allow(number: int) -> int:
-        tab = server.app.test_client()
-        tab.set_cookie(cookie.key, cookie.value)
-        return tab.post(pages[number], data={**forms[number], "decision": "allow"}).status_code
+        return another_tab(browser.client).post(pages[number], data={**forms[number], "decision": "allow"}).status_code
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(allow, range(6))) == {303}
@@ -283,7 +280,7 @@ def test_rotations_at_once_make_one_key_an_algorithm(server: Server) -> None:
 
 
 def test_a_native_client_at_an_ipv6_address_can_be_sent_back_to(server: Server) -> None:
-    """RFC 8252 section 7.3; a Content-Security-Policy has no form for IPv6 addresses."""
+    """RFC 8252 section 7.3."""
     server.add(
         a_client(
             client_id="native",
@@ -296,8 +293,9 @@ def test_a_native_client_at_an_ipv6_address_can_be_sent_back_to(server: Server) 
     browser = server.browser()
     browser.sign_in()
     consent = browser.request(client_id="native", redirect_uri="http://[::1]:4777/cb").location
-    policy = browser.client.get(consent).headers["Content-Security-Policy"]
-    assert re.search(r"form-action 'self' http:(;|$)", policy)
+    assert "http://[::1]:4777/cb" in browser.client.get(consent).text
+    done = browser.submit(consent, decision="allow")
+    assert browser.client.get(done.location).location.startswith("http://[::1]:4777/cb?code=")
 
 
 @pytest.mark.parametrize("port", ["65536", "99999"])
@@ -332,11 +330,3 @@ def test_a_body_that_is_too_long_is_refused_whatever_would_be_done_with_it(serve
     browser.sign_in()
     for method in ("GET", "POST", "PUT"):
         assert browser.client.open(path, method=method, data=b"&" * 70_000).status_code == 413
-
-
-def test_a_body_without_a_length_is_refused(server: Server) -> None:
-    """RFC 9110 section 15.5.12: it would be cut at our limit, and what stands behind the cut would not be seen."""
-    headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-www-form-urlencoded", **TALLY}
-    response = server.app.test_client().post("/token", headers=headers, data="grant_type=refresh_token")
-    assert response.status_code == 411
-    assert response.json["error"] == "invalid_request"

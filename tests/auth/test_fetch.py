@@ -22,6 +22,8 @@ from rolecall_auth.outbound import policy
 from rolecall_auth.outbound.cache import Fetched
 from rolecall_auth.outbound.fetcher import MAX_BODY, Fetcher
 from rolecall_auth.outbound.policy import FetchError, is_public
+from rolecall_auth.services import build
+from support.auth_server import make_settings
 from support.sites import OK, Site, answer, running_sites
 
 
@@ -376,7 +378,9 @@ def test_https_wants_a_certificate_of_that_name(
     context, ca_file = certificate(tmp_path, "keys.example")
     there = site(answer(b"{}"), context=context)
     trusting = Fetcher(lab=True, ca_file=ca_file)
-    assert get(trusting, there.url(host="keys.example", scheme="https")).body == b"{}"
+    of_setting = build(make_settings(tmp_path, "redis://unused", ca_file=ca_file)).fetcher
+    for each in (trusting, of_setting):
+        assert get(each, there.url(host="keys.example", scheme="https")).body == b"{}"
     with pytest.raises(FetchError, match=r"SSL|Certificate"):
         get(trusting, there.url(host="other.example", scheme="https"))
     with pytest.raises(FetchError, match=r"SSL|Certificate"):

@@ -223,7 +223,7 @@ def test_a_full_redis_is_503_and_heals(
 def test_a_dead_database_is_503(server: Server, path: str, tmp_path: Path) -> None:
     tokens = server.tokens()
     server.services.registry._clients.clear()
-    server.services.registry._resources = (float("-inf"), ())
+    server.forget_scopes()
     server.services.database.engine.dispose()
     (tmp_path / "auth.db").rename(tmp_path / "away.db")
     for leftover in tmp_path.glob("auth.db-*"):

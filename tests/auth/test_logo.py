@@ -136,3 +136,21 @@ def test_a_logo_ends_with_its_client(server: Server) -> None:
     assert shown(server, client).status_code == 200
     assert manage(server, client, "DELETE").status_code == 204
     assert shown(server, client).status_code == 404
+
+
+@pytest.mark.parametrize("has_logo", [True, False])
+def test_the_client_is_shown_from_sign_in_to_consent(server: Server, has_logo: bool) -> None:
+    """RFC 7591 section 2: logo, policy, and terms; section 5: a warning, because the client chose them itself."""
+    with_web(server, Web(logo=(png(1, 1), "image/png")) if has_logo else Web())
+    links = {"policy_uri": "https://policy.test/p?a=1&b=2", "tos_uri": "https://terms.test/"}
+    client = registered(server, logo_uri=LOGO, **links)
+    browser = server.browser()
+    sign_in = browser.request(client_id=client["client_id"], redirect_uri="-", scope="-").location
+    pages = [browser.client.get(sign_in), browser.client.get(sign_in.replace("/sign-in", "/sign-up"))]
+    pages.append(browser.client.get(browser.client.get(browser.sign_in(path=sign_in).location).location))
+    assert "consent-allow" in pages[-1].text
+    for page in pages:
+        assert (f'/logos/{client["client_id"]}"' in page.text) == has_logo
+        assert 'href="https://policy.test/p?a=1&amp;b=2" rel="noopener noreferrer external">policy.test<' in page.text
+        assert 'href="https://terms.test/" rel="noopener noreferrer external">terms.test<' in page.text
+        assert "It registered itself" in page.text

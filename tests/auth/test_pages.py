@@ -9,7 +9,7 @@ import pytest
 
 from rolecall import clock
 from rolecall_auth.models.authorization import Authorization
-from support.auth_server import Server, a_client, authorize_url, csrf_token, make_server, make_settings, query
+from support.auth_server import Server, another_tab, authorize_url, csrf_token, make_server, make_settings, query
 
 
 def test_every_form_that_changes_something_needs_its_token(server: Server) -> None:
@@ -28,15 +28,10 @@ def test_the_session_is_renewed_at_sign_in(server: Server) -> None:
     browser = server.browser()
     page = browser.client.get("/sign-in")
     token = csrf_token(page)
-    before = browser.client.get_cookie(server.cookie_name)
+    thief = another_tab(browser.client)
     browser.client.post("/sign-in", data={"csrf_token": token, "username": "alice", "password": "wonderland-lab"})
-    after = browser.client.get_cookie(server.cookie_name)
-    assert before is not None
-    assert after is not None
-    assert before.value != after.value
-    thief = server.browser()
-    thief.client.set_cookie(server.cookie_name, before.value)
-    assert "/sign-in" in thief.client.get("/apps").location, "a cookie known before is worth nothing"
+    assert browser.client.get("/apps").status_code == 200
+    assert "/sign-in" in thief.get("/apps").location, "cookies known before are worth nothing"
     again = browser.client.post("/apps/disconnect", data={"csrf_token": token, "client_id": "tally"})
     assert again.status_code == 400, "a form known before is worth nothing"
 
@@ -60,11 +55,18 @@ def test_wrong_password_and_unknown_name_look_the_same(server: Server) -> None:
 
 
 def test_cookies_and_headers_are_hardened(server: Server, tmp_path: Path) -> None:
-    response = server.browser().client.get("/sign-in")
-    cookie = response.headers["Set-Cookie"]
-    assert cookie.startswith(f"{server.cookie_name}=")
-    assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
+    browser = server.browser()
+    asked = browser.request()
+    response = browser.client.get("/sign-in")
+    signed_in = browser.sign_in()
+    cookies = [cookie for each in (asked, response, signed_in) for cookie in each.headers.getlist("Set-Cookie")]
+    prefix = server.app.config["COOKIE_PREFIX"]
+    for name in (f"{server.cookie_name}=", f"{server.cookie_name}_known=", f"{prefix}_form_", f"{prefix}_request_"):
+        assert [cookie for cookie in cookies if cookie.startswith(name)], name
+    for cookie in cookies:
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        assert len(cookie) < 4096
     policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -90,8 +92,11 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
     assert response.status_code == (404 if server.path and path == "//apps" else status)
     assert "evil" not in response.headers.get("Location", "")
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response.headers.get("Cross-Origin-Opener-Policy") == (
+        None if path == "/sign-in" and host == "auth.test" else "same-origin"
+    )
+    policy = "cross-origin" if path == "/jwks" else "same-origin"
+    assert response.headers["Cross-Origin-Resource-Policy"] == policy
     assert response.headers["X-Frame-Options"] == "DENY"
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
 
@@ -99,21 +104,55 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
 def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str) -> None:
     """RFC 6265bis section 4.1.3.2."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://auth.test"))
-    cookie = server.app.test_client().get("/sign-in", base_url="https://auth.test").headers["Set-Cookie"]
-    assert cookie.startswith("__Host-rolecall_auth=")
-    assert "Secure" in cookie
-    assert "Path=/" in cookie
-    assert "Domain" not in cookie
+    browser = server.app.test_client()
+    browser.get(authorize_url(), base_url="https://auth.test")
+    page = browser.get("/sign-in", base_url="https://auth.test")
+    form = {"csrf_token": csrf_token(page), "username": "alice", "password": "wonderland-lab"}
+    browser.post("/sign-in", data=form, base_url="https://auth.test")
+    assert browser.get_cookie("__Host-rolecall_auth", "auth.test")
+    assert len(browser._cookies or {}) == 4, "of the session, the known browser, the form, and the request"
+    for cookie in (browser._cookies or {}).values():
+        assert cookie.key.startswith("__Host-rolecall_auth")
+        assert cookie.secure
+        assert cookie.path == "/"
+        assert cookie.origin_only, "without the attribute Domain"
 
 
-def test_sign_in_and_consent_may_end_at_the_client(server: Server) -> None:
-    """Chromium holds form-action against the redirects that a form leads to."""
+def test_pages_that_may_end_at_the_client_have_no_form_action(server: Server) -> None:
+    """CSP Level 3 section 6.4.1: browsers apply it to all redirects, and a callback may redirect anywhere."""
     browser = server.browser()
-    page = browser.client.get(browser.request().location)
-    assert "form-action 'self' http://tally.test;" in page.headers["Content-Security-Policy"] + ";"
-    server.add(a_client(client_id="app", redirect_uris=["com.example.app:/cb"], application_type="native"))
-    page = browser.client.get(browser.request(client_id="app", redirect_uri="com.example.app:/cb").location)
-    assert "form-action 'self' com.example.app:" in page.headers["Content-Security-Policy"]
+    sign_in = browser.request().location
+    pages = [browser.client.get(sign_in), browser.client.get(sign_in.replace("/sign-in", "/sign-up"))]
+    pages.append(browser.client.get(browser.client.get(browser.sign_in(path=sign_in).location).location))
+    assert "consent-allow" in pages[-1].text
+    for page in pages:
+        assert "form-action" not in page.headers["Content-Security-Policy"]
+    for path in ("/", "/apps", "/sign-out", "/consent", "/nowhere"):
+        assert "form-action 'self'" in browser.client.get(path).headers["Content-Security-Policy"]
+
+
+def test_pages_for_popups_have_no_opener_policy(server: Server) -> None:
+    """The client's page watches its popup window until the window comes back to the client."""
+    browser = server.browser()
+    started = browser.request()
+    signed_in = browser.sign_in(path=started.location)
+    consent = browser.client.get(signed_in.location)
+    decided = browser.submit(consent.location, decision="allow")
+    ended = browser.client.get(decided.location)
+    assert "code=" in ended.location
+    steps = [
+        started,
+        signed_in,
+        consent,
+        browser.client.get(browser.request(prompt="consent").location),
+        decided,
+        ended,
+    ]
+    steps += [browser.client.get("/authorize"), browser.client.get("/sign-up")]
+    for step in steps:
+        assert "Cross-Origin-Opener-Policy" not in step.headers
+    for path in ("/", "/apps", "/sign-out", "/jwks", "/nowhere"):
+        assert browser.client.get(path).headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
 def test_several_tabs_are_answered_each(server: Server) -> None:

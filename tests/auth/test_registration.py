@@ -283,6 +283,22 @@ def test_in_production_an_initial_access_token_is_needed_and_taken_once(guarded:
     assert sweep(guarded.services)["initial_access_token"] == 1
 
 
+@pytest.mark.parametrize("header", ["", " ", "Basic eDp5", "Negotiate x", "Bearer x,Bearer x"])
+def test_headers_without_a_token_for_registration(server: Server, guarded: Server, header: str) -> None:
+    """RFC 6750 section 3.1: open registration ignores other schemes; a repeated header is an invalid request."""
+    with_header = {"json": MINIMAL, "headers": {"Authorization": header}}
+    is_repeated = "," in header
+    assert server.app.test_client().post("/register", **with_header).status_code == (400 if is_repeated else 201)
+    refused = guarded.app.test_client().post("/register", **with_header)
+    assert (refused.status_code, refused.json["error"]) == (
+        (400, "invalid_request") if is_repeated else (401, "invalid_token")
+    )
+    managed = guarded.app.test_client().get("/register/unknown", headers=with_header["headers"])
+    assert managed.status_code == refused.status_code
+    if not is_repeated:
+        assert refused.headers["WWW-Authenticate"] == managed.headers["WWW-Authenticate"] == 'Bearer realm="register"'
+
+
 def test_where_it_is_closed_nobody_registers_and_the_metadata_say_nothing(tmp_path: Path, redis_url: str) -> None:
     server = make_server(make_settings(tmp_path, redis_url, registration="closed"))
     assert (register(server).status_code, register(server).json["error"]) == (403, "access_denied")

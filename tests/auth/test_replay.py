@@ -93,13 +93,19 @@ def test_a_redis_that_came_back_is_marked_by_who_connects_to_it(server: Server) 
 
 
 def test_what_does_not_say_when_it_was_made_may_be_as_old_as_can_be(server: Server) -> None:
-    """`iat` is optional (RFC 7519 section 4.1.6)."""
-    assert is_in(present(server, signed(claims(iat=None))))
+    """`iat` is optional (RFC 7523 section 3): the answer says when one without it is let in again."""
+    lifetime = 60
+    assert is_in(present(server, signed(claims(iat=None, exp=now() + lifetime))))
     server.remember_since(now())
-    assert is_asked_for_another(present(server, signed(claims(iat=None))))
+    refused = present(server, signed(claims(iat=None, exp=now() + lifetime)))
+    assert (refused.status_code, (refused.json or {})["error"]) == (503, "temporarily_unavailable")
+    wait = int(refused.headers["Retry-After"])
+    assert wait == MAX_AHEAD + LEEWAY - lifetime
     assert is_in(present(server, signed(claims(iat=None, nbf=now()))))
-    clock.set_offset(MAX_AHEAD + LEEWAY)
-    assert is_in(present(server, signed(claims(iat=None))))
+    clock.set_offset(wait - 2)
+    assert present(server, signed(claims(iat=None, exp=now() + lifetime))).status_code == 503
+    clock.set_offset(wait + 1)
+    assert is_in(present(server, signed(claims(iat=None, exp=now() + lifetime))))
 
 
 def test_a_clock_that_was_turned_back_shuts_nobody_out(server: Server) -> None:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from support import containers
+from support.chromium import ARGUMENTS, chromium_path
 from support.stack import Stack, running_stack
+
+
+@pytest.fixture(scope="session")
+def rebound(chromium: Browser) -> Iterator[Browser]:
+    """A browser for which evil.example resolves to this machine."""
+    rule = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    browser = chromium.browser_type.launch(executable_path=chromium_path(), args=[*ARGUMENTS, rule])
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from support.chromium import ARGUMENTS, chromium_path
+from support.browser.serving import another_site, statuses
 from support.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -51,41 +48,12 @@ def unharmed(site: Stack) -> Iterator[None]:
     assert (clock["offset"], acts) == (50, before)
 
 
-@pytest.fixture(scope="session")
-def rebound(chromium: Browser) -> Iterator[Browser]:
-    """A browser for which evil.example resolves to this machine."""
-    rule = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-    browser = chromium.browser_type.launch(executable_path=chromium_path(), args=[*ARGUMENTS, rule])
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
 def context(rebound: Browser) -> Iterator[BrowserContext]:
     context = rebound.new_context()
     context.set_default_timeout(60_000)
     yield context
     context.close()
-
-
-@contextmanager
-def another_site() -> Iterator[int]:
-    """Serve a page with a form; yield the port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"<!doctype html><form></form>")
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
 
 
 @pytest.mark.usefixtures("unharmed")
@@ -107,25 +75,6 @@ def test_a_name_that_resolves_to_this_machine_gets_nothing(rebound: Browser, sit
             )
             assert status == 403, (method, url, path)
     context.close()
-
-
-def statuses(page: Page) -> Callable[[], list[tuple[str, str, int]]]:
-    """Return a function that lists the method, URL, and status of the requests from now on.
-
-    The browser reports the statuses of responses that it keeps from the page too.
-    """
-    session = page.context.new_cdp_session(page)
-    sent: dict[str, tuple[str, str]] = {}
-    received: dict[str, int] = {}
-    session.on(
-        "Network.requestWillBeSent",
-        lambda event: sent.update({event["requestId"]: (event["request"]["method"], event["request"]["url"])}),
-    )
-    session.on(
-        "Network.responseReceivedExtraInfo", lambda event: received.update({event["requestId"]: event["statusCode"]})
-    )
-    session.send("Network.enable")
-    return lambda: [(*sent[name], status) for name, status in received.items() if name in sent]
 
 
 @pytest.mark.usefixtures("unharmed")

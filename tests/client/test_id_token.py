@@ -147,6 +147,14 @@ def test_every_rule_has_a_token_that_breaks_it() -> None:
     assert rules == {check.name for check in checks.defined_in(id_token)}
 
 
+def test_a_null_claim_counts_as_omitted(tally: Tally, issuer: Issuer) -> None:
+    browser = tally.browser()
+    asked = browser.begin("/sign-in", "/")
+    claims = issuer.claims(asked["nonce"]) | {"azp": None, "auth_time": None, "acr": None}
+    issuer.answer(issuer.sign(claims))
+    assert browser.come_back(code="c0de", state=asked["state"], iss=ISSUER).location == "/me"
+
+
 def test_a_good_one_passes_every_rule_in_order(tally: Tally, issuer: Issuer) -> None:
     browser = tally.browser()
     notebook = events.Notebook()
@@ -166,10 +174,14 @@ def test_each_algorithm_that_a_client_may_register(algorithm: str, tally: Tally)
     wanted = id_token.ExpectedClaims(ISSUER, "tally", algorithm, "n0nce", TOKENS["access_token"])
     token = issuer.sign(issuer.claims("n0nce"))
     keys = {kid: jwt.PyJWK(public_jwk(kid)) for kid in issuer.published}
-    assert id_token.validate(token, keys.get, wanted)["sub"] == SUB
+
+    def find(kid: str | None, _algorithm: str) -> jwt.PyJWK | None:
+        return keys.get(kid or "")
+
+    assert id_token.validate(token, find, wanted)["sub"] == SUB
     for other in {"RS256", "ES256", "PS256", "EdDSA"} - {algorithm}:
         with pytest.raises(OAuthError):
-            id_token.validate(token, keys.get, dataclasses.replace(wanted, algorithm=other))
+            id_token.validate(token, find, dataclasses.replace(wanted, algorithm=other))
 
 
 def id_token_check(rule: str) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from support.auth_server import copy_cookies
 from support.parallel import race
 from support.tally import ISSUER, METADATA, Tally, another_process
 
@@ -19,11 +21,10 @@ def test_an_authorization_response_is_accepted_once(tally: Tally) -> None:
     for number in range(RESPONSES):
         browser = tally.browser()
         state = browser.begin()["state"]
-        [cookie] = browser.client._cookies.values()
 
-        def come_back(service: Tally, state: str = state, value: str = cookie.value) -> TestResponse:
+        def come_back(service: Tally, state: str = state, cookies: FlaskClient = browser.client) -> TestResponse:
             tab = service.browser()
-            tab.client.set_cookie(tally.cookie_name, value)
+            copy_cookies(cookies, tab.client)
             return tab.come_back(code="c0de", state=state, iss=ISSUER)
 
         responses = race([lambda service=service: come_back(service) for service in [tally, second] * 16])

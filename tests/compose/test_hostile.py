@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall.web.bodies import MAX_REQUEST_BODY
 from support.fuzz.attack import Attack
 from support.stack import Stack
 

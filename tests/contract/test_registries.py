@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from rolecall import checks
 from rolecall.vocabulary import PROFILES
@@ -16,7 +17,7 @@ from rolecall_auth.grants import GRANTS
 from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.flows import FLOWS
 from rolecall_client.routes import ROUTES as CLIENT_ROUTES
-from support.auth_server import Server
+from support.auth_server import INVOICES, TALLY, Server, authorize_url, query
 
 ROOT = Path(__file__).parents[2]
 CLAUSE = re.compile(r"RFC \d{4,5}|OpenID Connect (Core|Discovery|Registration) section|OAuth 2.0 |none: ")
@@ -66,7 +67,7 @@ def test_every_endpoint_of_the_metadata_answers(server: Server) -> None:
 
 @pytest.mark.parametrize("parameter", parameters.PARAMETERS, ids=lambda parameter: parameter.name)
 @pytest.mark.parametrize("value", ["é", "\0", "a\r\nb", "x" * 20000, "😀", "\x7f"], ids=repr)
-def test_every_parameter_refuses_what_its_grammar_does(
+def test_every_malformed_value_has_the_outcome_that_its_rfc_names(
     server: Server, parameter: parameters.Parameter, value: str
 ) -> None:
     """RFC 6749 appendix A: no input ends in a 500, nothing of it comes back.
@@ -75,23 +76,55 @@ def test_every_parameter_refuses_what_its_grammar_does(
     """
     if len(value) <= parameter.max_length and parameter.grammar.fullmatch(value):
         pytest.skip("its grammar has this")
-    from support.auth_server import INVOICES, TALLY, authorize_url
-
-    client = server.app.test_client()
     for endpoint in parameter.endpoints:
         if endpoint == "authorize":
-            response = client.get(authorize_url(**{parameter.name: value}))
-            assert response.status_code in {303, 400}
+            response = server.app.test_client().get(authorize_url(**{parameter.name: value}))
+            assert response.status_code == (
+                400 if parameter.name in {"client_id", "redirect_uri", "interaction"} else 303
+            )
             if response.status_code == 303:
-                assert "error=" in response.location
+                expected = None if parameter.is_hint else parameter.error
+                assert query(response.location).get("error") == expected
         elif endpoint in PAGES:
-            assert client.get(f"/{endpoint}", query_string={parameter.name: value}).status_code == 400
+            page = server.app.test_client().get(f"/{endpoint}", query_string={parameter.name: value})
+            assert page.status_code == 400
         else:
-            headers = {"introspect": INVOICES, "userinfo": {}}.get(endpoint, TALLY)
-            headers = {} if parameter.name in {"client_id", "client_secret"} else headers
-            response = client.post(f"/{endpoint}", data={parameter.name: value}, headers=headers)
-            assert response.status_code in {400, 401}
-            assert response.json["error"] == parameter.error or response.json["error"] == "invalid_client"
+            response = unreadable(server, endpoint, parameter.name, value)
+            assert (response.status_code, (response.json or {}).get("error")) == expected_outcome(endpoint, parameter)
+
+
+def unreadable(server: Server, endpoint: str, name: str, value: str) -> TestResponse:
+    """Send a request in which only this value is wrong."""
+    headers = {"introspect": INVOICES, "userinfo": {}}.get(endpoint, TALLY)
+    if name in {"client_id", "client_secret", "client_assertion", "client_assertion_type"}:
+        headers = {}
+    form = {
+        "token": {"grant_type": "refresh_token" if name == "refresh_token" else "authorization_code", "code": "x"},
+        "userinfo": {},
+    }.get(endpoint, {"token": "x"})
+    return server.app.test_client().post(f"/{endpoint}", data=form | {name: value}, headers=headers)
+
+
+def expected_outcome(endpoint: str, parameter: parameters.Parameter) -> tuple[int, str | None]:
+    """Return the status and the error for a malformed value: a rejection, or that of an unknown value."""
+    if endpoint not in parameter.unknown_at:
+        return (200, None) if parameter.is_hint else (400, parameter.error)
+    return UNKNOWN[parameter.name]
+
+
+UNKNOWN: dict[str, tuple[int, str | None]] = {
+    "client_id": (401, "invalid_client"),
+    "client_secret": (401, "invalid_client"),
+    "client_assertion": (401, "invalid_client"),
+    "client_assertion_type": (401, "invalid_client"),
+    "grant_type": (400, "unsupported_grant_type"),
+    "code": (400, "invalid_grant"),
+    "redirect_uri": (400, "invalid_grant"),
+    "refresh_token": (400, "invalid_grant"),
+    "access_token": (401, "invalid_token"),
+    "token": (200, None),
+}
+"""The outcome of an unknown value: RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 7662 section 2.2, RFC 7009."""
 
 
 PAGES = {route.name for route in AUTH_ROUTES if route.kind == "page"} - {"authorize"}

@@ -16,7 +16,13 @@ from support.fuzz.forms import look_at
 from support.fuzz.request import EVIL
 from support.fuzz.twists.headers import FORWARDED
 
-FORGED = [(name, value) for name, value in FORWARDED if b"_" not in name]
+FORGED = [
+    *((name, value) for name, value in FORWARDED if b"_" not in name),
+    (b"X-Forwarded-Host", b'"' + EVIL.encode()),
+    (b"X-Forwarded-Host", b"evil@x, ,"),
+    (b"X-Forwarded-For", b'"127.0.0.1'),
+    (b"X-Forwarded-Proto", b'"https'),
+]
 """Those with an underscore gunicorn drops."""
 
 FRONT = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "auth.test"}
@@ -35,15 +41,14 @@ def test_a_sender_is_no_proxy(tmp_path: Path, redis_url: str) -> None:
     )
     def check(random: Random, path: str) -> None:
         forged = dict(random.choice(FORGED) for _ in range(random.randrange(1, 4)))
-        names = {name.decode() for name in forged}
         answer = ask(server, path, {name.decode(): value.decode("latin-1") for name, value in forged.items()})
         look_at(answer)
         assert answer.status_code in {200, 303, 400, 404}
         assert EVIL not in answer.text
         assert EVIL not in str(answer.headers)
-        if path in plain and "X-Forwarded-Host" not in names:
+        if path in plain:
             assert answer.status_code == 200
-        if path == METADATA_PATH and answer.status_code == 200:
+        if path == METADATA_PATH:
             assert answer.text == plain[path]
 
     check()

@@ -249,3 +249,21 @@ def test_an_answer_to_a_body_that_is_not_read_says_that_the_connection_ends(stac
             line.request("POST", f"{stack.base}/register", b"x" * length, headers)
             answer = line.getresponse()
             assert (answer.status, answer.headers["Connection"]) == (expected, connection)
+
+
+def test_cookies_of_other_applications_on_the_host_are_read(stack: Stack) -> None:
+    """RFC 6265 section 8.5: browsers send the cookies of all ports of localhost; 16 KB of them, and no more."""
+    for url in (stack.client, stack.auth, stack.api):
+        for size, status in ((16_000, 200), (17_000, 431)):
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+            with closing(connection):
+                connection.request("GET", "/healthz", headers={"Cookie": "a=" + "x" * size})
+                assert connection.getresponse().status == status, url
+
+
+def test_two_labs_on_one_host_do_not_share_cookies(stack: Stack) -> None:
+    walker, _ = connected(stack)
+    ports = {urlsplit(url).port for url in (stack.client, stack.auth)}
+    for port in ports:
+        assert [cookie for cookie in walker.cookies if str(port) in cookie.name]
+    assert all(any(str(port) in cookie.name for port in ports) for cookie in walker.cookies)

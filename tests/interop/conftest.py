@@ -8,11 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from rolecall_lab import seeds
-from support.foreign import INTEROP, NOT_TESTED
+from support.foreign import INTEROP, NOT_TESTED, not_tested
 from support.stack import Stack, running_stack
 
 NODE = Path(__file__).parent / "node"
@@ -40,9 +41,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def node() -> Path:
     """The folder with the scripts and what they need."""
     if shutil.which("npm") is None:
-        if os.environ.get("ROLECALL_REQUIRE_BROWSER"):
-            pytest.fail("there is no npm: clients that are written in JavaScript are not tested")
-        pytest.skip("there is no npm: clients that are written in JavaScript are not tested")
+        _without_npm("npm not found")
     lock = hashlib.sha256((NODE / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = Path.home() / ".cache" / "rolecall" / f"interop-{lock}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,10 +50,17 @@ def node() -> Path:
             shutil.copy(file, folder)
     # npm writes this file last: a folder without it is of a run that was cut off
     if not (folder / "node_modules/.package-lock.json").is_file():
-        subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True, timeout=120
-        )
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            _without_npm(f"npm ci failed: {done.stderr[-300:]}")
     return folder
+
+
+def _without_npm(reason: str) -> NoReturn:
+    if os.environ.get("ROLECALL_REQUIRE_BROWSER"):
+        pytest.fail(f"software from npm is not tested: {reason}")
+    not_tested("software from npm", reason)
 
 
 @pytest.fixture

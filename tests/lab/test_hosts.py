@@ -118,3 +118,21 @@ def test_pages_of_other_sites_can_only_link_to_the_observer_and_embed_it(
     answer.close()
     assert answer.status_code == (200 if accepted else 403)
     assert "frame-ancestors 'self' http://localhost:8000" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("count", "host", "forwarded", "status"),
+    [
+        (0, "localhost", "evil.example", 404), (1, "localhost", "evil.example", 403),
+        (1, "evil.example", "localhost", 403), (1, "localhost", "evil.example, localhost", 404),
+        (2, "localhost", "evil.example, localhost", 403), (1, "localhost", "app.localhost:8000", 404),
+    ],
+)  # fmt: skip
+def test_behind_proxies_the_host_that_the_browser_sent_is_checked_as_well(
+    in_lab: Callable[..., Lab], count: int, host: str, forwarded: str, status: int
+) -> None:
+    """DNS rebinding through a proxy that changes the Host header."""
+    app = flask_app("x", trusted_proxies=count)
+    in_lab(app, "client")
+    environ = {"HTTP_HOST": host, "HTTP_X_FORWARDED_HOST": forwarded}
+    assert app.test_client().get("/", environ_overrides=environ).status_code == status

@@ -334,3 +334,14 @@ def test_a_proof_names_its_key() -> None:
     for odd in (None, 7, {}, {"kty": ["RSA"]}, {"kty": "RSA", "n": 1, "e": "AQAB"}):
         header = b64({"alg": "RS256", "jwk": odd})
         assert "jkt" not in Redaction(KEY).request_headers({"dpop": f"{header}.{b64({})}.x"})["dpop"]
+
+
+def test_a_cookie_of_one_request_is_recorded_without_the_digest_in_its_name() -> None:
+    name = f"auth_8001_request_{'0f' * 8}"
+    redacting = Redaction(KEY, ("auth_8001_request",))
+    assert redacting.request_headers({"cookie": f"{name}=1.{PASSWORD}; other_{'0f' * 8}=x"}) == {
+        "cookie": ["auth_8001_request"]
+    }
+    assert redacting.response_headers([("set-cookie", f"{name}=1.{PASSWORD}; Path=/")]) == {
+        "set-cookie": ["auth_8001_request"]
+    }

@@ -25,6 +25,8 @@ ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_S
 
 _PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"
 
+_RESOURCE = "resources:\n  - resource_id: r\n    identifier: i\n    name: n\n    secret: s\n    scopes: {}\n"
+
 FAULTS = {
     "no YAML": ("people: [", "expected"),
     "no mapping": ("- a", "1: the file must be a mapping"),
@@ -63,6 +65,29 @@ FAULTS = {
         "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
         "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
         "7: id_token_signed_response_alg must be one of RS256",
+    ),
+    "unknown algorithm of access tokens": (
+        f"{_RESOURCE}    access_token_signing_alg: HS256",
+        "7: access_token_signing_alg must be one of ES256",
+    ),
+    "endless access tokens": (f"{_RESOURCE}    access_token_lifetime: 86401", "must be from 1 to 86400"),
+    "access tokens without a lifetime": (f"{_RESOURCE}    access_token_lifetime: 0", "must be from 1 to 86400"),
+    "unknown type of access tokens": (
+        f"{_RESOURCE}    access_token_typ: at",
+        "access_token_typ must be one of at+jwt, JWT",
+    ),
+    "a claim of the protocol": (
+        "claim_scopes:\n  - {scope: x, description: d, claims: [sub]}",
+        "2: sub is a claim that only this server sets",
+    ),
+    "a scope of OpenID Connect": (
+        "claim_scopes:\n  - {scope: email, description: d, claims: [mail]}",
+        "2: email is a scope of OpenID Connect",
+    ),
+    "claims that are too long": (f"{_PERSON}    claims: {{name: {'x' * 4000}}}", "5: the claims have 4011 bytes"),
+    "a claim that is not JSON": (
+        f"claim_scopes:\n  - {{scope: x, description: d, claims: [since]}}\n{_PERSON}    claims: {{since: 2026-01-01}}",
+        "7: since must be a JSON value",
     ),
     "unknown claim": (f"{_PERSON}    claims:\n      shoe: 9", "6: shoe is not a standard claim"),
     "claims that are none": (f"{_PERSON}    claims: 5", "5: claims must be a mapping"),
@@ -139,9 +164,8 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
         assert people["alice"].password_hash == before, "a good password was hashed anew"
         for name in ("alice", "bob"):
             known = {"preferred_username": people[name].username, **people[name].claims}
-            assert known.keys() == {claim for names in scopes.CLAIMS.values() for claim in names}, (
-                "every standard claim"
-            )
+            standard = {claim for names in scopes.CLAIMS.values() for claim in names}
+            assert known.keys() == {*standard, "groups"}, "every standard claim, and one of a claim scope"
             assert known["address"].keys() >= {"formatted", "street_address", "locality", "region", "country"}
             assert type(known["email_verified"]) is bool
             assert type(known["updated_at"]) is int

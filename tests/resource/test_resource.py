@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OctKey
 
 from rolecall import clock, events
+from rolecall.vocabulary import SIGNING_ALGORITHMS
 from rolecall_resource.validators import local_jwt
-from support.invoices_api import API, EC2, ISSUER, RSA, Api, an_api, an_invoice, claims, jwk, token
+from support.invoices_api import API, EC, EC2, ED, ISSUER, RSA, Api, an_api, an_invoice, claims, jwk, token
 
 pytestmark = pytest.mark.database
 
@@ -237,6 +238,7 @@ def test_a_token_with_one_defect_is_refused(api: Api, make: Any) -> None:
     "make",
     [
         lambda: token(RSA),
+        lambda: token(header={"kid": "-"}),
         lambda: token(aud=["http://other.test", API]),
         lambda: token(header={"typ": "application/AT+JWT"}),
         lambda: token(exp=clock.now() + 1.5),
@@ -246,6 +248,43 @@ def test_a_token_with_one_defect_is_refused(api: Api, make: Any) -> None:
 def test_good_tokens_of_every_form_pass(api: Api, make: Any) -> None:
     """RFC 9068 section 2.1: RS256 as well."""
     assert api.get(token=make()).status_code == 200
+
+
+@pytest.mark.parametrize("is_named", [True, False], ids=["with alg and kid", "without"])
+@pytest.mark.parametrize("algorithm", SIGNING_ALGORITHMS)
+def test_each_algorithm_of_access_tokens(api: Api, algorithm: str, is_named: bool) -> None:
+    """RFC 9068 section 2.1; RFC 7517 sections 4.4 and 4.5: a key needs neither `alg` nor `kid` if no other fits."""
+    key = {"ES256": EC, "EdDSA": ED}.get(algorithm, RSA)
+    published = jwk(key, "k", algorithm)
+    if not is_named:
+        del published["alg"], published["kid"]
+    api.server.keys = [published]
+    good = token(key, {"alg": algorithm, "kid": "k"})
+    for _ in range(2):
+        assert api.get(token=good).status_code == 200
+    if is_named:
+        for other in {"RS256", "PS256"} - {algorithm}:
+            assert api.get(token=token(RSA, {"alg": other, "kid": "k"})).status_code == 401
+    assert api.get(token=token(EC2, {"kid": "k"})).status_code == 401
+
+
+def test_keys_that_fit_equally_are_not_tried(api: Api) -> None:
+    """RFC 7517 section 4.5: without key IDs, two keys for the algorithm are ambiguous."""
+    api.server.keys = [{**jwk(EC, "one", "ES256"), "kid": "one"}, jwk(EC2, "two", "ES256")]
+    assert api.get(token=token(header={"kid": "-"})).status_code == 401
+    assert api.get(token=token(header={"kid": "one"})).status_code == 200
+    assert api.get(token=token(header={"kid": "two"})).status_code == 401
+
+
+def test_the_type_jwt_needs_a_setting(tmp_path: Path) -> None:
+    """RFC 9068 section 4 requires `at+jwt`; an ID token lacks claims of an access token (section 2.2)."""
+    with an_api(tmp_path, an_invoice("i1"), access_token_typ="JWT") as api:
+        for typ in ("JWT", "jwt", "at+jwt"):
+            assert api.get(token=token(header={"typ": typ})).status_code == 200
+        for typ in ("-", "logout+jwt", "dpop+jwt"):
+            assert api.get(token=token(header={"typ": typ})).status_code == 401
+        id_token = token(header={"typ": "JWT"}, client_id="-", jti="-", scope="-", nonce="n")
+        assert api.get(token=id_token).status_code == 401
 
 
 def test_a_verified_token_is_remembered_and_never_beyond_its_end(api: Api) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rolecall.web.app import MAX_REQUEST_BODY
+from rolecall.web.bodies import MAX_REQUEST_BODY
 from rolecall.worker import MAX_WAITING_HEAD, Progress, progress
 from support.bare_service import gunicorn, is_healthy
 from support.slow_clients import HALF_SENT, NEVER_CLOSED, is_closed, slow_clients
@@ -74,6 +74,7 @@ def test_a_malformed_head_is_rejected_before_it_ends(patient_service: int, value
 
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = HEAD + b"transfer-encoding: Chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,24 @@ HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
         (HEAD + b"Content-Length: -1\r\n\r\n", Progress.UNKNOWN),
         (HEAD + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na", Progress.UNKNOWN),
         (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Progress.UNKNOWN),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Progress.UNKNOWN),
+        (CHUNKED, Progress.PARTIAL),
+        (CHUNKED + b"5", Progress.PARTIAL),
+        (CHUNKED + b"5\r\nab", Progress.PARTIAL),
+        (CHUNKED + b"5\r\nabcde", Progress.PARTIAL),
+        (CHUNKED + b"5\r\nabcde\r\n0\r\n", Progress.PARTIAL),
+        (CHUNKED + b"5\r\nabcde\r\n0\r\n\r", Progress.PARTIAL),
+        (CHUNKED + b"5\r\nabcde\r\n0\r\n\r\n", Progress.COMPLETE),
+        (CHUNKED + b"0\r\n\r\nGET /", Progress.COMPLETE),
+        (CHUNKED + b"10000\r\n" + b"x" * MAX_REQUEST_BODY + b"\r\n", Progress.PARTIAL),
+        (CHUNKED + b"10000\r\n" + b"x" * MAX_REQUEST_BODY + b"\r\n1\r\n", Progress.UNKNOWN),
+        (CHUNKED + b"10001\r\n", Progress.UNKNOWN),
+        (CHUNKED + b"fffffffff\r\n", Progress.UNKNOWN),
+        (CHUNKED + b"1\r\nx\r\n" * 1000, Progress.UNKNOWN),
+        (CHUNKED + b"5\r\nabcdef", Progress.UNKNOWN),
+        (CHUNKED + b"x", Progress.UNKNOWN),
+        (CHUNKED + b"5;a=b\r\n", Progress.UNKNOWN),
+        (CHUNKED + b"0\r\nTrailer: x\r\n", Progress.UNKNOWN),
+        (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n", Progress.UNKNOWN),
         (HEAD + b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n", Progress.UNKNOWN),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_WAITING_HEAD, Progress.UNKNOWN),
         (b"GET / HTTP/2.0\r\n", Progress.UNKNOWN),

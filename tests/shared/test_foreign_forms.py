@@ -84,3 +84,16 @@ def test_the_labs_pages_in_tally_are_protected_too(site: str, tally: Tally) -> N
         answer = tally.app.test_client().post(path, headers={"Sec-Fetch-Site": site})
         assert answer.status_code == 403, path
         assert REFUSED in answer.text
+
+
+def test_the_labs_pages_that_start_a_flow_have_no_form_action(tally: Tally) -> None:
+    """RFC 8414 section 2: the authorization endpoint may be on any host."""
+    catalog.show(tally.app, LabSettings(lab=True, lab_key="k", lab_redis_url="redis://localhost"))
+    compare.show(tally.app)
+    browser = tally.app.test_client()
+    for path in ("/", "/flows", "/flows/form_post", "/compare"):
+        policy = browser.get(path).headers["Content-Security-Policy"]
+        assert "form-action" not in policy
+        assert "default-src 'none'" in policy
+    assert policy.endswith("script-src 'self'; connect-src 'self'")
+    assert "form-action 'self'" in browser.get("/invoices").headers["Content-Security-Policy"]

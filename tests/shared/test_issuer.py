@@ -296,13 +296,60 @@ def test_the_users_limit_replaces_the_common_one(later: Callable[[float], None])
 
 
 @pytest.mark.parametrize(
-    "changes", [{"alg": "RS256"}, {"alg": ["ES256"]}, {"use": "enc"}, {"x": 5}, {"kid": 7}], ids=str
+    "changes",
+    [{"alg": "RS256"}, {"alg": ["ES256"]}, {"alg": None}, {"use": "enc"}, {"x": 5}, {"kid": 7}, {"crv": []}],
+    ids=str,
 )
 def test_an_unusable_key_does_not_affect_the_others(changes: dict[str, Any]) -> None:
     """RFC 7517 section 5."""
     cached = keys(FakeHttp({"keys": [5, {}, jwk("one") | changes, jwk("two")]}))
     assert cached.get("two", "ES256") is not None
     assert cached.get("one", "ES256") is None
+
+
+def without(jwk: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in jwk.items() if name not in names}
+
+
+def rsa_jwk(kid: str, bits: int = 2048) -> dict[str, Any]:
+    public = rsa.generate_private_key(65537, bits).public_key()
+    return {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)), "kid": kid}
+
+
+def test_a_key_without_an_algorithm_serves_those_of_its_type() -> None:
+    """RFC 7517 section 4.4: `alg` is optional. The accepted algorithms still come from this service."""
+    http = FakeHttp({"keys": [without(jwk("ec"), "alg"), without(rsa_jwk("rsa"), "key_ops")]})
+    cached = CachedKeys(http, lambda: JWKS, ["ES256", "RS256", "PS256"])  # type: ignore[arg-type]
+    found = {
+        (kid, algorithm)
+        for kid in ("ec", "rsa")
+        for algorithm in ("ES256", "RS256", "PS256", "EdDSA")
+        if cached.get(kid, algorithm) is not None
+    }
+    assert found == {("ec", "ES256"), ("rsa", "RS256"), ("rsa", "PS256")}
+    assert keys(http).get("rsa", "RS256") is None
+    assert cached.get("rsa", "PS256") is cached.get("rsa", "PS256"), "the caches of tokens compare keys"
+
+
+def test_a_key_without_an_id_serves_if_no_other_fits() -> None:
+    """RFC 7517 section 4.5: `kid` is optional."""
+    plain = without(jwk("one"), "kid")
+    assert keys(FakeHttp({"keys": [plain]})).get("other", "ES256") is not None
+    both = keys(FakeHttp({"keys": [plain, jwk("two")]}))
+    two, other = both.get("two", "ES256"), both.get("other", "ES256")
+    assert two is not None
+    assert two.key_id == "two"
+    assert other is not None
+    assert other.key_id is None
+    assert keys(FakeHttp({"keys": [plain, without(jwk("two"), "kid")]})).get("other", "ES256") is None
+
+
+def test_without_a_key_id_only_a_single_key_serves() -> None:
+    """RFC 7515 section 4.1.4: `kid` is a hint. Two keys of the same ID are ambiguous too."""
+    assert keys(FakeHttp({"keys": [jwk("one")]})).get(None, "ES256") is not None
+    for published in ([jwk("one"), jwk("two")], [jwk("one"), without(jwk("two"), "alg")], []):
+        assert keys(FakeHttp({"keys": published})).get(None, "ES256") is None
+    assert keys(FakeHttp({"keys": [jwk("one"), jwk("one")]})).get("one", "ES256") is None
 
 
 @pytest.mark.parametrize("document", [[], {}, {"keys": 5}, {"keys": None}])
@@ -319,15 +366,6 @@ def test_a_turned_clock_makes_the_cache_stale() -> None:
     clock.set_offset(-301)
     cached.get()
     assert len(http.urls) == 2
-
-
-def rsa_jwk(kid: str, bits: int = 2048) -> dict[str, Any]:
-    public = rsa.generate_private_key(65537, bits).public_key()
-    return {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)), "kid": kid}
-
-
-def without(key: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in key.items() if name not in names}
 
 
 ONE, TWO = jwk("one"), jwk("two")

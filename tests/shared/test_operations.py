@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from rolecall import audit
 from support.auth_server import PASSWORDS, TALLY, Browser, Server, make_server, make_settings
 from support.bare_service import get, gunicorn, is_healthy
+from support.registration import manage, registered
 from support.servers import free_port
 from support.stack import wait_until
 
@@ -239,6 +240,27 @@ def test_metrics_of_all_workers_have_a_port_of_their_own(tmp_path: Path, redis_u
 )
 def test_a_host_that_can_be_none_is_refused(server: Server, host: str, status: int) -> None:
     """RFC 9112 section 3.2."""
-    for name in ("HTTP_HOST", "HTTP_X_FORWARDED_HOST"):
-        response = server.app.test_client().get("/sign-in", environ_overrides={name: host})
-        assert response.status_code == status
+    response = server.app.test_client().get("/sign-in", environ_overrides={"HTTP_HOST": host})
+    assert response.status_code == status
+
+
+def test_an_empty_body_has_no_media_type(server: Server) -> None:
+    """RFC 9110 section 8.3, RFC 7009 section 2.2; the response to HEAD has the headers of GET (section 9.3.2)."""
+    browser = server.browser()
+    browser.sign_in()
+    client = registered(server)
+    empty = [
+        server.post("/revoke", TALLY, token="x"),
+        manage(server, client, "DELETE"),
+        browser.request(scope="nonsense"),
+        browser.client.options("/token"),
+    ]
+    assert [(response.status_code, response.data) for response in empty] == [
+        (200, b""),
+        (204, b""),
+        (303, b""),
+        (200, b""),
+    ]
+    for response in empty:
+        assert "Content-Type" not in response.headers
+    assert browser.client.head("/jwks").headers["Content-Type"] == "application/jwk-set+json"

@@ -101,7 +101,11 @@ class Server:
     def add(self, *rows: Any) -> None:
         with self.services.database.transaction() as session:
             session.add_all(rows)
-        self.services.registry._resources = (float("-inf"), ())
+        self.forget_scopes()
+
+    def forget_scopes(self) -> None:
+        """Have the resources and claim scopes read again."""
+        self.services.registry._scopes = self.services.registry._scopes._replace(read_at=float("-inf"))
 
     def remember_since(self, since: int, run_id: str = "") -> None:
         """Say that this Redis, or another one, has forgotten no assertion since then: a fresh one cannot know."""
@@ -173,6 +177,19 @@ class Browser:
             response = self.client.get(response.location)
         assert response.status_code == 303, response.text
         return query(response.location)
+
+
+def another_tab(client: FlaskClient) -> FlaskClient:
+    """A client with the cookies of this browser, for use in another thread."""
+    tab = client.application.test_client()
+    copy_cookies(client, tab)
+    return tab
+
+
+def copy_cookies(source: FlaskClient, target: FlaskClient) -> None:
+    assert source._cookies is not None
+    assert target._cookies is not None
+    target._cookies.update(source._cookies)
 
 
 def csrf_token(page: TestResponse) -> str:

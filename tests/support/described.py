@@ -83,8 +83,9 @@ class Document:
             assert name in response.headers, f"{here} has no {name}"
             self._validate(header["schema"], _value(header["schema"], response.headers[name]), f"{here} {name}")
         content = described.get("content")
-        if content is None:
+        if content is None or (response.location and not response.data):
             assert not response.data, f"{here} has a body"
+            assert "Content-Type" not in response.headers, f"{here} has the type of a body"
         else:
             assert response.mimetype in content, f"{here} is {response.mimetype}"
             if response.is_json:

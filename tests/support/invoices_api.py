@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask
 from joserfc import jws
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 from werkzeug.test import TestResponse
 
 from rolecall import clock
@@ -28,6 +28,7 @@ from support.described import refusals_described
 ISSUER = "http://auth.test"
 API = "http://api.test"
 EC, EC2, RSA = ECKey.generate_key("P-256"), ECKey.generate_key("P-256"), RSAKey.generate_key(2048)
+ED = OKPKey.generate_key("Ed25519")
 
 
 def jwk(key: Any, kid: str, alg: str) -> dict[str, Any]:
@@ -115,13 +116,15 @@ def token(key: Any = EC, header: dict[str, Any] | None = None, payload: bytes | 
         defaults |= {"alg": "RS256", "kid": "rsa"}
     protected = {name: value for name, value in (defaults | (header or {})).items() if value != "-"}
     content = payload if payload is not None else json.dumps(claims(**changes)).encode()
-    registry = jws.JWSRegistry(algorithms=["ES256", "RS256", "HS256", "none"], strict_check_header=False)
+    registry = jws.JWSRegistry(
+        algorithms=["ES256", "RS256", "PS256", "EdDSA", "HS256", "none"], strict_check_header=False
+    )
     return jws.serialize_compact(protected, content, key, registry=registry)
 
 
 @contextmanager
-def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
-    """The Invoices API on a database of its own, with these people and invoices."""
+def an_api(folder: Path, *rows: Profile | Invoice, **changes: Any) -> Iterator[Api]:
+    """The Invoices API on a database of its own, with these people, invoices, and changed settings."""
     server = FakeServer()
     settings = Settings(
         issuer=ISSUER,
@@ -132,6 +135,7 @@ def an_api(folder: Path, *rows: Profile | Invoice) -> Iterator[Api]:
         database_url=fresh_database("api", folder, _prepare),
         secret_key="a secret key of the tests, long enough",
         lab=True,
+        **changes,
     )
     with _started(settings, server) as api:
         database: Database = api.app.extensions["resource_database"]

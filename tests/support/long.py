@@ -159,9 +159,9 @@ PARTS: Final = (
     ),
     Part(
         "foreign",
-        "Third-party clients in Python and JavaScript, in containers and against the running lab",
-        90,
-        r"endpoints/|openid|grants/|tests/interop|tests/compose/foreign",
+        "Third-party clients, gateways, and API frameworks against the lab, some of them in containers",
+        300,
+        r"endpoints/|openid|grants/|tests/interop|support/(foreign|gateways)|tests/compose/foreign",
         (
             "make up HOSTS=localhost-names",
             "make test-compose HOSTS=localhost-names ARGS=tests/compose/test_foreign.py",

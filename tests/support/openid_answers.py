@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
-from support.auth_server import Server, authorize_url, basic, query
+from rolecall.web.cors import Origins
+from support.auth_server import Server, another_process, authorize_url, basic, query
 from support.described import watched
 from support.openid import ASKED, CALLBACK, RP, SECRET, relying_party, tokens, with_claims
 from support.signing import claims, present, signer
@@ -38,7 +39,7 @@ def relying_parties_ask(server: Server) -> str:
         assert client.get("/userinfo", headers=headers).status_code == status
         assert client.post("/userinfo", headers=headers).status_code == status
     assert client.get("/userinfo").status_code == client.post("/userinfo").status_code == 401
-    assert client.get("/userinfo", headers={"Authorization": "Basic x"}).status_code == 400
+    assert client.get("/userinfo", headers=TWICE).status_code == 400
     assert client.post("/userinfo", data={"access_token": ["a", "b"]}).status_code == 400
     browser = server.browser()
     assert browser.request(**ASKED, response_mode="form_post", prompt="none").status_code == 200
@@ -53,6 +54,9 @@ def relying_parties_ask(server: Server) -> str:
     )
     return str(given["access_token"])
 
+
+TWICE = {"Authorization": "Bearer a,Bearer a"}
+"""What a server makes of a repeated header."""
 
 METADATA = {"redirect_uris": ["https://rp.example/callback"], "client_name": "An app", "jwks": {"keys": []}}
 
@@ -74,6 +78,7 @@ def clients_register(server: Server) -> dict[str, str]:
     assert client.get("/logos/none").status_code == 404
     for method in ("GET", "PUT", "DELETE"):
         assert client.open(path, method=method).status_code == 401
+        assert client.open(path, method=method, headers=TWICE).status_code == 400
     assert client.get(path, headers=headers).status_code == 200
     assert client.put(path, headers=headers, json=asked).status_code == 400
     assert client.put(path, headers=headers, json={**asked, "client_id": made["client_id"]}).status_code == 200
@@ -82,9 +87,14 @@ def clients_register(server: Server) -> dict[str, str]:
 
 
 def clients_register_in_vain(server: Server, seen: set[tuple[str, int]], _managed: dict[str, str]) -> None:
-    """Where it is closed."""
+    """Where it is closed, and from an origin that is not served."""
     watched(server.app, seen)
     assert server.app.test_client().post("/register", json={}).status_code == 403
+    local = another_process(server, registration_origins=Origins("localhost")).app
+    watched(local, seen)
+    elsewhere = {"Origin": "https://evil.example"}
+    for method in ("GET", "PUT", "DELETE"):
+        assert local.test_client().open("/register/x", method=method, headers=elsewhere).status_code == 403
 
 
 def registries_are_away(app: Flask, managed: dict[str, str]) -> None:

@@ -61,8 +61,8 @@ class Browser(FlaskClient):
         return super().open(*args, buffered=True, **more)
 
 
-def flask_app(name: str, *routes: Route) -> Flask:
-    app = create_flask(__name__, ServiceSettings(secret_key=f"secret-of-{name}"))
+def flask_app(name: str, *routes: Route, trusted_proxies: int = 0) -> Flask:
+    app = create_flask(__name__, ServiceSettings(secret_key=f"secret-of-{name}", trusted_proxies=trusted_proxies))
     app.config.update(SESSION_COOKIE_NAME=name, WTF_CSRF_ENABLED=False)
     app.test_client_class = Browser
     register(app, routes)

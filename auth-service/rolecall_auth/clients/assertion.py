@@ -80,7 +80,8 @@ def verify(client: Client, method: str, assertion: str) -> None:
     _require(AUDIENCE, _is_for_us(client, claims.get("aud")), services().settings.issuer, claims.get("aud"))
     now, expires_at, valid_from = clock.now(), claims.get("exp", 0), max(claims.get("nbf", 0), claims.get("iat", 0))
     # without `iat` and `nbf`, assume the earliest possible time of issue
-    issued_at = valid_from if claims.keys() & {"iat", "nbf"} else expires_at - MAX_AHEAD - LEEWAY
+    is_estimate = not claims.keys() & {"iat", "nbf"}
+    issued_at = expires_at - MAX_AHEAD - LEEWAY if is_estimate else valid_from
     in_time = now < expires_at <= now + MAX_AHEAD + LEEWAY and valid_from <= now + LEEWAY
     _require(TIME, in_time, f"within {MAX_AHEAD} seconds from now", expires_at)
     # last, so that only the client itself can use up its assertion
@@ -89,7 +90,7 @@ def verify(client: Client, method: str, assertion: str) -> None:
     cost = math.ceil(USED_BYTES * (expires_at - now) / (MAX_AHEAD + LEEWAY))
     services().limits.count(ASSERTION_BYTES, network(request.remote_addr), cost=cost)
     is_new = is_valid_jti and services().replays.claim(
-        "assertion", f"{client.client_id} {jti}", issued_at, expires_at - now
+        "assertion", f"{client.client_id} {jti}", issued_at, expires_at - now, is_estimate=is_estimate
     )
     _require(ONCE, is_new, "never used before", "new" if is_new else "used or missing")
 

@@ -62,17 +62,19 @@ class Credentials:
     secret: str
 
 
-def read_credentials(authorization: list[AuthorizationHeader], parameters: dict[str, str]) -> Credentials:
+def read_credentials(authorization: list[AuthorizationHeader], clean: dict[str, str]) -> Credentials:
     """Return the credentials from the `Authorization` headers or the body.
 
     Raises:
         OAuthError: the request has several credentials, or malformed ones.
     """
-    client_id, secret = parameters.get("client_id"), parameters.get("client_secret")
-    assertion, assertion_type = parameters.get("client_assertion"), parameters.get("client_assertion_type")
+    client_id, secret = clean.get("client_id"), clean.get("client_secret")
+    assertion, assertion_type = clean.get("client_assertion"), clean.get("client_assertion_type")
     has_assertion = assertion is not None or assertion_type is not None
     methods = len(authorization) + (secret is not None) + has_assertion
     ONE_METHOD(methods <= 1, expected="at most one", otherwise="several")
+    if parameters.UNREADABLE in {client_id, secret}:
+        raise authentication_error("client_id or client_secret is too long or not ASCII")
     if authorization:
         user, password = _read_basic(authorization[0])
         SAME_CLIENT(client_id in {None, user}, expected="the authenticated client", otherwise="another client")
@@ -86,7 +88,7 @@ def read_credentials(authorization: list[AuthorizationHeader], parameters: dict[
 
 def authentication_error(detail: str) -> OAuthError:
     """Return the error for every failed authentication, which does not reveal the reason (RFC 6749 section 5.2)."""
-    AUTHENTICATED.note(False, expected="a known client, with its registered method and secret", actual="not verified")
+    AUTHENTICATED.note(False, expected="a known client, with its registered method and secret", actual=detail)
     return OAuthError(
         AUTHENTICATED.error,
         AUTHENTICATED.description,
@@ -126,7 +128,8 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
         OAuthError: invalid_request or invalid_client.
     """
     names = {parameter.name for parameter in parameters.BY_ENDPOINT[endpoint]}
-    IN_BODY(not names & set(request.args), expected="parameters in the body only", otherwise="parameters in the URL")
+    in_url = {name for name, value in request.args.items(multi=True) if value}
+    IN_BODY(not names & in_url, expected="parameters in the body only", otherwise="parameters in the URL")
     is_form = request.mimetype == "application/x-www-form-urlencoded"
     FORM_TYPE(is_form, expected="application/x-www-form-urlencoded", actual=request.mimetype[:60])
     clean = parameters.read(endpoint, request.form)
@@ -134,7 +137,7 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
         credentials = read_credentials(authorization_header.parse_all(request.headers), clean)
     except OAuthError as error:
         if error.error == AUTHENTICATED.error:
-            _count_failure(None)
+            _count_failure(None, error.detail)
         raise
     return clean, credentials
 
@@ -146,8 +149,11 @@ def authenticate_client(credentials: Credentials) -> Client:
         OAuthError: invalid_client.
     """
     client = services().registry.client(credentials.client_id) if credentials.client_id else None
-    if client is None or not client.check_endpoint_auth_method(credentials.method, "token"):
-        raise authentication_failed(credentials, "unknown client, or not its registered authentication method")
+    if client is None:
+        raise authentication_failed(credentials, "unknown client")
+    if not client.check_endpoint_auth_method(credentials.method, "token"):
+        registered, sent = client.token_endpoint_auth_method, credentials.method
+        raise authentication_failed(credentials, f"client {client.client_id}, registered: {registered}, sent: {sent}")
     if credentials.method in ASSERTION_ALGORITHMS:
         try:
             client_assertion.verify(client, credentials.method, credentials.secret)
@@ -166,10 +172,10 @@ def authentication_failed(credentials: Credentials, detail: str) -> OAuthError:
     Raises:
         TooMany: the client or the address has failed too often.
     """
-    _count_failure(credentials.client_id)
+    _count_failure(credentials.client_id, detail)
     return authentication_error(detail)
 
 
-def _count_failure(client_id: str | None) -> None:
-    audit.record("client_authentication_failed", client_id=(client_id or "")[:100])
+def _count_failure(client_id: str | None, reason: str | None) -> None:
+    audit.record("client_authentication_failed", client_id=(client_id or "")[:100], reason=reason)
     services().limits.count_client_failure(client_id, request.remote_addr)

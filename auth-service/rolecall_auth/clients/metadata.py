@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from rolecall import checks
 from rolecall.checks import Check
 from rolecall.settings import is_loopback
-from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS, OPENID_SCOPES
+from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS
 from rolecall_auth import grants
 from rolecall_auth.grants import GRANTS
 from rolecall_auth.jose.client_keys import PRIVATE, BadJWT, public_keys
 from rolecall_auth.models.client import MAX_HOST, Client, redirect_uri_fault
+from rolecall_auth.openid import scopes
 from rolecall_auth.outbound.fetcher import FetchBusy
 from rolecall_auth.outbound.policy import FetchError, is_secure
 from rolecall_auth.services import services
@@ -307,11 +308,11 @@ def _check_scope(metadata: dict[str, Any], profile: str, *, exact: bool) -> None
     Clients with pairwise subjects get only the scopes of OpenID Connect, because an API identifies the user by the
     account's identifier, which such a client must not learn. Clients without users get only the scopes of APIs.
     """
-    known = {*OPENID_SCOPES, *(scope for resource in services().registry.resources() for scope in resource.scopes)}
-    if metadata["subject_type"] == "pairwise":
-        known = {*OPENID_SCOPES}
+    known = {*scopes.all_identity_scopes()}
+    if metadata["subject_type"] != "pairwise":
+        known |= scopes.api_scopes()
     if not any(grant.has_person for grant in grants.of_client(metadata["grant_types"])):
-        known -= {*OPENID_SCOPES}
+        known -= scopes.requires_person()
     requested = metadata.get("scope", " ".join(sorted(known))).split()
     kept = [scope for scope in dict.fromkeys(requested) if scope in known]
     _check("scope")(

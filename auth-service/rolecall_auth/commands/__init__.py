@@ -11,7 +11,7 @@ from flask import Flask
 from rolecall_auth.commands.clients import add_client, add_resource, disable_client, registration_token
 from rolecall_auth.commands.database import db_upgrade, sweep_rows
 from rolecall_auth.commands.keys import keys
-from rolecall_auth.commands.people import add_user, disable_user, set_claims
+from rolecall_auth.commands.people import add_claim_scope, add_user, disable_user, set_claims
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
     db_upgrade,
@@ -21,6 +21,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     add_resource,
     add_client,
     add_user,
+    add_claim_scope,
     set_claims,
     disable_user,
     disable_client,

@@ -12,7 +12,7 @@ from rolecall import audit, clock
 from rolecall.errors import OAuthError
 from rolecall.settings import url
 from rolecall.storage import digest
-from rolecall.vocabulary import CLIENT_AUTH_METHODS, PROFILES
+from rolecall.vocabulary import ACCESS_TOKEN_TYPES, CLIENT_AUTH_METHODS, PROFILES, SIGNING_ALGORITHMS
 from rolecall_auth.clients import logos, metadata
 from rolecall_auth.commands.console import (
     SECRET_FILE,
@@ -30,6 +30,7 @@ from rolecall_auth.models.client import SUBJECT_PREFIXES, Client
 from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.services import services
+from rolecall_auth.settings import MAX_LIFETIME
 
 
 @click.command("add-resource")
@@ -37,10 +38,36 @@ from rolecall_auth.services import services
 @click.option("--identifier", required=True, help="The audience of its tokens: an absolute URL (RFC 8707).")
 @click.option("--name", required=True, help="The name that is shown to people.")
 @click.option("--scope", multiple=True, required=True, help='"invoices:read=read your invoices"; may be repeated.')
+@click.option(
+    "--access-token-alg",
+    type=click.Choice(SIGNING_ALGORITHMS),
+    default=SIGNING_ALGORITHMS[0],
+    show_default=True,
+    help="The algorithm that signs its access tokens.",
+)
+@click.option(
+    "--access-token-lifetime",
+    type=click.IntRange(1, MAX_LIFETIME),
+    help="The lifetime of its access tokens in seconds. Default: ACCESS_TOKEN_LIFETIME.",
+)
+@click.option(
+    "--access-token-typ",
+    type=click.Choice(ACCESS_TOKEN_TYPES),
+    default=ACCESS_TOKEN_TYPES[0],
+    show_default=True,
+    help="The type in the header of its access tokens. JWT is outside RFC 9068, for software that rejects at+jwt.",
+)
 @SECRET_FILE
 @with_appcontext
 def add_resource(
-    resource_id: str, identifier: str, name: str, scope: tuple[str, ...], secret_file: IO[str] | None
+    resource_id: str,
+    identifier: str,
+    name: str,
+    scope: tuple[str, ...],
+    access_token_alg: str,
+    access_token_lifetime: int | None,
+    access_token_typ: str,
+    secret_file: IO[str] | None,
 ) -> None:
     """Register an API that tokens can be issued for, or update its registration."""
     scopes = {value: text or value for value, _, text in (each.partition("=") for each in scope)}
@@ -49,7 +76,16 @@ def add_resource(
     except ValueError as error:
         fail(f"--identifier {error}")
     secret = read_or_generate_secret(secret_file)
-    row = Resource(resource_id=resource_id, identifier=identifier, name=name, scopes=scopes, secret_hash=digest(secret))
+    row = Resource(
+        resource_id=resource_id,
+        identifier=identifier,
+        name=name,
+        scopes=scopes,
+        secret_hash=digest(secret),
+        access_token_signing_alg=access_token_alg,
+        access_token_lifetime=access_token_lifetime,
+        access_token_typ=access_token_typ,
+    )
     with write_transaction() as session:
         other = sa.select(Resource).where(Resource.resource_id == resource_id, Resource.identifier != identifier)
         if session.scalar(other) is not None:

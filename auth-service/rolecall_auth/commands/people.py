@@ -1,4 +1,4 @@
-"""Commands for accounts: `add-user`, `set-claims`, and `disable-user`."""
+"""Commands for accounts and their claims: `add-user`, `set-claims`, `add-claim-scope`, and `disable-user`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from rolecall import audit, clock
 from rolecall_auth.commands.console import fail, read_json_object, reported_errors, write_transaction
 from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.claim_scope import ClaimScope
 from rolecall_auth.models.user import User, account_faults, hash_password, normal_username
-from rolecall_auth.openid import standard_claims
+from rolecall_auth.openid import custom_claims, scopes, standard_claims
 from rolecall_auth.services import services
 
 
@@ -45,15 +46,38 @@ def add_user(username: str, password_file: IO[str] | None) -> None:
 )
 @with_appcontext
 def set_claims(username: str, file: IO[str]) -> None:
-    """Replace a person's standard claims (OpenID Connect Core section 5.1)."""
+    """Replace a person's claims: standard ones (OpenID Connect Core section 5.1), and those of claim scopes."""
     name, claims = normal_username(username), read_json_object(file, "--file")
-    if faults := [fault for _, fault in standard_claims.faults(claims)]:
+    with reported_errors():
+        custom = scopes.custom_claims_of(" ".join(scopes.claim_scopes()))
+    faults = [fault for _, fault in standard_claims.faults(claims, custom)]
+    if faults := faults or [*filter(None, [custom_claims.size_fault(claims)])]:
         fail("; ".join(faults))
     with write_transaction() as session:
         user = _find_user(session, name)
         user.claims, user_id = claims, user.id
     audit.record("claims_set", user_id=user_id)
     click.echo(f"Claims of {name}: {', '.join(claims) or 'none'}.")
+
+
+@click.command("add-claim-scope")
+@click.argument("scope")
+@click.option("--claim", multiple=True, required=True, help="A claim that the scope releases; may be repeated.")
+@click.option("--description", required=True, help='What it allows, for the consent page: "see your groups".')
+@with_appcontext
+def add_claim_scope(scope: str, claim: tuple[str, ...], description: str) -> None:
+    """Define a scope that releases claims such as groups, or change it.
+
+    Clients that are registered for the scope can request it together with openid. ID tokens, access tokens, UserInfo
+    responses, and introspection responses then contain the claims. A claim that is added later needs a new consent.
+    """
+    claims = [*dict.fromkeys(claim)]
+    if faults := [*custom_claims.scope_faults(scope, description, claims)]:
+        fail("; ".join(faults))
+    with write_transaction() as session:
+        session.merge(ClaimScope(scope=scope, description=description, claims=claims))
+    audit.record("claim_scope_added", scope=scope, claims=claims)
+    click.echo(f"The scope {scope} releases: {', '.join(claims)}.")
 
 
 @click.command("disable-user")

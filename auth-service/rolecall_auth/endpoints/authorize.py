@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -13,11 +14,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from rolecall import checks, sql
-from rolecall.errors import OAuthError
+from rolecall.errors import OAuthError, description_of
 from rolecall.limits import TooMany, network
 from rolecall.storage import compact_json
 from rolecall.web.errors import PageError, Problem, store_unavailable
-from rolecall.web.headers import allow_form_targets, origin_of
+from rolecall.web.headers import let_forms_leave
 from rolecall_auth import parameters
 from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
@@ -28,9 +29,11 @@ from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
 from rolecall_auth.models.session import SignIn
-from rolecall_auth.openid import approval, authentication_request, request_object, scopes
+from rolecall_auth.openid import approval, authentication_request, request_object
 from rolecall_auth.openid.authentication_request import CONSENTED, RESPONSE_MODE, RESPONSE_MODES, SIGNED_IN
 from rolecall_auth.services import services
+
+log = logging.getLogger("rolecall.access")
 
 CLIENT = checks.define(
     "authorize.client_id", "RFC 6749 section 4.1.2.1", "invalid_request", "The client_id is missing or unknown."
@@ -60,6 +63,9 @@ LENGTH = checks.define(
 
 MAX_BYTES: Final = 4096
 """Maximum size of a request's parameters, as they are stored."""
+
+MAX_DETAIL: Final = 1000
+"""Characters of the redirect URIs in the log."""
 
 _OUTSIDE_REQUEST_OBJECT = frozenset({"client_id", "request", "request_uri"})
 _NEVER_REDIRECTED = frozenset({"client_id", "redirect_uri"})
@@ -113,7 +119,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
         RESPONSE_MODE(mode == target.mode, expected=" or ".join(RESPONSE_MODES), actual=mode)
         grant: CodeGrant = engine.get_consent_grant(oauth2_request)  # type: ignore[no-untyped-call]
         authentication = oauth2_request.authentication = authentication_request.read(target.client, clean)
-        oauth2_request.scope, consent_scope = authentication_request.requested_scopes(
+        oauth2_request.scope, consent_scope, resource = authentication_request.requested_scopes(
             target.client, clean, authentication
         )
         oauth2_request.approved = approval.resolve(
@@ -122,7 +128,7 @@ def _handle(source: MultiDict[str, str], name: str | None, interaction: Interact
             authentication,
             scope=oauth2_request.scope,
             consent_scope=consent_scope,
-            resource=scopes.resource_for(oauth2_request.scope, clean.get("resource")).identifier,
+            resource=resource.identifier,
         )
         if request.method == "POST":
             # a cross-site POST carries no Lax cookie; the GET that follows does
@@ -174,10 +180,13 @@ def _validate_target(source: MultiDict[str, str]) -> Target:
             requested if requested is not None and client.check_redirect_uri(requested) else None,
             expected=" or ".join(client.redirect_uris),
             actual=requested or "missing",
+            detail=f"client {client.client_id}, requested: {requested or 'none'}, "
+            f"registered: {' or '.join(client.redirect_uris)}",
         )
     except OAuthError as error:
         if error.status != 400:
             raise
+        log.info("refused", extra={"error": error.error, "detail": (error.detail or "")[:MAX_DETAIL]})
         raise PageError(_invalid_target(error)) from error
     states = [value for value in source.getlist("state") if value]
     modes = [value for value in source.getlist("response_mode") if value]
@@ -206,7 +215,7 @@ def _proceed(
             raise PageError(LOST)
         if taken.decision == "deny":
             denied = checks.registry["engine.access_denied"]
-            return _error_redirect(target, denied.refusal("denied", expected="the owner's consent", actual="denied"))
+            return _error_redirect(target, denied.refusal(expected="the owner's consent", actual="denied"))
         if taken.shown != grant.request.approved:
             # the client's registration has changed since the person decided
             return redirect(url_for("consent", interaction=_store_interaction(clean, sign_in)), 303)
@@ -258,7 +267,7 @@ def _success(target: Target, grant: CodeGrant, sign_in: SignIn) -> Response:
 
 
 def _error_redirect(target: Target, error: OAuthError) -> Response:
-    response_parameters = [("error", error.error), ("error_description", error.description)]
+    response_parameters = [("error", error.error), ("error_description", description_of(error))]
     if target.state is not None and target.state.isascii() and target.state.isprintable():
         response_parameters.append(("state", target.state))
     return _authorization_response(target, response_parameters)
@@ -287,7 +296,7 @@ def _form_post(target: Target, response_parameters: list[tuple[str, str]]) -> Re
         response_parameters=response_parameters,
     )
     response = make_response(page)
-    allow_form_targets(response, origin_of(target.redirect_uri), scripts=True)
+    let_forms_leave(response, scripts=True)
     return response
 
 
@@ -295,7 +304,7 @@ def _invalid_target(error: OAuthError) -> Problem:
     return Problem(
         400,
         "The app sent an invalid request",
-        f"{error.description} For your safety, you have not been sent back to the app. This is the app's mistake, not "
-        "yours. Go back to the app and try again. If that does not help, contact its developers.",
+        f"{description_of(error)} For your safety, you have not been sent back to the app. This is the app's mistake, "
+        "not yours. Go back to the app and try again. If that does not help, contact its developers.",
         (("Back to the home page", "/"),),
     )

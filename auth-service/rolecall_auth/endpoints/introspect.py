@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
 from flask import g
 from flask.typing import ResponseReturnValue
 
@@ -15,7 +18,11 @@ from rolecall_auth.clients.authentication import (
     read_back_channel,
 )
 from rolecall_auth.jose import access_tokens
+from rolecall_auth.jose.access_tokens import AccessToken
+from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.resource import Resource
+from rolecall_auth.models.user import User
+from rolecall_auth.openid import approval, id_tokens, scopes
 from rolecall_auth.parameters import REQUIRED
 from rolecall_auth.services import services
 
@@ -31,7 +38,7 @@ def introspect() -> ResponseReturnValue:
     resource = _authenticate_resource(credentials)
     REQUIRED("token" in clean, expected="token", actual=sorted(clean))
     issuer = services().settings.issuer
-    token = access_tokens.read(services().keys, issuer, clean["token"])
+    token = access_tokens.read(services().keys, issuer, services().registry, clean["token"])
     if token is None:
         return json_body({"active": False})
     g.flow_id = token.authorization_id
@@ -40,7 +47,7 @@ def introspect() -> ResponseReturnValue:
     if not in_audience:
         return json_body({"active": False})
     client = services().registry.client(token.client_id)
-    scope = client.narrow(token.scope) if client is not None else ""
+    scope = scopes.narrow(client, token.scope) if client is not None else ""
     if not scope:
         return json_body({"active": False})
     revoked = services().revocations.is_revoked(token.authorization_id, token.token_id)
@@ -49,6 +56,7 @@ def introspect() -> ResponseReturnValue:
         return json_body({"active": False})
     return json_body(
         {
+            **_custom_claims(token, scope),
             "active": True,
             "iss": issuer,
             "sub": token.subject,
@@ -64,13 +72,28 @@ def introspect() -> ResponseReturnValue:
     )
 
 
+def _custom_claims(token: AccessToken, scope: str) -> dict[str, Any]:
+    """Return the person's current claims that the claim scopes in the scope release (RFC 7662 section 2.2)."""
+    if not scopes.custom_claims_of(scope):
+        return {}
+    query = sa.select(Authorization, User).join(User).where(Authorization.id == token.authorization_id)
+    with services().database.read() as session:
+        row = session.execute(query).one_or_none()
+    if row is None:
+        return {}
+    authorization, user = row
+    return id_tokens.user_claims(user, approval.custom_claims(authorization, scope))
+
+
 def _authenticate_resource(credentials: Credentials) -> Resource:
     """Authenticate a protected resource with Basic, by its id and secret (RFC 7662 section 2.1)."""
     resources = services().registry.resources()
     resource = next((each for each in resources if each.resource_id == credentials.client_id), None)
     if resource is not None:
         events.note("identity", value=resource.resource_id)
-    if resource is None or credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
-        raise authentication_failed(credentials, "unknown resource, wrong secret, or not Basic")
+    if resource is None:
+        raise authentication_failed(credentials, "unknown resource")
+    if credentials.method != "client_secret_basic" or not resource.check_secret(credentials.secret):
+        raise authentication_failed(credentials, "wrong secret, or not Basic")
     AUTHENTICATED.note(True, expected="a protected resource", actual=resource.resource_id)
     return resource

@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 from flask import Response, current_app, json, request
 from flask.typing import ResponseReturnValue
 
-from rolecall.vocabulary import CODE_CHALLENGE_METHOD, OPENID_SCOPES
+from rolecall.vocabulary import CODE_CHALLENGE_METHOD
 from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.models.session import ACR
-from rolecall_auth.openid import id_tokens
+from rolecall_auth.openid import id_tokens, scopes
 from rolecall_auth.openid.authentication_request import PROMPTS, RESPONSE_MODES
-from rolecall_auth.openid.scopes import CLAIMS
 from rolecall_auth.parameters import BY_ENDPOINT
 from rolecall_auth.services import services
 
@@ -45,13 +44,13 @@ def _document(back_channel: str) -> dict[str, Any]:
         for route in current_app.extensions["rolecall_routes"]
         if route.metadata and (route.name != "register" or services().settings.registration != "closed")
     }
-    resources = services().registry.resources()
+    resources, identity = services().registry.resources(), scopes.all_identity_scopes()
     methods = _CHOICES["token_endpoint_auth_method"]
     assertion_algorithms = _CHOICES["token_endpoint_auth_signing_alg"]
     return {
         "issuer": issuer,
         **endpoints,
-        "scopes_supported": sorted({*OPENID_SCOPES, *(scope for resource in resources for scope in resource.scopes)}),
+        "scopes_supported": sorted({*identity, *scopes.api_scopes()}),
         "response_types_supported": _CHOICES["response_types"],
         "response_modes_supported": list(RESPONSE_MODES),
         "grant_types_supported": _CHOICES["grant_types"],
@@ -74,6 +73,6 @@ def _document(back_channel: str) -> dict[str, Any]:
         "acr_values_supported": [ACR],
         "prompt_values_supported": list(PROMPTS),
         "claim_types_supported": ["normal"],
-        "claims_supported": [*id_tokens.CLAIMS, *(name for names in CLAIMS.values() for name in names)],
+        "claims_supported": [*id_tokens.CLAIMS, *sorted(scopes.claims_of(" ".join(identity)))],
         "claims_parameter_supported": "claims" in _AT_AUTHORIZE,
     }

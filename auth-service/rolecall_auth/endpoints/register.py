@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Response, g, request
@@ -38,11 +39,21 @@ ALLOWED = checks.define(
     "Registration requires an unused initial access token. Each token is valid for one registration.",
     status=401,
 )
+ORIGIN = checks.define(
+    "register.origin",
+    "RFC 9700 section 2.6",
+    "access_denied",
+    "Pages of this origin cannot register or manage clients here. REGISTRATION_ORIGINS lists the origins that can.",
+    status=403,
+)
 JSON = checks.define(
     "register.json",
     "RFC 7591 section 3.1",
     "invalid_client_metadata",
     "Send the metadata as a JSON object with unique member names, and with Content-Type application/json.",
+)
+ONE_TOKEN = checks.define(
+    "register.one_token", "RFC 6750 section 3.1", "invalid_request", "There are several Authorization headers."
 )
 OWN = checks.define(
     "register.access_token",
@@ -79,6 +90,7 @@ _WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt"
 
 def register() -> ResponseReturnValue:
     """POST /register: return 201 with the registered metadata, the secret if any, and the management URL."""
+    _require_served_origin()
     settings = services().settings
     OPEN(settings.registration != "closed", expected="open, or with a token", otherwise="closed")
     services().limits.count(REGISTRATION, network(request.remote_addr))
@@ -114,7 +126,7 @@ def register() -> ResponseReturnValue:
 
 def registration(client_id: str) -> ResponseReturnValue:
     """GET, PUT, or DELETE /register/<client_id>: read, replace, or end a registration (RFC 7592 section 2)."""
-    request.get_data()  # rejects an oversized body before anything else
+    _require_served_origin()
     client, token = _authenticate(client_id)
     if request.method == "DELETE":
         return _end(client)
@@ -139,6 +151,15 @@ def client_information_response(client: Client, registration_token: str) -> dict
     }
 
 
+def _require_served_origin() -> None:
+    """Reject pages of origins that are not served, which without CORS headers could still send a request."""
+    origin, settings = request.headers.get("Origin"), services().settings
+    issuer = urlsplit(settings.issuer)
+    is_own = origin == f"{issuer.scheme}://{issuer.netloc}"
+    is_served = origin is None or is_own or origin in settings.registration_origins
+    ORIGIN(is_served, expected=str(settings.registration_origins), actual=origin)
+
+
 def _document() -> dict[str, Any]:
     data = request.get_data()
     is_json = request.mimetype == "application/json"
@@ -152,13 +173,23 @@ def _document() -> dict[str, Any]:
     )
 
 
-def _initial_access_token() -> str | None:
-    """Return the token of the only Authorization header; None without a header."""
+def _bearer_token() -> str | None:
+    """Return the bearer token; None without one, for example with the header of another scheme.
+
+    Raises:
+        OAuthError: the request has several headers.
+    """
     headers = authorization_header.parse_all(request.headers)
-    if headers:
-        return _require_allowed(headers[0].bearer_token if len(headers) == 1 else None)
-    _require_allowed("open" if services().settings.registration == "open" else None)
-    return None
+    ONE_TOKEN(len(headers) <= 1, expected="one", actual=len(headers))
+    return headers[0].bearer_token if headers else None
+
+
+def _initial_access_token() -> str | None:
+    """Return the initial access token; None without one if registration is open."""
+    token = _bearer_token()
+    if token is None:
+        _require_allowed("open" if services().settings.registration == "open" else None)
+    return token
 
 
 def _profile(token: str | None) -> str:
@@ -194,7 +225,9 @@ def _require(check: Check, value: T | None, expected: str) -> T:
     except OAuthError as error:
         audit.record("registration_refused", client_id=(request.view_args or {}).get("client_id", "")[:100])
         services().limits.count_client_failure(None, request.remote_addr)
-        error.challenge = challenge("Bearer", realm="register", error=error.error)
+        # a request without a token gets no error code (RFC 6750 section 3.1)
+        parameters = {"error": error.error} if _bearer_token() is not None else {}
+        error.challenge = challenge("Bearer", realm="register", **parameters)
         raise
 
 
@@ -212,8 +245,7 @@ def _authenticate(client_id: str) -> tuple[Client, str]:
 
     A disabled client may still be deleted, so that a DELETE which failed halfway can be repeated.
     """
-    headers = authorization_header.parse_all(request.headers)
-    token = (headers[0].bearer_token if len(headers) == 1 else None) or ""
+    token = _bearer_token() or ""
     with services().database.read() as session:
         client = session.get(Client, client_id) if client_id.isprintable() else None
     if client is not None:

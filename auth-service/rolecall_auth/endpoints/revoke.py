@@ -49,7 +49,7 @@ def _revoke_refresh_token(client: Client, token: str) -> bool:
 
 
 def _revoke_access_token(client: Client, token: str) -> None:
-    access_token = access_tokens.read(services().keys, services().settings.issuer, token)
+    access_token = access_tokens.read(services().keys, services().settings.issuer, services().registry, token)
     if access_token is None:
         return
     OWN(

@@ -45,7 +45,7 @@ def userinfo() -> ResponseReturnValue:
     try:
         token = _token()
         if token is None:
-            # a request without a token gets no error code (RFC 6750 section 3.1)
+            # a request without a token, or with another scheme, gets no error code (RFC 6750 section 3.1)
             headers = {**NO_STORE, "WWW-Authenticate": challenge("Bearer", realm="userinfo")}
             return Response("{}", status=401, headers=headers, mimetype="application/json")
         client, claims = _claims(_validate(token))
@@ -67,15 +67,23 @@ def _token() -> str | None:
     """Return the token of the request; one in the URL is ignored (RFC 6750 section 2.3, RFC 9700 section 4.3.2)."""
     headers = authorization_header.parse_all(request.headers)
     in_body = parameters.read("userinfo", request.form).get("access_token") if request.method == "POST" else None
-    ONE_TOKEN(len(headers) + (in_body is not None) <= 1, expected="one token", otherwise="several")
-    if not headers:
+    in_header = headers[0].bearer_token if headers else None
+    is_one = len(headers) + (in_body is not None) <= 1 and in_header != ""
+    ONE_TOKEN(is_one, expected="one token", otherwise="several, or an empty one")
+    if in_body is not None:
+        ONE_TOKEN(
+            request.mimetype == "application/x-www-form-urlencoded",
+            expected="application/x-www-form-urlencoded",
+            actual=request.mimetype[:60],
+            description="Send an access token in the body as application/x-www-form-urlencoded.",
+        )
         return in_body
-    return ONE_TOKEN.require(headers[0].bearer_token, expected="Bearer", actual=headers[0].scheme[:20])
+    return in_header
 
 
 def _validate(token: str) -> AccessToken:
     issuer = services().settings.issuer
-    found = access_tokens.read(services().keys, issuer, token)
+    found = access_tokens.read(services().keys, issuer, services().registry, token)
     if found is not None and services().revocations.is_revoked(found.authorization_id, found.token_id):
         found = None
     access_token = ALIVE.require(found, expected="an active access token", otherwise="no active access token")
@@ -92,11 +100,13 @@ def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
         expected="an active client, user, and authorization",
         otherwise="one that has ended",
     )
-    identity = scopes.identity_scopes(client.narrow(token.scope))
+    identity = scopes.identity_scopes(scopes.narrow(client, token.scope))
     SCOPE(bool(identity), expected="openid", otherwise="no scope that the client is still registered for")
-    names = scopes.claims_of(" ".join(identity)) | approval.released_claims(client, authorization, "userinfo")
+    scope = " ".join(identity)
+    names = scopes.standard_claims_of(scope) | approval.custom_claims(authorization, scope)
+    names |= approval.released_claims(client, authorization, "userinfo")
     subject = id_tokens.subject(approval.sector(client, authorization), user.id)
-    return client, {"sub": subject, **id_tokens.user_claims(user, names)}
+    return client, {**id_tokens.user_claims(user, names), "sub": subject}
 
 
 def _owner(token: AccessToken) -> tuple[Client, Authorization, User] | None:

@@ -21,6 +21,7 @@ from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.consent import has_consent, normal_scope
+from rolecall_auth.models.registry import is_same_resource
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import is_active
 from rolecall_auth.openid import scopes
@@ -175,14 +176,15 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             # Authlib compares with the authorization request, which used the registered redirect URI by default
             default, redirect_uri = self.request.client.get_default_redirect_uri(), self.request.form["redirect_uri"]
             REDIRECT_URI(redirect_uri == default, expected=default, actual=redirect_uri)
-        RESOURCE(resource == found.resource, expected=found.resource, actual=resource)
+        RESOURCE(is_same_resource(resource, found.resource), expected=found.resource, actual=resource)
         if not services().codes.take(code, found):
             services().revocations.end("code replayed", Authorization.id == found.authorization_id)
             audit.record("code_replayed", client_id=found.client_id)
-            raise ONCE.refusal("the code was replayed", expected="first use", actual="used before")
+            raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use", actual="first use")
         try:
-            body = issue(found.authorization_id, self.request.client, found.nonce)
+            audience = services().registry.audience(found.resource)
+            body = issue(found.authorization_id, audience, self.request.client, found.nonce)
         except OAuthError:
             # a Redis restored from an older copy contains used codes again; SQL is authoritative
             services().revocations.end("code refused", Authorization.id == found.authorization_id)

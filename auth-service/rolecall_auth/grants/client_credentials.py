@@ -11,14 +11,14 @@ from flask import g
 
 from rolecall import audit, checks, events
 from rolecall.errors import unavailable
-from rolecall.vocabulary import CLIENT_AUTH_METHODS, OPENID_SCOPES
+from rolecall.vocabulary import CLIENT_AUTH_METHODS
 from rolecall_auth.grants.request import OAuth2Request, authenticated_client
-from rolecall_auth.grants.token_response import token_properties, token_response
+from rolecall_auth.grants.token_response import token_lifetime, token_properties, token_response
 from rolecall_auth.jose import access_tokens
 from rolecall_auth.models import new_id
 from rolecall_auth.models.authorization import Authorization, standing_key
 from rolecall_auth.models.client import Client
-from rolecall_auth.models.consent import normal_scope
+from rolecall_auth.models.resource import Resource
 from rolecall_auth.openid import scopes
 from rolecall_auth.services import services
 
@@ -53,25 +53,38 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
     def validate_token_request(self) -> None:
         """Validate the client, scope, and resource, without changing anything.
 
-        Without `scope`, the client requests all that it may have for itself, which must belong to one resource.
+        Without `scope`, the client requests all that it may have for itself: at the named resource, or at the only one.
         """
         client = self.request.client = authenticated_client(self)
-        allowed = [scope for scope in client.scope.split() if scope not in OPENID_SCOPES]
-        scope = self.request.form.get("scope", " ".join(allowed))
-        is_allowed = bool(scope) and {*scope.split()} <= {*allowed}
-        SCOPE(is_allowed, expected=" ".join(allowed) or "no scope", actual=scope or "no scope")
-        self.request.scope = normal_scope(scope)
-        self.request.resource = scopes.resource_for(scope, self.request.form.get("resource")).identifier
+        personal = scopes.requires_person()
+        allowed = {*client.scope.split()} - personal
+        requested = {*self.request.form["scope"].split()} if "scope" in self.request.form else allowed
+        SCOPE(
+            bool(requested) and requested <= allowed,
+            expected=" ".join(sorted(allowed)) or "no scope",
+            actual=" ".join(sorted(requested)) or "no scope",
+            description=_fault(requested - allowed, allowed, personal),
+        )
+        self.request.scope, self.request.resource = scopes.narrowed(
+            requested, self.request.form.get("resource"), allowed
+        )
 
     def create_token_response(self) -> Any:
         """Issue an access token of the client's standing authorization."""
-        client, scope = self.request.client, self.request.scope
-        authorization = _standing_authorization(client, self.request.resource, scope)
+        client, resource, scope = self.request.client, self.request.resource, self.request.scope
+        authorization = _standing_authorization(client, resource, scope)
         g.flow_id = authorization.id
-        return 200, token_response(client, authorization, scope, None), self.TOKEN_RESPONSE_HEADER
+        return 200, token_response(client, authorization, resource, scope, None), self.TOKEN_RESPONSE_HEADER
 
 
-def _standing_authorization(client: Client, resource: str, scope: str) -> Authorization:
+def _fault(unknown: set[str], allowed: set[str], personal: set[str]) -> str | None:
+    if not unknown:
+        return None
+    reason = " OpenID Connect scopes require a person." if unknown & personal else ""
+    return scopes.unknown_scope(unknown, allowed) + reason
+
+
+def _standing_authorization(client: Client, resource: Resource, scope: str) -> Authorization:
     """Return the client's active authorization for this resource and scope, and create it if there is none.
 
     Once it exists, no token writes to SQL. It has no time of its last use and ends only with the client. One that has
@@ -81,11 +94,11 @@ def _standing_authorization(client: Client, resource: str, scope: str) -> Author
         UnauthorizedClientError: the client has been disabled.
         OAuthError: temporarily_unavailable, if it was created and ended several times in between.
     """
-    key = standing_key(client.client_id, resource, scope)
+    key = standing_key(client.client_id, resource.identifier, scope)
     for _ in range(_ATTEMPTS):
         with services().database.read() as session:
             found = session.scalar(_ACTIVE, {"key": key})
-        if found is not None and _has_token_lifetime(found):
+        if found is not None and _has_token_lifetime(found, resource):
             return found
         # another request may create it at the same time, which the unique key prevents
         with suppress(sa.exc.IntegrityError):
@@ -93,28 +106,28 @@ def _standing_authorization(client: Client, resource: str, scope: str) -> Author
     raise unavailable("the authorization of the client was ended again and again")
 
 
-def _has_token_lifetime(authorization: Authorization) -> bool:
-    """Record that its tokens now live longer, if they do: once after such a change of the settings.
+def _has_token_lifetime(authorization: Authorization, resource: Resource) -> bool:
+    """Record that its tokens now live longer, if they do: once after such a change of the setting or the resource.
 
     Return False if it has ended: its revocation is kept only for the lifetime that was recorded by then.
     """
-    if (authorization.token_lifetime or 0) >= services().settings.access_token_lifetime:
+    if (authorization.token_lifetime or 0) >= token_lifetime(resource):
         return True
     which = sa.update(Authorization).where(Authorization.id == authorization.id, Authorization.ended_at.is_(None))
     with services().database.transaction() as session:
-        updated = session.execute(which.values(**token_properties()))
+        updated = session.execute(which.values(**token_properties(resource)))
     return updated.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
 
-def _create(client: Client, resource: str, scope: str, key: str) -> Authorization:
+def _create(client: Client, resource: Resource, scope: str, key: str) -> Authorization:
     authorization = Authorization(
         id=new_id(),
         client_id=client.client_id,
-        resource=resource,
+        resource=resource.identifier,
         scope=scope,
-        resources={resource: scope},
+        resources={resource.identifier: scope},
         token_format=access_tokens.FORMAT,
-        token_lifetime=services().settings.access_token_lifetime,
+        token_lifetime=token_lifetime(resource),
         standing_key=key,
     )
     with services().database.transaction() as session:

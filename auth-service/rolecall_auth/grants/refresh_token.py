@@ -16,7 +16,9 @@ from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import normal_scope
+from rolecall_auth.models.registry import is_same_resource
 from rolecall_auth.models.token import RefreshToken
+from rolecall_auth.openid import scopes
 from rolecall_auth.parameters import REQUIRED
 from rolecall_auth.services import services
 
@@ -68,14 +70,17 @@ class RefreshGrant(grants.RefreshTokenGrant):
         )
         g.flow_id = authorization.id
         # scopes that have been removed from the client's registration are no longer granted
-        granted = client.narrow(authorization.scope)
-        scope = parameters.get("scope", granted)
-        SCOPE({*scope.split()} <= {*granted.split()} and bool(scope), expected=granted, actual=scope)
+        granted = scopes.narrow(client, authorization.scope)
+        values = scopes.values_of(parameters.get("scope", granted))
+        more = values - {*granted.split()}
+        description = scopes.unknown_scope(more, granted.split()) if more else None
+        SCOPE(bool(values) and not more, expected=granted, actual=" ".join(sorted(values)), description=description)
         resource = parameters.get("resource", authorization.resource)
-        RESOURCE(resource == authorization.resource, expected=authorization.resource, actual=resource)
+        is_same = is_same_resource(resource, authorization.resource)
+        RESOURCE(is_same, expected=authorization.resource, actual=resource)
         self.request.refresh_token = row
         self.request.authorization = authorization
-        self.request.scope = normal_scope(scope)
+        self.request.scope = normal_scope(" ".join(values))
 
     def create_token_response(self) -> Any:
         """Rotate the token, or return the same successor within the grace period.
@@ -85,6 +90,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
         """
         token, row = self.request.form["refresh_token"], self.request.refresh_token
         authorization, settings = self.request.authorization, services().settings
+        audience = services().registry.audience(authorization.resource)
         with services().database.transaction() as session:
             successor = refresh_tokens.rotate(session, token, row, idle=settings.refresh_idle_lifetime)
             change = "rotated"
@@ -92,14 +98,14 @@ class RefreshGrant(grants.RefreshTokenGrant):
                 successor = refresh_tokens.successor_in_grace(session, token, self.request.client.refresh_grace)
                 change = "same successor, within the grace"
             if successor is not None:
-                claim(session, authorization.id)
+                claim(session, authorization.id, audience)
         if successor is None:
             services().revocations.end("refresh token replayed", Authorization.id == authorization.id)
             audit.record("refresh_token_replayed", client_id=authorization.client_id)
-            raise ONCE.refusal("a refresh token was replayed", expected="first use", actual="used before")
+            raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use, or within the grace period", actual=change)
         events.note("state", store="sql", key=f"refresh_token:{row.token_hash[:8]}…", change=change)
-        body = token_response(self.request.client, authorization, self.request.scope, successor)
+        body = token_response(self.request.client, authorization, audience, self.request.scope, successor)
         return 200, body, self.TOKEN_RESPONSE_HEADER
 
 

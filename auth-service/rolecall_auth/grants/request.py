@@ -12,6 +12,7 @@ from flask import request
 from rolecall_auth.models.authorization import Approved, Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
+from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.token import RefreshToken
 from rolecall_auth.openid.authentication_request import AuthenticationRequest
 
@@ -31,7 +32,7 @@ class OAuth2Request(AuthlibRequest):
     authorization_code: AuthorizationCode
     refresh_token: RefreshToken
     authorization: Authorization
-    resource: str
+    resource: Resource
     """Set by the grants when they validate a token request."""
 
     authentication: AuthenticationRequest

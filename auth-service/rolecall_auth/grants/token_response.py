@@ -13,15 +13,19 @@ from rolecall_auth.jose import access_tokens
 from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
+from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User
-from rolecall_auth.openid import approval, id_tokens
+from rolecall_auth.openid import approval, id_tokens, scopes
 from rolecall_auth.services import services
 
 ALIVE = checks.define("token.authorization", "RFC 6749 section 5.2", "invalid_grant", "The authorization has ended.")
 
 
-def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str, Any]:
+def issue(authorization_id: str, resource: Resource, client: Client, nonce: str | None) -> dict[str, Any]:
     """Issue the first tokens of an authorization and return the token response (RFC 6749 section 5.1).
+
+    Args:
+        resource: the resource of the authorization.
 
     Raises:
         OAuthError: invalid_grant, if the authorization has ended or already has tokens, or if the client is no longer
@@ -30,8 +34,8 @@ def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str,
     settings = services().settings
     refresh_token = None
     with services().database.transaction() as session:
-        authorization = claim(session, authorization_id, Authorization.used_at.is_(None))
-        scope = client.narrow(authorization.scope)
+        authorization = claim(session, authorization_id, resource, Authorization.used_at.is_(None))
+        scope = scopes.narrow(client, authorization.scope)
         ALIVE(bool(scope), expected="a scope that the client is registered for", otherwise="none")
         is_approved = authorization.approved is None or authorization.approved["refreshable"]
         if is_approved and approval.may_be_refreshed(client, authorization.scope):
@@ -42,15 +46,18 @@ def issue(authorization_id: str, client: Client, nonce: str | None) -> dict[str,
                 family_expires_at=clock.now() + settings.refresh_lifetime,
             )
     events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="tokens given")
-    return token_response(client, authorization, scope, refresh_token, nonce)
+    return token_response(client, authorization, resource, scope, refresh_token, nonce)
 
 
-def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement[bool]) -> Authorization:
+def claim(
+    session: Session, authorization_id: str, resource: Resource, *conditions: sa.ColumnElement[bool]
+) -> Authorization:
     """Lock the authorization, mark it as used by tokens of the current format and lifetime, and return it.
 
     The lock makes a concurrent end of the authorization wait until the tokens are stored.
 
     Args:
+        resource: the resource of the authorization.
         conditions: further conditions that the authorization must meet.
 
     Raises:
@@ -65,7 +72,7 @@ def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement
             sa.exists().where(User.id == Authorization.user_id, User.disabled_at.is_(None)),
             sa.exists().where(Client.client_id == Authorization.client_id, Client.disabled_at.is_(None)),
         )
-        .values(used_at=clock.now(), **token_properties())
+        .values(used_at=clock.now(), **token_properties(resource))
     )
     ALIVE(
         updated.rowcount == 1,  # type: ignore[attr-defined]
@@ -76,52 +83,75 @@ def claim(session: Session, authorization_id: str, *conditions: sa.ColumnElement
 
 
 def token_response(
-    client: Client, authorization: Authorization, scope: str, refresh_token: str | None, nonce: str | None = None
+    client: Client,
+    authorization: Authorization,
+    resource: Resource,
+    scope: str,
+    refresh_token: str | None,
+    nonce: str | None = None,
 ) -> dict[str, Any]:
     """Return the members of a token response, with a new access token.
 
     The response always contains the scope. With `openid`, it also contains an ID token (OpenID Connect Core section
     3.1.3.3), even after a refresh (OpenID Connect Core sections 12.1 and 12.2). The access token has the same `sub` as
     the ID token, because clients can read their access tokens (section 8.1). Without a person, its `sub` is the
-    client's (RFC 9068 section 2.2).
+    client's (RFC 9068 section 2.2). Both tokens contain the claims of the scope's claim scopes, for software that reads
+    nothing else.
 
     Args:
+        resource: the resource of the authorization. The caller has recorded its token lifetime.
         scope: the scope of the access token: that of the authorization, or less.
     """
     settings = services().settings
     user, subject = None, None
+    custom_claims = approval.custom_claims(authorization, scope)
+    has_openid = "openid" in scope.split()
     if authorization.user_id is None:
         subject = client.subject
-    elif "openid" in scope.split() or approval.sector(client, authorization) is not None:
+    elif has_openid or custom_claims or approval.sector(client, authorization) is not None:
         user, subject = _user_and_subject(client, authorization)
-    access_token = access_tokens.mint(
-        services().keys, settings.issuer, settings.access_token_lifetime, authorization, scope, subject
+    access_token, lifetime = access_tokens.mint(
+        services().keys,
+        settings.issuer,
+        resource,
+        token_lifetime(resource),
+        authorization,
+        scope,
+        subject=subject,
+        user_claims=id_tokens.user_claims(user, custom_claims) if user is not None else {},
     )
     audit.record("tokens_issued", client_id=g.client_id)
     body: dict[str, Any] = {
         "access_token": access_token,
         "token_type": "Bearer",
-        "expires_in": settings.access_token_lifetime,
+        "expires_in": lifetime,
         "scope": scope,
     }
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
-    if user is not None and subject is not None and "openid" in scope.split():
+    if user is not None and subject is not None and has_openid:
+        standard_claims = scopes.standard_claims_of(scope) if client.claims_in_id_token else set()
+        requested_claims = approval.released_claims(client, authorization, "id_token")
         body["id_token"] = id_tokens.mint(
             client,
             authorization,
             user,
             subject=subject,
-            released_claims=approval.released_claims(client, authorization, "id_token"),
+            released_claims=standard_claims | custom_claims | requested_claims,
             access_token=access_token,
             nonce=nonce,
         )
     return body
 
 
-def token_properties() -> dict[str, Any]:
+def token_lifetime(resource: Resource) -> int:
+    """Return the lifetime in seconds of the resource's access tokens."""
+    return resource.access_token_lifetime or services().settings.access_token_lifetime
+
+
+def token_properties(resource: Resource) -> dict[str, Any]:
     """Return the values that record the format of the tokens issued now, and the longest lifetime of any token."""
-    lifetime = services().settings.access_token_lifetime
+    lifetime = token_lifetime(resource)
     longest = sa.case((Authorization.token_lifetime > lifetime, Authorization.token_lifetime), else_=lifetime)
     return {"token_format": access_tokens.FORMAT, "token_lifetime": longest}
 

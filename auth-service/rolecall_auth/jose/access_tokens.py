@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,15 +15,17 @@ from rolecall.vocabulary import ACCESS_TOKEN_TYPE, CLIENT, SUBJECT_KIND
 from rolecall_auth.jose.signing_keys import Keys
 from rolecall_auth.models import new_id
 from rolecall_auth.models.authorization import Authorization
-
-ALGORITHM: Final = "ES256"
-"""The signature algorithm of access tokens. RS256 keys are also published, for software that requires them."""
+from rolecall_auth.models.registry import Registry
+from rolecall_auth.models.resource import Resource
 
 FORMAT: Final = "jwt"
 """The format of access tokens, as it is stored with an authorization."""
 
 MAX_LENGTH: Final = 8192
 """Maximum length of an access token in characters."""
+
+CLAIMS: Final = ("iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "authorization_id")
+"""The claims of every access token. No ID token or UserInfo response has all of them."""
 
 TYPE = checks.define("access_token.typ", "RFC 9068 section 4", "invalid_token", "The token is not an access token.")
 SIGNATURE = checks.define("access_token.signature", "RFC 7515 section 5.2", "invalid_token", "The signature is wrong.")
@@ -48,19 +51,35 @@ class AccessToken:
 
 
 def mint(
-    keys: Keys, issuer: str, lifetime: int, authorization: Authorization, scope: str, subject: str | None = None
-) -> str:
+    keys: Keys,
+    issuer: str,
+    resource: Resource,
+    lifetime: int,
+    authorization: Authorization,
+    scope: str,
+    *,
+    subject: str | None = None,
+    user_claims: Mapping[str, Any],
+) -> tuple[str, int]:
     """Return a signed access token for the authorization's resource and, with `openid`, for the UserInfo endpoint.
 
     Args:
+        resource: determines the algorithm and the type.
         lifetime: lifetime in seconds.
         subject: the `sub`; the default is the account's identifier. Required for an authorization without a person.
+        user_claims: further claims about the person (RFC 9068 section 2.2.3).
+
+    Returns:
+        The token, and its lifetime, which is shorter than `lifetime` if the key does not verify for so long.
     """
+    key = keys.signing(resource.access_token_signing_alg, lifetime)
+    lifetime = min(lifetime, key.longest_token)
     audience = [authorization.resource]
     if "openid" in scope.split() and authorization.resource != issuer:
         audience.append(issuer)
     now = int(clock.now())
     claims: dict[str, Any] = {
+        **user_claims,
         "iss": issuer,
         "sub": subject or authorization.user_id,
         "aud": audience if len(audience) > 1 else audience[0],
@@ -75,11 +94,15 @@ def mint(
         claims[SUBJECT_KIND] = CLIENT
     if authorization.auth_time is not None:
         claims["auth_time"] = int(authorization.auth_time)
-    return keys.signing(ALGORITHM).sign(claims, typ=ACCESS_TOKEN_TYPE)
+    return key.sign(claims, typ=resource.access_token_typ), lifetime
 
 
-def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:
-    """Return a valid and unexpired access token, or None; revocation is not checked."""
+def read(keys: Keys, issuer: str, registry: Registry, token: str) -> AccessToken | None:
+    """Return a valid and unexpired access token, or None; revocation is not checked.
+
+    Args:
+        registry: the resources, some of which have access tokens of another type than that of RFC 9068.
+    """
     if len(token) > MAX_LENGTH:
         return None
     try:
@@ -93,9 +116,9 @@ def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:
         SIGNATURE.note(False, expected="signed by this server", actual="not verified")
         return None
     SIGNATURE.note(True, expected="signed by this server", actual=f"{key.algorithm}, kid {key.kid[:8]}")
-    claims = decoded.claims
+    claims, typ = decoded.claims, str(decoded.header.get("typ"))
     results = (
-        (TYPE, decoded.header.get("typ"), ACCESS_TOKEN_TYPE, decoded.header.get("typ") == ACCESS_TOKEN_TYPE),
+        (TYPE, typ, ACCESS_TOKEN_TYPE, typ == ACCESS_TOKEN_TYPE or _is_of_resource(typ, claims, registry)),
         (ISSUER, claims.get("iss"), issuer, claims.get("iss") == issuer),
         (EXPIRY, claims.get("exp"), f"after {int(clock.now())}", clock.now() < claims.get("exp", 0)),
     )
@@ -108,9 +131,25 @@ def read(keys: Keys, issuer: str, token: str) -> AccessToken | None:
         authorization_id=claims["authorization_id"],
         subject=claims["sub"],
         client_id=claims["client_id"],
-        audience=(claims["aud"],) if isinstance(claims["aud"], str) else tuple(claims["aud"]),
+        audience=_audience(claims),
         scope=claims["scope"],
         issued_at=claims["iat"],
         expires_at=claims["exp"],
         has_person=claims.get(SUBJECT_KIND) != CLIENT,
     )
+
+
+def _is_of_resource(typ: str, claims: dict[str, Any], registry: Registry) -> bool:
+    """Whether a token of another type has the claims of an access token, for a resource that chose this type.
+
+    ID tokens and signed UserInfo responses have the type `JWT` too, but not the claims of an access token.
+    """
+    return {*CLAIMS} <= claims.keys() and any(
+        resource.access_token_typ == typ
+        for resource in map(registry.resource, _audience(claims))
+        if resource is not None
+    )
+
+
+def _audience(claims: dict[str, Any]) -> tuple[str, ...]:
+    return (claims["aud"],) if isinstance(claims["aud"], str) else tuple(claims["aud"])

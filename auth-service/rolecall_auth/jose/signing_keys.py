@@ -7,13 +7,14 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from sqlalchemy.orm import Session
 
 from rolecall import clock
 from rolecall.sql import UNAVAILABLE, Database
@@ -21,6 +22,7 @@ from rolecall.storage import digest
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.key import SigningKey
+from rolecall_auth.models.resource import Resource
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ _IMPORTERS: Final[dict[str, Callable[[dict[str, Any]], PrivateKey]]] = {
     "EdDSA": OKPKey.import_key,
 }
 
+_LONGEST_OF_RESOURCES: Final = sa.select(sa.func.max(Resource.access_token_lifetime))
+
 _CANNOT_DECRYPT: Final = "DATA_KEY does not decrypt the keys in the database. Set the DATA_KEY that encrypted them."
 
 
@@ -57,7 +61,10 @@ class KeysError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key in memory; times are in seconds since the epoch, and None means no end."""
+    """A key in memory; times are in seconds since the epoch, and None means no end.
+
+    `longest_token` is the lifetime in seconds of the longest token that the key may sign.
+    """
 
     kid: str
     algorithm: str
@@ -65,6 +72,7 @@ class Key:
     signs_from: float
     signs_until: float | None
     verifies_until: float | None
+    longest_token: int
 
     def status(self, now: float) -> str:
         """Return the state of the key: published, signing, verifying, or retired."""
@@ -102,12 +110,20 @@ class _StoredKeys:
             KeysError: DATA_KEY does not decrypt a key.
         """
         rows = self._rows()
-        if any(self._needs_extension(row) for row in rows):
+        if any(_needs_extension(row, lifetime) for row, lifetime in rows):
             self._extend_verification()
             rows = self._rows()
         return tuple(
-            Key(row.kid, row.algorithm, self._import(row), row.signs_from, row.signs_until, row.verifies_until)
-            for row in rows
+            Key(
+                row.kid,
+                row.algorithm,
+                self._import(row),
+                row.signs_from,
+                row.signs_until,
+                row.verifies_until,
+                row.longest_token,
+            )
+            for row, _ in rows
         )
 
     def generate(self, algorithm: str, *, signs_from: float) -> SigningKey:
@@ -123,21 +139,24 @@ class _StoredKeys:
             longest_token=self._token_lifetime,
         )
 
-    def _rows(self) -> list[SigningKey]:
-        with self._database.read() as session:
-            return list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid)))
+    def longest_lifetime(self, session: Session) -> int:
+        """Return the longest lifetime of tokens that are signed now: that of the setting or of a resource."""
+        return max(self._token_lifetime, session.scalar(_LONGEST_OF_RESOURCES) or 0)
 
-    def _needs_extension(self, row: SigningKey) -> bool:
-        """Whether the key may sign tokens that live longer than those it has signed so far."""
-        signs = row.signs_until is None or clock.now() < row.signs_until
-        return signs and row.longest_token < self._token_lifetime
+    def _rows(self) -> list[tuple[SigningKey, int]]:
+        """Return the keys, each with the longest lifetime of tokens that are signed now, in one query."""
+        query = sa.select(SigningKey, _LONGEST_OF_RESOURCES.scalar_subquery())
+        with self._database.read() as session:
+            rows = session.execute(query.order_by(SigningKey.created_at, SigningKey.kid))
+            return [(row, max(self._token_lifetime, lifetime or 0)) for row, lifetime in rows]
 
     def _extend_verification(self) -> None:
         """Extend the time that keys verify, before the first token with the longer lifetime is signed."""
         with self._database.transaction() as session:
+            lifetime = self.longest_lifetime(session)
             for row in session.scalars(sa.select(SigningKey).with_for_update()):
-                if self._needs_extension(row):
-                    row.longest_token = self._token_lifetime
+                if _needs_extension(row, lifetime):
+                    row.longest_token = lifetime
                     if row.signs_until is not None and row.verifies_until is not None:
                         row.verifies_until = max(row.verifies_until, row.signs_until + row.longest_token + LEEWAY)
 
@@ -151,13 +170,20 @@ class _StoredKeys:
         return self._imported[row.kid]
 
 
+def _needs_extension(row: SigningKey, lifetime: int) -> bool:
+    """Whether the key may sign tokens that live longer than those it has signed so far."""
+    signs = row.signs_until is None or clock.now() < row.signs_until
+    return signs and row.longest_token < lifetime
+
+
 class Keys:
     """The issuer's keys, read from SQL at most once per `RELOAD_AFTER` seconds.
 
     Args:
         cipher: encrypts and decrypts the private parts.
         jwks_max_age: seconds for which others may cache the key set.
-        token_lifetime: lifetime in seconds of the tokens signed now; tokens signed under a longer setting keep theirs.
+        token_lifetime: lifetime in seconds of the tokens signed now, if their resource has no other; tokens signed
+            under a longer setting keep theirs.
     """
 
     def __init__(self, database: Database, cipher: MultiFernet, *, jwks_max_age: int, token_lifetime: int) -> None:
@@ -165,7 +191,6 @@ class Keys:
         self._cipher = cipher
         self._stored = _StoredKeys(database, cipher, token_lifetime)
         self._jwks_max_age = jwks_max_age
-        self._token_lifetime = token_lifetime
         self._loaded = _Loaded(float("-inf"), ())
         self._lock = threading.Lock()
 
@@ -177,12 +202,23 @@ class Keys:
         """
         return self._jwks_max_age + int(RELOAD_AFTER)
 
-    def signing(self, algorithm: str) -> Key:
+    def signing(self, algorithm: str, lifetime: int = 0) -> Key:
         """Return the active key of the algorithm.
+
+        Args:
+            lifetime: lifetime in seconds of the token to be signed. If it exceeds the key's `longest_token`, the keys
+                are read again, because a resource has just got a longer lifetime.
 
         Raises:
             KeysError: the database has not been initialized, so it contains no active key.
         """
+        key = self._active(algorithm)
+        if key.longest_token < lifetime:
+            self._loaded = replace(self._loaded, at=float("-inf"))
+            key = self._active(algorithm)
+        return key
+
+    def _active(self, algorithm: str) -> Key:
         now = clock.now()
         active = [
             key
@@ -236,6 +272,7 @@ class Keys:
         signs_from = clock.now() + self.published_before
         new = []
         with self._database.transaction() as session:
+            lifetime = self._stored.longest_lifetime(session)
             for algorithm in ID_TOKEN_ALGORITHMS:
                 # a concurrent rotation waits here, and then reads the keys of the first one
                 has_algorithm = SigningKey.algorithm == algorithm
@@ -249,7 +286,7 @@ class Keys:
                     continue
                 for key in current:
                     key.signs_until = signs_from
-                    key.verifies_until = signs_from + max(key.longest_token, self._token_lifetime) + LEEWAY
+                    key.verifies_until = signs_from + max(key.longest_token, lifetime) + LEEWAY
                 row = generated[algorithm]
                 row.signs_from = signs_from
                 session.add(row)

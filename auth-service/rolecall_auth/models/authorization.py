@@ -17,13 +17,15 @@ class Approved(TypedDict):
     """The request as the person approved it; later changes of the client's registration can only narrow it.
 
     `scope` includes the scopes of the claims that were requested individually. `claims` are the names of these by
-    place, as in `Authorization.requested_claims`. `sector` determines a pairwise subject and is None for a public one.
+    place, as in `Authorization.requested_claims`. `custom_claims` are the claims that the claim scopes in `scope` then
+    released. `sector` determines a pairwise subject and is None for a public one.
     `refreshable` is whether the client may get a refresh token.
     """
 
     client_name: str
     scope: str
     claims: dict[str, list[str]]
+    custom_claims: list[str]
     resource: str
     redirect_uri: str | None
     subject_type: str

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from rolecall import clock
 from rolecall.settings import is_loopback
 from rolecall.storage import digest
-from rolecall.vocabulary import OPENID_SCOPES, PROFILES
+from rolecall.vocabulary import PROFILES
 from rolecall_auth.models import Model, new_id
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^#]*)?")
@@ -101,32 +101,9 @@ class Client(Model, ClientMixin):
         """Return the redirect URI for a request without one, or None if not exactly one is registered."""
         return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
 
-    def get_allowed_scope(self, scope: str | None) -> str | None:  # type: ignore[override]
-        """Return the scope that a request may have, or None if the request must be rejected.
-
-        A request without a scope gets the registered scopes, except the OpenID scopes of a client that is registered
-        for `openid`. Clients of the profile `openid` may add unknown scopes to `openid`, which are ignored (OpenID
-        Connect Core section 3.1.2.1). A client with pairwise subjects gets only OpenID scopes, because APIs identify
-        people by their public subject, which must be hidden from this client (section 8.1).
-        """
-        registered = self.scope.split()
-        if self.subject_type == "pairwise":
-            has_openid = "openid" in (scope or "").split()
-            registered = [each for each in registered if each in OPENID_SCOPES] if has_openid else []
-        if not scope:
-            default = [each for each in registered if "openid" not in registered or each not in OPENID_SCOPES]
-            return " ".join(default) or None
-        if self.profile == "openid" and "openid" in scope.split():
-            scope = " ".join(each for each in scope.split() if each in registered)
-            return scope if "openid" in scope.split() else None
-        return scope if set(scope.split()) <= set(registered) else None
-
-    def narrow(self, scope: str) -> str:
-        """Return the part of a granted scope that the client is still registered for."""
-        registered = set(self.scope.split())
-        if self.subject_type == "pairwise":
-            registered &= set(OPENID_SCOPES)
-        return " ".join(each for each in scope.split() if each in registered)
+    def get_allowed_scope(self, scope: str | None) -> str:  # type: ignore[override]
+        """Return any scope unchanged, for Authlib: `openid.scopes.requested` decides, which knows the resources."""
+        return scope or ""
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         """Match exactly, except that a native client may use any loopback port (RFC 8252 section 7.3)."""

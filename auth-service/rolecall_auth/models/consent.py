@@ -15,9 +15,12 @@ from rolecall_auth.models.authorization import Approved
 REFRESH: Final = "without asking again"
 """Stored in place of a scope value, which has no spaces (RFC 6749 section 3.3), if the client may refresh tokens."""
 
+_CLAIM: Final = "the claim "
+"""Stored before the name of each claim that a claim scope releases, so that a claim added later needs a consent."""
+
 
 class Consent(Model):
-    """One row per person, client, resource, and allowed scope value, or `REFRESH`."""
+    """One row per person, client, resource, and allowed scope value, custom claim, or `REFRESH`."""
 
     __tablename__ = "consent_scope"
 
@@ -47,7 +50,14 @@ def remember(session: Session, user_id: str, client_id: str, request: Approved) 
 
 
 def _items(request: Approved) -> set[str]:
-    return {*request["scope"].split(), *([REFRESH] if request["refreshable"] else [])}
+    claims = (f"{_CLAIM}{name}" for name in request["custom_claims"])
+    return {*request["scope"].split(), *claims, *([REFRESH] if request["refreshable"] else [])}
+
+
+def scopes_of_user(session: Session, user_id: str) -> list[Consent]:
+    """Return the scope values that a person has allowed, without the other items."""
+    query = sa.select(Consent).where(Consent.user_id == user_id, ~Consent.scope.contains(" "))
+    return list(session.scalars(query))
 
 
 def forget(session: Session, user_id: str, client_id: str) -> None:

@@ -6,10 +6,9 @@ import hmac
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from flask import session as cookie
-
 from rolecall import clock, events
 from rolecall.storage import Store, abbreviated_key, digest
+from rolecall.web.cookies import BrowserSecrets
 from rolecall.web.errors import Problem
 from rolecall_auth.models import new_secret
 from rolecall_auth.models.authorization import Approved
@@ -56,23 +55,29 @@ return 1
 
 
 class Interactions:
-    """Pending requests, under a secret name that is part of the pages' URLs. Each tab has its own request."""
+    """Pending requests, under a secret name that is part of the pages' URLs. Each tab has its own request.
+
+    A request is bound to its browser by a second secret, which is in a cookie.
+    """
 
     def __init__(self, store: Store, lifetime: int) -> None:
         self._store = store
         self._lifetime = lifetime
+        self._browser = BrowserSecrets("request", lifetime)
         self._script = store.client.register_script(_UPDATE)
 
     def put(self, parameters: dict[str, str]) -> str:
         """Store a request, and return its secret name."""
-        name = new_secret()
-        self._store.put("interaction", name, self._value(Interaction(parameters, clock.now())), self._lifetime)
+        name, secret = new_secret(), new_secret()
+        value = {**asdict(Interaction(parameters, clock.now())), "browser": digest(secret)}
+        self._store.put("interaction", name, value, self._lifetime)
+        self._browser.put(name, secret)
         return name
 
     def put_for_any_browser(self, parameters: dict[str, str]) -> str:
         """Store a request from a form on another site; the first browser that opens its name owns it.
 
-        The browser sends no cookie with such a form. Setting one here would replace the cookie that it has.
+        The browser sends no cookies with such a form, so their number cannot be limited in the response.
         """
         name = new_secret()
         value = {**asdict(Interaction(parameters, clock.now())), "browser": ""}
@@ -85,7 +90,7 @@ class Interactions:
         if entry is not None and entry["browser"] == "":
             interaction = Interaction(entry["parameters"], entry["asked_at"])
             return interaction if self._update(name, interaction) else None
-        return self._own(entry)
+        return self._own(name, entry)
 
     def show(self, name: str, interaction: Interaction, request: Approved) -> None:
         """Store what the consent page shows, and forget an earlier decision."""
@@ -107,29 +112,29 @@ class Interactions:
 
     def take(self, name: str) -> Interaction | None:
         """Return the request and delete it atomically, so that it gets only one response."""
-        return self._own(self._store.take("interaction", name))
+        taken = self._own(name, self._store.take("interaction", name))
+        if taken is not None:
+            self._browser.delete(name)
+        return taken
 
     def _update(self, name: str, interaction: Interaction) -> bool:
-        """Replace a request atomically, and return whether it still exists."""
-        value = self._value(interaction)
+        """Replace a request atomically, bind it to this browser, and return whether it still exists."""
+        secret = self._browser.get(name) or new_secret()
+        value = {**asdict(interaction), "browser": digest(secret)}
         raw = self._store.dump({**value, "expires_at": clock.now() + self._lifetime})
         key = self._store.key("interaction", name)
-        exists = self._script(keys=[key], args=[raw, value["browser"], self._store.redis_ttl(self._lifetime)])
+        exists = bool(self._script(keys=[key], args=[raw, value["browser"], self._store.redis_ttl(self._lifetime)]))
         events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=self._lifetime)
-        return bool(exists)
+        if exists:
+            self._browser.put(name, secret)
+        return exists
 
-    def _value(self, interaction: Interaction) -> dict[str, Any]:
-        """Return the stored form of a request of this browser."""
-        if "browser" not in cookie:
-            cookie["browser"] = new_secret()
-        return {**asdict(interaction), "browser": digest(cookie["browser"])}
-
-    def _own(self, entry: dict[str, Any] | None) -> Interaction | None:
+    def _own(self, name: str, entry: dict[str, Any] | None) -> Interaction | None:
         """Return the request if it is bound to this browser."""
         if (
             entry is None
             or "asked_at" not in entry
-            or not hmac.compare_digest(str(entry["browser"]), digest(cookie.get("browser", "")))
+            or not hmac.compare_digest(str(entry["browser"]), digest(self._browser.get(name) or ""))
         ):
             return None
         known: dict[str, Any] = {each.name: entry.get(each.name) for each in fields(Interaction)}

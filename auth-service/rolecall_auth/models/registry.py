@@ -1,14 +1,18 @@
-"""A per-process cache of clients and resources, so that most requests need no SQL query for them."""
+"""A per-process cache of clients, resources, and claim scopes, so that most requests need no SQL query for them."""
 
 from __future__ import annotations
 
+import re
 import threading
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
 from rolecall import clock, events
 from rolecall.sql import Database
+from rolecall.vocabulary import ACCESS_TOKEN_TYPE, SIGNING_ALGORITHMS
+from rolecall_auth.models.claim_scope import ClaimScope
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
 
@@ -20,19 +24,33 @@ Disabling a client ends its authorizations immediately, but other processes may 
 
 MAX_CLIENTS: Final = 1000
 
+_EMPTY_PATH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]+)/?((?:\?.*)?)")
+
+
+class _Scopes(NamedTuple):
+    read_at: float
+    resources: tuple[Resource, ...]
+    claim_scopes: Mapping[str, ClaimScope]
+
 
 class Registry:
     """Reads each row at most once in `MAX_AGE` seconds; a missing row is queried each time."""
 
     def __init__(self, database: Database, issuer: str) -> None:
         self.userinfo: Final = Resource(
-            identifier=issuer, resource_id="userinfo", name="Your account", secret_hash="", scopes={}
+            identifier=issuer,
+            resource_id="userinfo",
+            name="Your account",
+            secret_hash="",
+            scopes={},
+            access_token_signing_alg=SIGNING_ALGORITHMS[0],
+            access_token_typ=ACCESS_TOKEN_TYPE,
         )
         """The userinfo endpoint, as a protected resource of the authorization server itself."""
         self._database = database
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[float, Client]] = {}
-        self._resources: tuple[float, tuple[Resource, ...]] = (float("-inf"), ())
+        self._scopes = _Scopes(float("-inf"), (), {})
 
     def client(self, client_id: str) -> Client | None:
         """Return a client, or None if it is unknown or disabled."""
@@ -60,13 +78,38 @@ class Registry:
 
     def resources(self) -> tuple[Resource, ...]:
         """Return all protected resources, ordered by identifier."""
-        read_at, resources = self._resources
-        if read_at <= clock.cache_time() - MAX_AGE:
-            with self._database.read() as session:
-                resources = tuple(session.scalars(sa.select(Resource).order_by(Resource.identifier)))
-            self._resources = (clock.cache_time(), resources)
-        return resources
+        return self._read_scopes().resources
+
+    def claim_scopes(self) -> Mapping[str, ClaimScope]:
+        """Return the scopes that release claims which no specification defines, by scope value."""
+        return self._read_scopes().claim_scopes
 
     def resource(self, identifier: str) -> Resource | None:
-        """Return the protected resource with this identifier, or None."""
-        return next((resource for resource in self.resources() if resource.identifier == identifier), None)
+        """Return the resource with this identifier, or with one of which only an empty path is spelled differently."""
+        resources = (*self.resources(), self.userinfo)
+        exact = (resource for resource in resources if resource.identifier == identifier)
+        return next(exact, next((each for each in resources if is_same_resource(each.identifier, identifier)), None))
+
+    def audience(self, identifier: str) -> Resource:
+        """Return the resource that tokens are issued for; the userinfo endpoint if the resource has been removed."""
+        return self.resource(identifier) or self.userinfo
+
+    def _read_scopes(self) -> _Scopes:
+        scopes = self._scopes
+        if scopes.read_at <= clock.cache_time() - MAX_AGE:
+            with self._database.read() as session:
+                resources = tuple(session.scalars(sa.select(Resource).order_by(Resource.identifier)))
+                claim_scopes = session.scalars(sa.select(ClaimScope).order_by(ClaimScope.scope))
+                by_value = {each.scope: each for each in claim_scopes}
+            scopes = self._scopes = _Scopes(clock.cache_time(), resources, by_value)
+        return scopes
+
+
+def is_same_resource(one: str, other: str) -> bool:
+    """Whether two identifiers are equal, with or without the slash of an empty path (RFC 3986 section 6.2.3)."""
+    return _with_path(one) == _with_path(other)
+
+
+def _with_path(identifier: str) -> str:
+    match = _EMPTY_PATH.fullmatch(identifier)
+    return f"{match[1]}/{match[2]}" if match else identifier

@@ -43,7 +43,7 @@ class Replays:
         with suppress(redis.ResponseError):  # a Redis that is out of memory can still be read
             connection.read_response(disable_decoding=True)
 
-    def claim(self, kind: str, name: str, issued_at: float, lifetime: float) -> bool:
+    def claim(self, kind: str, name: str, issued_at: float, lifetime: float, *, is_estimate: bool = False) -> bool:
         """Mark an identifier as used, and return whether it was unused. Exactly one caller gets True.
 
         This takes one round trip.
@@ -51,9 +51,11 @@ class Replays:
         Args:
             issued_at: when the object with this identifier was issued, in seconds since the epoch.
             lifetime: seconds for which the object is valid.
+            is_estimate: whether `issued_at` is the earliest possible time, because the object does not state it.
 
         Raises:
-            OAuthError: temporarily_unavailable, if it was issued before the time in the marker.
+            OAuthError: temporarily_unavailable, if it was issued before the time in the marker. `Retry-After` is when a
+                new object with the same lifetime will be accepted: soon if it states its time of issue.
             redis.RedisError: Redis does not respond.
         """
         key = self._store.key(kind, name)
@@ -68,7 +70,7 @@ class Replays:
                 "The record of used identifiers may have been lost. Try again with a new one that has a current iat.",
                 detail=f"{kind}: issued at {issued_at:.0f}, but used identifiers are known only since {since:.0f}",
                 status=503,
-                retry_after=1,
+                retry_after=math.ceil(since - issued_at) if is_estimate else 1,
             )
         if claimed:
             events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=round(lifetime))

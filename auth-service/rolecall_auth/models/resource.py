@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from rolecall.storage import digest
+from rolecall.vocabulary import ACCESS_TOKEN_TYPE, SIGNING_ALGORITHMS
 from rolecall_auth.models import Model
 
 
@@ -25,9 +26,13 @@ class Resource(Model):
     name: Mapped[str] = mapped_column(sa.String(100))
     secret_hash: Mapped[str] = mapped_column(sa.String(64))
     scopes: Mapped[dict[str, str]] = mapped_column(sa.JSON)
-    access_token_signing_alg: Mapped[str] = mapped_column(sa.String(20), default="ES256", server_default="ES256")
+    access_token_signing_alg: Mapped[str] = mapped_column(
+        sa.String(20), default=SIGNING_ALGORITHMS[0], server_default=SIGNING_ALGORITHMS[0]
+    )
     access_token_lifetime: Mapped[int | None] = mapped_column(sa.Integer)
-    access_token_typ: Mapped[str] = mapped_column(sa.String(10), default="at+jwt", server_default="at+jwt")
+    access_token_typ: Mapped[str] = mapped_column(
+        sa.String(10), default=ACCESS_TOKEN_TYPE, server_default=ACCESS_TOKEN_TYPE
+    )
 
     def check_secret(self, secret: str) -> bool:
         """Compare a secret with the stored hash in constant time."""

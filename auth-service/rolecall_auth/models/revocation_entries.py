@@ -132,7 +132,7 @@ def _seconds(lifetime: int | None) -> int:
 
 
 def _lifetimes(database: Database) -> Iterable[int | None]:
-    """Return the values of `token_lifetime`, of which there are few: one for each value that the setting has had."""
+    """Return the values of `token_lifetime`: the few that the setting or a resource has had."""
     found: list[int | None] = [None]
     column = Authorization.token_lifetime
     next_one = sa.select(column).where(Authorization.ended_at.is_not(None)).order_by(column).limit(1)

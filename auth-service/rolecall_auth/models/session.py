@@ -9,6 +9,7 @@ from flask import session as cookie
 
 from rolecall import clock
 from rolecall.storage import Store
+from rolecall.web.forms import renew_secret
 from rolecall_auth.models import new_id, new_secret
 
 ACR: Final = "urn:rolecall:password"
@@ -49,14 +50,12 @@ class Sessions:
         """Sign a person in with a new session identifier, which prevents session fixation."""
         self.end()
         cookie["session"] = new_secret()
+        renew_secret()
         value = {"user_id": user_id, "username": username, "auth_time": clock.now(), "sid": new_id()}
         self._store.put("session", cookie["session"], value, self._lifetime)
 
     def end(self) -> None:
-        """Sign the browser out. Its browser identifier stays, because requests in other tabs are bound to it."""
-        browser = cookie.get("browser")
+        """Sign the browser out."""
         if name := cookie.get("session"):
             self._store.delete("session", name)
         cookie.clear()
-        if browser:
-            cookie["browser"] = browser

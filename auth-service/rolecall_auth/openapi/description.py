@@ -140,7 +140,7 @@ def _back_channel(settings: Settings) -> Operations:
         ("token", "POST"): Operation(
             "Exchange a grant for tokens",
             (
-                json_response("Tokens (RFC 6749 section 5.1).", _token_response(settings)),
+                json_response("Tokens (RFC 6749 section 5.1).", _TOKEN_RESPONSE),
                 *_errors("token", limits.ASSERTION_BYTES, checks=(*_ASSERTION, *_AT_TOKEN)),
             ),
             form={"oneOf": [_grant_request(grant) for grant in GRANTS]},
@@ -282,37 +282,36 @@ def _grant_request(grant: Grant) -> Schema:
 _TIME: Final[Schema] = {"type": "integer", "description": "Seconds since the epoch."}
 
 
-def _token_response(settings: Settings) -> Schema:
-    return closed(
-        {
-            "access_token": string(description="A JWT (RFC 9068)."),
-            "token_type": {"const": "Bearer"},
-            "expires_in": {"const": settings.access_token_lifetime},
-            "scope": string(),
-            "refresh_token": string(
-                description="For clients that are registered for the grant refresh_token. With the scope openid, only "
-                "if the person allowed offline_access."
-            ),
-            "id_token": string(description="A JWT, with the scope openid (OpenID Connect Core section 2)."),
-        },
-        optional=["refresh_token", "id_token"],
-    )
+_TOKEN_RESPONSE: Final[Schema] = closed(
+    {
+        "access_token": string(
+            description="A JWT (RFC 9068). Its resource determines the algorithm, the lifetime, and the type."
+        ),
+        "token_type": {"const": "Bearer"},
+        "expires_in": {"type": "integer", "minimum": 1, "description": "Seconds."},
+        "scope": string(),
+        "refresh_token": string(
+            description="For clients that are registered for the grant refresh_token. With the scope openid, only if "
+            "the person allowed offline_access."
+        ),
+        "id_token": string(description="A JWT, with the scope openid (OpenID Connect Core section 2)."),
+    },
+    optional=["refresh_token", "id_token"],
+)
 
 
 def _active_token(settings: Settings) -> Schema:
-    return closed(
-        {
-            "active": {"const": True},
-            "iss": {"const": settings.issuer},
-            **{name: string() for name in ("sub", "client_id", "scope", "jti")},
-            "aud": {"oneOf": [string(), {"type": "array", "items": string()}]},
-            "iat": _TIME,
-            "exp": _TIME,
-            "token_type": {"const": "Bearer"},
-            SUBJECT_KIND: {"const": CLIENT, "description": "Present if the subject is the client, not a person."},
-        },
-        optional=[SUBJECT_KIND],
-    )
+    members: Schema = {
+        "active": {"const": True},
+        "iss": {"const": settings.issuer},
+        **{name: string() for name in ("sub", "client_id", "scope", "jti")},
+        "aud": {"oneOf": [string(), {"type": "array", "items": string()}]},
+        "iat": _TIME,
+        "exp": _TIME,
+        "token_type": {"const": "Bearer"},
+        SUBJECT_KIND: {"const": CLIENT, "description": "Present if the subject is the client, not a person."},
+    }
+    return {**closed(members, optional=[SUBJECT_KIND]), **openid.CUSTOM_CLAIMS}
 
 
 _KEY_SET: Final[Schema] = closed(

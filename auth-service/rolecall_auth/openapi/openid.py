@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Final
 
 from rolecall import checks
-from rolecall.checks import Check
 from rolecall.openapi import (
     JSON,
     Operation,
@@ -22,6 +21,7 @@ from rolecall.openapi import (
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.endpoints import userinfo
 from rolecall_auth.models.session import ACR
+from rolecall_auth.openapi.parameters import guard_checks
 from rolecall_auth.openid import id_tokens, scopes
 from rolecall_auth.openid.authentication_request import PROMPTS, RESPONSE_MODES
 from rolecall_auth.parameters import BY_ENDPOINT
@@ -37,16 +37,11 @@ SECURITY_SCHEMES: Final = {
 }
 
 
-def _guard() -> tuple[Check, ...]:
-    [parameter] = BY_ENDPOINT["userinfo"]
-    return parameter.once, parameter.well_formed
-
-
 def userinfo_operations() -> Operations:
     """Return the operations of GET and POST /userinfo."""
     errors = error_responses(
         *checks.defined_in(userinfo),
-        *_guard(),
+        *guard_checks("userinfo", "access_token"),
         headers=dict.fromkeys((400, 401, 403), ("WWW-Authenticate",)),
     )
     responses = (
@@ -79,17 +74,25 @@ def _or_empty(error: ResponseObject) -> ResponseObject:
 
 
 _BOOLEAN: Final = {"type": "boolean"}
-_PERSON: Final[Schema] = closed(
-    {
-        "sub": string(),
-        **{name: string() for names in scopes.CLAIMS.values() for name in names},
-        "updated_at": {"type": "number", "description": "Seconds since the epoch."},
-        "email_verified": _BOOLEAN,
-        "phone_number_verified": _BOOLEAN,
-        "address": {"type": "object", "additionalProperties": {"type": "string"}},
-    },
-    optional=[name for names in scopes.CLAIMS.values() for name in names],
-)
+CUSTOM_CLAIMS: Final[Schema] = {
+    "additionalProperties": {"description": "A claim that no specification defines, such as groups: any JSON value."}
+}
+"""The members that claim scopes add to an object."""
+
+_PERSON: Final[Schema] = {
+    **closed(
+        {
+            "sub": string(),
+            **{name: string() for names in scopes.CLAIMS.values() for name in names},
+            "updated_at": {"type": "number", "description": "Seconds since the epoch."},
+            "email_verified": _BOOLEAN,
+            "phone_number_verified": _BOOLEAN,
+            "address": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        optional=[name for names in scopes.CLAIMS.values() for name in names],
+    ),
+    **CUSTOM_CLAIMS,
+}
 
 METADATA: Final[Schema] = {
     "subject_types_supported": {"const": ["public", "pairwise"]},

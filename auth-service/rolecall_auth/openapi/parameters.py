@@ -31,9 +31,12 @@ SESSION: Final[Security] = ({"session": []}, {})
 
 
 def guard_checks(endpoint: str, *names: str) -> tuple[Check, ...]:
-    """Return the checks of these parameters of an endpoint."""
+    """Return the checks of these parameters by which an endpoint rejects requests."""
     parameters = [parameter for parameter in BY_ENDPOINT[endpoint] if parameter.name in names]
-    return tuple(check for parameter in parameters for check in (parameter.once, parameter.well_formed))
+    return (
+        *(each.once for each in parameters),
+        *(each.well_formed for each in parameters if endpoint in each.rejected_at),
+    )
 
 
 def find_parameter(endpoint: str, name: str) -> Parameter:

@@ -76,7 +76,10 @@ _REQUEST: Final[Schema] = {"type": "object", "properties": _METADATA}
 
 _CHALLENGE: Final = {401: ("WWW-Authenticate",)}
 _TOO_MANY_FAILURES: Final = too_many("api", CLIENT_ADDRESS)
-_NOT_OWN: Final = (*error_responses(register.OWN, headers=_CHALLENGE), _TOO_MANY_FAILURES)
+_NOT_OWN: Final = (
+    *error_responses(register.ORIGIN, register.ONE_TOKEN, register.OWN, headers=_CHALLENGE),
+    _TOO_MANY_FAILURES,
+)
 
 _REGISTERED: Final[Schema] = closed(
     {
@@ -104,7 +107,14 @@ def registration_operations() -> Operations:
             "Register a client",
             (
                 json_response("Registered (RFC 7591 section 3.2.1).", _REGISTERED, status=201),
-                *error_responses(register.OPEN, register.ALLOWED, *_METADATA_CHECKS, headers=_CHALLENGE),
+                *error_responses(
+                    register.ORIGIN,
+                    register.OPEN,
+                    register.ONE_TOKEN,
+                    register.ALLOWED,
+                    *_METADATA_CHECKS,
+                    headers=_CHALLENGE,
+                ),
                 too_many("api", REGISTRATION, CLIENT_ADDRESS),
                 unavailable("api"),
             ),
@@ -118,7 +128,15 @@ def registration_operations() -> Operations:
             "Replace a client's registration",
             (
                 _CURRENT,
-                *error_responses(register.OWN, register.SAME, register.STRENGTH, *_METADATA_CHECKS, headers=_CHALLENGE),
+                *error_responses(
+                    register.ORIGIN,
+                    register.ONE_TOKEN,
+                    register.OWN,
+                    register.SAME,
+                    register.STRENGTH,
+                    *_METADATA_CHECKS,
+                    headers=_CHALLENGE,
+                ),
                 _TOO_MANY_FAILURES,
                 unavailable("api"),
             ),

@@ -31,6 +31,7 @@ def resolve(
         client_name=client.client_name,
         scope=consent_scope,
         claims=authentication.claims_within(consent_scope),
+        custom_claims=sorted(scopes.custom_claims_of(consent_scope)),
         resource=resource,
         redirect_uri=parameters.get("redirect_uri") or client.get_default_redirect_uri(),
         subject_type=client.subject_type,
@@ -66,4 +67,13 @@ def released_claims(client: Client, authorization: Authorization, member: str) -
     """
     requested = set((authorization.requested_claims or {}).get(member, ()))
     approved = authorization.approved
-    return requested & scopes.claims_of(client.narrow(approved["scope"] if approved else authorization.scope))
+    return requested & scopes.claims_of(scopes.narrow(client, approved["scope"] if approved else authorization.scope))
+
+
+def custom_claims(authorization: Authorization, scope: str) -> set[str]:
+    """Return the claims that the claim scopes in a scope release, as far as the person approved them.
+
+    Claims that have been added to a claim scope since are not among them.
+    """
+    approved = authorization.approved
+    return scopes.custom_claims_of(scope) & set(approved.get("custom_claims", ()) if approved else ())

@@ -10,6 +10,7 @@ from rolecall import checks, clock
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import normal_scope
 from rolecall_auth.models.interaction import Interaction
+from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.session import ACR, SignIn
 from rolecall_auth.openid import id_tokens, scopes
 
@@ -152,20 +153,21 @@ def read(client: Client, parameters: dict[str, str]) -> AuthenticationRequest:
 
 def requested_scopes(
     client: Client, parameters: dict[str, str], authentication: AuthenticationRequest
-) -> tuple[str, str]:
-    """Return the scope of a request, and the scope that the user must consent to.
+) -> tuple[str, str, Resource]:
+    """Return the scope of a request, the scope that the user must consent to, and the resource for its tokens.
 
-    The latter includes the scopes of individually requested claims. `offline_access` is ignored without
-    `prompt=consent` and for clients without the refresh token grant (section 11).
+    The second includes the scopes of individually requested claims. `offline_access` needs no `prompt=consent`, because
+    the consent page names it, and only a remembered consent that includes it counts (section 11). It is ignored for
+    clients without the refresh token grant.
+
+    Raises:
+        OAuthError: invalid_target or invalid_scope.
     """
-    scope = normal_scope(client.get_allowed_scope(parameters.get("scope")) or "")
-    identity = scopes.identity_scopes(scope)
-    if "offline_access" in identity and not (
-        "consent" in authentication.prompts and client.check_grant_type("refresh_token")
-    ):
+    scope, resource = scopes.requested(client, parameters.get("scope"), parameters.get("resource"))
+    if not client.check_grant_type("refresh_token"):
         scope = " ".join(value for value in scope.split() if value != "offline_access")
-    claim_scopes = authentication.scope_of_claims(client) if identity else set()
-    return scope, normal_scope(" ".join([scope, *claim_scopes]))
+    claim_scopes = authentication.scope_of_claims(client) if scopes.identity_scopes(scope) else set()
+    return scope, normal_scope(" ".join([scope, *claim_scopes])), resource
 
 
 def _claims(text: str | None) -> dict[str, dict[str, Any]]:
@@ -175,7 +177,10 @@ def _claims(text: str | None) -> dict[str, dict[str, Any]]:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CLAIMS.refusal(type(error).__name__) from error
-    members = {name: value.get(name, {}) for name in ("userinfo", "id_token")} if isinstance(value, dict) else {}
+    members = {}
+    if isinstance(value, dict):
+        # a null counts as omitted
+        members = {name: {} if value.get(name) is None else value[name] for name in ("userinfo", "id_token")}
     is_valid = bool(members) and all(map(_is_claims_request, members.values()))
     claims = CLAIMS.require(
         members if is_valid else None, expected="a JSON object of claims requests", otherwise="something else"

@@ -47,16 +47,17 @@ def mint(
     access_token: str,
     nonce: str | None = None,
 ) -> str:
-    """Return a signed ID token; it only contains user claims that the `claims` parameter requests (section 5.5).
+    """Return a signed ID token.
 
     Args:
-        released_claims: the names of these claims.
+        released_claims: the names of the claims about the user that it contains.
         access_token: the token for `at_hash`.
         nonce: the nonce of the authorization request; None after a refresh (section 12.2).
     """
     now, settings = int(clock.now()), services().settings
     assert authorization.auth_time is not None, "only people get ID tokens"
     claims: dict[str, Any] = {
+        **user_claims(user, released_claims),
         "iss": settings.issuer,
         "sub": subject,
         "aud": client.client_id,
@@ -70,7 +71,6 @@ def mint(
     claims |= {name: each for name, each in {"sid": authorization.sid, "acr": authorization.acr}.items() if each}
     if nonce is not None:
         claims["nonce"] = nonce
-    claims |= user_claims(user, released_claims)
     return sign(client.id_token_signed_response_alg, claims)
 
 

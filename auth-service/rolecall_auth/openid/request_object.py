@@ -114,7 +114,8 @@ def read(client: Client, parameters: Mapping[str, str]) -> dict[str, str]:
         raise SIGNATURE.refusal(f"request object: {error}", expected=expected, actual=str(error)) from error
     SIGNATURE(True, expected=" or ".join(algorithms), actual="signed by the client")
     _validate(client, claims)
-    values = {name: value for name, value in claims.items() if name not in _JWT_CLAIMS}
+    # a null counts as omitted, as an empty parameter does
+    values = {name: value for name, value in claims.items() if name not in _JWT_CLAIMS and value is not None}
     return {"client_id": client.client_id, **{name: _text(name, value) for name, value in values.items()}}
 
 
@@ -150,8 +151,8 @@ def _text(name: str, value: Any) -> str:
 def _fetch(client: Client, request_uri: str) -> str:
     """Return the request object at a registered `request_uri`.
 
-    A fragment is the hash of the object; if the cached object does not match, it is fetched again (OpenID Connect Core
-    section 6.2).
+    A fragment is the hash of the object. It only invalidates a cached copy: if this does not match, the object is
+    fetched once more, and then used with any hash (OpenID Connect Core section 6.2). The signature protects it.
     """
     address, _, fragment = request_uri.partition("#")
     registered = {request_uri, address} & set(client.request_uris)
@@ -164,14 +165,13 @@ def _fetch(client: Client, request_uri: str) -> str:
         body = fetcher.get(address, accept=_ACCEPT).body
         if fragment and not _is_hash(fragment, body):
             body = fetcher.get(address, accept=_ACCEPT, renew=True).body
-        is_intact = not fragment or _is_hash(fragment, body)
-        text = body.decode("ascii").strip() if is_intact else ""
+        text = body.decode("ascii").strip()
     except FetchBusy as error:
         raise error.refusal() from error
     except (FetchError, UnicodeDecodeError) as error:
         actual = str(error)[:100]
         raise FETCHED.refusal(f"request_uri: {error}", expected="a request object", actual=actual) from error
-    FETCHED(bool(text), expected="a request object", otherwise="an empty body, or not the hash in the fragment")
+    FETCHED(bool(text), expected="a request object", otherwise="an empty body")
     return text
 
 

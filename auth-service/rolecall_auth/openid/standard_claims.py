@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from rolecall_auth.openid import scopes
+from rolecall_auth.openid import custom_claims, scopes
 
 TYPES: Final[Mapping[str, type]] = {
     **{name: str for names in scopes.CLAIMS.values() for name in names},
@@ -26,18 +26,30 @@ ADDRESS: Final = ("formatted", "street_address", "locality", "region", "postal_c
 """The members of an address, which are strings (OpenID Connect Core section 5.1.1)."""
 
 
-def faults(claims: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def faults(claims: Mapping[str, Any], custom: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the path and the message of each error in a user's claims.
 
-    Types are strict, because applications rely on them: for example, `"true"` is not accepted for a boolean.
+    The types of standard claims are strict, because applications rely on them: for example, `"true"` is not accepted
+    for a boolean.
+
+    Args:
+        custom: the further claims that a scope releases. Others could never be read, and are probably misspelled.
     """
     for name, value in claims.items():
-        if name not in TYPES:
-            yield (name,), f"{name} is not a standard claim"
-        elif name == "address" and isinstance(value, dict):
-            yield from _address_faults(value)
-        elif type(value) is not TYPES[name]:
-            yield (name,), f"{name} must be {_TYPE_NAMES[TYPES[name]]}"
+        found = [*_faults_of(name, value, custom)]
+        if not found and (fault := custom_claims.value_fault(value)):
+            found.append(((name,), f"{name} {fault}"))
+        yield from found
+
+
+def _faults_of(name: str, value: Any, custom: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if name not in TYPES:
+        if name not in custom:
+            yield (name,), f"{name} is not a standard claim, and no claim scope releases it"
+    elif name == "address" and isinstance(value, dict):
+        yield from _address_faults(value)
+    elif type(value) is not TYPES[name]:
+        yield (name,), f"{name} must be {_TYPE_NAMES[TYPES[name]]}"
 
 
 def _address_faults(address: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import sqlalchemy as sa
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit, clock
 from rolecall_auth.models.authorization import Authorization, active_of_user
 from rolecall_auth.models.client import Client
-from rolecall_auth.models.consent import REFRESH, Consent, forget, normal_scope
+from rolecall_auth.models.consent import forget, normal_scope, scopes_of_user
 from rolecall_auth.openid import scopes
 from rolecall_auth.pages.current_user import current_user
 from rolecall_auth.services import services
@@ -67,8 +66,7 @@ def _connected_apps(user_id: str) -> list[App]:
     }
     with services().database.read() as session:
         grants: list[tuple[str, str, float, float | None]] = [
-            (row.client_id, row.scope, row.given_at, None)
-            for row in session.scalars(sa.select(Consent).where(Consent.user_id == user_id, Consent.scope != REFRESH))
+            (row.client_id, row.scope, row.given_at, None) for row in scopes_of_user(session, user_id)
         ]
         grants += [(row.client_id, row.scope, row.created_at, row.used_at) for row in active_of_user(session, user_id)]
         for client_id, scope, since, used_at in grants:

@@ -7,17 +7,14 @@ and the redirect URI. It does not compare hosts, because logos are often hosted 
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-import sqlalchemy as sa
 from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall import audit
 from rolecall.web.errors import PageError, Problem
+from rolecall.web.headers import let_forms_leave
 from rolecall_auth.models.consent import remember
 from rolecall_auth.models.interaction import LOST
-from rolecall_auth.models.logo import Logo
 from rolecall_auth.models.user import is_active
 from rolecall_auth.pages.current_user import current_user
 from rolecall_auth.pages.request import PendingRequest, pending_request
@@ -66,13 +63,6 @@ def _remember(user_id: str, pending: PendingRequest) -> bool:
     return True
 
 
-def _has_logo(pending: PendingRequest) -> bool:
-    if pending.client.logo_uri is None:
-        return False
-    with services().database.read() as session:
-        return session.scalar(sa.select(Logo.client_id).where(Logo.client_id == pending.client.client_id)) is not None
-
-
 def _page(pending: PendingRequest, *, has_changed: bool = False) -> ResponseReturnValue:
     """Show what the person is to approve.
 
@@ -87,12 +77,12 @@ def _page(pending: PendingRequest, *, has_changed: bool = False) -> ResponseRetu
         "consent.html",
         waiting=pending,
         not_asked=others,
-        token_minutes=max(1, settings.access_token_lifetime // 60),
+        token_minutes=max(1, (pending.resource.access_token_lifetime or settings.access_token_lifetime) // 60),
         refreshes=pending.resolved["refreshable"],
         refresh_days=max(1, settings.refresh_lifetime // 86400),
-        logo=_has_logo(pending),
-        host_of=lambda uri: urlsplit(uri).hostname,
         remembered=not pending.client.always_requires_consent(pending.redirect_uri),
         has_changed=has_changed,
     )
-    return pending.allow_redirect_to_client(make_response(page, 409 if has_changed else 200))
+    response = make_response(page, 409 if has_changed else 200)
+    let_forms_leave(response)
+    return response

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from flask import Response, abort, redirect, request, url_for
+import sqlalchemy as sa
+from flask import abort, redirect, request, url_for
 
 from rolecall.errors import OAuthError
 from rolecall.storage import digest
 from rolecall.web.errors import PageError
-from rolecall.web.headers import allow_form_targets, origin_of
 from rolecall_auth import parameters
 from rolecall_auth.models.authorization import Approved
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.interaction import LOST, Interaction
+from rolecall_auth.models.logo import Logo
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.openid import approval, authentication_request, scopes
 from rolecall_auth.openid.authentication_request import AuthenticationRequest
@@ -47,10 +49,19 @@ class PendingRequest:
         """A digest of what the person is to approve, for the form of the page that shows it."""
         return digest(json.dumps(self.resolved, sort_keys=True))
 
-    def allow_redirect_to_client(self, response: Response) -> Response:
-        """Allow the page's form to end at the client, because Chromium applies `form-action` to redirects."""
-        allow_form_targets(response, origin_of(self.redirect_uri))
-        return response
+    @property
+    def has_logo(self) -> bool:
+        """Whether the server has a copy of the client's logo."""
+        if self.client.logo_uri is None:
+            return False
+        with services().database.read() as session:
+            return session.scalar(sa.select(Logo.client_id).where(Logo.client_id == self.client.client_id)) is not None
+
+    @property
+    def links(self) -> list[tuple[str, str, str | None]]:
+        """The client's pages about itself: label, URL, and host."""
+        pages = (("Its privacy policy", self.client.policy_uri), ("Its terms", self.client.tos_uri))
+        return [(label, uri, urlsplit(uri).hostname) for label, uri in pages if uri]
 
 
 def pending_request(endpoint: str) -> PendingRequest | None:
@@ -70,8 +81,7 @@ def pending_request(endpoint: str) -> PendingRequest | None:
     requested = interaction.parameters
     try:
         wanted = authentication_request.read(client, requested)
-        scope, consent_scope = authentication_request.requested_scopes(client, requested, wanted)
-        resource = scopes.resource_for(scope, requested.get("resource"))
+        scope, consent_scope, resource = authentication_request.requested_scopes(client, requested, wanted)
     except OAuthError:  # the client's registration has changed; the authorization endpoint sends the client the error
         abort(redirect(url_for("authorize", interaction=name), 303))
     resolved = approval.resolve(

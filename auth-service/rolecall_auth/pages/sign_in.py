@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit
 from rolecall.limits import network
 from rolecall.storage import digest
+from rolecall.web.headers import let_forms_leave
 from rolecall_auth.limits import SIGN_IN, SIGN_IN_ADDRESS, account
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import User, authenticate, normal_username
@@ -96,4 +97,6 @@ def _form(
         again=current is not None and not can_continue,
     )
     response = make_response(page, 403 if problem else 200)
-    return pending.allow_redirect_to_client(response) if pending else response
+    if pending is not None:
+        let_forms_leave(response)
+    return response

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit, events
 from rolecall.limits import network
 from rolecall.web.errors import PageError, Problem
+from rolecall.web.headers import let_forms_leave
 from rolecall_auth.limits import SIGN_UP
 from rolecall_auth.models.user import MAX_PASSWORD, MIN_PASSWORD, User, account_faults, hash_password, normal_username
 from rolecall_auth.pages.request import PendingRequest, pending_request
@@ -66,4 +67,6 @@ def _form(pending: PendingRequest | None, username: str, problems: dict[str, str
         max_password=MAX_PASSWORD,
     )
     response = make_response(page, 400 if problems else 200)
-    return pending.allow_redirect_to_client(response) if pending else response
+    if pending is not None:
+        let_forms_leave(response)
+    return response

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from flask import abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall import clock
-from rolecall.web.headers import allow_form_targets
+from rolecall.web.headers import let_forms_leave
 from rolecall_client import pages as client_pages
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import FlowError
@@ -55,7 +54,7 @@ def callback() -> ResponseReturnValue:
 
 def _run(entry: Entry) -> ResponseReturnValue:
     if entry.uses_the_browser:
-        return redirect(services().runner.start(entry.flow.name, services().sessions.browser()), 303)
+        return redirect(services().runner.start(entry.flow.name), 303)
     with suppress(FlowError):
         services().runner.run(entry.flow.name, {})
     return _redirect_to_page(entry)
@@ -63,7 +62,7 @@ def _run(entry: Entry) -> ResponseReturnValue:
 
 def _resume(entry: Entry) -> ResponseReturnValue:
     try:
-        *_, next_url = services().runner.resume(services().sessions.browser(), request.args)
+        *_, next_url = services().runner.resume(request.args)
     except FlowError as error:
         if error.error == "unknown_state":
             raise
@@ -97,7 +96,5 @@ def _page(template: str, **values: object) -> ResponseReturnValue:
     response = make_response(
         render_template(template, available=available, CODE=CODE, NO_RESPONSE=NO_RESPONSE, **values)
     )
-    # most flows start with a redirect to the authorization server
-    issuer = urlsplit(services().settings.issuer)
-    allow_form_targets(response, f"{issuer.scheme}://{issuer.netloc}")
+    let_forms_leave(response)  # most flows start with a redirect to the authorization endpoint
     return response

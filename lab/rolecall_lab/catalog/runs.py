@@ -17,6 +17,7 @@ from rolecall_client.flow import Context, Flow, FlowError, Message, Step, json_o
 from rolecall_client.services import services
 from rolecall_lab.catalog.entries import ENTRIES
 from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry
+from rolecall_lab.visitor import visitor
 
 MAX_TEXT: Final = 300
 """The maximum length of a text from another party, in characters."""
@@ -156,7 +157,7 @@ def _store(flow: str, run: Run, context: Context) -> None:
 
 
 def _key() -> str:
-    return services().store.key("runs", services().sessions.browser())
+    return services().store.key("runs", visitor())
 
 
 def _revoke_tokens(context: Context) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, flash, jsonify, make_response, redirect, render_template, request, url_for
 from flask import session as cookie
@@ -16,7 +15,7 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import clock, events
 from rolecall.http import HttpClient, Unreachable
-from rolecall.web.headers import allow_form_targets
+from rolecall.web.headers import let_forms_leave
 from rolecall.web.routes import Kind
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import FlowError
@@ -26,6 +25,7 @@ from rolecall_client.times import distance, moment
 from rolecall_lab.compare.asking import WAYS, Probe, probe_both, real_time
 from rolecall_lab.compare.board import EVENTS, Board, Event, prediction
 from rolecall_lab.compare.sentences import check_result
+from rolecall_lab.visitor import visitor
 
 PATH: Final = "/compare"
 
@@ -100,10 +100,8 @@ def compare() -> ResponseReturnValue:
         distance=distance,
     )
     response = make_response(page)
-    # the button that connects redirects to the authorization server
-    parts = urlsplit(services().settings.issuer)
-    allow_form_targets(response, f"{parts.scheme}://{parts.netloc}")
-    response.headers["Content-Security-Policy"] += "; script-src 'self'; connect-src 'self'"
+    let_forms_leave(response, scripts=True)  # the button that connects redirects to the authorization endpoint
+    response.headers["Content-Security-Policy"] += "; connect-src 'self'"
     return response
 
 
@@ -270,13 +268,13 @@ def _control(method: str, path: str, body: dict[str, Any] | None) -> dict[str, A
 
 
 def _load() -> Board:
-    return Board.load(services().store.get("compare", services().sessions.browser()))
+    return Board.load(services().store.get("compare", visitor()))
 
 
 @contextmanager
 def _locked_board() -> Iterator[Board]:
     """Yield the browser's board and store its changes, in one request of the browser at a time."""
-    store, browser = services().store, services().sessions.browser()
+    store, browser = services().store, visitor()
     with (
         events.watching(events.Notebook()),  # the board must not appear among the recorded changes
         store.client.lock(f"{store.key('compare', browser)}:lock", timeout=20, blocking_timeout=5),

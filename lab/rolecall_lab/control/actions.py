@@ -149,7 +149,9 @@ class Actions:
         return "The authorization server responds again."
 
     def _read(self, token: str) -> access_tokens.AccessToken:
-        access_token = access_tokens.read(self._services.keys, self._services.settings.issuer, token)
+        access_token = access_tokens.read(
+            self._services.keys, self._services.settings.issuer, self._services.registry, token
+        )
         if access_token is None:
             raise Refusal(
                 HTTPStatus.CONFLICT, "the token was not issued by this server, or the token or its key has expired"

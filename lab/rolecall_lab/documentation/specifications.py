@@ -87,7 +87,8 @@ def places() -> dict[Clause, set[str]]:
         enter(member.clause, "rolecall_auth.clients.metadata", f"the member {member.name}")
     for flow in FLOWS.values():
         enter(flow.specification, flow.steps[0].build.__module__, f"the flow {flow.name}")
-    of_rows = {check for parameter in PARAMETERS for check in (parameter.once, parameter.well_formed)}
+    of_rows = {parameter.once for parameter in PARAMETERS}
+    of_rows |= {parameter.well_formed for parameter in PARAMETERS if parameter.rejected_at}
     of_rows |= {member.check for member in MEMBERS}
     for check in checks.registry.values():
         if check not in of_rows and check.module.partition(".")[0] in _FOLDERS:

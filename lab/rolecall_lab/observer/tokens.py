@@ -51,23 +51,24 @@ class KeySet:
             return None, f"{algorithm} uses a secret that only the signer and the recipient have"
         if algorithm not in ID_TOKEN_ALGORITHMS:
             return False, f"the algorithm {algorithm[:20]} is not supported"
-        kid = header.get("kid")
         if name in _SIGNED_BY_CLIENT:
             return _client_verdict(token, header, registered)
+        kid = header.get("kid")
+        key_name = "key" if kid is None else f"key {str(kid)[:12]}"
         try:
             key = self._keys.get(kid, algorithm)
-            other = next((each for each in ID_TOKEN_ALGORITHMS if key is None and self._keys.get(kid, each)), None)
+            others = [each for each in ID_TOKEN_ALGORITHMS if key is None and self._keys.get(kid, each) is not None]
         except Unreachable as error:
             return None, f"the keys are not available: {error}"
-        if other is not None:
-            return False, f"the published key {str(kid)[:12]} is for {other}"
+        if others:
+            return False, f"the published {key_name} is for {' or '.join(others)}"
         if key is None:
-            return None, f"not signed by this server, which does not publish a key {str(kid)[:12]} for {algorithm}"
+            return None, f"not signed by this server, which does not publish a {key_name}"
         try:
             jwt.api_jws.decode(token, key, algorithms=[algorithm])
         except jwt.PyJWTError:
-            return False, f"it does not match the published key {str(kid)[:12]}"
-        return True, f"made with {algorithm} and the published key {str(kid)[:12]}"
+            return False, f"it does not match the published {key_name}"
+        return True, f"made with {algorithm} and the published {key_name}"
 
 
 def _client_verdict(

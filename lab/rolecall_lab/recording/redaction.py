@@ -21,6 +21,7 @@ from rolecall_lab.recording.rules import (
     MAX_BODY,
     MAX_ITEMS,
     MIN_SECRET,
+    NAME_DIGEST,
     RANDOM,
     REQUEST_HEADERS,
     RESPONSE_HEADERS,
@@ -138,6 +139,7 @@ class Redaction(ValueRedaction):
             name, _, text = pair.strip().partition("=")
             if len(text) >= MIN_SECRET:
                 self._secrets.hide(text)
+            name = NAME_DIGEST.sub("", name)
             if name in self._own_cookies:
                 names.append(name)
         return names

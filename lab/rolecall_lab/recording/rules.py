@@ -47,6 +47,9 @@ CLIENT_PATH: Final = re.compile(r"(/(?:register|logos)/)(.+)")
 """Matches paths that end with a client ID."""
 
 PARAMETER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z_.-]{0,39}")
+NAME_DIGEST: Final = re.compile("_[0-9a-f]{16}$")
+"""The end of the name of a cookie that belongs to one request, which is recorded without it."""
+
 HEADER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 _HIDDEN: Final = re.compile(r"pass|pwd|secret|csrf|registration_access_token", re.IGNORECASE)

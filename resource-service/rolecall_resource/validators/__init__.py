@@ -74,6 +74,8 @@ def read_claims(
     Raises:
         OAuthError: invalid_token.
     """
+    # a null counts as omitted
+    claims = {name: value for name, value in claims.items() if value is not None}
     if "iss" in claims or "iss" in required:
         ISSUER(claims.get("iss") == issuer, expected=issuer, actual=_shortened(claims.get("iss")))
     aud = claims.get("aud")

@@ -29,7 +29,7 @@ ALGORITHM = checks.define(
     "token.alg",
     "RFC 8725 section 3.1",
     "invalid_token",
-    "Access tokens are not signed with this algorithm.",
+    "The algorithm of the token is not accepted.",
     status=401,
 )
 CRITICAL = checks.define(
@@ -59,14 +59,19 @@ _SIGNATURE_ONLY: Final[Any] = {
 
 
 class LocalJwt:
-    """Verifies signatures, and caches verified tokens until they expire or their key changes."""
+    """Verifies signatures, and caches verified tokens until they expire or their key changes.
 
-    def __init__(self, server: AuthorizationServer, *, issuer: str, audience: str, leeway: float) -> None:
+    Args:
+        typ: a type that is accepted in addition to that of RFC 9068.
+    """
+
+    def __init__(self, server: AuthorizationServer, *, issuer: str, audience: str, leeway: float, typ: str) -> None:
         self._server = server
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
-        self._verified: OrderedDict[str, tuple[AccessToken, str | None, jwt.PyJWK, float]] = OrderedDict()
+        self._types = tuple(dict.fromkeys((ACCESS_TOKEN_TYPE, typ)))
+        self._verified: OrderedDict[str, tuple[AccessToken, jwt.PyJWK, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def validate(self, token: str) -> AccessToken:
@@ -75,9 +80,9 @@ class LocalJwt:
         access_token = self._cached(token_digest)
         if access_token is not None:
             return access_token
-        access_token, kid, key = self._verify(token)
+        access_token, key = self._verify(token)
         with self._lock:
-            self._verified[token_digest] = (access_token, kid, key, clock.cache_time())
+            self._verified[token_digest] = (access_token, key, clock.cache_time())
             self._verified.move_to_end(token_digest)
             while len(self._verified) > MAX_VERIFIED:
                 self._verified.popitem(last=False)
@@ -87,10 +92,8 @@ class LocalJwt:
         entry = self._verified.get(token_digest)
         if entry is None:
             return None
-        access_token, kid, key, verified_at = entry
-        if clock.cache_time() >= verified_at + VERIFIED_AGE:
-            return None
-        if self._server.key(kid, key.algorithm_name) is not key:
+        access_token, key, verified_at = entry
+        if clock.cache_time() >= verified_at + VERIFIED_AGE or not self._is_current(key):
             return None
         with self._lock:
             if token_digest in self._verified:
@@ -100,21 +103,26 @@ class LocalJwt:
         EXPIRY(now < access_token.expires_at, expected=f"later than {int(now)}", actual=access_token.expires_at)
         return access_token
 
-    def _verify(self, token: str) -> tuple[AccessToken, str | None, jwt.PyJWK]:
+    def _is_current(self, key: jwt.PyJWK) -> bool:
+        return self._server.key(key.key_id, key.algorithm_name) is key
+
+    def _verify(self, token: str) -> tuple[AccessToken, jwt.PyJWK]:
         header = FORM.require(unverified_header(token, MAX_LENGTH), expected="a signed JWT", otherwise="something else")
         typ = str(header.get("typ", "")).lower().removeprefix("application/")
-        TYPE(typ == ACCESS_TOKEN_TYPE, expected=ACCESS_TOKEN_TYPE, actual=typ[:60])
+        is_allowed = typ in {each.lower() for each in self._types}
+        TYPE(is_allowed, expected=" or ".join(self._types), actual=typ[:60])
         CRITICAL("crit" not in header, expected="no crit", actual="crit" if "crit" in header else "none")
         algorithm = str(header.get("alg"))
         allowed = algorithm in SIGNING_ALGORITHMS
         ALGORITHM(allowed, expected=" or ".join(SIGNING_ALGORITHMS), actual=algorithm[:20])
         kid = header.get("kid")
         key = self._server.key(kid, algorithm) if kid is None or isinstance(kid, str) else None
-        key = KEY.require(key, expected=f"a key that the issuer publishes for {algorithm}", actual=str(kid)[:60])
+        expected = f"a key for {algorithm} that the issuer publishes"
+        key = KEY.require(key, expected=expected, actual=str(kid)[:60])
         try:
             claims = jwt.decode(token, key, algorithms=[algorithm], options=_SIGNATURE_ONLY)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             expected = f"by key {str(kid)[:8]}"
             raise SIGNATURE.refusal(type(error).__name__, expected=expected, actual="invalid") from error
         SIGNATURE.note(True, expected=f"{algorithm} by key {str(kid)[:8]}", actual="valid")
-        return read_claims(claims, issuer=self._issuer, audience=self._audience, leeway=self._leeway), kid, key
+        return read_claims(claims, issuer=self._issuer, audience=self._audience, leeway=self._leeway), key

@@ -8,28 +8,28 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, g, request
-from werkzeug.middleware.proxy_fix import ProxyFix
+from flask import Blueprint, Flask, Response, abort, current_app, g, request, session
 
 from rolecall import clock, logs, metrics, trace
 from rolecall.clock import Clock
 from rolecall.settings import ServiceSettings, SettingsError
+from rolecall.web.bodies import MAX_REQUEST_BODY, REJECTED, receive_body
+from rolecall.web.cors import CrossOrigin
 from rolecall.web.errors import register_error_handlers, reject_foreign_form
 from rolecall.web.headers import SECURITY_HEADERS
 from rolecall.web.health import HEALTH_PATHS
-from rolecall.web.routes import allowed_methods, current_kind
+from rolecall.web.proxies import BehindProxies
+from rolecall.web.routes import allowed_methods, current_kind, current_route, is_speculative
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger("rolecall.access")
-
-MAX_REQUEST_BODY: Final = 64 * 1024
-"""Bytes; no request to these services needs a longer body."""
 
 _STYLE_SHEET: Final = Path(__file__).parents[1] / "static" / "rolecall.css"
 _STYLE_VERSION: Final = hashlib.sha256(_STYLE_SHEET.read_bytes()).hexdigest()[:8]
@@ -53,21 +53,44 @@ class Application(Flask):
 
     Args:
         path: starts with a slash and does not end with one; empty if the service is at the root of its host.
+        trusted_proxies: the number of proxies in front of the service.
     """
 
-    def __init__(self, import_name: str, path: str = "") -> None:
+    def __init__(self, import_name: str, path: str = "", trusted_proxies: int = 0) -> None:
         super().__init__(import_name)
         self.path = path
+        self._behind_proxies = BehindProxies(self._serve, trusted_proxies)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request; return 404 if its path does not belong to the service."""
+        return self._behind_proxies(environ, start_response)
+
+    def cross_origin_headers(self, path: str, origin: str | None = None) -> list[tuple[str, str]]:
+        """Return the CORS headers of a response to a request; see `rolecall.web.cors.CrossOrigin.headers`.
+
+        Args:
+            path: the whole path of the request.
+        """
+        local = self.local_path(path)
+        return [] if local is None else self._cross_origin.headers(local, origin)
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        receive_body(environ, self.config["MAX_CONTENT_LENGTH"])
         requested = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         if self.path and requested not in HEALTH_PATHS:
             path = self.local_path(requested)
             if path is None:
                 return plain_response(404, f"Not found. The service is at {self.path}/.", start_response)
             environ |= {"SCRIPT_NAME": self.path, "PATH_INFO": path}
+        start_response = self._cross_origin.wrap(environ, start_response)
+        if preflight := self._cross_origin.preflight(environ):
+            start_response("204 No Content", [*SECURITY_HEADERS.items(), *preflight])
+            return ()
         return super().__call__(environ, start_response)
+
+    @cached_property
+    def _cross_origin(self) -> CrossOrigin:
+        return CrossOrigin(self.extensions.get("rolecall_routes", ()), self.extensions["rolecall_settings"])
 
     def local_path(self, path: str) -> str | None:
         """Return the part of a request's path below the path of the service; None if it belongs to another one."""
@@ -88,7 +111,7 @@ def create_flask(
         own_clock: the clock of the application, if it is not that of the process.
     """
     logs.configure(settings.SERVICE, settings.log_level)
-    app = Application(import_name, path)
+    app = Application(import_name, path, settings.trusted_proxies)
     app.extensions["rolecall_clock"] = own_clock or clock.PROCESS
     app.config.update(
         SECRET_KEY=settings.secret_key,
@@ -113,9 +136,6 @@ def create_flask(
             static_url_path="/static/rolecall",
         )
     )
-    if settings.trusted_proxies:
-        count = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
     app.wsgi_app = _reject_invalid_hosts(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.before_request(_begin)
     app.after_request(_finish)
@@ -124,11 +144,13 @@ def create_flask(
 
 
 def _reject_invalid_hosts(application: WSGIApplication) -> WSGIApplication:
-    """Return 400 for an invalid Host header (RFC 9112 section 3.2), before any code builds a URL from it."""
+    """Return 400 for an invalid host (RFC 9112 section 3.2), before any code builds a URL from it.
+
+    The host is that of the Host header or, behind trusted proxies, that of X-Forwarded-Host.
+    """
 
     def middleware(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        hosts = (environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", ""))
-        if all(_HOST.fullmatch(host) for host in hosts):
+        if _HOST.fullmatch(environ.get("HTTP_HOST", "")):
             return application(environ, start_response)
         return plain_response(400, "The Host header is invalid.", start_response, ("Connection", "close"))
 
@@ -155,22 +177,30 @@ def app_of_environ(create_app: Callable[[S], Flask], read_settings: Callable[[Ma
         sys.exit(4)
 
 
-def _begin() -> None:
+def _begin() -> Response | None:
     trace.begin(request.headers.get("traceparent"))
     g.started = clock.monotonic()
     g.kind = current_kind()
-    if "Transfer-Encoding" in request.headers:
-        # Werkzeug would truncate a body of unknown length at the limit instead of rejecting it (RFC 9110 15.5.12)
-        abort(411)
-    # checked for every request, because not every view reads the body (RFC 9110 section 15.5.14)
-    if (request.content_length or 0) > MAX_REQUEST_BODY:
-        abort(413)
+    if status := request.environ.get(REJECTED):
+        abort(status)
     reject_foreign_form()
+    route = current_route()
+    is_unsafe_head = request.method == "HEAD" and route is not None and not route.safe
+    if is_unsafe_head or (g.kind == "page" and is_speculative()):
+        return Response(status=204)
+    return None
 
 
 def _finish(response: Response) -> Response:
+    if response.calculate_content_length() == 0:
+        # an empty body has no media type (RFC 9110 section 8.3)
+        del response.headers["Content-Type"]
+    row = current_route()
     for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+        if not (name == "Cross-Origin-Opener-Policy" and row is not None and row.in_popups):
+            response.headers.setdefault(name, value)
+    if request.method == "HEAD":
+        session.modified = False  # the session keeps its flashed messages (RFC 9110 section 9.2.1)
     response.headers["X-Request-Id"] = trace.current() or "-"
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"

@@ -15,7 +15,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rolecall import audit, metrics, trace
-from rolecall.errors import OAuthError, json_response, unavailable
+from rolecall.errors import OAuthError, description_of, json_response, unavailable
 from rolecall.web.routes import allowed_methods, is_foreign_form
 
 log = logging.getLogger("rolecall.access")
@@ -137,9 +137,10 @@ def _oauth_error(error: OAuthError) -> Response:
 
 
 def _problem_of(error: OAuthError) -> Problem:
+    description = description_of(error)
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return Problem(503, "One moment, please", error.description, (("Try again", retry_url()),))
-    return Problem(error.status, "This request cannot be processed", error.description)
+        return Problem(503, "One moment, please", description, (("Try again", retry_url()),))
+    return Problem(error.status, "This request cannot be processed", description)
 
 
 def _page_error(error: PageError) -> Response:
@@ -163,8 +164,8 @@ _EXPLANATIONS: Final = {
     400: ("Invalid request", "The server cannot read this request. No changes were made."),
     404: ("Page not found", "The address is wrong, or the page no longer exists."),
     405: ("Method not allowed", "This address does not support the method of the request. No changes were made."),
-    411: ("Length required", "Send the body with a Content-Length header, not with Transfer-Encoding."),
     413: ("Request too large", "The request is larger than this service accepts. No changes were made."),
+    501: ("Not implemented", "Of the transfer codings, this service supports only chunked. No changes were made."),
 }
 
 

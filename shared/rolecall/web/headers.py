@@ -10,16 +10,12 @@ from flask.sessions import SecureCookieSessionInterface
 
 from rolecall.storage import digest
 
-
-def _policy(form_action: str) -> str:
-    return (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        f"form-action {form_action}"
-    )
-
+_CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 SECURITY_HEADERS: Final = {
-    "Content-Security-Policy": _policy("'self'"),
+    "Content-Security-Policy": f"{_CONTENT_SECURITY_POLICY}; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -31,44 +27,38 @@ SECURITY_HEADERS: Final = {
 """Defaults for every response; a view may set its own value."""
 
 
-def allow_form_targets(response: Response, *origins: str, scripts: bool = False) -> None:
-    """Allow a form on this page to redirect to `origins`: Chromium applies `form-action` to redirects as well.
+def let_forms_leave(response: Response, *, scripts: bool = False) -> None:
+    """Omit `form-action` from a page whose forms redirect to another party.
+
+    Browsers apply the directive to each redirect that follows a form (CSP Level 3 section 6.4.1), and the other party
+    may redirect to any origin or private-use scheme.
 
     Args:
         scripts: whether the page may load scripts from its origin.
     """
-    policy = _policy(" ".join(("'self'", *origins)))
+    policy = _CONTENT_SECURITY_POLICY
     response.headers["Content-Security-Policy"] = f"{policy}; script-src 'self'" if scripts else policy
-
-
-def origin_of(uri: str) -> str:
-    """Return the origin of a URI as a Content-Security-Policy source.
-
-    Only the scheme is returned if the URI has no authority or has an IPv6 host, which a policy cannot express.
-    """
-    parts = urlsplit(uri)
-    if ":" in (parts.hostname or ""):  # an IPv6 address
-        return f"{parts.scheme}:"
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
 
 
 def cookie_settings(app: Flask, name: str, url: str) -> None:
     """Configure the session cookie; with TLS, its name gets the `__Host-` prefix (RFC 6265bis section 4.1.3.2).
 
-    A browser sends cookies with this prefix to all paths of a host. If the service is below a path, the cookie's name
-    depends on its URL; the key of the cookie's signature always does.
+    A browser sends cookies to all ports of a host (RFC 6265 section 8.5), and those with this prefix to all paths. If
+    the service's URL has a port, the names of its cookies contain it. If the service is below a path, the session
+    cookie's name depends on the URL; the key of its signature always does.
 
     Flask's own expiry check is effectively disabled (ten years), because `rolecall.clock` decides when the session that
     the cookie refers to expires.
     """
-    secure = url.startswith("https://")
-    if urlsplit(url).path:
-        name = f"{name}_{digest(url)[:8]}"
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    prefix = ("__Host-" if secure else "") + (f"{name}_{parts.port}" if parts.port else name)
     interface = SecureCookieSessionInterface()
     interface.salt = f"cookie-session {url}"
     app.session_interface = interface
     app.config.update(
-        SESSION_COOKIE_NAME=f"__Host-{name}" if secure else name,
+        COOKIE_PREFIX=prefix,
+        SESSION_COOKIE_NAME=f"{prefix}_{digest(url)[:8]}" if parts.path else prefix,
         SESSION_COOKIE_PATH="/",
         SESSION_COOKIE_SECURE=secure,
         SESSION_COOKIE_HTTPONLY=True,

@@ -8,7 +8,8 @@ from typing import Literal
 
 from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
-from flask_wtf.csrf import CSRFProtect
+
+from rolecall.web.forms import FormProtection
 
 Kind = Literal["page", "api"]
 
@@ -24,6 +25,9 @@ class Route:
         metadata: the member of the server metadata that holds the route's URL, if any.
         csrf: whether a POST requires the CSRF token; applies to pages only.
         cross_site: whether pages of other sites may send a POST; always allowed for `api`.
+        in_popups: whether a client may open the page in a popup window, which the client's own page keeps watching.
+        safe: whether a GET changes nothing (RFC 9110 section 9.2.1).
+        cors: the origins whose pages may read responses: `any`, or the name of the setting that lists them.
     """
 
     name: str
@@ -35,12 +39,15 @@ class Route:
     metadata: str | None = None
     csrf: bool = True
     cross_site: bool = False
+    in_popups: bool = False
+    safe: bool = True
+    cors: str | None = None
 
 
 def register(app: Flask, routes: Sequence[Route]) -> None:
     """Add the routes to the application, with CSRF protection for every POST of a page unless its row disables it."""
     app.extensions["rolecall_routes"] = tuple(routes)
-    csrf = CSRFProtect(app) if any(route.kind == "page" and "POST" in route.methods for route in routes) else None
+    csrf = FormProtection(app) if any(route.kind == "page" and "POST" in route.methods for route in routes) else None
     for route in routes:
         app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
         app.extensions["rolecall_kinds"][route.name] = route.kind
@@ -60,6 +67,12 @@ def route_path(name: str) -> str:
     return next(route.path for route in routes if route.name == name)
 
 
+def current_route() -> Route | None:
+    """Return the row of the requested URL; None if the URL has none, such as that of a static file."""
+    routes: tuple[Route, ...] = current_app.extensions.get("rolecall_routes", ())
+    return next((route for route in routes if route.name == request.endpoint), None)
+
+
 def current_kind() -> Kind | None:
     """Return the kind of the requested route; None if no registered route matches the request."""
     kinds: dict[str, Kind] = current_app.extensions["rolecall_kinds"]
@@ -69,6 +82,11 @@ def current_kind() -> Kind | None:
 def allowed_methods() -> set[str]:
     """Return the methods that the requested URL supports; empty if no route matches the request."""
     return (request.url_rule.methods if request.url_rule else None) or set()
+
+
+def is_speculative() -> bool:
+    """Return whether a browser fetches a page that the user has not asked for yet: a prefetch or a prerender."""
+    return any("prefetch" in request.headers.get(name, "").lower() for name in ("Sec-Purpose", "Purpose", "X-Moz"))
 
 
 def is_from_another_origin() -> bool:

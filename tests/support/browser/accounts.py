@@ -119,8 +119,9 @@ def sign_up(page: Page, address: str, name: str, password: str) -> None:
 
 def walk_accounts(page: Page, folder: Path, redis_url: str, shot: Shot) -> None:
     """The error pages of the authorization server."""
-    with serving(accounts(folder, "redis://127.0.0.1:1/0")) as address:
-        page.context.add_cookies([{"name": "rolecall_auth", "value": "x", "url": address}])
+    away = accounts(folder, "redis://127.0.0.1:1/0")
+    with serving(away) as address:
+        page.context.add_cookies([{"name": away.config["SESSION_COOKIE_NAME"], "value": "x", "url": address}])
         page.goto(f"{address}/sign-in?interaction={'i' * 43}")
         shot("auth-503")
         page.goto(f"{address}/nowhere")

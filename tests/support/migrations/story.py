@@ -268,6 +268,7 @@ def _seeds(subs: dict[str, str]) -> seeds.Seeds:
         "refresh_grace": 0,
     }
     return seeds.Seeds(
+        claim_scopes=[{"scope": "groups", "description": "see your groups – all of them", "claims": ["groups"]}],
         people=[
             {"username": username, "sub": subs[username], **{name: who[name] for name in ("password", "name", "email")}}
             for username, who in BOTH["people"].items()

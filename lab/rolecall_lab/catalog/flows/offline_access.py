@@ -25,12 +25,9 @@ def registration_request(context: Context) -> Message:
 
 
 def authentication_request(context: Context) -> Message:
-    """Steps 1 and 2: without `prompt=consent` the server would ignore the scope `offline_access`."""
+    """Steps 1 and 2: request `offline_access`, which the consent page names."""
     return with_parameters(
-        sign_in.authentication_request(context),
-        client_id=own_client.client_id(context),
-        scope=SCOPE,
-        prompt="consent",
+        sign_in.authentication_request(context), client_id=own_client.client_id(context), scope=SCOPE
     )
 
 
@@ -103,8 +100,9 @@ ENTRY = lab_entry(
     __name__,
     FLOW,
     summary="The client requests a refresh token, to use when the user is not present.",
-    description="The client requests the scope `offline_access`, and `prompt=consent` makes the server ask the user. "
-    "With the refresh token the client later gets a new ID token, which describes the same sign-in: `iss`, `sub`, "
+    description="The client requests the scope `offline_access`. The server grants it only if the user accepted it on "
+    "the consent page, now or earlier. `prompt=consent` is not necessary: section 11 allows other conditions. With the "
+    "refresh token the client later gets a new ID token, which describes the same sign-in: `iss`, `sub`, "
     "`aud`, and `auth_time` are unchanged, and only `iat` is new (section 12.2).",
     clause="OpenID Connect Core section 11",
     expected=("201", CODE, "200", "200", "200", "204"),

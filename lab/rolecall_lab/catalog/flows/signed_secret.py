@@ -12,7 +12,7 @@ from rolecall_lab.catalog.entry import CODE, lab_entry
 from rolecall_lab.catalog.messages import with_parameters
 
 ALGORITHM = "PS256"
-SCOPE = "openid email phone address"
+SCOPE = "openid email phone address groups"
 
 
 def registration_request(context: Context) -> Message:

@@ -78,7 +78,7 @@ class Authentication(Tokens):
         if wrong_hint or {"none", "login"} <= prompts:
             self._assert_error(response, mode, state, "invalid_request")
             return
-        scopes = self._scopes(client, scope, prompts)
+        scopes = frozenset({"openid", *scope.split()}) & client.scope  # section 3.1.2.1
         hinted = id_token[0].person if id_token else ""
         if not self._session_suffices(here, prompts, max_age, hinted):
             if "none" in prompts:
@@ -102,14 +102,6 @@ class Authentication(Tokens):
         """Choose an ID token, mostly one for this client, which may belong to another person."""
         candidates = [each for each in self.id_tokens if not hint or each[0].party is client]
         return candidates[-1 - hint % len(candidates)] if hint is not None and candidates else None
-
-    def _scopes(self, client: Party, scope: str, prompts: set[str]) -> frozenset[str]:
-        """Return the scopes that are requested and registered; `offline_access` also needs the consent prompt.
-
-        Sections 3.1.2.1 and 11.
-        """
-        requested = frozenset({"openid", *scope.split()}) & client.scope
-        return requested if "consent" in prompts else requested - {"offline_access"}
 
     def _session_suffices(self, here: Window, prompts: set[str], max_age: int | None, hinted: str) -> bool:
         """Whether the current user can continue without a page (section 3.1.2.3)."""

@@ -104,16 +104,17 @@ def host(random: Random, request: Request) -> None:
 
 def cookie(random: Random, request: Request) -> None:
     cookies = dict(request.headers).get(b"Cookie", b"")
+    own = cookies.partition(b"=")[0] or b"rolecall_auth"
     junk = b"; ".join(b"c%d=%s" % (i, b"x" * 60) for i in range(random.choice((1, 50, 110))))
     request.put(
         b"Cookie",
         random.choice(
             (
-                cookies[:-3] + b"AAA", b"rolecall_auth=" + value(random)[:3_000], cookies + b"; rolecall_auth=x",
+                cookies[:-3] + b"AAA", own + b"=" + value(random)[:3_000], cookies + b"; " + own + b"=x",
                 junk, b"=;=;;",
-                b"rolecall_auth=.eJw" + b"A" * 3_000, cookies.replace(b"rolecall_auth=", b"rolecall_client="),
+                own + b"=.eJw" + b"A" * 3_000, cookies.replace(own, b"rolecall_client"),
                 b"\xff\xfe=1",
-                b"rolecall_auth_known=" + value(random)[:3_000], b"rolecall_auth=" + b"." * 3_000, b'a="\\777\\000"',
+                own + b"_known=" + value(random)[:3_000], own + b"=" + b"." * 3_000, b'a="\\777\\000"',
                 b"",
             )
         ),

@@ -1,0 +1,3 @@
+export { Client, StreamableHTTPClientTransport, UnauthorizedError } from '@modelcontextprotocol/client'
+
+export const finish = (transport, response) => transport.finishAuth(response.searchParams)
