@@ -55,7 +55,7 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
         Without `scope`, the client requests all that it may have for itself: at the named resource, or at the only one.
         """
         client = self.request.client = authenticated_client(self)
-        allowed = {scope for scope in client.scope.split() if scope not in OPENID_SCOPES}
+        allowed = {*client.scope.split()} & scopes.scopes_of_apis() - {*OPENID_SCOPES}
         requested = {*self.request.form["scope"].split()} if "scope" in self.request.form else allowed
         SCOPE(
             bool(requested) and requested <= allowed,

@@ -64,6 +64,11 @@ def values_of(scope: str) -> set[str]:
     return values if "openid" in values else values - {"offline_access"}
 
 
+def scopes_of_apis() -> set[str]:
+    """Return the scopes of all resources."""
+    return {value for resource in services().registry.resources() for value in resource.scopes}
+
+
 def requested(client: Client, scope: str | None, identifier: str | None) -> tuple[str, Resource]:
     """Return the scope that a person may grant for a request, and the resource for its tokens.
 
@@ -79,10 +84,11 @@ def requested(client: Client, scope: str | None, identifier: str | None) -> tupl
     """
     values = values_of(scope or "")
     registered = set(client.requestable_scopes(with_openid="openid" in values))
-    existing = {value for resource in services().registry.resources() for value in resource.scopes}
+    existing = scopes_of_apis()
+    alternatives = {*client.requestable_scopes(with_openid=True)} & {*existing, *OPENID_SCOPES}
     if scope is None:
         identity = set(OPENID_SCOPES) if "openid" in registered else set()
-        return narrowed(registered & existing - identity, identifier, registered)
+        return narrowed(registered & existing - identity, identifier, alternatives)
     if "openid" in values:
         existing |= set(OPENID_SCOPES)
     allowed = values & registered & existing
@@ -91,9 +97,9 @@ def requested(client: Client, scope: str | None, identifier: str | None) -> tupl
             allowed == values,
             expected=" ".join(sorted(registered)),
             actual=" ".join(sorted(values)),
-            description=unknown_scope(values - allowed, registered),
+            description=unknown_scope(values - allowed, alternatives),
         )
-    return narrowed(allowed, identifier, registered)
+    return narrowed(allowed, identifier, alternatives)
 
 
 def narrowed(values: set[str], identifier: str | None, registered: Collection[str]) -> tuple[str, Resource]:
