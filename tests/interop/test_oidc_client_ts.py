@@ -105,6 +105,14 @@ def test_revocation(page: Page, lab: Stack) -> None:
     assert page.evaluate("app.manager.signinSilent().catch((error) => error.error)") == "invalid_grant"
 
 
+def test_silent_renewal_without_a_refresh_token(page: Page) -> None:
+    """RFC 8252 section 8.6: consent is not remembered for this app, so the iframe gets an error."""
+    page.evaluate(
+        "app.manager.getUser().then((user) => app.manager.storeUser(Object.assign(user, {refresh_token: ''})))"
+    )
+    assert page.evaluate("app.manager.signinSilent().catch((error) => error.error)") == "consent_required"
+
+
 def test_local_sign_out(page: Page) -> None:
     """The app forgets its user."""
     assert outcome(page, "app.manager.removeUser()") == "done"
