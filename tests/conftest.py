@@ -48,8 +48,9 @@ def shared_fixture(item: pytest.Item) -> str | None:
         return None
     if {"stack", "site"} & {*fixtures.names_closure}:
         return "browser" if item.get_closest_marker("browser") else "stack"
-    if "quiet_stack" in fixtures.names_closure:
-        return "quiet_stack"
+    for name in ("quiet_stack", "lab"):
+        if name in fixtures.names_closure:
+            return name
     scopes = {made.scope for makers in fixtures.name2fixturedefs.values() for made in makers}
     return item.nodeid.partition("::")[0] if scopes & {"module", "package"} else None
 

@@ -168,8 +168,8 @@ class ServiceSettings:
     secret_key: str = setting("Signs cookies and CSRF tokens; 32 characters or more.", secret=True)
     log_level: str = setting("The lowest log level.", default="INFO", parse=one_of("DEBUG", "INFO", "WARNING", "ERROR"))
     trusted_proxies: int = setting(
-        "Number of reverse proxies in a row that append to, or set, X-Forwarded-For, -Proto, and -Host; without any, "
-        "these headers are ignored.",
+        "Number of reverse proxies trusted to set, or append to, X-Forwarded-For, -Proto, and -Host; 0 ignores these "
+        "headers.",
         default=0,
         parse=proxies,
     )

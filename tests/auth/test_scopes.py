@@ -176,6 +176,21 @@ def test_a_client_gets_its_own_scopes_of_the_named_resource(server: Server) -> N
     )
 
 
+def test_a_registered_scope_that_no_resource_has_any_more_does_not_exist(server: Server) -> None:
+    """RFC 6749 section 3.3; without a scope, the request gets what still exists."""
+    grants = ["authorization_code", "client_credentials"]
+    server.add(a_client(client_id="old", scope="gone:read notes:read", grant_types=grants))
+    own = {"grant_type": "client_credentials"}
+    for answer in (
+        granted(server, "old", scope="gone:read notes:read"),
+        server.post("/token", basic("old", SECRET), **own, scope="gone:read notes:read").json,
+    ):
+        assert answer["error"] == "invalid_scope"
+        assert answer["error_description"] == "Unknown scope `gone:read`. This client may request: notes:read."
+    assert granted(server, "old", scope="-")["scope"] == "notes:read"
+    assert server.post("/token", basic("old", SECRET), **own).json["scope"] == "notes:read"
+
+
 def test_a_refresh_names_the_scopes_that_were_granted(server: Server) -> None:
     """RFC 6749 section 6: no more than the person granted, even if the client is registered for it."""
     tokens = server.tokens()

@@ -20,7 +20,8 @@ from support.stack import wait_until
 pytestmark = [pytest.mark.compose, pytest.mark.smoke]
 
 HOST = "app.rolecall.test"
-PORTS = {"HTTPS_PORT": 8443, "HTTP_PORT": 8080, "CLIENT_PORT": 8000}
+HOSTS = {"CLIENT_PORT": HOST, "AUTH_PORT": "auth.rolecall.test", "RESOURCE_PORT": "api.rolecall.test"}
+PORTS = {"HTTPS_PORT": 8443, "HTTP_PORT": 8080, "CLIENT_PORT": 8000, "AUTH_PORT": 8001, "RESOURCE_PORT": 8002}
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Front:
         host, _, number = docker("port", self.name, f"{PORTS[port]}/tcp").splitlines()[0].rpartition(":")
         return host, int(number)
 
-    def ask(self, port: str, request: bytes, *, plain: bool = False) -> tuple[int, dict[str, str], str]:
+    def ask(
+        self, port: str, request: bytes, *, plain: bool = False, server_name: str = HOST
+    ) -> tuple[int, dict[str, str], str]:
         """Send bytes; gives the status, the headers (names in small letters) and the body of the answer."""
         connection = socket.create_connection(self.address(port), 60)
         if port == "HTTPS_PORT" and not plain:
-            connection = self.context.wrap_socket(connection, server_hostname=HOST)
+            connection = self.context.wrap_socket(connection, server_hostname=server_name)
         with connection as stream:
             stream.sendall(request)
             answer = b"".join(iter(lambda: stream.recv(65536), b""))
@@ -52,13 +55,13 @@ class Front:
 @pytest.fixture(scope="module", params=["production", "lab"])
 def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder: Path = tmp_path_factory.mktemp("secrets")
-    certify(folder, HOST)
+    certify(folder, *HOSTS.values())
     folder.chmod(0o755)
     for file in folder.iterdir():
         file.chmod(0o644)
     name = f"rolecall-front-{uuid.uuid4().hex[:12]}"
-    ports = {**PORTS, "AUTH_PORT": 8001, "RESOURCE_PORT": 8002, "OBSERVER_PORT": 8003, "HTTPS_SUFFIX": ""}
-    hosts = {"CLIENT_HOST": HOST, "AUTH_HOST": "auth.rolecall.test", "RESOURCE_HOST": "api.rolecall.test"}
+    ports = {**PORTS, "OBSERVER_PORT": 8003, "HTTPS_SUFFIX": ""}
+    hosts = {port.replace("PORT", "HOST"): host for port, host in HOSTS.items()}
     fill = ";".join(f"s/{word}/{value}/g" for word, value in {**ports, **hosts}.items())
     command = (
         f"sed -e '{fill}' /front/{request.param}.conf >/tmp/nginx.conf; exec nginx -c /tmp/nginx.conf -g 'daemon off;'"
@@ -175,3 +178,33 @@ def test_an_absent_service_is_told_as_before(front: Front) -> None:
         assert (status, headers["retry-after"]) == (503, "2")
         assert said in body
         well_made(front, port, headers)
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "is_open"),
+    [
+        ("AUTH_PORT", "/token", True), ("AUTH_PORT", "/s/one/register/x?y=z", True), ("AUTH_PORT", "/authorize", False),
+        ("AUTH_PORT", "/.well-known/oauth-authorization-server", True), ("AUTH_PORT", "/invoices", False),
+        ("RESOURCE_PORT", "/invoices/x/payment", True), ("RESOURCE_PORT", "/token", False),
+        ("CLIENT_PORT", "/invoices", False), ("CLIENT_PORT", "/token", False),
+    ],
+)  # fmt: skip
+def test_pages_of_other_origins_can_read_the_errors_of_what_they_use(
+    front: Front, service: str, path: str, is_open: bool
+) -> None:
+    """RFC 9700 section 2.6: the errors that the front writes itself."""
+    is_lab = port_of(front) == "CLIENT_PORT"
+    port, host = (service if is_lab else "HTTPS_PORT"), HOSTS[service]
+    head = f" HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+    requests = {
+        503: f"GET {path}{head}\r\n",
+        413: f"POST {path}{head}Content-Length: 2000000\r\n\r\n",
+        431: f"GET {path}{head}X: {'x' * 40_000}\r\n\r\n",
+        501: f"POST {path}{head}Transfer-Encoding: gzip\r\n\r\n",
+    }
+    for status, request in requests.items():
+        answered, headers, _ = front.ask(port, request.encode(), server_name=host)
+        assert answered == status
+        assert headers.get("access-control-allow-origin") == ("*" if is_open else None)
+        assert headers.get("access-control-expose-headers", "").startswith("WWW-Authenticate") is is_open
+        assert headers["cross-origin-resource-policy"] == ("cross-origin" if is_open else "same-origin")

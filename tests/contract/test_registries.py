@@ -181,7 +181,8 @@ def test_the_readme_has_every_setting() -> None:
 
 
 def test_no_template_loads_anything_from_elsewhere_or_holds_a_script() -> None:
-    templates = [path for path in ROOT.rglob("*.html") if ".venv" not in path.parts]
+    # the pages of tests/interop are those of an app that others wrote the library for
+    templates = [path for path in ROOT.rglob("*.html") if {".venv", "interop"}.isdisjoint(path.parts)]
     assert len(templates) > 10
     for path in templates:
         text = path.read_text()

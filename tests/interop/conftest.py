@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -42,19 +43,26 @@ def node() -> Path:
     """The folder with the scripts and what they need."""
     if shutil.which("npm") is None:
         _without_npm("npm not found")
-    lock = hashlib.sha256((NODE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    folder = Path.home() / ".cache" / "rolecall" / f"interop-{lock}"
+    digest = hashlib.sha256((NODE / "package-lock.json").read_bytes()).hexdigest()[:16]
+    folder = Path.home() / ".cache" / "rolecall" / f"interop-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        # other processes of this test run, and of other runs, use the same folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(folder)
+    return folder
+
+
+def _install(folder: Path) -> None:
     for file in NODE.iterdir():
         if file.is_file():
             shutil.copy(file, folder)
     # npm writes this file last: a folder without it is of a run that was cut off
     if not (folder / "node_modules/.package-lock.json").is_file():
         command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
         if done.returncode:
             _without_npm(f"npm ci failed: {done.stderr[-300:]}")
-    return folder
 
 
 def _without_npm(reason: str) -> NoReturn:

@@ -16,10 +16,10 @@ from support.foreign import INTEROP, not_tested, running
 from support.node_programs import configured
 from support.stack import Stack
 
-# the tests share the address of the resource, which the seeds name
-pytestmark = [pytest.mark.npm, pytest.mark.integration, pytest.mark.xdist_group("port 8460")]
+pytestmark = [pytest.mark.npm, pytest.mark.integration]
 
 RESOURCE = "http://localhost:8460/mcp"
+"""The server's address, which cannot be another one: it is the identifier of the resource."""
 
 
 @contextmanager

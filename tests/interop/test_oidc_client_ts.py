@@ -24,8 +24,6 @@ LIBRARIES = ("oidc-client-ts/dist/esm/oidc-client-ts.js", "jwt-decode/build/esm/
 
 
 class _Files(SimpleHTTPRequestHandler):
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}
-
     def log_message(self, *_arguments: object) -> None:
         """Print nothing."""
 
@@ -79,7 +77,7 @@ def outcome(page: Page, call: str) -> str:
 
 
 def test_refresh_rotates_the_tokens(page: Page) -> None:
-    """RFC 9700 section 4.14.2, RFC 6749 section 6: the API accepts the new access token, and userinfo responds again."""
+    """RFC 9700 section 4.14.2, RFC 6749 section 6: the API accepts the new access token."""
     before = user(page)
     assert page.evaluate("app.invoices()")["invoices"]
     assert outcome(page, "app.manager.signinSilent()") == "done"
@@ -90,16 +88,29 @@ def test_refresh_rotates_the_tokens(page: Page) -> None:
     assert page.evaluate("app.invoices()")["invoices"]
 
 
-def test_revocation(page: Page) -> None:
+def test_revocation(page: Page, lab: Stack) -> None:
     """RFC 7009 sections 2.1 and 2.2: neither token works afterwards, and the app can read why (RFC 6750 section 3)."""
-    token = user(page)
+    tokens = {name: user(page)[name] for name in ("access_token", "refresh_token")}
+    userinfo = """([url, token]) => fetch(url, {headers: {Authorization: `Bearer ${token}`}}).then(
+      (response) => [response.status, response.headers.get('WWW-Authenticate') ?? ''])"""
+    request = [f"{lab.auth}/userinfo", tokens["access_token"]]
+    assert page.evaluate(userinfo, request) == [200, ""]
+
     assert outcome(page, "app.manager.revokeTokens()") == "done"
+    assert not user(page).get("refresh_token")
+    status, challenge = page.evaluate(userinfo, request)
+    assert (status, "invalid_token" in challenge) == (401, True)
+    store = "(tokens) => app.manager.getUser().then((user) => app.manager.storeUser(Object.assign(user, tokens)))"
+    page.evaluate(store, tokens)
+    assert page.evaluate("app.manager.signinSilent().catch((error) => error.error)") == "invalid_grant"
+
+
+def test_silent_renewal_without_a_refresh_token(page: Page) -> None:
+    """RFC 8252 section 8.6: consent is not remembered for this app, so the iframe gets an error."""
     page.evaluate(
-        "(token) => app.manager.getUser().then((user) => app.manager.storeUser(Object.assign(user, token)))",
-        {"access_token": token["access_token"], "refresh_token": token["refresh_token"]},
+        "app.manager.getUser().then((user) => app.manager.storeUser(Object.assign(user, {refresh_token: ''})))"
     )
-    assert "invalid_token" in outcome(page, "app.invoices()")
-    assert "invalid_grant" in page.evaluate("app.manager.signinSilent().then(() => 'done', (error) => error.error)")
+    assert page.evaluate("app.manager.signinSilent().catch((error) => error.error)") == "consent_required"
 
 
 def test_local_sign_out(page: Page) -> None:

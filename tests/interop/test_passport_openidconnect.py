@@ -26,7 +26,7 @@ def test_sign_in(lab: Stack, node: Path, tmp_path: Path) -> None:
         assert "code_challenge" not in query
 
         profile = json.loads(alice.visit(request).text)
-        assert profile["displayName"] == "Alice Liddell"
+        assert (profile["displayName"], profile["username"]) == ("Alice Liddell", "alice")
         assert profile["name"] == {"familyName": "Liddell", "givenName": "Alice", "middleName": "Pleasance"}
         assert profile["emails"] == [{"value": "alice@wonderland.test"}]
 

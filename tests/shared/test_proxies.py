@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from rolecall.limits import limit, network
 from rolecall.web.proxies import UNKNOWN, BehindProxies, client_address
 from support.auth_server import Server, basic, make_server, make_settings
+from support.bare_service import gunicorn
 
 NODES = {
     "203.0.113.7": "203.0.113.7",
@@ -208,3 +211,14 @@ def test_the_address_in_the_log_has_no_port(behind: Callable[..., Server], capsy
     fail(behind(1, log_level="INFO"), '"[2001:db8::1]:4711"')
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["address"] for line in lines if "address" in line] == ["2001:db8::1"]
+
+
+def test_without_trusted_proxies_gunicorn_believes_none_either(tmp_path: Path) -> None:
+    """It would take the scheme from callers on this machine, and reject lists that contradict each other."""
+    with gunicorn(tmp_path) as (_, port), closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        for proto, ssl in (("https", "on"), ("https, http", "on"), ("http", "on")):
+            connection.request("GET", "/healthz", headers={"X-Forwarded-Proto": proto, "X-Forwarded-Ssl": ssl})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+            assert "Strict-Transport-Security" not in answer.headers

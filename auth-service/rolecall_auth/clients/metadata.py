@@ -310,7 +310,7 @@ def _check_scope(metadata: dict[str, Any], profile: str, *, exact: bool) -> None
     """
     known = {*scopes.all_identity_scopes()}
     if metadata["subject_type"] != "pairwise":
-        known |= scopes.api_scopes()
+        known |= scopes.scopes_of_apis()
     if not any(grant.has_person for grant in grants.of_client(metadata["grant_types"])):
         known -= scopes.requires_person()
     requested = metadata.get("scope", " ".join(sorted(known))).split()

@@ -50,7 +50,7 @@ def _document(back_channel: str) -> dict[str, Any]:
     return {
         "issuer": issuer,
         **endpoints,
-        "scopes_supported": sorted({*identity, *scopes.api_scopes()}),
+        "scopes_supported": sorted({*identity, *scopes.scopes_of_apis()}),
         "response_types_supported": _CHOICES["response_types"],
         "response_modes_supported": list(RESPONSE_MODES),
         "grant_types_supported": _CHOICES["grant_types"],

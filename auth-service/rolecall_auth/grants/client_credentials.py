@@ -57,7 +57,7 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
         """
         client = self.request.client = authenticated_client(self)
         personal = scopes.requires_person()
-        allowed = {*client.scope.split()} - personal
+        allowed = {*client.scope.split()} & scopes.scopes_of_apis() - personal
         requested = {*self.request.form["scope"].split()} if "scope" in self.request.form else allowed
         SCOPE(
             bool(requested) and requested <= allowed,

@@ -63,14 +63,9 @@ def all_identity_scopes() -> tuple[str, ...]:
     return (*OPENID_SCOPES, *claim_scopes())
 
 
-def api_scopes() -> set[str]:
-    """Return the scopes that APIs define."""
-    return {scope for resource in services().registry.resources() for scope in resource.scopes}
-
-
 def requires_person() -> set[str]:
     """Return the scopes that only a person can allow: the identity scopes, without custom ones that an API defines."""
-    return {*OPENID_SCOPES, *(claim_scopes().keys() - api_scopes())}
+    return {*OPENID_SCOPES, *(claim_scopes().keys() - scopes_of_apis())}
 
 
 def identity_scopes(scope: str) -> set[str]:
@@ -100,6 +95,11 @@ def values_of(scope: str) -> set[str]:
     return values if "openid" in values else values - {"offline_access"}
 
 
+def scopes_of_apis() -> set[str]:
+    """Return the scopes of all resources."""
+    return {value for resource in services().registry.resources() for value in resource.scopes}
+
+
 def requested(client: Client, scope: str | None, identifier: str | None) -> tuple[str, Resource]:
     """Return the scope that a person may grant for a request, and the resource for its tokens.
 
@@ -114,23 +114,25 @@ def requested(client: Client, scope: str | None, identifier: str | None) -> tupl
         OAuthError: invalid_target or invalid_scope.
     """
     values = values_of(scope or "")
-    is_possible = client.subject_type != "pairwise" or "openid" in values
-    registered = set(narrow(client, client.scope).split()) if is_possible else set()
-    existing = api_scopes()
+    has_public_subject = client.subject_type != "pairwise"
+    narrowed_scope = set(narrow(client, client.scope).split())
+    registered = narrowed_scope if has_public_subject or "openid" in values else set()
+    existing, every_identity = scopes_of_apis(), set(all_identity_scopes())
+    alternatives = narrowed_scope & (existing | every_identity)
     if scope is None:
-        identity = set(all_identity_scopes()) if "openid" in registered else set()
-        return narrowed(registered & existing - identity, identifier, registered)
+        identity = every_identity if "openid" in registered else set()
+        return narrowed(registered & existing - identity, identifier, alternatives)
     if "openid" in values:
-        existing |= set(all_identity_scopes())
+        existing |= every_identity
     allowed = values & registered & existing
     if client.profile != "openid" or "openid" not in allowed:
         SCOPE(
             allowed == values,
             expected=" ".join(sorted(registered)),
             actual=" ".join(sorted(values)),
-            description=unknown_scope(values - allowed, registered),
+            description=unknown_scope(values - allowed, alternatives),
         )
-    return narrowed(allowed, identifier, registered)
+    return narrowed(allowed, identifier, alternatives)
 
 
 def narrowed(values: set[str], identifier: str | None, registered: Collection[str]) -> tuple[str, Resource]:

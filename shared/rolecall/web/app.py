@@ -192,7 +192,7 @@ def _begin() -> Response | None:
 
 
 def _finish(response: Response) -> Response:
-    if response.calculate_content_length() == 0:
+    if response.is_sequence and response.calculate_content_length() == 0:
         # an empty body has no media type (RFC 9110 section 8.3)
         del response.headers["Content-Type"]
     row = current_route()
