@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from support.browsing import conversation
-from support.foreign import INTEROP, running
+from support.foreign import INTEROP, not_tested, running
 from support.gateways import ApiUser, echo, tampered
 from support.python_programs import ENVIRON, configured, interpreter
 from support.stack import Stack
@@ -31,6 +32,9 @@ RESOURCE = "http://localhost:8460/mcp"
 def server(lab: Stack, folder: Path, **replacements: str) -> Iterator[None]:
     """Run the MCP server of the resource `notes`."""
     [notes] = (each for each in yaml.safe_load((INTEROP / "apis.yaml").read_text()) if each["resource_id"] == "notes")
+    with closing(socket.socket()) as probe:
+        if probe.connect_ex(("localhost", 8460)) == 0:
+            not_tested("MCP Python SDK", "port 8460 is in use")
     configured(lab, folder, "mcp-python", {"RESOURCE_SECRET": notes["secret"], **replacements})
     with running([str(interpreter()), "server.py"], RESOURCE, cwd=folder, **ENVIRON):
         yield

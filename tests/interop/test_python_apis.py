@@ -27,7 +27,9 @@ def api(stack: Stack, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) 
     return client
 
 
-@pytest.mark.parametrize(("name", "what", "algorithm"), [("pyjwt", "expenses", "RS256"), ("joserfc", "reports", "ES256")])
+@pytest.mark.parametrize(
+    ("name", "what", "algorithm"), [("pyjwt", "expenses", "RS256"), ("joserfc", "reports", "ES256")]
+)
 def test_access_tokens(
     lab: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str, algorithm: str
 ) -> None:

@@ -23,7 +23,8 @@ def interpreter() -> Path:
     """Return the Python with the packages of tests/interop/python/requirements.txt."""
     venv = [sys.executable, "-m", "venv", "venv"]
     pip = ["venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-    return installed("software from PyPI", INTEROP / "python", venv, [*pip, "-r", "requirements.txt"]) / "venv/bin/python"
+    folder = installed("software from PyPI", INTEROP / "python", venv, [*pip, "-r", "requirements.txt"])
+    return folder / "venv/bin/python"
 
 
 def configured(stack: Stack, folder: Path, source: str, replacements: dict[str, str]) -> None:
@@ -59,7 +60,7 @@ def django_site(
     values = {"localhost:8000": address, **replacements}
     metadata = json.loads(configuration((INTEROP / source / "client.json").read_text(), stack, values))
     client = register(stack, **metadata) if profile == "openid" else registered(stack, metadata, profile)
-    values |= {"CLIENT_ID": client["client_id"], "CLIENT_SECRET": client["client_secret"]}
+    values |= {f'"{name.upper()}"': f'"{client[name]}"' for name in ("client_id", "client_secret")}
     for name in ("django", source):
         configured(stack, folder, name, values)
     django = [str(interpreter()), "-m", "django"]

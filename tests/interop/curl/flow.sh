@@ -10,7 +10,13 @@ parameter() { sed -n "s/.*[?&]$1=\([^&]*\).*/\1/p"; }
 base64url() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 
 # registration
-client=$(curl -sS "$ISSUER/register" --json "{\"client_name\": \"curl\", \"redirect_uris\": [\"$CALLBACK\"], \"scope\": \"invoices:read\"}")
+metadata='{
+  "client_name": "curl",
+  "redirect_uris": ["http://localhost:9999/callback"],
+  "grant_types": ["authorization_code", "refresh_token"],
+  "scope": "invoices:read"
+}'
+client=$(curl -sS "$ISSUER/register" -H "Content-Type: application/json" -d "$metadata")
 id=$(echo "$client" | member client_id)
 secret=$(echo "$client" | member client_secret)
 
@@ -26,20 +32,19 @@ read -r redirect
 code=$(echo "$redirect" | parameter code)
 
 # token request
-tokens=$(curl -sS -u "$id:$secret" "$ISSUER/token" -d grant_type=authorization_code -d "code=$code" -d "redirect_uri=$CALLBACK" -d "code_verifier=$verifier")
+tokens=$(curl -sS -u "$id:$secret" "$ISSUER/token" -d grant_type=authorization_code -d "code=$code" \
+  -d "redirect_uri=$CALLBACK" -d "code_verifier=$verifier")
 access=$(echo "$tokens" | member access_token)
 refresh=$(echo "$tokens" | member refresh_token)
 
 # API
 curl -sS -H "Authorization: Bearer $access" "$API/invoices"
-echo
 
 # refresh
 tokens=$(curl -sS -u "$id:$secret" "$ISSUER/token" -d grant_type=refresh_token -d "refresh_token=$refresh")
 access=$(echo "$tokens" | member access_token)
 refresh=$(echo "$tokens" | member refresh_token)
 curl -sS -H "Authorization: Bearer $access" "$API/invoices"
-echo
 
 # revocation
 curl -sS -u "$id:$secret" "$ISSUER/revoke" -d "token=$refresh"

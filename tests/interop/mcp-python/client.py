@@ -58,11 +58,13 @@ async def main():
         redirect_handler=open_browser,
         callback_handler=wait_for_redirect,
     )
-    async with httpx2.AsyncClient(auth=oauth, event_hooks={"response": [log]}) as http:
-        async with Client(streamable_http_client(SERVER, http_client=http)) as client:
-            before = await client.call_tool("notes", {})
-            oauth.context.token_expiry_time = 1
-            after = await client.call_tool("notes", {})
+    async with (
+        httpx2.AsyncClient(auth=oauth, event_hooks={"response": [log]}) as http,
+        Client(streamable_http_client(SERVER, http_client=http)) as client,
+    ):
+        before = await client.call_tool("notes", {})
+        oauth.context.token_expiry_time = 1
+        after = await client.call_tool("notes", {})
     texts = [result.content[0].text for result in (before, after)]
     print(json.dumps({"requests": requests, "tokens": received, "texts": texts}), flush=True)
 

@@ -28,10 +28,12 @@ def access_token_claims(value):
 
 @app.get("/reports")
 def reports():
+    if request.authorization is None or request.authorization.type != "bearer":
+        return "", 401, {"WWW-Authenticate": "Bearer"}
     try:
-        claims = access_token_claims(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        claims = access_token_claims(request.authorization.token)
     except (JoseError, ValueError):
         return "", 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-    if "reports:read" not in claims["scope"].split():
+    if "reports:read" not in claims.get("scope", "").split():
         return "", 403, {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
     return jsonify(sub=claims["sub"])

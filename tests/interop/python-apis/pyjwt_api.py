@@ -19,10 +19,12 @@ def access_token_claims(token):
 
 @app.get("/expenses")
 def expenses():
+    if request.authorization is None or request.authorization.type != "bearer":
+        return "", 401, {"WWW-Authenticate": "Bearer"}
     try:
-        claims = access_token_claims(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        claims = access_token_claims(request.authorization.token)
     except jwt.PyJWTError:
         return "", 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-    if "expenses:read" not in claims["scope"].split():
+    if "expenses:read" not in claims.get("scope", "").split():
         return "", 403, {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
     return jsonify(sub=claims["sub"])
