@@ -117,12 +117,10 @@ class Client(Model, ClientMixin):
     def always_requires_consent(self, redirect_uri: str) -> bool:
         """Return whether consent is never remembered, because another app could impersonate this client.
 
-        This is so for public clients whose redirect URI other software can receive (RFC 8252 section 8.6).
+        This is so for public clients whose redirect URI other software can receive: on loopback, or with a private-use
+        scheme (RFC 8252 section 8.6).
         """
-        parts = urlsplit(redirect_uri)
-        return self.is_public and (
-            parts.scheme not in {"http", "https"} or parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        )
+        return self.is_public and (not redirect_uri.startswith("https://") or is_loopback(redirect_uri))
 
     def check_client_secret(self, client_secret: str) -> bool:
         """Compare a secret with the stored hash in constant time. Public clients have no matching secret."""
@@ -163,7 +161,7 @@ def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | N
     if not _HOST.fullmatch(parts.netloc) and (parts.netloc or parts.scheme in {"http", "https"}):
         return "must have a host of letters, digits, dots, and hyphens, and no user name"
     if parts.scheme in {"http", "https"}:
-        is_local = is_loopback(uri) and (lab or not (parts.hostname or "").endswith(".test"))
+        is_local = is_loopback(uri) and (lab or not (parts.hostname or "").rstrip(".").endswith(".test"))
         if parts.scheme == "http" and not is_local:
             return "must use https; http is allowed only for loopback"
     elif application_type != "native" or "." not in parts.scheme:
