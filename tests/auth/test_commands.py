@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from click.testing import Result
 from cryptography.fernet import Fernet, MultiFernet
 
+from rolecall_auth.clients.metadata import MEMBERS, registered_metadata
 from rolecall_auth.models import new_id
 from rolecall_auth.models.claim_scope import ClaimScope
 from rolecall_auth.models.client import Client, redirect_uri_fault
@@ -117,6 +118,24 @@ def test_a_client_has_the_grants_that_are_named_or_the_default_ones(server: Serv
         with server.services.database.read() as session:
             client = session.get_one(Client, "books")
         assert (client.grant_types, client.response_types) == (grant_types, ["code"])
+
+
+@pytest.mark.parametrize("value", [None, "", [""]])
+def test_null_and_empty_metadata_count_as_omitted(server: Server, tmp_path: Path, value: Any) -> None:
+    """RFC 7591 section 2, as for registration; an empty option is an error."""
+    file = tmp_path / "metadata"
+    names = [*(member.name for member in MEMBERS), "id_token_encrypted_response_alg", "request_object_encryption_alg"]
+    file.write_text(json.dumps(dict.fromkeys(names, value)))
+    registrations = []
+    for options in ((), ("--metadata-file", str(file))):
+        done = run(server, *CLIENT, *options)
+        assert done.exit_code == 0, done.output
+        with server.services.database.read() as session:
+            registrations.append(registered_metadata(session.get_one(Client, "books")))
+    assert registrations[0] == registrations[1]
+    for option in ("--name", "--scope", "--redirect-uri"):
+        done = run(server, *CLIENT, option, "")
+        assert (done.exit_code, "must not be empty" in done.output) == (1, True), done.output
 
 
 def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from rolecall_auth.clients.metadata import MEMBERS
 from support.auth_server import Server
-from support.registration import KEYS, manage, register, registered
+from support.registration import KEYS, URI, manage, register, registered
 
 pytestmark = pytest.mark.database
 
@@ -52,6 +53,55 @@ def test_a_registration_of_which_nothing_remains_is_rejected(server: Server, wro
     before = manage(server, client).json
     assert manage(server, client, "PUT", **wrong).status_code == 400
     assert manage(server, client).json == before
+
+
+OMITTABLE = [
+    *(member.name for member in MEMBERS if member.name != "redirect_uris"),
+    "id_token_encrypted_response_alg",
+    "id_token_encrypted_response_enc",
+    "userinfo_encrypted_response_alg",
+    "request_object_encryption_alg",
+    "registration_access_token",
+    "client_id_issued_at",
+    "client_secret",
+]
+ISSUED = {"client_id", "client_id_issued_at", "client_secret", "registration_client_uri", "registration_access_token"}
+
+
+@pytest.mark.parametrize("value", [None, "", [""]], ids=["null", "empty", "empty in a list"])
+def test_null_and_empty_members_count_as_omitted(server: Server, value: Any) -> None:
+    """RFC 7591 section 2, RFC 7592 section 2.2: in an update, they reset the member to its default."""
+    expected = registered(server)
+    assert (
+        registered(server, **dict.fromkeys(OMITTABLE, value)).items()
+        >= {name: expected[name] for name in expected.keys() - ISSUED}.items()
+    )
+    more: dict[str, Any] = {"contacts": ["me@rp.test"], "policy_uri": "https://rp.test/policy", "jwks": KEYS}
+    client = registered(server, **more, require_auth_time=True, default_max_age=5)
+    for name in OMITTABLE:
+        alone = manage(server, client, "PUT", **{name: value})
+        assert alone.status_code == 200, alone.text
+    changed = manage(server, client, "PUT", **dict.fromkeys(OMITTABLE, value)).json
+    assert changed.keys() == expected.keys() - {"client_secret", "client_secret_expires_at"}
+    assert {name: changed[name] for name in changed.keys() - ISSUED} == {
+        name: expected[name] for name in changed.keys() - ISSUED
+    }
+
+
+@pytest.mark.parametrize("value", [None, "", [""], []])
+def test_redirect_uris_cannot_be_omitted(server: Server, value: Any) -> None:
+    """RFC 7591 section 2; RFC 7592 section 2.2: the update changes nothing."""
+    client = registered(server)
+    for answer in (register(server, redirect_uris=value), manage(server, client, "PUT", redirect_uris=value)):
+        assert (answer.status_code, answer.json["error"]) == (400, "invalid_redirect_uri")
+    assert manage(server, client).json["redirect_uris"] == [URI]
+
+
+def test_null_members_of_a_key_count_as_omitted(server: Server) -> None:
+    """RFC 7591 section 2: neither do they make a key private or unusable."""
+    key = {**KEYS["keys"][0], "use": None, "alg": None, "key_ops": None, "d": None}
+    jwks = {"keys": [key]}
+    assert registered(server, token_endpoint_auth_method="private_key_jwt", jwks=jwks)["jwks"] == jwks
 
 
 METHODS: dict[str, dict[str, Any]] = {

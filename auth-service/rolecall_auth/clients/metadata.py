@@ -131,10 +131,15 @@ NOT_ENCRYPTED = checks.define(
 )
 
 
+def without_omitted(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that count as present: neither null nor empty (RFC 7591 section 2, RFC 7592 section 2.2)."""
+    return {name: value for name, value in document.items() if value not in (None, "", [""])}
+
+
 def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> dict[str, Any]:
     """Validate the metadata of a registration, and add the defaults of omitted members.
 
-    Unknown members are ignored; null counts as omitted (RFC 7591 section 2, RFC 7592 section 2.2). Grant types,
+    Unknown members are ignored, and members that are null or empty count as omitted (`without_omitted`). Grant types,
     response types, and scopes that this server does not have, or that this client may not use, are dropped, as long as
     a usable one remains (RFC 7591 section 3.2.1). No other value is replaced: redirect URIs, keys, authentication
     methods, algorithms, and subject types protect the client or its users.
@@ -146,6 +151,7 @@ def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> d
     Raises:
         OAuthError: invalid_redirect_uri or invalid_client_metadata (RFC 7591 section 3.2.2).
     """
+    document = without_omitted(document)
     metadata: dict[str, Any] = {}
     for member in MEMBERS:
         value = document.get(member.name)
@@ -237,7 +243,7 @@ def _flag_fault(_member: Member, value: Any) -> str:
 def _keys_fault(_member: Member, value: Any) -> str:
     if not isinstance(value, dict) or not isinstance(value.get("keys"), list):
         return "not a JWK Set, an object with a list of keys"
-    if any(isinstance(key, dict) and key.keys() & PRIVATE for key in value["keys"]):
+    if any(isinstance(key, dict) and without_omitted(key).keys() & PRIVATE for key in value["keys"]):
         return "a JWK Set with a private key, which is now compromised: generate another key"
     try:
         usable = public_keys(json.dumps(value).encode())

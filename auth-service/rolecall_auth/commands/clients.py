@@ -135,7 +135,11 @@ def add_client(
     """Register a client, or update its registration."""
     if client_id.startswith(SUBJECT_PREFIXES):
         fail(f"{client_id} cannot be a client ID: {', '.join(SUBJECT_PREFIXES)} are reserved for subjects.")
-    document = _client_metadata(read_json_object(metadata_file, "--metadata-file"), auth_method, **options)
+    if "" in {options["name"], options["scope"], *options["redirect_uri"]}:
+        # in a document, an empty scope counts as omitted, and a client without one may request every scope
+        fail("--name, --scope, and --redirect-uri must not be empty.")
+    further = metadata.without_omitted(read_json_object(metadata_file, "--metadata-file"))
+    document = _client_metadata(further, auth_method, **options)
     try:
         with reported_errors():
             values = metadata.read(document, profile, exact=True)

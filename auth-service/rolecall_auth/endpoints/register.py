@@ -260,7 +260,7 @@ def _authenticate(client_id: str) -> tuple[Client, str]:
 
 def _replace(client: Client) -> Client:
     """Replace the registration with the document; omitted members are reset (RFC 7592 section 2.2)."""
-    document = _document()
+    document = metadata.without_omitted(_document())
     secret = document.get("client_secret")
     is_same = document.get("client_id") == client.client_id and not any(name in document for name in _SERVER_CHOSEN)
     is_own_secret = secret is None or (isinstance(secret, str) and _is_secret(client, secret))

@@ -195,7 +195,10 @@ def public_keys(document: bytes) -> tuple[PublicKey, ...]:
 
 
 def _public_key(jwk: Any) -> PublicKey | None:
-    if not isinstance(jwk, dict) or jwk.keys() & PRIVATE:
+    if not isinstance(jwk, dict):
+        return None
+    jwk = {name: value for name, value in jwk.items() if value is not None}
+    if jwk.keys() & PRIVATE:
         return None
     if not all(isinstance(jwk.get(name, ""), str) for name in ("kty", "crv", "kid", "alg", "use")):
         return None
