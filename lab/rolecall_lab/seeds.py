@@ -20,7 +20,7 @@ from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPES, PROFILES, SIGNING_ALGORITHMS
 from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.models.claim_scope import ClaimScope
-from rolecall_auth.models.client import Client
+from rolecall_auth.models.client import Client, redirect_uri_fault
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, hash_password, is_password, normal_username
 from rolecall_auth.openid import custom_claims, standard_claims
@@ -234,6 +234,7 @@ class _Reader:
             self._check_claim_scope(found, _line(entry, "scope"))
         if section == "clients":
             self._check_authentication(found, _line(entry, "client_id"))
+            self._check_redirect_uris(found, _line(entry, "redirect_uris"))
         return found
 
     def _check_authentication(self, client: Mapping[str, Any], line: int) -> None:
@@ -242,6 +243,11 @@ class _Reader:
             self.faults.append(f"{line}: a client must have a secret, unless its method is none or private_key_jwt")
         if method == "private_key_jwt" and ("jwks" in client) == ("jwks_uri" in client):
             self.faults.append(f"{line}: a client with private_key_jwt must have either jwks or jwks_uri")
+
+    def _check_redirect_uris(self, client: Mapping[str, Any], line: int) -> None:
+        for uri in client.get("redirect_uris", []):
+            if fault := redirect_uri_fault(str(uri), client.get("application_type", "web"), lab=True):
+                self.faults.append(f"{line}: the redirect URI {uri} {fault}")
 
     def _check_claim_scope(self, found: Mapping[str, Any], line: int) -> None:
         names = [str(name) for name in found["claims"]]

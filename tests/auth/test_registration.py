@@ -73,6 +73,8 @@ WRONG: list[tuple[str, Any]] = [
     ("redirect_uris", None), ("redirect_uris", []), ("redirect_uris", "https://a.example/cb"), ("redirect_uris", [5]),
     ("redirect_uris", ["https://a.example/cb#x"]), ("redirect_uris", ["javascript:alert(1)"]), ("redirect_uris", [""]),
     ("redirect_uris", ["http://a.example/cb"]), ("redirect_uris", ["data:text/html,x"]), ("redirect_uris", [["x"]]),
+    ("redirect_uris", [URI, URI + "?state=1"]), ("redirect_uris", [URI + "?s%74ate"]),
+    ("redirect_uris", [URI + "?a[]"]), ("redirect_uris", [URI.replace("https", "HTTPS")]),
     ("redirect_uris", ["com.example.app:/cb"]), ("redirect_uris", {"a": 1}), ("redirect_uris", [URI] * 21),
     ("scope", 5), ("scope", "unheard-of"), ("scope", ["openid"]), ("client_name", 5), ("client_name", "x" * 101),
     ("client_name", "a\nb"), ("grant_types", "authorization_code"), ("grant_types", ["password"]),

@@ -27,6 +27,8 @@ _PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"
 
 _RESOURCE = "resources:\n  - resource_id: r\n    identifier: i\n    name: n\n    secret: s\n    scopes: {}\n"
 
+_CLIENT = "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
+
 FAULTS = {
     "no YAML": ("people: [", "expected"),
     "no mapping": ("- a", "1: the file must be a mapping"),
@@ -42,29 +44,34 @@ FAULTS = {
         "4: the environment variable NOWHERE",
     ),
     "unknown method": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: magic",
+        _CLIENT + "    token_endpoint_auth_method: magic",
         "6: token_endpoint_auth_method must be one of",
     ),
     "public with a secret": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: none\n    secret: x",
+        _CLIENT + "    token_endpoint_auth_method: none\n    secret: x",
         "2: a client must have a secret, unless",
     ),
     "a key and a secret": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: private_key_jwt\n    secret: x\n    jwks_uri: http://localhost:9000/jwks",
+        _CLIENT
+        + "    token_endpoint_auth_method: private_key_jwt\n    secret: x\n    jwks_uri: http://localhost:9000/jwks",
         "2: a client must have a secret, unless",
     ),
     "a signature without a key": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: private_key_jwt",
+        _CLIENT + "    token_endpoint_auth_method: private_key_jwt",
         "2: a client with private_key_jwt must have either jwks or jwks_uri",
     ),
     "unknown algorithm": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
+        _CLIENT + "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
         "7: id_token_signed_response_alg must be one of RS256",
+    ),
+    "a redirect URI with a parameter of the response": (
+        _CLIENT.replace("[]", "['http://localhost/cb?%63ode=1']") + "    token_endpoint_auth_method: none",
+        "4: the redirect URI http://localhost/cb?%63ode=1 must not have query parameters of the authorization "
+        "response: code",
+    ),
+    "a redirect URI that is not a text": (
+        _CLIENT.replace("[]", "[5]") + "    token_endpoint_auth_method: none",
+        "4: the redirect URI 5 must use https",
     ),
     "unknown algorithm of access tokens": (
         f"{_RESOURCE}    access_token_signing_alg: HS256",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import sqlalchemy as sa
 from authlib.oauth2.rfc6749 import ClientMixin
@@ -15,11 +15,22 @@ from rolecall import clock
 from rolecall.settings import is_loopback
 from rolecall.storage import digest
 from rolecall.vocabulary import PROFILES
+from rolecall_auth import parameters
 from rolecall_auth.models import Model, new_id
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^#]*)?")
 
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
+
+RESPONSE_PARAMETERS = frozenset(
+    {"code", "state", "iss", "error", "error_description", "error_uri", "id_token", "access_token", "token_type"}
+    | {"expires_in", "session_state", "scope", "response"}
+)
+"""The parameters of authorization responses, including those of response types and modes that the server does not have.
+
+See RFC 6749 sections 4.1.2 and 4.2.2, RFC 9207 section 2, OpenID Connect Core section 3.2.2.5, OpenID Connect Session
+Management section 2, and the response modes with a JWT.
+"""
 
 MAX_HOST = 253
 """Characters of a host name (RFC 1035 section 2.3.4)."""
@@ -143,7 +154,8 @@ def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | N
     """Return why a redirect URI cannot be registered, as the predicate of a sentence, or None if it can.
 
     It must use https, http on loopback, or, for a native client, a private-use scheme that contains a dot (RFC 6749
-    section 3.1.2, RFC 8252 sections 7.1 to 7.3).
+    section 3.1.2, RFC 8252 sections 7.1 to 7.3). A request must be able to contain it as it is registered, and a
+    response must not contain a parameter twice (RFC 6749 section 3.1).
 
     Args:
         lab: also allow http for names under `.test`, a reserved domain.
@@ -155,6 +167,10 @@ def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | N
         return "is not a valid URI"
     if not uri.isascii() or any(mark in uri for mark in "\"'<>\\ #") or not uri.isprintable():
         return "must be an ASCII URI without a fragment, quotes, or spaces"
+    if any(mark in parts.path + parts.query for mark in "[]"):
+        return "must not have brackets in its path or query"
+    if not uri.startswith(parts.scheme):
+        return "must have a scheme in lowercase"
     if len(parts.hostname or "") > MAX_HOST:
         return f"must have a host of at most {MAX_HOST} characters"
     # the host goes into a Content-Security-Policy, whose delimiters RFC 3986 section 3.2.2 allows in a host
@@ -166,7 +182,10 @@ def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | N
             return "must use https; http is allowed only for loopback"
     elif application_type != "native" or "." not in parts.scheme:
         return "must use https; a native client may also use a scheme such as org.example.app"
-    return None
+    reserved = RESPONSE_PARAMETERS & {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if reserved:
+        return f"must not have query parameters of the authorization response: {', '.join(sorted(reserved))}"
+    return parameters.fault("redirect_uri", uri) or None
 
 
 def _without_port(uri: str) -> tuple[str | None, ...] | None:
