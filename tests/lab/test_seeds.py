@@ -25,7 +25,7 @@ ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_S
 
 _PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"
 
-_RESOURCE = "resources:\n  - resource_id: r\n    identifier: i\n    name: n\n    secret: s\n    scopes: {}\n"
+_RESOURCE = "resources:\n  - resource_id: r\n    identifier: https://i\n    name: n\n    secret: s\n    scopes: {}\n"
 
 _CLIENT = "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
 
@@ -69,6 +69,22 @@ FAULTS = {
         "4: the redirect URI http://localhost/cb?%63ode=1 must not have query parameters of the authorization "
         "response: code",
     ),
+    "an empty client ID": (_CLIENT.replace("client_id: c", "client_id: ''"), "2: client_id must not be empty"),
+    "a client ID of a subject": (_CLIENT.replace("client_id: c", "client_id: svc_c"), "2: client_id must not begin"),
+    "a client ID that is not ASCII": (_CLIENT.replace("client_id: c", "client_id: ü"), "2: client_id has a character"),
+    "a client ID with a tab": (_CLIENT.replace("client_id: c", 'client_id: "a\\tb"'), "2: client_id has a character"),
+    "a long client ID": (_CLIENT.replace("client_id: c", f"client_id: {'c' * 101}"), "2: client_id must have at most"),
+    "a secret that is not ASCII": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_basic\n    secret: sécret",
+        "7: secret has a character",
+    ),
+    "a long secret": (
+        _CLIENT + f"    token_endpoint_auth_method: client_secret_basic\n    secret: {'s' * 501}",
+        "7: secret must have at most 500 characters",
+    ),
+    "a resource ID that is not ASCII": (_RESOURCE.replace("resource_id: r", "resource_id: ü"), "2: resource_id has"),
+    "a secret of a resource with a tab": (_RESOURCE.replace("secret: s", 'secret: "a\\tb"'), "5: secret has"),
+    "an identifier that is not a URI": (_RESOURCE.replace("https://i", "i"), "3: identifier has a character"),
     "a redirect URI that is not a text": (
         _CLIENT.replace("[]", "[5]") + "    token_endpoint_auth_method: none",
         "4: the redirect URI 5 must use https",

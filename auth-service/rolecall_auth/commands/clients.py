@@ -13,6 +13,7 @@ from rolecall.errors import OAuthError
 from rolecall.settings import url
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPES, CLIENT_AUTH_METHODS, PROFILES, SIGNING_ALGORITHMS
+from rolecall_auth import parameters
 from rolecall_auth.clients import logos, metadata
 from rolecall_auth.commands.console import (
     SECRET_FILE,
@@ -26,7 +27,7 @@ from rolecall_auth.commands.console import (
 from rolecall_auth.grants import GRANTS, of_client
 from rolecall_auth.models import new_secret
 from rolecall_auth.models.authorization import Authorization
-from rolecall_auth.models.client import SUBJECT_PREFIXES, Client
+from rolecall_auth.models.client import Client, client_id_fault
 from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.services import services
@@ -75,6 +76,16 @@ def add_resource(
         identifier = url(identifier)
     except ValueError as error:
         fail(f"--identifier {error}")
+    # a resource server authenticates at introspection as a client does (RFC 7662 section 2.1)
+    for what, parameter, value in (
+        ("The resource ID", "client_id", resource_id),
+        ("--identifier", "resource", identifier),
+        *(("--scope", "scope", each) for each in scopes),
+    ):
+        if fault := parameters.fault(parameter, value):
+            fail(f"{what} {fault}.")
+    if any(" " in each for each in scopes):
+        fail("--scope must be one scope; repeat the option for several.")
     secret = read_or_generate_secret(secret_file)
     row = Resource(
         resource_id=resource_id,
@@ -133,8 +144,8 @@ def add_client(
     **options: Any,
 ) -> None:
     """Register a client, or update its registration."""
-    if client_id.startswith(SUBJECT_PREFIXES):
-        fail(f"{client_id} cannot be a client ID: {', '.join(SUBJECT_PREFIXES)} are reserved for subjects.")
+    if fault := client_id_fault(client_id):
+        fail(f"The client ID {fault}.")
     if "" in {options["name"], options["scope"], *options["redirect_uri"]}:
         # in a document, an empty scope counts as omitted, and a client without one may request every scope
         fail("--name, --scope, and --redirect-uri must not be empty.")

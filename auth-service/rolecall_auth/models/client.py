@@ -150,6 +150,13 @@ class Client(Model, ClientMixin):
         return grant_type in self.grant_types
 
 
+def client_id_fault(client_id: str) -> str:
+    """Return why a client ID cannot be registered, as the predicate of a sentence, or an empty string."""
+    if client_id.startswith(SUBJECT_PREFIXES):
+        return f"must not begin with {', '.join(SUBJECT_PREFIXES)}, which are reserved for subjects"
+    return parameters.fault("client_id", client_id)
+
+
 def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | None:
     """Return why a redirect URI cannot be registered, as the predicate of a sentence, or None if it can.
 
