@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from rolecall.settings import is_loopback
 from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS
 from rolecall_auth import grants
 from rolecall_auth.grants import GRANTS
-from rolecall_auth.jose.client_keys import PRIVATE, BadJWT, public_keys
+from rolecall_auth.jose.client_keys import PRIVATE, BadJWT, can_verify, public_keys
 from rolecall_auth.models.client import MAX_HOST, Client, redirect_uri_fault
 from rolecall_auth.openid import scopes
 from rolecall_auth.outbound.fetcher import FetchBusy
@@ -113,6 +113,12 @@ KEYS_OR_URI = checks.define(
     "invalid_client_metadata",
     "Register jwks or jwks_uri, not both. private_key_jwt and signed request objects require one.",
 )
+KEY_FITS = checks.define(
+    "register.key_fits",
+    "RFC 7591 section 3.2.2",
+    "invalid_client_metadata",
+    "The jwks must have a key for each registered signing algorithm. Keys for the same algorithm need different kids.",
+)
 CONSISTENT = checks.define(
     "register.consistent",
     "RFC 7591 section 2.1",
@@ -170,8 +176,8 @@ def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> d
     _check_grants(metadata, exact=exact)
     _check_redirect_uris(metadata)
     _check_scope(metadata, profile, exact=exact)
-    _check_keys(metadata)
     _check_signing_algorithm(metadata)
+    _check_keys(metadata)
     _check_sector(metadata)
     host = next((urlsplit(uri).hostname for uri in metadata["redirect_uris"]), None) or "Unnamed app"
     metadata.setdefault("client_name", host[:MAX_NAME])
@@ -341,6 +347,23 @@ def _check_keys(metadata: dict[str, Any]) -> None:
     missing = needed and "jwks" not in metadata and "jwks_uri" not in metadata
     fault = "both jwks and jwks_uri" if both else "neither jwks nor jwks_uri"
     KEYS_OR_URI(not both and not missing, expected="one of jwks and jwks_uri", otherwise=fault, detail=fault)
+    if "jwks" not in metadata:
+        return
+    # parsed by _keys_fault already, which rejects what is not a JWK Set
+    keys = public_keys(json.dumps(metadata["jwks"]).encode())
+    for algorithms in _key_algorithms(metadata):
+        fits = any(can_verify(keys, algorithm) for algorithm in algorithms)
+        message = f"no key for {' or '.join(algorithms)}, or several without different kids"
+        KEY_FITS(fits, expected=f"a key for {' or '.join(algorithms)}", otherwise="no such key", detail=message)
+
+
+def _key_algorithms(metadata: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the algorithms of each kind of JWT that the client signs with its own key."""
+    if metadata["token_endpoint_auth_method"] == "private_key_jwt":
+        algorithm = metadata.get("token_endpoint_auth_signing_alg")
+        yield ASSERTION_ALGORITHMS["private_key_jwt"] if algorithm is None else (algorithm,)
+    if "request_object_signing_alg" in metadata:
+        yield (metadata["request_object_signing_alg"],)
 
 
 def _check_signing_algorithm(metadata: dict[str, Any]) -> None:
