@@ -20,7 +20,7 @@ from rolecall.sql import Database
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPES, PROFILES, SIGNING_ALGORITHMS
 from rolecall_auth import parameters
-from rolecall_auth.clients.metadata import MEMBERS
+from rolecall_auth.clients.metadata import MEMBERS, auth_methods_fault
 from rolecall_auth.models.claim_scope import ClaimScope
 from rolecall_auth.models.client import Client, client_id_fault, redirect_uri_fault
 from rolecall_auth.models.resource import Resource
@@ -133,6 +133,14 @@ _ACCESS_TOKENS: Final[Mapping[str, Any]] = {
 }
 """The defaults of a resource."""
 
+_CLIENT: Final[Mapping[str, Any]] = {
+    "grant_types": ["authorization_code", "refresh_token"],
+    "response_types": ["code"],
+    "token_endpoint_auth_methods": None,
+    "claims_in_id_token": False,
+}
+"""The defaults of a client."""
+
 _INVOICE: Final = ("number", "supplier", "description", "amount_minor", "currency", "issued_on", "due_on", "state")
 
 
@@ -244,7 +252,10 @@ class _Reader:
         return found
 
     def _check_authentication(self, client: Mapping[str, Any], line: int) -> None:
-        method = client.get("token_endpoint_auth_method")
+        method = client.get("token_endpoint_auth_method", "")
+        methods = client.get("token_endpoint_auth_methods", [method])
+        if fault := auth_methods_fault(methods, method):
+            self.faults.append(f"{line}: token_endpoint_auth_methods is invalid: {fault}")
         if ("secret" in client) == (method in {"none", "private_key_jwt"}):
             self.faults.append(f"{line}: a client must have a secret, unless its method is none or private_key_jwt")
         if method == "private_key_jwt" and ("jwks" in client) == ("jwks_uri" in client):
@@ -344,7 +355,7 @@ def _apply_resource(session: Session, entry: dict[str, Any]) -> None:
 
 
 def _apply_client(session: Session, entry: dict[str, Any], seal: Callable[[bytes], bytes]) -> None:
-    values = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], **entry}
+    values = {**_CLIENT, **entry}
     secret = values.pop("secret", None)
     signs = values["token_endpoint_auth_method"] == "client_secret_jwt"
     session.merge(

@@ -20,6 +20,7 @@ HOST = "https://rp.test/"
 
 EVERY: dict[str, Any] = {
     "redirect_uris": [URI, "https://rp.test/other?tenant=1"],
+    "token_endpoint_auth_methods": ["private_key_jwt"],
     "token_endpoint_auth_method": "private_key_jwt",
     "grant_types": ["authorization_code", "refresh_token"],
     "response_types": ["code"],
@@ -45,6 +46,7 @@ EVERY: dict[str, Any] = {
     "default_acr_values": ["urn:one"],
     "initiate_login_uri": HOST + "login",
     "request_uris": [f"{HOST}request/{number}" for number in range(10)],
+    "claims_in_id_token": True,
 }
 
 

@@ -7,11 +7,9 @@ import re
 import secrets
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_plus
 
 import pytest
 import sqlalchemy as sa
-from click.testing import Result
 from cryptography.fernet import Fernet, MultiFernet
 
 from rolecall_auth.clients.metadata import MEMBERS, registered_metadata
@@ -21,7 +19,8 @@ from rolecall_auth.models.client import RESPONSE_PARAMETERS, Client, redirect_ur
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, authenticate
 from rolecall_auth.openid.custom_claims import RESERVED
-from support.auth_server import Server, another_process, basic, make_server, make_settings
+from support.auth_server import Server, another_process, make_server, make_settings
+from support.commands import CLIENT, run
 from support.openid import ALICE, relying_party, tokens
 
 pytestmark = pytest.mark.database
@@ -30,16 +29,6 @@ pytestmark = pytest.mark.database
 @pytest.fixture
 def server(tmp_path: Path, redis_url: str) -> Server:
     return make_server(make_settings(tmp_path, redis_url, log_level="INFO"))
-
-
-def run(server: Server, *arguments: str, answer: str = "") -> Result:
-    return server.app.test_cli_runner().invoke(args=list(arguments), input=answer)
-
-
-CLIENT = ("add-client", "books", "--name", "Books", "--redirect-uri", "https://books.example/cb", "--scope", "profile")
-
-
-RESOURCE = ("add-resource", "mail", "--name", "Mail", "--scope", "mail:read", "--identifier", "https://mail.example")
 
 
 def test_a_client_and_its_secret(server: Server) -> None:
@@ -140,61 +129,6 @@ def test_null_and_empty_metadata_count_as_omitted(server: Server, tmp_path: Path
     for option in ("--name", "--scope", "--redirect-uri"):
         done = run(server, *CLIENT, option, "")
         assert (done.exit_code, "must not be empty" in done.output) == (1, True), done.output
-
-
-UNUSABLE = ("", "ümlaut", "a\tb", "a\x7fb", "x" * 101, "a\ud800")
-
-
-@pytest.mark.parametrize("name", UNUSABLE)
-def test_identifiers_that_no_request_can_contain(server: Server, name: str) -> None:
-    """RFC 6749 appendix A.1. RFC 7662 section 2.1 for resource servers."""
-    for command in (("add-client", name, *CLIENT[2:]), ("add-resource", name, *RESOURCE[2:])):
-        done = run(server, *command)
-        assert done.exit_code == 1
-        assert re.fullmatch(r"Error: The (client|resource) ID (must|has) [^\n]+\n", done.output), done.output
-    with server.services.database.read() as session:
-        assert [row.client_id for row in session.scalars(sa.select(Client))] == ["tally"]
-        assert session.get(Resource, "https://mail.example") is None
-
-
-@pytest.mark.parametrize("secret", ["é" * 40, "a\tb" * 20, "s" * 501])
-def test_secrets_that_no_request_can_contain(server: Server, tmp_path: Path, secret: str) -> None:
-    """RFC 6749 appendix A.2; the message does not contain the secret."""
-    file = tmp_path / "secret"
-    file.write_text(secret)
-    for command in (CLIENT, RESOURCE):
-        done = run(server, *command, "--secret-file", str(file))
-        assert (done.exit_code, secret in done.output) == (1, False), done.output
-        assert "The secret in" in done.output
-
-
-@pytest.mark.parametrize("name", ["urn:app:one", 'with"quote', "a b:c%+d/e", "x" * 100, "~", " a "])
-def test_unusual_identifiers_and_secrets_can_be_used(server: Server, tmp_path: Path, name: str) -> None:
-    """RFC 6749 section 2.3.1: they are form-encoded for Basic."""
-    file = tmp_path / "secret"
-    secret = ((name.strip() + ':%+/" ') * 70)[:499] + "~"
-    file.write_text(secret)
-    grant = ("--grant", "client_credentials", "--scope", "invoices:read")
-    for command in (("add-client", name, *CLIENT[2:], *grant), ("add-resource", name, *RESOURCE[2:])):
-        done = run(server, *command, "--secret-file", str(file))
-        assert done.exit_code == 0, done.output
-    server.forget_scopes()
-    credentials = basic(quote_plus(name), quote_plus(secret))
-    token = server.post("/token", credentials, grant_type="client_credentials")
-    assert token.status_code == 200, token.text
-    assert server.post("/introspect", credentials, token="x").json == {"active": False}
-
-
-@pytest.mark.parametrize("scope", ["a b", 'a"b', "=read", "é=read"])
-def test_scopes_that_no_request_can_contain(server: Server, scope: str) -> None:
-    """RFC 6749 section 3.3; RFC 8707 section 2 for the identifier."""
-    for change in (
-        ("--scope", scope),
-        ("--identifier", "https://mail.example/<>"),
-        ("--identifier", "https://mäil.example"),
-    ):
-        done = run(server, *RESOURCE, *change)
-        assert (done.exit_code, change[0] in done.output) == (1, True), done.output
 
 
 def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ WRONG: list[tuple[str, Any]] = [
     ("client_name", "a\nb"), ("grant_types", "authorization_code"), ("grant_types", ["password"]),
     ("grant_types", ["refresh_token"]), ("response_types", ["token"]), ("response_types", [None]),
     ("token_endpoint_auth_method", "tls_client_auth"), ("token_endpoint_auth_method", 1),
+    ("token_endpoint_auth_methods", []), ("token_endpoint_auth_methods", "none"), ("claims_in_id_token", "true"),
     ("token_endpoint_auth_method", "private_key_jwt"), ("logo_uri", "http://a.example/x.png"), ("logo_uri", 5),
     ("policy_uri", "javascript:x"), ("tos_uri", "//x"), ("client_uri", "https://u:p@a.example/"), ("jwks", []),
     ("jwks", {"keys": []}), ("jwks", {"keys": [RSAKey.generate_key(2048).as_dict(private=True)]}),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
 from rolecall_auth.clients.metadata import MEMBERS
-from support.auth_server import Server
+from support.auth_server import Server, basic
+from support.openid import ALICE, verified, with_claims
 from support.registration import KEYS, URI, manage, register, registered
 
 pytestmark = pytest.mark.database
@@ -17,6 +19,23 @@ pytestmark = pytest.mark.database
     ("sent", "kept"),
     [
         ({"grant_types": ["implicit", "authorization_code", "password"]}, {"grant_types": ["authorization_code"]}),
+        (
+            {
+                "grant_types": [
+                    "urn:ietf:params:oauth:grant-type:device_code",
+                    "refresh_token",
+                    "implicit",
+                    "authorization_code",
+                    "client_credentials",
+                    "urn:ietf:params:oauth:grant-type:token-exchange",
+                ],
+                "response_types": ["code", "id_token", "none"],
+            },
+            {
+                "grant_types": ["refresh_token", "authorization_code", "client_credentials"],
+                "response_types": ["code"],
+            },
+        ),
         ({"grant_types": ["authorization_code"] * 3}, {"grant_types": ["authorization_code"]}),
         ({"response_types": ["code id_token", "code", "token"]}, {"response_types": ["code"]}),
         ({"scope": "invoices:burn openid invoices:read"}, {"scope": "openid invoices:read"}),
@@ -131,3 +150,107 @@ def test_an_omitted_method_does_not_remove_a_key(server: Server) -> None:
     client = registered(server, token_endpoint_auth_method="private_key_jwt", jwks=KEYS)
     assert manage(server, client, "PUT", jwks=KEYS).status_code == 400
     assert manage(server, client).json["token_endpoint_auth_method"] == "private_key_jwt"
+
+
+BOTH = ["client_secret_basic", "client_secret_post"]
+
+
+@pytest.mark.parametrize("methods", [BOTH, BOTH[::-1], BOTH[:1], BOTH[1:]])
+def test_a_client_authenticates_with_each_registered_method(
+    server: Server, caplog: pytest.LogCaptureFixture, methods: list[str]
+) -> None:
+    """RFC 6749 section 2.3.1; the list is an extension, which RFC 7591 section 2 allows."""
+    client = registered(server, token_endpoint_auth_methods=methods, grant_types=["client_credentials"])
+    assert (client["token_endpoint_auth_method"], client["token_endpoint_auth_methods"]) == (methods[0], methods)
+    assert manage(server, client).json["token_endpoint_auth_methods"] == methods
+    client_id, secret = client["client_id"], client["client_secret"]
+    grant = {"grant_type": "client_credentials", "scope": "invoices:read"}
+    with_basic = server.post("/token", basic(client_id, secret), **grant)
+    with_post = server.post("/token", None, client_id=client_id, client_secret=secret, **grant)
+    statuses = {"client_secret_basic": with_basic.status_code, "client_secret_post": with_post.status_code}
+    assert statuses == {method: 200 if method in methods else 401 for method in BOTH}
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    assert server.post("/revoke", None, client_id=client_id, token="x").status_code == 401
+    [detail] = [vars(record)["detail"] for record in caplog.records if record.message == "refused"]
+    assert detail == f"client {client_id}, registered: {' or '.join(methods)}, sent: none"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"token_endpoint_auth_methods": ["client_secret_basic", "none"]},
+        {"token_endpoint_auth_methods": ["none", "client_secret_post"]},
+        {"token_endpoint_auth_methods": ["client_secret_basic", "private_key_jwt"]},
+        {"token_endpoint_auth_methods": ["client_secret_jwt", "client_secret_post"]},
+        {"token_endpoint_auth_methods": [*BOTH, "tls_client_auth"]},
+        {"token_endpoint_auth_methods": BOTH, "token_endpoint_auth_method": "client_secret_post"},
+        {"token_endpoint_auth_methods": BOTH, "token_endpoint_auth_method": "none"},
+        {"token_endpoint_auth_methods": [["none"]]},
+        {"token_endpoint_auth_methods": [""] * 2},
+    ],
+)
+def test_methods_that_cannot_be_combined(server: Server, wrong: dict[str, Any]) -> None:
+    """RFC 7591 section 3.2.2; no value is dropped, because it protects the client."""
+    answer = register(server, **wrong, jwks=KEYS)
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_client_metadata")
+    assert "token_endpoint_auth_methods" in answer.json["error_description"]
+    client = registered(server, token_endpoint_auth_methods=BOTH)
+    assert manage(server, client, "PUT", **wrong, jwks=KEYS).status_code == 400
+    assert manage(server, client).json["token_endpoint_auth_methods"] == BOTH
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_allowed"),
+    [
+        (BOTH, BOTH, True),
+        (BOTH, BOTH[::-1], True),
+        (BOTH, BOTH[:1], True),
+        (BOTH, ["private_key_jwt"], True),
+        (BOTH, ["none"], False),
+        (BOTH, ["client_secret_jwt"], False),
+        (BOTH[:1], BOTH, False),
+        (BOTH[1:], BOTH, False),
+        (["private_key_jwt"], BOTH, False),
+        (["client_secret_jwt"], BOTH, False),
+        (["none"], BOTH, False),
+    ],
+)
+def test_an_update_never_adds_a_weaker_method(
+    server: Server, before: list[str], after: list[str], is_allowed: bool
+) -> None:
+    """RFC 7592 section 2.2: omitted members of the list are removed; only a key of the client's own can be added."""
+    client = registered(server, token_endpoint_auth_methods=before, jwks=KEYS)
+    answer = manage(server, client, "PUT", token_endpoint_auth_methods=after, jwks=KEYS)
+    assert answer.status_code == (200 if is_allowed else 400), answer.text
+    assert manage(server, client).json["token_endpoint_auth_methods"] == (after if is_allowed else before)
+
+
+def test_an_omitted_list_leaves_the_single_method(server: Server) -> None:
+    """RFC 7592 section 2.2."""
+    client = registered(server, token_endpoint_auth_methods=BOTH)
+    changed = manage(server, client, "PUT", token_endpoint_auth_method="client_secret_post")
+    assert changed.status_code == 200
+    assert changed.json["token_endpoint_auth_method"] == "client_secret_post"
+    assert "token_endpoint_auth_methods" not in changed.json
+    assert manage(server, client, "PUT").status_code == 400, "client_secret_basic is no longer registered"
+
+
+def test_a_client_registers_for_claims_in_the_id_token(server: Server) -> None:
+    """OpenID Connect Core section 5.4; the member is an extension, and in responses only if it is true."""
+    for value in (None, False):
+        assert "claims_in_id_token" not in registered(server, claims_in_id_token=value)
+    client = registered(server, claims_in_id_token=True, token_endpoint_auth_methods=BOTH)
+    assert client["claims_in_id_token"] is True
+    assert manage(server, client).json["claims_in_id_token"] is True
+    with_claims(server)
+    mine = basic(client["client_id"], client["client_secret"])
+
+    def id_token() -> dict[str, Any]:
+        code = server.code(client_id=client["client_id"], redirect_uri=URI, scope="openid email", nonce="n")
+        token = server.redeem(code, mine, redirect_uri=URI).json["id_token"]
+        return verified(server, token, client["client_id"])
+
+    assert id_token()["email"] == ALICE["email"]
+    assert "claims_in_id_token" not in manage(server, client, "PUT").json
+    assert "email" not in id_token()

@@ -60,6 +60,29 @@ FAULTS = {
         _CLIENT + "    token_endpoint_auth_method: private_key_jwt",
         "2: a client with private_key_jwt must have either jwks or jwks_uri",
     ),
+    "methods that cannot be combined": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_basic\n    secret: s\n"
+        "    token_endpoint_auth_methods: [client_secret_basic, none]",
+        "2: token_endpoint_auth_methods is invalid: only client_secret_basic and client_secret_post can be combined",
+    ),
+    "methods in another order": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_post\n    secret: s\n"
+        "    token_endpoint_auth_methods: [client_secret_basic, client_secret_post]",
+        "2: token_endpoint_auth_methods is invalid: the first must be the token_endpoint_auth_method",
+    ),
+    "no methods": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_post\n    secret: s\n"
+        "    token_endpoint_auth_methods: []",
+        "2: token_endpoint_auth_methods is invalid: the first must be the token_endpoint_auth_method",
+    ),
+    "unknown methods": (
+        _CLIENT + "    token_endpoint_auth_methods: [magic]",
+        "6: token_endpoint_auth_methods must be one of",
+    ),
+    "claims in the ID token that are a text": (
+        _CLIENT + "    claims_in_id_token: 'true'",
+        "6: claims_in_id_token must be true or false",
+    ),
     "unknown algorithm": (
         _CLIENT + "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
         "7: id_token_signed_response_alg must be one of RS256",
@@ -226,5 +249,25 @@ def test_clients_that_sign(tmp_path: Path) -> None:
     assert (key.jwks, key.secret_hash, key.secret_sealed) == ({"keys": [{"kty": "RSA"}]}, None, None)
     assert secret.secret_hash is None
     assert DATA_KEY.decrypt(secret.secret_sealed or b"") == b"s" * 32
+    auth.engine.dispose()
+    resource.engine.dispose()
+
+
+def test_extensions_of_a_client(tmp_path: Path) -> None:
+    """OpenID Connect Core section 5.4 for the claims; without the members, the client has the defaults again."""
+    file = tmp_path / "seeds.yaml"
+    auth = Database(empty_database("auth", tmp_path), AUTH_MIGRATIONS)
+    resource = Database(empty_database("resource", tmp_path), RESOURCE_MIGRATIONS)
+    auth.upgrade()
+    resource.upgrade()
+    methods = ["client_secret_post", "client_secret_basic"]
+    extensions = f"    token_endpoint_auth_methods: {methods}\n    claims_in_id_token: true\n"
+    for more, expected in ((extensions, (methods, True)), ("", (None, False))):
+        secret = f"    token_endpoint_auth_method: client_secret_post\n    secret: {'s' * 32}\n"
+        file.write_text(_CLIENT + secret + more)
+        seeds.apply(seeds.read(file, {}), auth, resource, DATA_KEY.encrypt)
+        with auth.read() as session:
+            client = session.get_one(Client, "c")
+        assert (client.token_endpoint_auth_methods, client.claims_in_id_token) == expected
     auth.engine.dispose()
     resource.engine.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -45,6 +45,8 @@ class Member:
         column: whether `Client` has a column for it; other members are only stored and returned.
         max_length: maximum number of characters of a text.
         max_items: maximum number of values in a list.
+        extension: what an extension of this server means (RFC 7591 section 2 allows them); empty for a member of the
+            specifications. Responses only contain an extension that is set.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Member:
     column: bool = True
     max_length: int = 500
     max_items: int = MAX_TEXTS
+    extension: str = ""
 
     @property
     def check(self) -> Check:
@@ -68,12 +71,23 @@ def _define(name: str, kind: str, clause: str = _RFC, **more: Any) -> Member:
     return Member(name, kind, clause, **more)
 
 
+_COMBINABLE: Final = frozenset({"client_secret_basic", "client_secret_post"})
+"""Authentication methods that a client may combine: they send the same secret."""
+
 _GRANT_TYPES: Final = tuple(grant.grant_type for grant in GRANTS)
 _RESPONSE_TYPES: Final = tuple(grant.response_type for grant in GRANTS if grant.response_type)
 
 MEMBERS: Final = (
     # redirect URIs are checked by application_type
     _define("redirect_uris", "texts", max_length=2000),
+    # before the single method, which it determines
+    _define(
+        "token_endpoint_auth_methods",
+        "texts",
+        choices=CLIENT_AUTH_METHODS,
+        extension="All accepted authentication methods; token_endpoint_auth_method is the first. Only "
+        "client_secret_basic and client_secret_post can be combined.",
+    ),
     _define("token_endpoint_auth_method", "text", default="client_secret_basic", choices=CLIENT_AUTH_METHODS),
     _define("grant_types", "texts", default=("authorization_code",), choices=_GRANT_TYPES),
     _define("response_types", "texts", default=("code",), choices=_RESPONSE_TYPES),
@@ -105,7 +119,17 @@ MEMBERS: Final = (
     _define("default_acr_values", "texts", _OIDC, default=()),
     _define("initiate_login_uri", "uri", _OIDC, column=False, max_length=2000),
     _define("request_uris", "uris", _OIDC, default=(), max_length=512, max_items=10),
+    _define(
+        "claims_in_id_token",
+        "flag",
+        "OpenID Connect Core section 5.4",
+        default=False,
+        extension="ID tokens contain the standard claims of the granted scopes, as UserInfo responses do.",
+    ),
 )
+
+_REPLACEABLE: Final = frozenset({"grant_types", "response_types"})
+"""Lists whose unsupported values are dropped (RFC 7591 section 3.2.1)."""
 
 KEYS_OR_URI = checks.define(
     "register.one_key_set",
@@ -157,15 +181,15 @@ def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> d
     Raises:
         OAuthError: invalid_redirect_uri or invalid_client_metadata (RFC 7591 section 3.2.2).
     """
-    document = without_omitted(document)
+    document = _with_first_method(without_omitted(document))
     metadata: dict[str, Any] = {}
     for member in MEMBERS:
         value = document.get(member.name)
         if value is None:
             value = [*member.default] if isinstance(member.default, tuple) else member.default
         else:
-            # an unsupported value in a list is dropped below
-            shape = member if exact or member.kind != "texts" else replace(member, choices=())
+            # unsupported values are dropped below
+            shape = replace(member, choices=()) if member.name in _REPLACEABLE and not exact else member
             fault = _FAULTS[member.kind](shape, value)
             message = f"The member {member.name} is {fault}."
             member.check(not fault, expected=member.kind, actual=fault, detail=message, description=message)
@@ -173,6 +197,7 @@ def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> d
             metadata[member.name] = value
     encrypted = [name for name in document if name.endswith(("_encrypted_response_alg", "_encryption_alg"))]
     NOT_ENCRYPTED(not encrypted, expected="no encryption", actual=" ".join(encrypted)[:200])
+    _check_methods(metadata)
     _check_grants(metadata, exact=exact)
     _check_redirect_uris(metadata)
     _check_scope(metadata, profile, exact=exact)
@@ -197,7 +222,11 @@ def columns(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def registered_metadata(client: Client) -> dict[str, Any]:
     """Return the registered metadata for a client information response (RFC 7591 section 3.2.1)."""
-    values = {member.name: getattr(client, member.name) for member in MEMBERS if member.column}
+    values = {
+        member.name: getattr(client, member.name)
+        for member in MEMBERS
+        if member.column and not (member.extension and not getattr(client, member.name))
+    }
     return {name: value for name, value in {**values, **client.further_metadata}.items() if value is not None}
 
 
@@ -271,6 +300,41 @@ _FAULTS: Final[Mapping[str, Callable[[Member, Any], str]]] = {
 
 def _check(name: str) -> Check:
     return checks.registry[f"register.{name}"]
+
+
+def auth_methods_fault(methods: Sequence[str], method: str) -> str:
+    """Return why a client cannot register these `token_endpoint_auth_methods`, or an empty string.
+
+    Args:
+        method: its `token_endpoint_auth_method`.
+    """
+    if len(methods) > 1 and not {*methods} <= _COMBINABLE:
+        return f"only {' and '.join(sorted(_COMBINABLE))} can be combined"
+    return "" if methods and methods[0] == method else "the first must be the token_endpoint_auth_method"
+
+
+def _with_first_method(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with `token_endpoint_auth_method`, if only the list is given."""
+    methods = document.get("token_endpoint_auth_methods")
+    first = {"token_endpoint_auth_method": methods[0]} if isinstance(methods, list) and methods else {}
+    return {**first, **document}
+
+
+def _check_methods(metadata: dict[str, Any]) -> None:
+    if "token_endpoint_auth_methods" not in metadata:
+        return
+    methods = [*dict.fromkeys(metadata["token_endpoint_auth_methods"])]
+    fault = auth_methods_fault(methods, metadata["token_endpoint_auth_method"])
+    message = f"The member token_endpoint_auth_methods is invalid: {fault}."
+    check = _check("token_endpoint_auth_methods")
+    check(
+        not fault,
+        expected="methods that can be combined",
+        actual=" ".join(methods),
+        detail=message,
+        description=message,
+    )
+    metadata["token_endpoint_auth_methods"] = methods
 
 
 def _check_grants(metadata: dict[str, Any], *, exact: bool) -> None:

@@ -120,7 +120,16 @@ def add_resource(
 @click.option("--native", is_flag=True, help="An app that runs on a person's device (RFC 8252).")
 @click.option("--description", help="One sentence for the consent page.")
 @click.option(
-    "--auth-method", type=click.Choice(CLIENT_AUTH_METHODS), default=CLIENT_AUTH_METHODS[0], show_default=True
+    "--auth-method",
+    multiple=True,
+    type=click.Choice(CLIENT_AUTH_METHODS),
+    help="How it authenticates; client_secret_basic and client_secret_post may be repeated. Default: "
+    f"token_endpoint_auth_method in the metadata file, or else {CLIENT_AUTH_METHODS[0]}.",
+)
+@click.option(
+    "--claims-in-id-token",
+    is_flag=True,
+    help="Its ID tokens contain the standard claims of the granted scopes (OpenID Connect Core section 5.4).",
 )
 @click.option(
     "--profile",
@@ -138,7 +147,6 @@ def add_client(
     client_id: str,
     profile: str,
     description: str | None,
-    auth_method: str,
     metadata_file: IO[str] | None,
     secret_file: IO[str] | None,
     **options: Any,
@@ -150,12 +158,13 @@ def add_client(
         # in a document, an empty scope counts as omitted, and a client without one may request every scope
         fail("--name, --scope, and --redirect-uri must not be empty.")
     further = metadata.without_omitted(read_json_object(metadata_file, "--metadata-file"))
-    document = _client_metadata(further, auth_method, **options)
+    document = _client_metadata(further, **options)
     try:
         with reported_errors():
             values = metadata.read(document, profile, exact=True)
     except OAuthError as error:
         fail(error.detail or error.description)
+    auth_method = values["token_endpoint_auth_method"]
     secret = None if auth_method in {"none", "private_key_jwt"} else read_or_generate_secret(secret_file)
     seal = services().settings.data_key.encrypt if auth_method == "client_secret_jwt" else None
     client = Client(
@@ -175,9 +184,10 @@ def add_client(
 
 def _client_metadata(
     further: dict[str, Any],
-    auth_method: str,
     *,
     name: str,
+    auth_method: tuple[str, ...],
+    claims_in_id_token: bool,
     redirect_uri: tuple[str, ...],
     grant: tuple[str, ...],
     scope: str,
@@ -194,10 +204,19 @@ def _client_metadata(
         "grant_types": grant_types,
         "client_name": name,
         "application_type": "native" if native else "web",
-        "token_endpoint_auth_method": auth_method,
         "redirect_uris": list(redirect_uri),
         "scope": scope,
+        **({"claims_in_id_token": True} if claims_in_id_token else {}),
+        **_auth_methods(auth_method),
     }
+
+
+def _auth_methods(options: tuple[str, ...]) -> dict[str, Any]:
+    """Return the metadata members for the options, which replace those of the file."""
+    if not options:
+        return {}
+    more = [*options] if len(options) > 1 else None
+    return {"token_endpoint_auth_method": options[0], "token_endpoint_auth_methods": more}
 
 
 @click.command("disable-client")

@@ -50,9 +50,8 @@ class Client(Model, ClientMixin):
 
     Columns have the names of RFC 7591 section 2 and OpenID Connect Registration section 2. `secret_sealed` is the
     secret of a client that uses `client_secret_jwt`, encrypted under DATA_KEY. `token_endpoint_auth_methods` are all
-    accepted methods, if there are more than one. `claims_in_id_token` is whether ID tokens contain the claims of the
-    scope (OpenID Connect Core section 5.4). `further_metadata` is returned to the
-    client but otherwise unused.
+    accepted methods, if they were registered as a list. `claims_in_id_token` is whether ID tokens contain the claims of
+    the scope (OpenID Connect Core section 5.4). `further_metadata` is returned to the client but otherwise unused.
     """
 
     __tablename__ = "client"
@@ -100,6 +99,11 @@ class Client(Model, ClientMixin):
         return self.token_endpoint_auth_method == "none"
 
     @property
+    def auth_methods(self) -> list[str]:
+        """All accepted authentication methods: one, or client_secret_basic and client_secret_post."""
+        return self.token_endpoint_auth_methods or [self.token_endpoint_auth_method]
+
+    @property
     def requires_pkce(self) -> bool:
         """Whether PKCE is required: always, except for confidential `openid` clients (RFC 9700 section 2.1.1)."""
         return self.is_public or self.profile != "openid"
@@ -139,7 +143,7 @@ class Client(Model, ClientMixin):
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002
         """Return whether the client is registered for this authentication method, which applies to all endpoints."""
-        return bool(self.token_endpoint_auth_method == method)
+        return method in self.auth_methods
 
     def check_response_type(self, response_type: str) -> bool:
         """Return whether the client is registered for this response type."""
