@@ -256,7 +256,8 @@ def test_redirect_uris(uri: str, kind: str, allowed: bool) -> None:
 def test_redirect_uris_have_no_parameter_of_the_response(name: str) -> None:
     """RFC 6749 section 3.1, RFC 9207 section 2: it must not be in the response twice, however it is written."""
     encoded = "".join(f"%{ord(each):02x}" for each in name)
-    for query in (f"{name}=1", f"a=1&{name}=", name, f"{encoded}=1", f"%{ord(name[0]):02X}{name[1:]}&a=1"):
+    plain = (f"{name}=1", f"a=1&{name}=", name, f"{encoded}=1", f"%{ord(name[0]):02X}{name[1:]}&a=1")
+    for query in (*plain, f"a=1;{name}=2", f"+{name}=1", f"{name}%20=1"):
         for uri in (f"https://app.example/cb?{query}", f"org.example.app:/cb?{query}"):
             fault = redirect_uri_fault(uri, "native", lab=False)
             assert fault == f"must not have query parameters of the authorization response: {name}", uri

@@ -193,7 +193,9 @@ def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | N
             return "must use https; http is allowed only for loopback"
     elif application_type != "native" or "." not in parts.scheme:
         return "must use https; a native client may also use a scheme such as org.example.app"
-    reserved = RESPONSE_PARAMETERS & {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    # some clients ignore surrounding spaces, or also separate parameters with a semicolon
+    pairs = parse_qsl(parts.query.replace(";", "&"), keep_blank_values=True)
+    reserved = RESPONSE_PARAMETERS & {name.strip() for name, _ in pairs}
     if reserved:
         return f"must not have query parameters of the authorization response: {', '.join(sorted(reserved))}"
     return parameters.fault("redirect_uri", uri) or None
