@@ -181,6 +181,11 @@ _INVALID: Final = {
         "An ID token is valid only if it complies with every rule of OpenID Connect Core section 3.1.3.7. Tally has "
         "ignored the token, and your sign-in to Tally has not changed.",
     ),
+    "registration_rejected": (
+        "Tally could not register itself",
+        "The authorization server did not register Tally as a client (RFC 7591), so Tally cannot use it. The operator "
+        "of Tally can set a client ID, or a token for the registration.",
+    ),
     "invalid_token_response": (
         "The token response is invalid",
         "RFC 6749 section 5.1 says what it must contain. Tally did not get a token.",

@@ -59,6 +59,7 @@ class FakeHttp:
 
     answers: dict[str, Any] = field(default_factory=dict)
     sent: list[tuple[str, str, dict[str, str], dict[str, str]]] = field(default_factory=list)
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
 
     def send(
         self,
@@ -70,6 +71,8 @@ class FakeHttp:
         body: bytes | None = None,
     ) -> HttpResponse:
         self.sent.append((method, url, dict(headers or {}), dict(form or {})))
+        if body is not None:
+            self.bodies.setdefault(url, []).append(body)
         answer = self.answers.get(url)
         if answer is None:
             raise Unreachable(url, "nobody listens there")

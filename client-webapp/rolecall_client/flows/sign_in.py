@@ -71,7 +71,7 @@ def authentication_request(context: Context) -> Message:
         context.server.authorization_endpoint,
         form={
             "response_type": "code",
-            "client_id": context.settings.client_id,
+            "client_id": context.client_id,
             "redirect_uri": context.settings.redirect_uri,
             "scope": context.memory["scope"],
             "state": context.memory["state"],
@@ -102,7 +102,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
     keep_tokens(context, response)
     expected = id_token.ExpectedClaims(
         issuer=context.server.issuer,
-        client_id=context.settings.client_id,
+        client_id=context.client_id,
         algorithm=context.settings.id_token_signed_response_alg,
         nonce=context.memory["nonce"],
         access_token=context.tokens["access_token"],

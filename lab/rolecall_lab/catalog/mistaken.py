@@ -98,6 +98,7 @@ def _settings(name: str) -> Settings:
         services().settings,
         issuer=f"{lab.mistakes_url}/{name}",
         backchannel_url=f"{inside}/{name}" if inside else None,
+        client_id="tally",
         client_secret=_SECRET,
         client_auth_method="client_secret_basic",
         id_token_signed_response_alg="RS256",
