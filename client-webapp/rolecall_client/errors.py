@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 _START_AGAIN: Final = ("Start again", "/")
 _HOME: Final = ("Back to the home page", "/")
-_SUSPICIOUS: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
+_SUSPICIOUS: Final = frozenset(
+    {"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "bad_refreshed_id_token", "another_subject"}
+)
 """Errors that can be a sign of an attack; they are written to the audit log."""
 
 
@@ -180,6 +182,11 @@ _INVALID: Final = {
         "Tally rejected the ID token",
         "An ID token is valid only if it complies with every rule of OpenID Connect Core section 3.1.3.7. Tally has "
         "ignored the token, and your sign-in to Tally has not changed.",
+    ),
+    "bad_refreshed_id_token": (
+        "Tally rejected the refreshed ID token",
+        "A refreshed ID token must be about the same sign-in (OpenID Connect Core section 12.2). Tally has deleted its "
+        "tokens. Connect again to continue.",
     ),
     "registration_rejected": (
         "Tally could not register itself",
