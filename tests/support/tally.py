@@ -175,4 +175,5 @@ def stores_too_much(tally: Tally, seen: set[tuple[str, int]]) -> None:
     state = browser.begin()["state"]
     assert limited.app.test_client().post("/callback", data={"state": state}).status_code == 429
     assert browser.press("/connect").status_code == 429
+    assert browser.press("/connect-and-sign-in").status_code == 429
     assert browser.press("/sign-in").status_code == 429

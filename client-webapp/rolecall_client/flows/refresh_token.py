@@ -40,7 +40,7 @@ def token_request(context: Context) -> Message:
 
 def token_response(context: Context, response: HttpResponse) -> None:
     """Store the new tokens; a new ID token must be about the same sign-in (OpenID Connect Core section 12.2)."""
-    previous: dict[str, Any] = context.tokens.get("claims") or {}  # empty if the connection is no sign-in
+    previous: dict[str, Any] = context.tokens.get("claims") or {}  # empty for a connection without a sign-in
     token = json_object(response).get("id_token")
     if response.status != HTTPStatus.OK or token is None or not previous:
         keep_tokens(context, response)
