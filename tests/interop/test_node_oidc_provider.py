@@ -1,0 +1,95 @@
+"""Tally with node-oidc-provider: sign-in with the provider's defaults, and connections with resource indicators."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from support.foreign import running
+from support.node_programs import SOURCES
+from support.providers import TALLY, Visitor, tally_at
+from support.servers import free_port
+
+pytestmark = [pytest.mark.npm, pytest.mark.integration]
+
+PROVIDER: Final = "http://localhost:3000"
+ALICE: Final = {"login": "alice", "password": "wonderland"}
+
+
+def bare(key: dict[str, Any]) -> dict[str, Any]:
+    """Return a JWK without its optional members, as most tools write it (RFC 7517 section 4)."""
+    return {name: value for name, value in key.items() if name not in {"alg", "use", "kid", "key_ops"}}
+
+
+SIGNING_KEY: Final = bare(jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048), as_dict=True))
+CLIENT_KEY: Final = bare(jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True))
+
+
+@contextmanager
+def provider(node: Path, folder: Path, name: str, tally: str, keys: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Run a program with the provider; yield its issuer."""
+    port = free_port()
+    values = {PROVIDER: f"http://localhost:{port}", "listen(3000": f"listen({port}", TALLY: tally}
+    text = (SOURCES / name).read_text()
+    for old, new in {**values, **{key: json.dumps(value) for key, value in keys.items()}}.items():
+        text = text.replace(old, new)
+    (folder / "node_modules").symlink_to(node / "node_modules")
+    (folder / name).write_text(text)
+    with running(["node", str(folder / name)], f"http://localhost:{port}/jwks", cwd=folder):
+        yield f"http://localhost:{port}"
+
+
+@pytest.fixture(scope="module")
+def tally_port() -> int:
+    """The port in Tally's redirect URI, which the provider knows when it starts."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def defaults(node: Path, tmp_path_factory: pytest.TempPathFactory, tally_port: int) -> Iterator[str]:
+    """The provider with its defaults, three static clients, and one key without `alg`."""
+    public = {name: value for name, value in CLIENT_KEY.items() if name != "d"}
+    keys = {"SIGNING_KEY": SIGNING_KEY, "PUBLIC_KEY": public}
+    folder = tmp_path_factory.mktemp("oidc-provider")
+    with provider(node, folder, "oidc_provider.mjs", f"http://localhost:{tally_port}", keys) as issuer:
+        yield issuer
+
+
+def settings(issuer: str) -> str:
+    """Return the settings of the docs, for this issuer."""
+    return (SOURCES / "oidc_provider.env").read_text().replace(PROVIDER, issuer)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"CLIENT_ID": "tally-post", "CLIENT_AUTH_METHOD": "client_secret_post"},
+        {
+            "CLIENT_ID": "tally-jwt",
+            "CLIENT_AUTH_METHOD": "private_key_jwt",
+            "CLIENT_PRIVATE_KEY": json.dumps(CLIENT_KEY | {"alg": "ES256"}),
+        },
+        {"RESPONSE_MODE": "form_post"},
+    ],
+    ids=["client_secret_basic", "client_secret_post", "private_key_jwt", "form_post"],
+)
+def test_sign_in(defaults: str, tally_port: int, redis_url: str, changes: dict[str, str]) -> None:
+    """OpenID Connect Core sections 3.1, 5.3, and 9, Form Post Response Mode section 2: Tally knows who signed in."""
+    with tally_at(tally_port, redis_url, settings(defaults), **changes) as tally:
+        visitor = Visitor(tally, ALICE)
+        page = visitor.press("/sign-in")
+        assert (page.url, page.status) == (f"{tally}/me", 200), page.text
+        assert "alice" in page.text
+        query = parse_qs(urlsplit(next(url for url in visitor.urls if "/auth?" in url)).query)
+        assert query["code_challenge_method"] == ["S256"]
+        assert "resource" not in query
+        assert (f"{tally}/callback" in visitor.urls) == ("RESPONSE_MODE" in changes)

@@ -1,0 +1,128 @@
+"""Tally at another provider: the application on a port of this machine, and a person who uses both without scripts."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Final
+from urllib.parse import urljoin
+
+from cryptography.fernet import Fernet
+from werkzeug.serving import make_server
+
+from rolecall_client import create_app
+from rolecall_client.settings import Settings
+from rolecall_lab.launcher.environment import CLIENT
+from rolecall_lab.walker import Page, Walker
+
+TALLY: Final = "http://localhost:8000"
+"""Tally's address in the configuration files, which are those of the docs."""
+
+
+@contextmanager
+def tally_at(port: int, redis_url: str, variables: str, **more: str) -> Iterator[str]:
+    """Run Tally with the settings of the lab; yield its URL.
+
+    Args:
+        variables: lines `CLIENT_WEBAPP_NAME=value`, as in the docs.
+        more: further settings, without the prefix.
+    """
+    url = f"http://localhost:{port}"
+    lines = dict(line.split("=", 1) for line in variables.splitlines() if line)
+    environ = {
+        "PUBLIC_URL": url,
+        "RESOURCE_URL": "http://localhost:9",
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "s" * 32,
+        "DATA_KEY": Fernet.generate_key().decode(),
+        **{name.removeprefix(CLIENT.prefix): value for name, value in lines.items()},
+        **more,
+    }
+    server = make_server("127.0.0.1", port, create_app(Settings.from_environ(environ, lab=True)), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield url
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass
+class Form:
+    """A form that is sent with POST: its URL, and its fields with their values."""
+
+    action: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+class _FirstForm(HTMLParser):
+    """Finds the first form of a page, with all its fields and its first named button."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form: Form | None = None
+        self._is_open = self._has_button = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Collect forms, inputs, and buttons; the parser calls this method by its name."""
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form" and self.form is None and values.get("method", "").lower() == "post":
+            self.form, self._is_open = Form(values.get("action", "")), True
+        elif self._is_open and self.form is not None and values.get("name"):
+            is_button = tag == "button" or values.get("type") == "submit"
+            if tag == "input" and not is_button and values.get("type") != "checkbox":
+                self.form.fields[values["name"]] = values.get("value", "")
+            elif is_button and not self._has_button:
+                self.form.fields[values["name"]] = values.get("value", "")
+                self._has_button = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """Ignore what follows the form."""
+        if tag == "form":
+            self._is_open = False
+
+
+class Visitor(Walker):
+    """A person with an account at a provider, who signs in there and allows what Tally requests.
+
+    Args:
+        credentials: the values of the fields of the provider's login form.
+    """
+
+    def __init__(self, tally: str, credentials: Mapping[str, str]) -> None:
+        super().__init__()
+        self._tally = tally
+        self._credentials = credentials
+        self.urls: list[str] = []
+
+    def press(self, path: str, page: str = "/", **fields: str) -> Page:
+        """Press a button of one of Tally's pages, do what the provider asks, and return the last page, of Tally.
+
+        `urls` then has the URL of each page on the way.
+        """
+        self.urls = []
+        token = re.search(r'name="csrf_token" value="([^"]+)"', self.open(self._tally + page).text)
+        assert token
+        response = self.open(self._tally + path, {"csrf_token": token[1], **fields})
+        for _ in range(30):
+            self.urls.append(response.url)
+            if response.location is not None:
+                response = self.open(response.location)
+            elif response.url.startswith(self._tally):
+                return response
+            else:
+                response = self._submit_form(response)
+        raise AssertionError(f"too many pages: {self.urls}")
+
+    def _submit_form(self, page: Page) -> Page:
+        parser = _FirstForm()
+        parser.feed(page.text)
+        assert parser.form, f"{page.url} returned status {page.status} without a form: {page.text[:2000]}"
+        fields = {name: self._credentials.get(name, value) for name, value in parser.form.fields.items()}
+        return self.open(urljoin(page.url, parser.form.action), fields)
