@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from support.foreign import running
 from support.node_programs import SOURCES
-from support.providers import TALLY, Visitor, tally_at
+from support.providers import TALLY, Visitor, invoices_api, tally_at
 from support.servers import free_port
 
 pytestmark = [pytest.mark.npm, pytest.mark.integration]
 
 PROVIDER: Final = "http://localhost:3000"
+API: Final = "https://api.example"
 ALICE: Final = {"login": "alice", "password": "wonderland"}
 
 
@@ -93,3 +94,61 @@ def test_sign_in(defaults: str, tally_port: int, redis_url: str, changes: dict[s
         assert query["code_challenge_method"] == ["S256"]
         assert "resource" not in query
         assert (f"{tally}/callback" in visitor.urls) == ("RESPONSE_MODE" in changes)
+
+
+def test_sign_in_again(defaults: str, tally_port: int, redis_url: str) -> None:
+    """OpenID Connect Core section 3.1.2.1: the same user without a page, after a new login, and not another user."""
+    with tally_at(tally_port, redis_url, settings(defaults)) as tally:
+        visitor = Visitor(tally, dict(ALICE))
+        visitor.press("/sign-in")
+        for again, logs_in in {"silent": False, "recent": False, "login": True}.items():
+            page = visitor.press("/sign-in", "/me", again=again)
+            assert (page.url, page.status) == (f"{tally}/me", 200), page.text
+            assert any("/interaction/" in url for url in visitor.urls) == logs_in
+
+        visitor.credentials["login"] = "bob"
+        page = visitor.press("/sign-in", "/me", again="login")
+        assert page.status == 403, page.text
+        assert "alice" in visitor.open(f"{tally}/me").text
+
+
+def test_the_provider_lacks_revocation(defaults: str, tally_port: int, redis_url: str) -> None:
+    """RFC 6749 section 5.1, RFC 8414 section 2: a connection without a refresh token and without revocation."""
+    with (
+        invoices_api() as api,
+        tally_at(tally_port, redis_url, settings(defaults), SCOPE="openid", RESOURCE_URL=api.url) as tally,
+    ):
+        visitor = Visitor(tally, ALICE)
+        assert visitor.press("/connect").status == 200
+        page = visitor.press("/refresh")
+        assert (page.status, "Tally has no refresh token" in page.text) == (400, True)
+        page = visitor.press("/revoke")
+        assert (page.status, "no revocation endpoint" in page.text) == (501, True)
+        assert "stay valid until they expire" in visitor.press("/disconnect").text
+        assert visitor.open(f"{tally}/invoices").status == 403
+        assert len(api.tokens) == 1
+
+
+def test_connect(node: Path, tmp_path: Path, tally_port: int, redis_url: str) -> None:
+    """RFC 8707 section 2, RFC 6749 section 6, RFC 7009: tokens for the API, new ones, and the end of the connection."""
+    with (
+        invoices_api() as api,
+        provider(node, tmp_path, "oidc_provider_api.mjs", f"http://localhost:{tally_port}", {}) as issuer,
+        tally_at(tally_port, redis_url, settings(issuer), RESOURCE_URL=api.url, RESOURCE_IDENTIFIER=API) as tally,
+    ):
+        visitor = Visitor(tally, ALICE)
+        assert visitor.press("/connect").status == 200
+        page = visitor.press("/refresh")
+        assert (page.status, "a new access token and the same refresh token" in page.text) == (200, True)
+        keys = jwt.PyJWKClient(f"{issuer}/jwks")
+        first, second = (
+            jwt.decode(token, keys.get_signing_key_from_jwt(token), ["RS256"], audience=API, issuer=issuer)
+            for token in api.tokens
+        )
+        assert first["scope"] == second["scope"] == "invoices:read"
+        assert first["jti"] != second["jti"]
+
+        page = visitor.press("/revoke")  # which the provider cannot do, because its access tokens are JWTs
+        assert (page.status, "does not revoke access tokens" in page.text) == (501, True)
+        assert "its tokens are revoked" in visitor.press("/disconnect").text
+        assert visitor.open(f"{tally}/invoices").status == 403

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import urljoin
 
@@ -47,6 +49,46 @@ def tally_at(port: int, redis_url: str, variables: str, **more: str) -> Iterator
     thread.start()
     try:
         yield url
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass
+class Api:
+    """An API that has no invoices, and accepts every token.
+
+    Args:
+        tokens: the access tokens that it has received.
+    """
+
+    url: str
+    tokens: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def invoices_api() -> Iterator[Api]:
+    """Run an API for Tally."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            api.tokens.append(self.headers["Authorization"].removeprefix("Bearer "))
+            body = json.dumps({"invoices": []}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Print nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    api = Api(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield api
     finally:
         server.shutdown()
         thread.join()
@@ -95,10 +137,10 @@ class Visitor(Walker):
         credentials: the values of the fields of the provider's login form.
     """
 
-    def __init__(self, tally: str, credentials: Mapping[str, str]) -> None:
+    def __init__(self, tally: str, credentials: dict[str, str]) -> None:
         super().__init__()
         self._tally = tally
-        self._credentials = credentials
+        self.credentials = credentials
         self.urls: list[str] = []
 
     def press(self, path: str, page: str = "/", **fields: str) -> Page:
@@ -124,5 +166,5 @@ class Visitor(Walker):
         parser = _FirstForm()
         parser.feed(page.text)
         assert parser.form, f"{page.url} returned status {page.status} without a form: {page.text[:2000]}"
-        fields = {name: self._credentials.get(name, value) for name, value in parser.form.fields.items()}
+        fields = {name: self.credentials.get(name, value) for name, value in parser.form.fields.items()}
         return self.open(urljoin(page.url, parser.form.action), fields)
