@@ -54,7 +54,8 @@ def login_and_consent(admin: str) -> Iterator[str]:
             decision: dict[str, Any] = {"subject": "alice", "remember": True}
             if kind == "consent":
                 claims = {"name": "Alice Liddell", "email": "alice@wonderland.test"}
-                decision = {"grant_scope": asked["requested_scope"], "session": {"id_token": claims}}
+                session = {"id_token": claims}
+                decision = {"grant_scope": asked["requested_scope"], "session": session, "remember": True}
             accepted = call("PUT", f"{request}/accept?{kind}_challenge={challenge}", decision)
             self.send_response(302)
             self.send_header("Location", accepted["redirect_to"])
@@ -112,8 +113,8 @@ def test_hydra(program: Path, tmp_path: Path, redis_url: str) -> None:
         assert visitor.press("/sign-in", "/me", again="silent").url == f"{tally}/me"
 
         assert visitor.press("/connect").status == 200
-        page = visitor.press("/refresh")
+        page = visitor.press("/refresh", "/invoices")
         assert (page.status, "a new access token and a new refresh token" in page.text) == (200, True)
         assert len({*api.tokens}) == 2
-        assert "The access token is revoked" in visitor.press("/revoke").text
-        assert "its tokens are revoked" in visitor.press("/disconnect").text
+        assert "The access token is revoked" in visitor.press("/revoke", "/invoices").text
+        assert "its tokens are revoked" in visitor.press("/disconnect", "/invoices").text

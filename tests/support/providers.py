@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http.cookiejar import DefaultCookiePolicy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import urljoin
@@ -139,6 +140,8 @@ class Visitor(Walker):
 
     def __init__(self, tally: str, credentials: dict[str, str]) -> None:
         super().__init__()
+        # as browsers do for localhost, which is a secure context
+        self.cookies.set_policy(DefaultCookiePolicy(secure_protocols=("http", "https")))
         self._tally = tally
         self.credentials = credentials
         self.urls: list[str] = []
