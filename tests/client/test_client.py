@@ -331,6 +331,15 @@ def test_the_server_does_not_revoke_access_tokens(tally: Tally) -> None:
     assert browser.client.get("/invoices").status_code == 403
 
 
+def test_the_pages_name_another_provider(tally: Tally) -> None:
+    """They do not link to a page that only Rolecall's authorization server has."""
+    assert f'href="{ISSUER}/apps"' in tally.browser().client.get("/").text
+    page = tally.again(issuer_name="Wonderland").browser().client.get("/").text
+    assert "Sign in with Wonderland" in page
+    assert f"{ISSUER}/apps" not in page
+    assert "Rolecall Accounts" not in page
+
+
 def test_a_lost_session_is_explained(tally: Tally) -> None:
     browser = tally.browser()
     assert "not connected" in browser.client.get("/invoices").text

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from support.foreign import INTEROP, installed, require, running
 from support.providers import TALLY, Visitor, invoices_api, tally_at
@@ -76,7 +78,9 @@ def login_and_consent(admin: str) -> Iterator[str]:
 
 
 @contextmanager
-def hydra(program: Path, folder: Path, tally: str) -> Iterator[dict[str, str]]:
+def hydra(
+    program: Path, folder: Path, tally: str, registration: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, str]]:
     """Run Hydra, and register Tally; yield the replacements for the files of the docs."""
     public, admin = free_port(), free_port()
     with login_and_consent(f"http://localhost:{admin}") as app:
@@ -85,7 +89,11 @@ def hydra(program: Path, folder: Path, tally: str) -> Iterator[dict[str, str]]:
         (folder / "hydra.yml").write_text(replaced("hydra.yml", values))
         command = [str(program), "serve", "all", "--dev", "--sqa-opt-out", "-c", str(folder / "hydra.yml")]
         with running(command, f"http://localhost:{admin}/health/ready"):
-            call("POST", f"http://localhost:{admin}/admin/clients", json.loads(replaced("client.json", values)))
+            call(
+                "POST",
+                f"http://localhost:{admin}/admin/clients",
+                {**json.loads(replaced("client.json", values)), **(registration or {})},
+            )
             yield values
 
 
@@ -103,7 +111,7 @@ def test_hydra(program: Path, tmp_path: Path, redis_url: str) -> None:
     with (
         hydra(program, tmp_path, f"http://localhost:{port}") as values,
         invoices_api() as api,
-        tally_at(port, redis_url, replaced("tally.env", values), RESOURCE_URL=api.url) as tally,
+        tally_at(port, redis_url, replaced("tally.sh", values), RESOURCE_URL=api.url) as tally,
     ):
         visitor = Visitor(tally, {})
         page = visitor.press("/sign-in")
@@ -118,3 +126,24 @@ def test_hydra(program: Path, tmp_path: Path, redis_url: str) -> None:
         assert len({*api.tokens}) == 2
         assert "The access token is revoked" in visitor.press("/revoke", "/invoices").text
         assert "its tokens are revoked" in visitor.press("/disconnect", "/invoices").text
+
+
+def test_private_key_jwt(program: Path, tmp_path: Path, redis_url: str) -> None:
+    """OpenID Connect Core section 9: Tally authenticates with a signed assertion."""
+    port = free_port()
+    key = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+    del key["key_ops"]
+    key |= {"kid": "tally", "alg": "ES256", "use": "sig"}
+    changes = {"CLIENT_AUTH_METHOD": "private_key_jwt", "CLIENT_PRIVATE_KEY": json.dumps(key)}
+    registration = {
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_auth_signing_alg": "ES256",
+        "jwks": {"keys": [{name: value for name, value in key.items() if name != "d"}]},
+        "client_secret": None,
+    }
+    with (
+        hydra(program, tmp_path, f"http://localhost:{port}", registration) as values,
+        tally_at(port, redis_url, replaced("tally.sh", values), **changes) as tally,
+    ):
+        page = Visitor(tally, {}).press("/sign-in")
+        assert (page.url, page.status) == (f"{tally}/me", 200), page.text

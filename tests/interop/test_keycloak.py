@@ -66,7 +66,7 @@ def keycloak(program: Path, tally_port: int) -> Iterator[str]:
 
 def settings(keycloak: str) -> str:
     """Return the settings of the docs, for the running Keycloak."""
-    return (FOLDER / "tally.env").read_text().replace("http://localhost:8080", keycloak)
+    return (FOLDER / "tally.sh").read_text().replace("http://localhost:8080", keycloak)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from support.foreign import running
 from support.node_programs import SOURCES
-from support.providers import TALLY, Visitor, invoices_api, tally_at
+from support.providers import TALLY, Visitor, exported, invoices_api, tally_at
 from support.servers import free_port
+from support.stack import running_stack
 
 pytestmark = [pytest.mark.npm, pytest.mark.integration]
 
@@ -66,7 +67,7 @@ def defaults(node: Path, tmp_path_factory: pytest.TempPathFactory, tally_port: i
 
 def settings(issuer: str) -> str:
     """Return the settings of the docs, for this issuer."""
-    return (SOURCES / "oidc_provider.env").read_text().replace(PROVIDER, issuer)
+    return (SOURCES / "oidc_provider.sh").read_text().replace(PROVIDER, issuer)
 
 
 @pytest.mark.parametrize(
@@ -152,3 +153,11 @@ def test_connect(node: Path, tmp_path: Path, tally_port: int, redis_url: str) ->
         assert (page.status, "does not revoke access tokens" in page.text) == (501, True)
         assert "its tokens are revoked" in visitor.press("/disconnect").text
         assert visitor.open(f"{tally}/invoices").status == 403
+
+
+@pytest.mark.long
+def test_lab(defaults: str, tmp_path: Path, tally_port: int) -> None:
+    """The settings of the docs are sufficient for `make run`."""
+    with running_stack(tmp_path / "lab", **exported(settings(defaults)), CLIENT_PORT=str(tally_port)) as stack:
+        page = Visitor(stack.client, ALICE).press("/sign-in")
+        assert (page.url, page.status) == (f"{stack.client}/me", 200), page.text

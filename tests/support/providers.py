@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,23 +27,27 @@ TALLY: Final = "http://localhost:8000"
 """Tally's address in the configuration files, which are those of the docs."""
 
 
+def exported(script: str) -> dict[str, str]:
+    """Return the variables of a script that has only lines `export NAME=value`."""
+    return dict(word.split("=", 1) for word in shlex.split(script) if word != "export")
+
+
 @contextmanager
 def tally_at(port: int, redis_url: str, variables: str, **more: str) -> Iterator[str]:
     """Run Tally with the settings of the lab; yield its URL.
 
     Args:
-        variables: lines `CLIENT_WEBAPP_NAME=value`, as in the docs.
+        variables: a script of the docs that exports variables.
         more: further settings, without the prefix.
     """
     url = f"http://localhost:{port}"
-    lines = dict(line.split("=", 1) for line in variables.splitlines() if line)
     environ = {
         "PUBLIC_URL": url,
         "RESOURCE_URL": "http://localhost:9",
         "REDIS_URL": redis_url,
         "SECRET_KEY": "s" * 32,
         "DATA_KEY": Fernet.generate_key().decode(),
-        **{name.removeprefix(CLIENT.prefix): value for name, value in lines.items()},
+        **{name.removeprefix(CLIENT.prefix): value for name, value in exported(variables).items()},
         **more,
     }
     server = make_server("127.0.0.1", port, create_app(Settings.from_environ(environ, lab=True)), threaded=True)
