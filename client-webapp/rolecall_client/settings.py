@@ -99,6 +99,11 @@ class Settings(ServiceSettings):
         secret=True,
         parse=private_jwk,
     )
+    client_assertion_audience: str = setting(
+        "For private_key_jwt: whom the assertion's `aud` names. Some servers only accept their token endpoint.",
+        default="issuer",
+        parse=one_of("issuer", "token_endpoint"),
+    )
     response_mode: str | None = setting(
         "How the authorization server returns its response. Default: the server's choice, which is query.",
         default=None,

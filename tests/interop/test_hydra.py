@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from support.foreign import INTEROP, installed, require, running
-from support.providers import TALLY, Visitor, invoices_api, tally_at
+from support.providers import TALLY, Visitor, client_keys, invoices_api, tally_at
 from support.servers import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
@@ -129,21 +127,23 @@ def test_hydra(program: Path, tmp_path: Path, redis_url: str) -> None:
 
 
 def test_private_key_jwt(program: Path, tmp_path: Path, redis_url: str) -> None:
-    """OpenID Connect Core section 9: Tally authenticates with a signed assertion."""
+    """OpenID Connect Core section 9: Hydra accepts only its token endpoint as the audience of assertions."""
     port = free_port()
-    key = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
-    del key["key_ops"]
-    key |= {"kid": "tally", "alg": "ES256", "use": "sig"}
-    changes = {"CLIENT_AUTH_METHOD": "private_key_jwt", "CLIENT_PRIVATE_KEY": json.dumps(key)}
+    private, public = client_keys()
     registration = {
         "token_endpoint_auth_method": "private_key_jwt",
         "token_endpoint_auth_signing_alg": "ES256",
-        "jwks": {"keys": [{name: value for name, value in key.items() if name != "d"}]},
+        "jwks": {"keys": [public]},
         "client_secret": None,
     }
     with (
         hydra(program, tmp_path, f"http://localhost:{port}", registration) as values,
-        tally_at(port, redis_url, replaced("tally.sh", values), **changes) as tally,
+        tally_at(
+            port,
+            redis_url,
+            replaced("tally.sh", values) + replaced("private_key_jwt.sh", values),
+            CLIENT_PRIVATE_KEY=json.dumps(private),
+        ) as tally,
     ):
         page = Visitor(tally, {}).press("/sign-in")
         assert (page.url, page.status) == (f"{tally}/me", 200), page.text

@@ -12,12 +12,13 @@ from urllib.parse import urlencode
 import pytest
 
 from support.foreign import INTEROP, installed, require, running
-from support.providers import TALLY, Visitor, invoices_api, tally_at
+from support.providers import TALLY, Visitor, client_keys, invoices_api, tally_at
 from support.servers import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1200)]
 
 FOLDER = INTEROP / "keycloak"
+PRIVATE_KEY, PUBLIC_KEY = client_keys()
 ALICE: Final = {"username": "alice", "password": "wonderland-lab"}
 
 
@@ -59,8 +60,9 @@ def keycloak(program: Path, tally_port: int) -> Iterator[str]:
     command = ["sh", str(program), "start-dev", f"--http-port={port}", "--db=dev-mem", "--cache=local"]
     admin = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}
     with running(command, f"http://localhost:{port}/realms/master", seconds=300, **admin):
+        escaped = json.dumps(json.dumps({"keys": [PUBLIC_KEY]}))[1:-1]
         text = (FOLDER / "realm.json").read_text().replace(TALLY, f"http://localhost:{tally_port}")
-        create_realm(f"http://localhost:{port}", json.loads(text))
+        create_realm(f"http://localhost:{port}", json.loads(text.replace("PUBLIC_KEY", escaped)))
         yield f"http://localhost:{port}"
 
 
@@ -71,8 +73,17 @@ def settings(keycloak: str) -> str:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"CLIENT_AUTH_METHOD": "client_secret_post"}, {"RESPONSE_MODE": "form_post"}],
-    ids=["client_secret_basic", "client_secret_post", "form_post"],
+    [
+        {},
+        {"CLIENT_AUTH_METHOD": "client_secret_post"},
+        {
+            "CLIENT_ID": "tally-jwt",
+            "CLIENT_AUTH_METHOD": "private_key_jwt",
+            "CLIENT_PRIVATE_KEY": json.dumps(PRIVATE_KEY),
+        },
+        {"RESPONSE_MODE": "form_post"},
+    ],
+    ids=["client_secret_basic", "client_secret_post", "private_key_jwt", "form_post"],
 )
 def test_sign_in(keycloak: str, tally_port: int, redis_url: str, changes: dict[str, str]) -> None:
     """OpenID Connect Core sections 3.1 and 5.3: Tally knows who signed in, again without a page, and after a login."""

@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from support.foreign import running
 from support.node_programs import SOURCES
-from support.providers import TALLY, Visitor, exported, invoices_api, tally_at
+from support.providers import TALLY, Visitor, client_keys, exported, invoices_api, tally_at
 from support.servers import free_port
 from support.stack import running_stack
 
@@ -26,13 +26,13 @@ API: Final = "https://api.example"
 ALICE: Final = {"login": "alice", "password": "wonderland"}
 
 
-def bare(key: dict[str, Any]) -> dict[str, Any]:
-    """Return a JWK without its optional members, as most tools write it (RFC 7517 section 4)."""
-    return {name: value for name, value in key.items() if name not in {"alg", "use", "kid", "key_ops"}}
+PRIVATE_KEY, PUBLIC_KEY = client_keys()
 
 
-SIGNING_KEY: Final = bare(jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048), as_dict=True))
-CLIENT_KEY: Final = bare(jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True))
+def signing_key() -> dict[str, Any]:
+    """Return a private key without the optional members of a JWK, as most tools write it (RFC 7517 section 4)."""
+    key = jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048), as_dict=True)
+    return {name: value for name, value in key.items() if name != "key_ops"}
 
 
 @contextmanager
@@ -58,8 +58,7 @@ def tally_port() -> int:
 @pytest.fixture(scope="module")
 def defaults(node: Path, tmp_path_factory: pytest.TempPathFactory, tally_port: int) -> Iterator[str]:
     """The provider with its defaults, three static clients, and one key without `alg`."""
-    public = {name: value for name, value in CLIENT_KEY.items() if name != "d"}
-    keys = {"SIGNING_KEY": SIGNING_KEY, "PUBLIC_KEY": public}
+    keys = {"SIGNING_KEY": signing_key(), "PUBLIC_KEY": PUBLIC_KEY}
     folder = tmp_path_factory.mktemp("oidc-provider")
     with provider(node, folder, "oidc_provider.mjs", f"http://localhost:{tally_port}", keys) as issuer:
         yield issuer
@@ -78,7 +77,7 @@ def settings(issuer: str) -> str:
         {
             "CLIENT_ID": "tally-jwt",
             "CLIENT_AUTH_METHOD": "private_key_jwt",
-            "CLIENT_PRIVATE_KEY": json.dumps(CLIENT_KEY | {"alg": "ES256"}),
+            "CLIENT_PRIVATE_KEY": json.dumps(PRIVATE_KEY),
         },
         {"RESPONSE_MODE": "form_post"},
     ],

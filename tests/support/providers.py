@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.cookiejar import DefaultCookiePolicy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin
 
+import jwt
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric import ec
 from werkzeug.serving import make_server
 
 from rolecall_client import create_app
@@ -59,6 +61,13 @@ def tally_at(port: int, redis_url: str, variables: str, **more: str) -> Iterator
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def client_keys() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a new private key of Tally for `private_key_jwt`, and its public part, as JWKs."""
+    private = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+    private |= {"kid": "tally", "alg": "ES256", "use": "sig"}
+    return private, {name: value for name, value in private.items() if name != "d"}
 
 
 @dataclass
