@@ -160,3 +160,21 @@ def test_lab(defaults: str, tmp_path: Path, tally_port: int) -> None:
     with running_stack(tmp_path / "lab", **exported(settings(defaults)), CLIENT_PORT=str(tally_port)) as stack:
         page = Visitor(stack.client, ALICE).press("/sign-in")
         assert (page.url, page.status) == (f"{stack.client}/me", 200), page.text
+
+
+@pytest.mark.long
+def test_invoices_api(node: Path, tmp_path: Path, tally_port: int) -> None:
+    """RFC 9068 section 4: the Invoices API accepts the provider's access tokens, and not those for another API."""
+    port = free_port()
+    with provider(node, tmp_path, "oidc_provider_api.mjs", f"http://localhost:{tally_port}", {}) as issuer:
+        script = settings(issuer) + (SOURCES / "oidc_provider_api.sh").read_text()
+        variables = exported(script.replace(PROVIDER, issuer).replace("localhost:8002", f"localhost:{port}"))
+        ports = {"CLIENT_PORT": str(tally_port), "RESOURCE_PORT": str(port)}
+        for resource, status in {variables["CLIENT_WEBAPP_RESOURCE_IDENTIFIER"]: 200, API: 502}.items():
+            variables["CLIENT_WEBAPP_RESOURCE_IDENTIFIER"] = resource
+            with running_stack(tmp_path / str(status), **variables, **ports) as stack:
+                visitor = Visitor(stack.client, ALICE)
+                assert visitor.press("/connect").url == f"{stack.client}/invoices"
+                page = visitor.open(f"{stack.client}/invoices?check=jwt")
+                assert page.status == status, page.text
+                assert ("invalid_token" in page.text) == (status == 502)
