@@ -78,11 +78,12 @@ screenshots: .venv/dev.stamp ## take a picture of every page
 docs: .venv/lab.stamp ## write the parts of the README that are made from the code
 	@$(PY) -P -m rolecall_lab.documentation.readme
 
-lock: ## renew the locks in requirements/ (UPGRADE=--upgrade for newer versions)
+lock: ## renew the locks in requirements/ and tests/interop/python/ (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }
 	@for name in $(LOCKS); do \
 	  $(COMPILE) $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
+	@$(COMPILE) $(UPGRADE) tests/interop/python/requirements.in -o tests/interop/python/requirements.txt
 
 clean: ## forget the databases, logs and everything else that the lab wrote, containers' volumes too
 	@if [ -d .rolecall/compose ] && docker info >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi

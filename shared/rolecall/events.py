@@ -15,9 +15,13 @@ from typing import Any
 
 @dataclass(slots=True)
 class Notebook:
-    """The notes about one exchange: dicts with at least the key `kind` (check, state, identity, or sent)."""
+    """The notes about one exchange: dicts with at least the key `kind` (check, state, identity, or sent).
+
+    `after` of a check is the number of messages that the service had sent before it made the check.
+    """
 
     notes: list[dict[str, Any]] = field(default_factory=list)
+    sent: int = 0
     on_sent: Callable[[dict[str, Any]], None] | None = None
 
 
@@ -42,7 +46,8 @@ def note(kind: str, **facts: Any) -> None:
     """
     notebook = _notebook.get()
     if notebook is not None:
-        notebook.notes.append({"kind": kind, **facts})
+        position = {"after": notebook.sent} if kind == "check" else {}
+        notebook.notes.append({"kind": kind, **facts, **position})
 
 
 def sent(message: dict[str, Any]) -> None:
@@ -50,5 +55,6 @@ def sent(message: dict[str, Any]) -> None:
     notebook = _notebook.get()
     if notebook is not None:
         notebook.notes.append({"kind": "sent", **message})
+        notebook.sent += 1
         if notebook.on_sent is not None:
             notebook.on_sent(message)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*(ROOT / "docs/clients").glob("*.md"), *(ROOT / "docs/apis").glob("*.md")])
+PAGES = sorted(
+    page for kind in ("clients", "apis") for page in (ROOT / "docs" / kind).glob("*.md") if page.stem != "README"
+)
 _CODE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _TEST = re.compile(r"\(\.\./\.\./(tests/interop/[\w/.-]+)\)")
 
@@ -28,3 +30,9 @@ def test_every_line_of_code_is_tested(page: Path) -> None:
     }
     shown = {line.strip() for block in _CODE.findall(text) for line in block.splitlines()}
     assert shown - tested - {""} == set()
+
+
+@pytest.mark.parametrize("kind", ["clients", "apis"])
+def test_the_table_lists_every_page(kind: str) -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / kind / "README.md").read_text())
+    assert sorted(listed) == [page.name for page in PAGES if page.parent.name == kind]

@@ -239,21 +239,41 @@ def test_a_refusal_ends_at_the_lane_that_refused_with_its_clause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "clause"),
+    ("status", "error", "challenge", "clause"),
     [
-        (404, "invalid_request", "RFC 9110 section 15.5.5"),
-        (405, "", "RFC 9110 section 15.5.6"),
-        (413, "", "RFC 9110 section 15.5.14"),
-        (418, "", "RFC 9110 section 15.5"),
-        (599, "", "RFC 9110 section 15.6"),
-        (400, "login_required", "OpenID Connect Core section 3.1.2.6"),
-        (400, "an error of somebody's own", "RFC 6749 section 5.2"),
+        (404, "invalid_request", "", ""),
+        (403, "", "", ""),
+        (413, "", "", ""),
+        (401, "", 'Bearer realm="x"', "RFC 6750 section 3.1"),
+        (400, "login_required", "", "OpenID Connect Core section 3.1.2.6"),
+        (400, "an error without an explanation", "", ""),
     ],
 )
-def test_a_refusal_without_a_check_has_the_clause_of_its_error_or_status(status: int, error: str, clause: str) -> None:
+def test_a_refusal_without_a_failed_check_has_a_clause_only_where_one_applies(
+    status: int, error: str, challenge: str, clause: str
+) -> None:
+    """A mistyped password and a missing page are not matters of RFC 6750."""
     asked = event(1, "client", "authorization_server", "POST /token", status, body={"error": error} if error else None)
+    asked["response_headers"] |= {"www-authenticate": challenge} if challenge else {}
     [refused] = [row for row in lay_out([asked]).rows if row.refused]
-    assert refused.detail == f"{clause} · 2 ms"
+    assert refused.detail == (f"{clause} · 2 ms" if clause else "2 ms")
+
+
+def test_a_check_is_drawn_where_it_was_made() -> None:
+    """Among the messages that the service sent meanwhile: here before, between, and after its two calls."""
+    names = ("client.state", "id_token.nonce", "client.userinfo_sub")
+    callback = event(1, "browser", "client", "GET /callback", 303, trace="t", milliseconds=90)
+    callback["checks"] = [check(name) | {"after": position} for position, name in enumerate(names)]
+    calls = [
+        event(number, "client", "authorization_server", f"POST /{path}", 200, trace="t")
+        for number, path in ((2, "token"), (3, "userinfo"))
+    ]
+    rows = lay_out([callback, *calls]).rows
+    told = [row.checks[0]["name"] if row.kind == "checks" else row.text for row in rows if row.kind != "response"]
+    assert told == ["GET /callback", "client.state", "POST /token", "id_token.nonce", "POST /userinfo", names[2]]
+    for each in callback["checks"]:
+        del each["after"]
+    assert [row.kind for row in lay_out([callback, *calls]).rows][-2:] == ["checks", "response"], "of an older version"
 
 
 def test_the_front_channel_is_drawn_otherwise_than_the_back_channel() -> None:

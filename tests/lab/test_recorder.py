@@ -172,6 +172,7 @@ def test_checks_and_changes_are_in_the_event(recorded: list[dict[str, Any]]) -> 
         "actual": redacted("verifier"),
         "clause": "RFC 7636 section 4.6",
         "description": "Wrong verifier.",
+        "after": 0,
     }
     assert one(recorded, "/sign-in")["changes"] == [
         {"store": "redis", "key": "auth:session:4f1a…", "change": "set", "seconds": 60}

@@ -161,7 +161,7 @@ PARTS: Final = (
         "foreign",
         "Third-party clients, gateways, and API frameworks against the lab, some of them in containers",
         300,
-        r"endpoints/|openid|grants/|tests/interop|support/(foreign|gateways)|tests/compose/foreign",
+        r"endpoints/|openid|grants/|tests/interop|support/(foreign|gateways|node_programs|python_programs)|tests/compose/foreign",
         (
             "make up HOSTS=localhost-names",
             "make test-compose HOSTS=localhost-names ARGS=tests/compose/test_foreign.py",

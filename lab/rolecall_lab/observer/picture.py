@@ -6,6 +6,7 @@ No flow is special here: steps, lanes, and rows follow from which party sent whi
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -191,9 +192,12 @@ def _rows(messages: list[Event], values: list[Value], gaps: list[tuple[str, str]
             step = step_of(event, has_token)
         event_values = carried.get(event["id"], [])
         yield _request_row(event, number, step, event_values)
-        for inner_number in inner.get(number, ()):
+        inner_numbers = inner.get(number, [])
+        for position, inner_number in enumerate(inner_numbers):
+            yield from _check_rows(event, number, step, range(position, position + 1))
             yield from message_rows(inner_number)
-        yield from _note_rows(event, number, step)
+        yield from _check_rows(event, number, step, range(len(inner_numbers), sys.maxsize))
+        yield from _change_rows(event, number, step)
         yield from _response_row(event, number, step, event_values)
         has_token = has_token or any(
             place.side == "response" and value.kind == "access_token" for value, place in event_values
@@ -243,18 +247,31 @@ def _request_row(event: Event, number: int, step: int, carried: list[tuple[Value
     )
 
 
-def _note_rows(event: Event, number: int, step: int) -> Iterator[Row]:
-    lane = event["to"] if event["direction"] == "received" else event["from"]
-    checks = [*{(check["name"], check["passed"]): check for check in event["checks"]}.values()]
+def _check_rows(event: Event, number: int, step: int, positions: range) -> Iterator[Row]:
+    """Yield a row with the checks that the service made after it had sent so many messages.
+
+    Events of earlier versions do not contain the position; their checks are at the end.
+    """
+    made = [check for check in event["checks"] if check.get("after", sys.maxsize - 1) in positions]
+    checks = [*{(check["name"], check["passed"]): check for check in made}.values()]
     if checks:
+        lane = _own_lane(event)
         failed = [check for check in checks if not check["passed"]]
         count = len(checks) - len(failed)
         text = f"{count} check{'s' if count != 1 else ''} passed" if count else ""
         yield Row("checks", step, lane, lane, text, number, event["id"], refused=bool(failed), checks=checks)
+
+
+def _change_rows(event: Event, number: int, step: int) -> Iterator[Row]:
     for change in event["changes"]:
         store = change.get("store")
         if store in STORES:
-            yield Row("change", step, lane, store, _change_text(change), number, event["id"])
+            yield Row("change", step, _own_lane(event), store, _change_text(change), number, event["id"])
+
+
+def _own_lane(event: Event) -> str:
+    """Return the lane of the service that recorded the event."""
+    return str(event["to"] if event["direction"] == "received" else event["from"])
 
 
 def _response_row(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Iterator[Row]:
@@ -299,18 +316,22 @@ def _error_code(event: Event) -> str:
 
 
 def _clause(event: Event, error: str) -> str:
-    """Return the clause behind a refusal: that of the failed check, or else of the error or the status."""
+    """Return the clause behind a refusal, or an empty string if no specification of the protocol is behind it.
+
+    It is the clause of the failed check, of the error code, or of the challenge for a token (RFC 6750 section 3).
+    """
     failed = [check["clause"] for check in event["checks"] if not check["passed"]]
-    status = event["status"]
-    # For redirects and for the statuses defined by RFC 6749 and RFC 6750, the error code is more specific.
-    error_is_specific = status in {400, 401, 403} or status < 400
-    explanations = [
-        *([explain("error", code) for code in (error, event["query"].get("error"))] if error_is_specific else []),
-        explain("status", str(status), event["path"]) if status >= 400 else None,
-    ]
-    default = "RFC 6749 section 4.1.2.1" if status < 400 else f"RFC 9110 section 15.{5 if status < 500 else 6}"
-    clauses = (*reversed(failed), *(explanation.rfc for explanation in explanations if explanation))
-    return str(next((clause for clause in clauses if clause), default))
+    if failed:
+        return str(failed[-1])
+    # the codes of other statuses, such as 404 and 413, only repeat what HTTP says
+    codes = (error, event["query"].get("error")) if event["status"] in {400, 401, 403} or event["status"] < 400 else ()
+    for code in codes:
+        explanation = explain("error", code) if code else None
+        if explanation is not None:
+            return explanation.rfc
+    challenge = str(event["response_headers"].get("www-authenticate") or "")
+    explanation = explain("status", str(event["status"]), event["path"]) if "Bearer" in challenge else None
+    return explanation.rfc if explanation is not None else ""
 
 
 def _path(location: Any) -> str:

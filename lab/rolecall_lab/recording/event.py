@@ -91,7 +91,7 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
     # what a check declares is not wiped, because it is constant
     checks = (note for note in exchange.notes if note["kind"] == "check")
     members["checks"] = [
-        {name: check.get(name) for name in ("name", "passed", "clause", "description")} | facts
+        {name: check.get(name) for name in ("name", "passed", "clause", "description", "after")} | facts
         for check, facts in zip(checks, members["checks"], strict=True)
     ]
     began = exchange.ended - exchange.milliseconds / 1000

@@ -118,7 +118,7 @@ class LocalJwt:
         kid = header.get("kid")
         key = self._server.key(kid, algorithm) if kid is None or isinstance(kid, str) else None
         expected = f"a key for {algorithm} that the issuer publishes"
-        key = KEY.require(key, expected=expected, actual="missing" if kid is None else kid[:60])
+        key = KEY.require(key, expected=expected, actual="missing" if kid is None else str(kid)[:60])
         try:
             claims = jwt.decode(token, key, algorithms=[algorithm], options=_SIGNATURE_ONLY)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
