@@ -16,7 +16,7 @@ from rolecall.web.routes import register
 from rolecall_client import commands, openapi, routes
 from rolecall_client.address import redirect_loopback_names
 from rolecall_client.services import Services, build
-from rolecall_client.settings import Settings
+from rolecall_client.settings import ROLECALL, Settings
 
 
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
@@ -37,7 +37,8 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
         service_role_name="client",
         is_connected=services.sessions.was_connected,
         is_signed_in=services.sessions.was_signed_in,
-        issuer=settings.issuer,
+        issuer_name=settings.issuer_name,
+        apps_url=f"{settings.issuer}/apps" if settings.issuer_name == ROLECALL else "",
     )
     if not settings.lab:  # which has no metrics
         measurement = Periodic("measurement of Redis", storage.MEASURE_INTERVAL, services.memory.part)

@@ -116,6 +116,22 @@ _PROBLEMS: Final = {
         (("Back to the invoices", "/invoices"),),
         is_error=False,
     ),
+    "unsupported_token_type": Problem(
+        501,
+        "The authorization server does not revoke access tokens",
+        "It cannot revoke tokens of this type (RFC 7009 section 2.2.1). The token stays valid until it expires. You "
+        "can disconnect Tally, which deletes its tokens.",
+        (("Back to the invoices", "/invoices"),),
+        is_error=False,
+    ),
+    "no_refresh_token": Problem(
+        400,
+        "Tally has no refresh token",
+        "The authorization server did not issue one, which is optional (RFC 6749 section 5.1). When the access token "
+        "expires, connect again.",
+        (("Back to the invoices", "/invoices"),),
+        is_error=False,
+    ),
     "another_subject": Problem(
         502,
         "The responses are about different users",

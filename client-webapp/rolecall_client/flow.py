@@ -146,13 +146,17 @@ def authenticated_request(context: Context, url: str, form: Mapping[str, str]) -
 
 
 def _client_assertion(context: Context) -> str:
-    """Return a JWT that authenticates the client once, within a minute (RFC 7523 section 3)."""
+    """Return a JWT that authenticates the client once, within a minute (RFC 7523 section 3).
+
+    OpenID Connect Core section 9 recommends the token endpoint as the audience; the issuer is safer, because it is the
+    same for each of the server's endpoints.
+    """
     key, now = context.settings.client_private_key, int(clock.now())
     assert key is not None, "the settings require it"
     claims = {
         "iss": context.client_id,
         "sub": context.client_id,
-        "aud": context.server.issuer,
+        "aud": getattr(context.server, context.settings.client_assertion_audience),
         "jti": secrets.token_urlsafe(16),
         "iat": now,
         "exp": now + 60,

@@ -183,6 +183,7 @@ def refresh() -> ResponseReturnValue:
     """POST /refresh: get new tokens with the refresh token."""
     with services().sessions.exclusive():
         tokens = current_tokens()
+        previous = tokens.get("refresh_token")
         try:
             services().runner.run("refresh_token", tokens)
         except FlowError as error:
@@ -194,7 +195,8 @@ def refresh() -> ResponseReturnValue:
             raise FlowError("refused_refresh", error.detail) from error
         tokens.pop("revoked_at", None)
         services().sessions.save(tokens)
-    flash("Tally has a new access token and a new refresh token.")
+    is_rotated = tokens["refresh_token"] != previous
+    flash(f"Tally has a new access token and {'a new' if is_rotated else 'the same'} refresh token.")
     return redirect(url_for("invoices"), 303)
 
 
@@ -226,15 +228,14 @@ def disconnect() -> ResponseReturnValue:
     with services().sessions.exclusive():
         tokens = services().sessions.tokens()
         if tokens:
-            context = services().runner.run("disconnect", tokens)
-            revoked = context.server.revocation_endpoint is not None
+            services().runner.run("disconnect", tokens)
+            revoked = not tokens
             audit.record("disconnected")
         services().sessions.end()
     ended = (
         "its tokens are revoked and deleted"
         if revoked
-        else "its tokens are deleted. The authorization server has no revocation endpoint, so they stay valid until "
-        "they expire"
+        else "its tokens are deleted. The authorization server cannot revoke them, so they stay valid until they expire"
     )
     flash(
         f"Tally is disconnected: {ended}. You are still signed in to the authorization server, and it may still have "

@@ -29,6 +29,9 @@ from rolecall_client.limits import LIMITS
 SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
 AUTH_METHODS: Final = (*SECRET_METHODS, "private_key_jwt")
 
+ROLECALL: Final = "Rolecall Accounts"
+"""The name of Rolecall's authorization server, which has a page of connected apps at `/apps`."""
+
 
 def openid_scope(text: str) -> str:
     """Parse a scope that contains `openid` (OpenID Connect Core section 3.1.2.1)."""
@@ -75,8 +78,13 @@ class Settings(ServiceSettings):
 
     public_url: str = setting("The URL at which browsers reach this service.", https=True, parse=url)
     issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=identifier)
+    issuer_name: str = setting(
+        "The authorization server's name on Tally's pages. Only with the default do they link to its page `/apps`.",
+        default=ROLECALL,
+    )
     backchannel_url: str | None = setting(
-        "The address of the authorization server for this service. Default: the issuer.",
+        "The authorization server's address for metadata requests. Default: the issuer. All other requests use the "
+        "URLs in the metadata.",
         default=None,
         https=True,
         parse=url,
@@ -113,6 +121,11 @@ class Settings(ServiceSettings):
         default=None,
         secret=True,
         parse=client_key,
+    )
+    client_assertion_audience: str = setting(
+        "For private_key_jwt: whom the assertion's `aud` names. Some servers only accept their token endpoint.",
+        default="issuer",
+        parse=one_of("issuer", "token_endpoint"),
     )
     response_mode: str | None = setting(
         "How the authorization server returns its response. Default: the server's choice, which is query.",

@@ -1,4 +1,4 @@
-"""Refresh the tokens (RFC 6749 section 6); the response contains a new refresh token."""
+"""Refresh the tokens (RFC 6749 section 6); the response may contain a new refresh token."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SAME_SIGN_IN = checks.define(
 def token_request(context: Context) -> Message:
     """Build the token request with the refresh token."""
     if not context.tokens.get("refresh_token"):
-        raise FlowError("invalid_grant", "the connection has no refresh token")
+        raise FlowError("no_refresh_token", "the connection has no refresh token")
     form = {"grant_type": "refresh_token", "refresh_token": context.tokens["refresh_token"]}
     return authenticated_request(context, context.server.token_endpoint, form)
 

@@ -107,16 +107,26 @@ def compose(
     }
     # settings of one service that the others must agree with
     issuer, resource_url = settings["AUTH_SERVICE_ISSUER"], settings["RESOURCE_SERVICE_PUBLIC_URL"]
+    is_foreign = settings.get("CLIENT_WEBAPP_ISSUER", issuer) != issuer
+    if is_foreign and not environ.get("CLIENT_WEBAPP_BACKCHANNEL_URL"):
+        settings.pop("CLIENT_WEBAPP_BACKCHANNEL_URL", None)
     follows = {
         "RESOURCE_SERVICE_ISSUER": issuer,
         "CLIENT_WEBAPP_ISSUER": issuer,
         "CLIENT_WEBAPP_RESOURCE_URL": resource_url,
-        "CLIENT_WEBAPP_RESOURCE_IDENTIFIER": settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"],
+        # another provider may not know it, and then rejects it (RFC 8707 section 2)
+        **(
+            {}
+            if is_foreign
+            else {"CLIENT_WEBAPP_RESOURCE_IDENTIFIER": settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"]}
+        ),
         "CLIENT_URL": settings["CLIENT_WEBAPP_PUBLIC_URL"],
         "AUTH_URL": issuer,
         "RESOURCE_URL": resource_url,
         **({"OBSERVER_URL": public[OBSERVER]} if OBSERVER in public else {}),
     }
+    if not is_foreign:  # another provider rejects a resource that it does not know (RFC 8707 section 2)
+        follows["CLIENT_WEBAPP_RESOURCE_IDENTIFIER"] = settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"]
     return follows | settings
 
 
