@@ -146,17 +146,20 @@ class Registration:
     def _metadata(self) -> dict[str, Any]:
         """Return the client metadata (RFC 7591 section 2)."""
         settings, key = self._settings, self._settings.client_private_key
-        scope = dict.fromkeys(f"{settings.sign_in_scope} offline_access {settings.scope}".split())
+        supported = self._server.metadata().scopes
+        wanted = dict.fromkeys(f"{settings.sign_in_scope} offline_access {settings.scope}".split())
+        scope = [each for each in wanted if supported is None or each in supported]
         metadata: dict[str, Any] = {
             "client_name": "Tally",
             "client_uri": settings.public_url,
             "redirect_uris": [settings.redirect_uri],
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
-            "scope": " ".join(scope),
             "token_endpoint_auth_method": settings.client_auth_method,
             "id_token_signed_response_alg": settings.id_token_signed_response_alg,
         }
+        if scope:
+            metadata["scope"] = " ".join(scope)
         if key is not None and settings.client_auth_method not in SECRET_METHODS:
             metadata["jwks"] = {"keys": [key.public]}
         return metadata

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import jwt
 import pytest
 
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
+from rolecall_client.settings import client_key
 from support.providers import client_keys
 from support.tally import ISSUER, METADATA, Tally
 
@@ -43,7 +45,7 @@ def test_client_secret_post(tally: Tally) -> None:
 def test_private_key_jwt(tally: Tally, audience: str, expected: str) -> None:
     """RFC 7523 section 3, OpenID Connect Core section 9: a new assertion for each request, without the secret."""
     private, public = client_keys()
-    key = jwt.PyJWK(private)
+    key = client_key(json.dumps(private))
     ids = set()
     for headers, form in requests(
         tally, client_auth_method="private_key_jwt", client_private_key=key, client_assertion_audience=audience

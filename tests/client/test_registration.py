@@ -86,6 +86,15 @@ def test_the_metadata_of_the_registration(unregistered: Tally) -> None:
     assert claims["sub"] == "abc"
 
 
+def test_only_scopes_that_the_server_lists_are_registered(unregistered: Tally) -> None:
+    """RFC 8414 section 2: some servers reject others."""
+    document = {**METADATA, "registration_endpoint": ENDPOINT, "scopes_supported": ["openid", "email", 5]}
+    unregistered.http.answers[f"{ISSUER}/.well-known/oauth-authorization-server"] = (200, document, {})
+    unregistered.browser().begin()
+    [sent] = unregistered.http.bodies[ENDPOINT]
+    assert json.loads(sent)["scope"] == "openid email"
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [

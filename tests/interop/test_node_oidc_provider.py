@@ -96,6 +96,18 @@ def test_sign_in(defaults: str, tally_port: int, redis_url: str, changes: dict[s
         assert (f"{tally}/callback" in visitor.urls) == ("RESPONSE_MODE" in changes)
 
 
+def test_dynamic_registration(node: Path, tmp_path: Path, tally_port: int, redis_url: str) -> None:
+    """RFC 7591 section 3.1: Tally registers itself when the settings have no client ID."""
+    tally_url = f"http://localhost:{tally_port}"
+    own = {"CLIENT_ID": "", "CLIENT_SECRET": ""}
+    with (
+        provider(node, tmp_path, "oidc_provider_registration.mjs", tally_url, {"SIGNING_KEY": signing_key()}) as issuer,
+        tally_at(tally_port, redis_url, settings(issuer), **own) as tally,
+    ):
+        page = Visitor(tally, ALICE).press("/sign-in")
+        assert (page.url, page.status) == (f"{tally}/me", 200), page.text
+
+
 def test_sign_in_again(defaults: str, tally_port: int, redis_url: str) -> None:
     """OpenID Connect Core section 3.1.2.1: the same user without a page, after a new login, and not another user."""
     with tally_at(tally_port, redis_url, settings(defaults)) as tally:

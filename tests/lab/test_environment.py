@@ -147,3 +147,13 @@ def test_the_fingerprint_changes_with_all_that_preparing_reads(tmp_path: Path, m
     databases[0].unlink()
     assert run.fingerprint(settings, {}) is None
     assert run.fingerprint({**settings, "AUTH_SERVICE_DATABASE_URL": "postgresql://x/y"}, {}) is None
+
+
+def test_at_another_provider_tally_registers_itself() -> None:
+    """RFC 7591: the client ID and secret of the seeds are for the lab's own authorization server."""
+    foreign = {"CLIENT_WEBAPP_ISSUER": "http://localhost:3000"}
+    own = of_service(environment.CLIENT, settings_with(foreign), foreign)
+    assert {"CLIENT_ID", "CLIENT_SECRET", "BACKCHANNEL_URL", "RESOURCE_IDENTIFIER"}.isdisjoint(own)
+    registered = {**foreign, "CLIENT_WEBAPP_CLIENT_ID": "one", "CLIENT_WEBAPP_CLIENT_SECRET": "two"}
+    own = of_service(environment.CLIENT, settings_with(registered), registered)
+    assert (own["CLIENT_ID"], own["CLIENT_SECRET"]) == ("one", "two")

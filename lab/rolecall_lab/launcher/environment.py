@@ -114,12 +114,6 @@ def compose(
         "RESOURCE_SERVICE_ISSUER": issuer,
         "CLIENT_WEBAPP_ISSUER": issuer,
         "CLIENT_WEBAPP_RESOURCE_URL": resource_url,
-        # another provider may not know it, and then rejects it (RFC 8707 section 2)
-        **(
-            {}
-            if is_foreign
-            else {"CLIENT_WEBAPP_RESOURCE_IDENTIFIER": settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"]}
-        ),
         "CLIENT_URL": settings["CLIENT_WEBAPP_PUBLIC_URL"],
         "AUTH_URL": issuer,
         "RESOURCE_URL": resource_url,
@@ -167,6 +161,10 @@ def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[s
     own = {
         name.removeprefix(service.prefix): value for name, value in settings.items() if name.startswith(service.prefix)
     }
+    is_foreign = service is CLIENT and own["ISSUER"] != settings["AUTH_SERVICE_ISSUER"]
+    if is_foreign and not environ.get("CLIENT_WEBAPP_CLIENT_ID"):
+        # the registration in the seeds means nothing to another provider: the client registers itself there
+        own = {name: value for name, value in own.items() if name not in {"CLIENT_ID", "CLIENT_SECRET"}}
     return inherited(environ) | shared | own
 
 
