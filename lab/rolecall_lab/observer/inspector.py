@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from rolecall_lab.observer.explanations import Explanation, change_name, explain, explain_check
+from rolecall_lab.observer.explanations import Explanation, change_name, explain, explain_check, link
 from rolecall_lab.observer.exports.curl import command
 from rolecall_lab.observer.exports.json_events import LATEST
 from rolecall_lab.observer.picture import Picture
@@ -62,10 +63,15 @@ class Token:
     claims: list[Line]
     whole: str
 
+    @property
+    def expires_at(self) -> str:
+        """When the token expires, as a date and a time (UTC)."""
+        return f"{datetime.fromtimestamp(self.expires, UTC):%Y-%m-%d %H:%M:%S} UTC" if self.expires is not None else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The content of the inspector for one message."""
+    """The content of the inspector for one message. `failed` are those of its checks that refused it."""
 
     number: int
     event: Event
@@ -76,6 +82,7 @@ class Inspection:
     tokens: list[Token]
     pkce: list[tuple[str, str]]
     checks: list[tuple[dict[str, str], Explanation | None]]
+    failed: list[tuple[dict[str, str], Explanation | None]]
     changes: list[tuple[dict[str, Any], Explanation | None]]
     curl: str
     cut: list[str]
@@ -88,6 +95,7 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
     event = picture.messages[number - 1]
     by_hash = {value_hash: value for value in picture.values for value_hash in value.hashes}
     lines = [*_lines(event, by_hash)]
+    checks = [(_check_texts(check), explain_check(check)) for check in event["checks"]]
     others = [line for line in lines if "header" in line.place and line.name not in _PROTOCOL_HEADERS]
     return Inspection(
         number,
@@ -98,7 +106,8 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
         raw(event),
         [*_tokens(event, keys, picture, by_hash)],
         _pkce_steps(event, picture, number),
-        [(_check_texts(check), explain_check(check)) for check in event["checks"]],
+        checks,
+        [(check, explanation) for check, explanation in checks if not check["passed"]],
         [(change, explain("change", change_name(change), event["path"])) for change in event["changes"]],
         command(event),
         [*map(text_of, event.get("cut") or ())],
@@ -271,4 +280,6 @@ def _check_texts(check: dict[str, Any]) -> dict[str, str]:
         "expected": "" if check["expected"] is None else text_of(check["expected"]),
         "actual": "" if check["actual"] is None else text_of(check["actual"]),
         "clause": str(check["clause"]),
+        "description": str(check.get("description") or check["name"]),
+        "url": link(str(check["clause"])),
     }
