@@ -13,6 +13,7 @@ import pytest
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.drawing import LABEL_CHARACTER, View
 from rolecall_lab.observer.picture import Picture, lay_out, step_title
+from rolecall_lab.observer.story import story, title_of
 from rolecall_lab.recording.flow_limits import MAX_IN_FLOW
 from rolecall_lab.recording.flows import Flows
 from rolecall_lab.recording.recorded_flow import KEEP_FIRST
@@ -472,3 +473,20 @@ def test_a_label_ends_before_the_number_of_its_arrow() -> None:
     [(begin, label)] = re.findall(r'<text class="label" x="(\d+)"[^>]*>(GET [^<]*)<', drawn)
     assert int(begin) + len(label) * LABEL_CHARACTER <= int(start) - 12
     assert label.endswith("…")
+
+
+def test_a_flow_tells_its_story() -> None:
+    """The title and the summary of the catalog, and the last check that refused a message."""
+    started = event(0, "browser", "client", "POST /flows/replayed_code/start", 303)
+    redeemed = event(1, "client", "authorization_server", "POST /token", 400)
+    redeemed["checks"] = [check("token.code_once", False) | {"description": "The code was already used."}]
+    told = story([started, redeemed])
+    assert (told.title, told.failed, told.is_expected) == ("Replayed code", "token.code_once", True)
+    assert told.outcome == "Refused, as it should be: The code was already used. RFC 6749 section 4.1.3"
+    connected = story([event(0, "browser", "client", "POST /connect", 303)])
+    assert (connected.title, connected.outcome) == ("Authorization code with PKCE", "")
+    assert story([event(0, "client", "authorization_server", "POST /token", 200)]).title == ""
+    flows = Flows()
+    flows.add([started])
+    [summary] = flows.newest()
+    assert (title_of(summary.started), summary.failed) == ("Replayed code", None)

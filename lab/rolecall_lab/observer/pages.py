@@ -19,6 +19,7 @@ from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.live import MAX_VIEWERS, Live
+from rolecall_lab.observer.story import story, title_of
 from rolecall_lab.recording.recorded_flow import RecordedFlow, client_id, client_name
 
 FLOW_WAIT: Final = 2.0
@@ -34,7 +35,12 @@ def flows() -> ResponseReturnValue:
     """GET /: the latest flows."""
     live = _live()
     flows = live.flows
-    return render_template("observer/flows.html", flows=flows.newest(), away=flows.store_unavailable, now=_now(live))
+    return render_template(
+        "observer/flows.html",
+        flows=[(flow, title_of(flow.started)) for flow in flows.newest()],
+        away=flows.store_unavailable,
+        now=_now(live),
+    )
 
 
 def flow(name: str) -> ResponseReturnValue:
@@ -55,6 +61,7 @@ def flow(name: str) -> ResponseReturnValue:
         inspection=inspect(drawn.picture, number, live.keys),
         exports=EXPORTS,
         client=_client_of(found),
+        story=story(found.events),
         is_loaded=live.is_loaded(found),
         away=live.flows.store_unavailable,
         now=_now(live),

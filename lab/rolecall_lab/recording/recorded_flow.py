@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -95,7 +96,10 @@ class RecordedFlow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A row in the list of flows; `first` and `last` are times in seconds of the lab's clock."""
+    """A row in the list of flows; `first` and `last` are times in seconds of the lab's clock.
+
+    `started` is the path of the client at which it began, and `failed` the last check that refused a message.
+    """
 
     id: str
     first: float
@@ -104,6 +108,8 @@ class Summary:
     messages: int
     roles: tuple[str, ...]
     refused: bool
+    started: str | None
+    failed: str | None
 
 
 def summarize(flow: RecordedFlow) -> Summary:
@@ -117,7 +123,21 @@ def summarize(flow: RecordedFlow) -> Summary:
         len(events),
         tuple(sorted({event[end] for event in events for end in ("from", "to")})),
         any((event["status"] or 599) >= 400 for event in events),
+        start_path(events),
+        str(check["name"]) if (check := failed_check(events)) else None,
     )
+
+
+def start_path(events: Sequence[Event]) -> str | None:
+    """Return the path of the first form that the browser sent to the client, which starts the flow."""
+    starts = (event for event in events if event["to"] == "client" and event["method"] == "POST")
+    return next((str(event["path"]) for event in starts), None)
+
+
+def failed_check(events: Sequence[Event]) -> dict[str, Any] | None:
+    """Return the last check that refused a message."""
+    failed = (check for event in reversed(events) for check in reversed(event["checks"]) if not check["passed"])
+    return next(failed, None)
 
 
 def paired(events: list[Event]) -> list[Event]:
