@@ -476,17 +476,19 @@ def test_a_label_ends_before_the_number_of_its_arrow() -> None:
 
 
 def test_a_flow_tells_its_story() -> None:
-    """The title and the summary of the catalog, and the last check that refused a message."""
+    """The title and the summary of the catalog, and the first check that refused a message."""
     started = event(0, "browser", "client", "POST /flows/replayed_code/start", 303)
     redeemed = event(1, "client", "authorization_server", "POST /token", 400)
     redeemed["checks"] = [check("token.code_once", False) | {"description": "The code was already used."}]
-    told = story([started, redeemed])
+    checked = event(2, "resource_server", "authorization_server", "POST /introspect", 200)
+    checked["checks"] = [check("introspect.revoked", False)]
+    told = story([started, redeemed, checked])
     assert (told.title, told.failed, told.is_expected) == ("Replayed code", "token.code_once", True)
     assert told.outcome == "Refused, as it should be: The code was already used. RFC 6749 section 4.1.3"
     connected = story([event(0, "browser", "client", "POST /connect", 303)])
     assert (connected.title, connected.outcome) == ("Authorization code with PKCE", "")
     assert story([event(0, "client", "authorization_server", "POST /token", 200)]).title == ""
     flows = Flows()
-    flows.add([started])
+    flows.add([*plain_flow()])
     [summary] = flows.newest()
-    assert (title_of(summary.started), summary.failed) == ("Replayed code", None)
+    assert (title_of(summary.started), summary.failed) == ("Authorization code with PKCE", None)

@@ -29,7 +29,7 @@ class Story:
     """What a flow is about; texts are empty if unknown.
 
     Args:
-        failed: the name of the last check that refused a message.
+        failed: the name of the first check that refused a message.
         outcome: a sentence about the refusal, with its clause.
         is_expected: whether a refusal is the point of the flow.
     """

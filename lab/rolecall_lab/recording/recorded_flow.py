@@ -98,7 +98,7 @@ class RecordedFlow:
 class Summary:
     """A row in the list of flows; `first` and `last` are times in seconds of the lab's clock.
 
-    `started` is the path of the client at which it began, and `failed` the last check that refused a message.
+    `started` is the path of the client at which it began, and `failed` the first check that refused a message.
     """
 
     id: str
@@ -135,8 +135,8 @@ def start_path(events: Sequence[Event]) -> str | None:
 
 
 def failed_check(events: Sequence[Event]) -> dict[str, Any] | None:
-    """Return the last check that refused a message."""
-    failed = (check for event in reversed(events) for check in reversed(event["checks"]) if not check["passed"])
+    """Return the first check that refused a message; later ones are often its consequences."""
+    failed = (check for event in events for check in event["checks"] if not check["passed"])
     return next(failed, None)
 
 
