@@ -18,14 +18,14 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, AUTH_PORT=, RESOURCE_PORT=, REDIS_URL=)
+run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, AUTH_PORT=, RESOURCE_PORT=, OBSERVER_PORT=, REDIS_URL=)
 	@$(PY) -P -m rolecall_lab.launcher.run
 
-demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=)
-	@FLOW="$(FLOW)" $(PY) -P -m rolecall_lab.demo
+demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=, FULL=1)
+	@FLOW="$(FLOW)" FULL="$(FULL)" $(PY) -P -m rolecall_lab.demo
 
 flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=auth-service ARGS="keys rotate")
-	@$(PY) -P -m rolecall_lab.launcher.flask_command $(SERVICE) $(ARGS)
+	@$(PY) -P -m rolecall_lab.launcher.flask_command "$(SERVICE)" $(ARGS)
 
 test: .venv/dev.stamp ## all tests that need neither containers nor npm, in parallel (ARGS= for pytest)
 	@$(PYTEST) -m "not long and not npm and not compose" $(ARGS)
