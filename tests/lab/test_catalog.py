@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from html import unescape
 
@@ -196,6 +197,22 @@ def test_a_difference_is_the_difference_alone() -> None:
         for line in removed
     ), removed
     assert not [line for _, line in changes if "hmac" in line], "state and iss are looked at all the same"
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
+def test_a_difference_has_no_line_that_another_file_defines(entry: Entry) -> None:
+    """A function that a flow imports unchanged is only named in its `FLOW`."""
+    if entry.parameters:
+        return
+    changes = [(change, line[1:]) for change, line in entry.differences()]
+    assert {line for change, line in changes if change == "added"} <= {*entry.source()}
+    assert {line for change, line in changes if change == "removed"} <= {*inspect.getsource(entry.base).splitlines()}
+
+
+def test_the_difference_of_a_replayed_code_is_the_second_request_and_its_use() -> None:
+    added = [line for change, line in ENTRIES["replayed_code"].differences() if change == "added"]
+    functions = [line.removeprefix("+def ").partition("(")[0] for line in added if line.startswith("+def ")]
+    assert functions == ["replay_response", "resource_request"]
 
 
 def test_the_flows_of_the_lab_have_the_clients_form() -> None:
