@@ -148,6 +148,20 @@ BY_ENDPOINT: Final = {
 }
 
 
+def fault(name: str, value: str) -> str:
+    """Return why no request can contain this value of a parameter, as the predicate of a sentence, or an empty string.
+
+    Registered values must pass it: a client could not use them otherwise.
+    """
+    parameter = next(each for each in PARAMETERS if each.name == name)
+    if not value:
+        return "must not be empty"
+    if len(value) > parameter.max_length:
+        return f"must have at most {parameter.max_length} characters"
+    is_valid = parameter.grammar.fullmatch(value) is not None
+    return "" if is_valid else f"has a character that is not allowed ({parameter.clause})"
+
+
 def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | None = None) -> dict[str, str]:
     """Return the endpoint's parameters; an empty one counts as omitted (RFC 6749 section 3.1).
 

@@ -13,10 +13,10 @@ from rolecall.web.app import create_flask
 from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
 from rolecall.web.routes import register
-from rolecall_client import openapi, routes
+from rolecall_client import commands, openapi, routes
 from rolecall_client.address import redirect_loopback_names
 from rolecall_client.services import Services, build
-from rolecall_client.settings import Settings
+from rolecall_client.settings import ROLECALL, Settings
 
 
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
@@ -28,6 +28,8 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
     app.register_error_handler(TooMany, too_many_requests)
     ready = {"redis": lambda: _has_noeviction(services), "redis_memory": lambda: _has_room(services)}
     register(app, [*routes.ROUTES, *health_routes(app, ready)])
+    app.cli.add_command(commands.registration)
+    app.cli.add_command(commands.unregister)
     publish(app, openapi.description(settings, app.config["SESSION_COOKIE_NAME"]))
     app.jinja_env.globals.update(
         service_title="Tally",
@@ -35,7 +37,8 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
         service_role_name="client",
         is_connected=services.sessions.was_connected,
         is_signed_in=services.sessions.was_signed_in,
-        issuer=settings.issuer,
+        issuer_name=settings.issuer_name,
+        apps_url=f"{settings.issuer}/apps" if settings.issuer_name == ROLECALL else "",
     )
     if not settings.lab:  # which has no metrics
         measurement = Periodic("measurement of Redis", storage.MEASURE_INTERVAL, services.memory.part)

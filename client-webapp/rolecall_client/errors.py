@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 _START_AGAIN: Final = ("Start again", "/")
 _HOME: Final = ("Back to the home page", "/")
-_SUSPICIOUS: Final = frozenset({"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "another_subject"})
+_SUSPICIOUS: Final = frozenset(
+    {"unknown_state", "repeated_parameter", "mixed_up", "bad_id_token", "bad_refreshed_id_token", "another_subject"}
+)
 """Errors that can be a sign of an attack; they are written to the audit log."""
 
 
@@ -114,6 +116,22 @@ _PROBLEMS: Final = {
         (("Back to the invoices", "/invoices"),),
         is_error=False,
     ),
+    "unsupported_token_type": Problem(
+        501,
+        "The authorization server does not revoke access tokens",
+        "It cannot revoke tokens of this type (RFC 7009 section 2.2.1). The token stays valid until it expires. You "
+        "can disconnect Tally, which deletes its tokens.",
+        (("Back to the invoices", "/invoices"),),
+        is_error=False,
+    ),
+    "no_refresh_token": Problem(
+        400,
+        "Tally has no refresh token",
+        "The authorization server did not issue one, which is optional (RFC 6749 section 5.1). When the access token "
+        "expires, connect again.",
+        (("Back to the invoices", "/invoices"),),
+        is_error=False,
+    ),
     "another_subject": Problem(
         502,
         "The responses are about different users",
@@ -180,6 +198,16 @@ _INVALID: Final = {
         "Tally rejected the ID token",
         "An ID token is valid only if it complies with every rule of OpenID Connect Core section 3.1.3.7. Tally has "
         "ignored the token, and your sign-in to Tally has not changed.",
+    ),
+    "bad_refreshed_id_token": (
+        "Tally rejected the refreshed ID token",
+        "A refreshed ID token must be about the same sign-in (OpenID Connect Core section 12.2). Tally has deleted its "
+        "tokens. Connect again to continue.",
+    ),
+    "registration_rejected": (
+        "Tally could not register itself",
+        "The authorization server did not register Tally as a client (RFC 7591), so Tally cannot use it. The operator "
+        "of Tally can set a client ID, or a token for the registration.",
     ),
     "invalid_token_response": (
         "The token response is invalid",

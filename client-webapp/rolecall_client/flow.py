@@ -55,6 +55,7 @@ class Context:
     """The data of a running flow.
 
     Args:
+        settings: with the client's ID and secret, which the client may have registered itself.
         metadata: returns the authorization server's metadata.
         key: finds a published key of the authorization server; see `AuthorizationServer.key`.
         memory: kept in Redis between steps.
@@ -66,6 +67,11 @@ class Context:
     key: FindKey
     memory: dict[str, Any]
     tokens: dict[str, Any]
+
+    @property
+    def client_id(self) -> str:
+        """The client ID at the authorization server."""
+        return self.settings.client_id or ""
 
     @property
     def server(self) -> Metadata:
@@ -131,27 +137,32 @@ def authenticated_request(context: Context, url: str, form: Mapping[str, str]) -
     if settings.client_auth_method == "private_key_jwt":
         assertion = {"client_assertion_type": CLIENT_ASSERTION_TYPE, "client_assertion": _client_assertion(context)}
         return Message("back", "POST", url, form={**form, **assertion})
-    secret = settings.client_secret or ""
+    client_id, secret = context.client_id, settings.client_secret or ""
     if settings.client_auth_method == "client_secret_post":
-        return Message("back", "POST", url, form={**form, "client_id": settings.client_id, "client_secret": secret})
-    pair = f"{quote_plus(settings.client_id)}:{quote_plus(secret)}"
+        return Message("back", "POST", url, form={**form, "client_id": client_id, "client_secret": secret})
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
     headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
     return Message("back", "POST", url, headers=headers, form=form)
 
 
 def _client_assertion(context: Context) -> str:
-    """Return a JWT that authenticates the client once, within a minute (RFC 7523 section 3)."""
+    """Return a JWT that authenticates the client once, within a minute (RFC 7523 section 3).
+
+    OpenID Connect Core section 9 recommends the token endpoint as the audience; the issuer is safer, because it is the
+    same for each of the server's endpoints.
+    """
     key, now = context.settings.client_private_key, int(clock.now())
     assert key is not None, "the settings require it"
     claims = {
-        "iss": context.settings.client_id,
-        "sub": context.settings.client_id,
-        "aud": context.server.issuer,
+        "iss": context.client_id,
+        "sub": context.client_id,
+        "aud": getattr(context.server, context.settings.client_assertion_audience),
         "jti": secrets.token_urlsafe(16),
         "iat": now,
         "exp": now + 60,
     }
-    return jwt.encode(claims, key, key.algorithm_name, {"kid": key.key_id} if key.key_id else None)
+    private = key.private
+    return jwt.encode(claims, private, private.algorithm_name, {"kid": private.key_id} if private.key_id else None)
 
 
 def keep_tokens(context: Context, response: HttpResponse) -> None:
@@ -189,6 +200,11 @@ def error_response(sender: str, response: HttpResponse) -> FlowError:
 
 def _is_lifetime(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
+def readable(value: Any) -> str:
+    """Return a string of another party for display, cut at 300 characters; empty if it is not a printable string."""
+    return value[:300] if isinstance(value, str) and value.isprintable() else ""
 
 
 def json_object(response: HttpResponse) -> dict[str, Any]:

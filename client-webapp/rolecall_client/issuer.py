@@ -22,7 +22,8 @@ ISSUER = checks.define(
 class Metadata:
     """The endpoints that this client uses; some servers do not have all of them (RFC 8414 section 2).
 
-    `announces_iss` is whether each authorization response contains `iss` (RFC 9207 section 3).
+    `scopes` are the scopes that the server lists, or None if it lists none. `announces_iss` is whether each
+    authorization response contains `iss` (RFC 9207 section 3).
     """
 
     issuer: str
@@ -32,6 +33,7 @@ class Metadata:
     revocation_endpoint: str | None = None
     userinfo_endpoint: str | None = None
     registration_endpoint: str | None = None
+    scopes: frozenset[str] | None = None
     announces_iss: bool = False
 
 
@@ -78,5 +80,10 @@ class AuthorizationServer:
             revocation_endpoint=optional("revocation_endpoint"),
             userinfo_endpoint=optional("userinfo_endpoint"),
             registration_endpoint=optional("registration_endpoint"),
+            scopes=_scopes(document.get("scopes_supported")),
             announces_iss=document.get("authorization_response_iss_parameter_supported") is True,
         )
+
+
+def _scopes(listed: Any) -> frozenset[str] | None:
+    return frozenset(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else None

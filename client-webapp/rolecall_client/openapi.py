@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rolecall import checks
+from rolecall.checks import Check
 from rolecall.limits import too_many, with_limits
 from rolecall.openapi import (
     Description,
@@ -20,7 +21,7 @@ from rolecall.openapi import (
     unavailable,
 )
 from rolecall_client import id_token, limits
-from rolecall_client.flows import authorization_code, sign_in
+from rolecall_client.flows import authorization_code, refresh_token, sign_in
 from rolecall_client.issuer import ISSUER
 from rolecall_client.settings import Settings
 
@@ -37,7 +38,6 @@ _PARAMETERS: Final[Mapping[str, str]] = {
 """The parameters of an authorization response."""
 
 _PAGE: Final[Schema] = {"type": "integer", "minimum": 1, "default": 1, "description": "The page of invoices."}
-_BAD_GATEWAY: Final = html(502, "Another server returned an invalid response.", checks=(ISSUER,))
 _NOT_CONNECTED: Final = html(403, "The browser is not connected, or the connection has ended.")
 _SESSION: Final[Security] = ({"session": []}, {})
 _FLOW_REFUSED: Final = (too_many("page", limits.FLOW_BYTES), with_limits(unavailable("page"), limits.ANONYMOUS_BYTES))
@@ -49,9 +49,14 @@ def description(settings: Settings, cookie: str) -> Description:
     return Description("Tally", _TEXT, settings.public_url, _OPERATIONS, {}, {"session": session})
 
 
-def _button(summary: str, *responses: ResponseObject, **fields: Schema) -> Operation:
-    """Describe the target of a form on one of the pages."""
-    return Operation(summary, (*responses, _BAD_GATEWAY), form=_form(**fields), security=_SESSION)
+def _button(summary: str, *responses: ResponseObject, further: tuple[Check, ...] = (), **fields: Schema) -> Operation:
+    """Describe the target of a form on one of the pages.
+
+    Args:
+        further: checks that reject responses of other servers, besides that of the issuer.
+    """
+    bad_gateway = html(502, "Another server returned an invalid response.", checks=(ISSUER, *further))
+    return Operation(summary, (*responses, bad_gateway), form=_form(**fields), security=_SESSION)
 
 
 def _form(**fields: Schema) -> Schema:
@@ -63,6 +68,12 @@ _OPERATIONS: Final[Operations] = {
     ("home", "GET"): Operation("The home page", (html(200, "The page."), unavailable("page")), security=_SESSION),
     ("connect", "POST"): _button(
         "Start the authorization code flow",
+        redirect("To the authorization server."),
+        html(400, "The CSRF token is invalid."),
+        *_FLOW_REFUSED,
+    ),
+    ("connect-and-sign-in", "POST"): _button(
+        "Start the flow that connects and signs in",
         redirect("To the authorization server."),
         html(400, "The CSRF token is invalid."),
         *_FLOW_REFUSED,
@@ -134,6 +145,7 @@ _OPERATIONS: Final[Operations] = {
         html(400, "The CSRF token or the refresh token is invalid."),
         _NOT_CONNECTED,
         unavailable("page"),
+        further=(*checks.defined_in(id_token), refresh_token.SAME_SIGN_IN),
     ),
     ("revoke", "POST"): _button(
         "Revoke the access token",

@@ -17,6 +17,7 @@ from rolecall import audit, clock
 from rolecall.http import Unreachable
 from rolecall.web.errors import PageError, Problem
 from rolecall.web.headers import let_forms_leave
+from rolecall_client import flows
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import Context, FlowError
 from rolecall_client.flows import sign_in
@@ -72,19 +73,29 @@ def connect() -> ResponseReturnValue:
 
 
 @with_error_pages
+def connect_and_sign_in() -> ResponseReturnValue:
+    """POST /connect-and-sign-in: start the flow that does both."""
+    return redirect(services().runner.start("connect_and_sign_in"), 303)
+
+
+@with_error_pages
 def callback() -> ResponseReturnValue:
     """GET /callback: handle the authorization response, and redirect, so that the code leaves the address bar."""
     flow, context, _ = services().runner.resume(_unique_parameters(request.args))
     if flow == sign_in.FLOW.name:
-        return _signed_in(context)
+        # The access token was only needed for userinfo. It is not stored, and expires in a few minutes.
+        _sign_in(context)
+        return redirect(url_for("me"), 303)
     _revoke_connection()
+    if flow == flows.connect_and_sign_in.FLOW.name:
+        services().sessions.end()  # it has just been revoked
+        _sign_in(context)
     services().sessions.begin(context.tokens)
     audit.record("connected")
     return redirect(url_for("invoices"), 303)
 
 
-def _signed_in(context: Context) -> ResponseReturnValue:
-    # The access token was only needed for userinfo. It is not stored, and expires in a few minutes.
+def _sign_in(context: Context) -> None:
     claims, previous = context.memory["claims"], services().sessions.user()
     if previous and previous["claims"]["sub"] != claims["sub"]:
         # the connection belongs to another user
@@ -92,7 +103,6 @@ def _signed_in(context: Context) -> ResponseReturnValue:
         services().sessions.end()
     services().sessions.sign_in(claims, context.memory.get("userinfo"), context.memory["id_token"])
     audit.record("signed_in", subject=claims["sub"])
-    return redirect(url_for("me"), 303)
 
 
 def _revoke_connection() -> None:
@@ -173,16 +183,20 @@ def refresh() -> ResponseReturnValue:
     """POST /refresh: get new tokens with the refresh token."""
     with services().sessions.exclusive():
         tokens = current_tokens()
+        previous = tokens.get("refresh_token")
         try:
             services().runner.run("refresh_token", tokens)
         except FlowError as error:
+            if error.error == "bad_refreshed_id_token":
+                services().sessions.end()  # the new tokens may be another user's
             if error.error != "invalid_grant":
                 raise
             services().sessions.end()
             raise FlowError("refused_refresh", error.detail) from error
         tokens.pop("revoked_at", None)
         services().sessions.save(tokens)
-    flash("Tally has a new access token and a new refresh token.")
+    is_rotated = tokens["refresh_token"] != previous
+    flash(f"Tally has a new access token and {'a new' if is_rotated else 'the same'} refresh token.")
     return redirect(url_for("invoices"), 303)
 
 
@@ -214,15 +228,14 @@ def disconnect() -> ResponseReturnValue:
     with services().sessions.exclusive():
         tokens = services().sessions.tokens()
         if tokens:
-            context = services().runner.run("disconnect", tokens)
-            revoked = context.server.revocation_endpoint is not None
+            services().runner.run("disconnect", tokens)
+            revoked = not tokens
             audit.record("disconnected")
         services().sessions.end()
     ended = (
         "its tokens are revoked and deleted"
         if revoked
-        else "its tokens are deleted. The authorization server has no revocation endpoint, so they stay valid until "
-        "they expire"
+        else "its tokens are deleted. The authorization server cannot revoke them, so they stay valid until they expire"
     )
     flash(
         f"Tally is disconnected: {ended}. You are still signed in to the authorization server, and it may still have "

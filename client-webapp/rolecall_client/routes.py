@@ -6,7 +6,17 @@ from typing import Final
 
 from rolecall import openapi
 from rolecall.web.routes import Route
-from rolecall_client.pages import callback, connect, disconnect, home, invoices, posted_callback, refresh, revoke
+from rolecall_client.pages import (
+    callback,
+    connect,
+    connect_and_sign_in,
+    disconnect,
+    home,
+    invoices,
+    posted_callback,
+    refresh,
+    revoke,
+)
 from rolecall_client.profile import me, sign_in, sign_out
 
 _POST: Final = ("POST",)
@@ -15,6 +25,14 @@ _GET: Final = ("GET",)
 ROUTES: Final = (
     Route("home", "/", _GET, home, "page", "RFC 6749 section 1.2: the role diagram"),
     Route("connect", "/connect", _POST, connect, "page", "RFC 6749 section 4.1.1"),
+    Route(
+        "connect-and-sign-in",
+        "/connect-and-sign-in",
+        _POST,
+        connect_and_sign_in,
+        "page",
+        "OpenID Connect Core sections 3.1.2.1 and 11",
+    ),
     Route("callback", "/callback", _GET, callback, "page", "RFC 6749 section 4.1.2, RFC 9207", safe=False),
     Route(
         "callback-form",

@@ -11,9 +11,10 @@ from typing import Any, Final
 from rolecall.http import HttpClient, HttpResponse
 from rolecall.storage import Store, compact_json, digest
 from rolecall.web.cookies import BrowserSecrets
-from rolecall_client.flow import Context, Flow, FlowError, Message
+from rolecall_client.flow import Context, Flow, FlowError, Message, Step
 from rolecall_client.flows import FLOWS
 from rolecall_client.issuer import AuthorizationServer
+from rolecall_client.registration import Registration
 from rolecall_client.session import Allowance
 from rolecall_client.settings import Settings
 
@@ -37,6 +38,7 @@ class Runner:
         self._http = http
         self._allowance = allowance
         self._server = AuthorizationServer(settings, http)
+        self.registration = Registration(settings, store, http, self._server)
         self._browser = BrowserSecrets("flow", settings.flow_lifetime)
 
     def start(self, name: str, **memory: Any) -> str:
@@ -75,7 +77,7 @@ class Runner:
         name, step = waiting["flow"], waiting["step"]
         # a flow stored by an older version has no tokens
         context = self._context(waiting["memory"], waiting.get("tokens", {}))
-        self.flows[name].steps[step].handle(context, response)
+        self._handle(self.flows[name].steps[step], context, response)
         return name, context, self._continue(name, step + 1, context)
 
     def store_response(self, response: Mapping[str, str]) -> None:
@@ -106,7 +108,7 @@ class Runner:
         return context
 
     def _context(self, memory: dict[str, Any], tokens: dict[str, Any]) -> Context:
-        return Context(self._settings, self._server.metadata, self._server.key, memory, tokens)
+        return Context(self.registration.settings(), self._server.metadata, self._server.key, memory, tokens)
 
     def _continue(self, name: str, position: int, context: Context) -> str | None:
         """Run the flow until it needs the browser; then store it and return the URL to which to redirect."""
@@ -130,8 +132,16 @@ class Runner:
                 continue
             if message.channel == "front":
                 return number, message
-            step.handle(context, self._send(message))
+            self._handle(step, context, self._send(message))
         return None
+
+    def _handle(self, step: Step, context: Context, response: Any) -> None:
+        try:
+            step.handle(context, response)
+        except FlowError as error:
+            if error.error == "invalid_client" and self._settings.client_id is None:
+                self.registration.forget()
+            raise
 
     def _send(self, message: Message) -> HttpResponse:
         if message.json is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar, Final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 import jwt
 from cryptography.fernet import MultiFernet
@@ -28,6 +29,9 @@ from rolecall_client.limits import LIMITS
 SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
 AUTH_METHODS: Final = (*SECRET_METHODS, "private_key_jwt")
 
+ROLECALL: Final = "Rolecall Accounts"
+"""The name of Rolecall's authorization server, which has a page of connected apps at `/apps`."""
+
 
 def openid_scope(text: str) -> str:
     """Parse a scope that contains `openid` (OpenID Connect Core section 3.1.2.1)."""
@@ -36,7 +40,24 @@ def openid_scope(text: str) -> str:
     return text
 
 
-def private_jwk(text: str) -> jwt.PyJWK:
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """The key pair of the client, for `private_key_jwt`.
+
+    Args:
+        private: signs; its algorithm is that of the JWK.
+        public: the JWK without its private members (RFC 7517 section 4).
+    """
+
+    private: jwt.PyJWK
+    public: dict[str, Any]
+
+
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+"""RFC 7518 sections 6.2.2 and 6.3.2."""
+
+
+def client_key(text: str) -> ClientKey:
     """Parse a private key in JSON (RFC 7517) for one of the algorithms of client assertions."""
     try:
         document = json.loads(text)
@@ -45,7 +66,7 @@ def private_jwk(text: str) -> jwt.PyJWK:
         raise ValueError("must be a JWK") from error
     if document.get("alg") not in ID_TOKEN_ALGORITHMS or "d" not in document:
         raise ValueError(f"must be a private key with alg, one of {', '.join(ID_TOKEN_ALGORITHMS)}")
-    return key
+    return ClientKey(key, {name: value for name, value in document.items() if name not in _PRIVATE_MEMBERS})
 
 
 @add_settings({row.setting: setting(row.counts, default=limit(row.default), parse=limit) for row in LIMITS})
@@ -57,8 +78,13 @@ class Settings(ServiceSettings):
 
     public_url: str = setting("The URL at which browsers reach this service.", https=True, parse=url)
     issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=identifier)
+    issuer_name: str = setting(
+        "The authorization server's name on Tally's pages. Only with the default do they link to its page `/apps`.",
+        default=ROLECALL,
+    )
     backchannel_url: str | None = setting(
-        "The address of the authorization server for this service. Default: the issuer.",
+        "The authorization server's address for metadata requests. Default: the issuer. All other requests use the "
+        "URLs in the metadata.",
         default=None,
         https=True,
         parse=url,
@@ -80,16 +106,26 @@ class Settings(ServiceSettings):
     sign_in_scope: str = setting(
         "The scope that Tally requests for a sign-in.", default="openid profile email", parse=openid_scope
     )
-    client_id: str = setting("The client ID at the authorization server.")
+    client_id: str | None = setting(
+        "The client ID at the authorization server. Default: Tally registers itself (RFC 7591).", default=None
+    )
+    registration_token: str | None = setting(
+        "The initial access token for registering, if the authorization server requires one.", default=None, secret=True
+    )
     client_auth_method: str = setting(
         "How Tally authenticates at the authorization server.", default=AUTH_METHODS[0], parse=one_of(*AUTH_METHODS)
     )
     client_secret: str | None = setting("The client secret; not for private_key_jwt.", default=None, secret=True)
-    client_private_key: jwt.PyJWK | None = setting(
+    client_private_key: ClientKey | None = setting(
         "For private_key_jwt: the private key as a JWK with `alg`, whose public part is registered.",
         default=None,
         secret=True,
-        parse=private_jwk,
+        parse=client_key,
+    )
+    client_assertion_audience: str = setting(
+        "For private_key_jwt: whom the assertion's `aud` names. Some servers only accept their token endpoint.",
+        default="issuer",
+        parse=one_of("issuer", "token_endpoint"),
     )
     response_mode: str | None = setting(
         "How the authorization server returns its response. Default: the server's choice, which is query.",
@@ -117,8 +153,10 @@ class Settings(ServiceSettings):
     )
 
     def faults(self) -> list[str]:
-        """Return the credentials that are missing for the authentication method."""
-        if self.client_auth_method in SECRET_METHODS and not self.client_secret:
+        """Return the credentials that are missing for the authentication method, or that belong to no client ID."""
+        if self.client_id is None and self.client_secret is not None:
+            return ["CLIENT_SECRET is set, but CLIENT_ID is not"]
+        if self.client_id is not None and self.client_auth_method in SECRET_METHODS and not self.client_secret:
             return ["CLIENT_SECRET is not set"]
         if self.client_auth_method == "private_key_jwt" and self.client_private_key is None:
             return ["CLIENT_PRIVATE_KEY is not set"]

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,10 @@ from sqlalchemy.orm import Session
 from rolecall.sql import Database
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPES, PROFILES, SIGNING_ALGORITHMS
-from rolecall_auth.clients.metadata import MEMBERS
+from rolecall_auth import parameters
+from rolecall_auth.clients.metadata import MEMBERS, auth_methods_fault
 from rolecall_auth.models.claim_scope import ClaimScope
-from rolecall_auth.models.client import Client
+from rolecall_auth.models.client import Client, client_id_fault, redirect_uri_fault
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, hash_password, is_password, normal_username
 from rolecall_auth.openid import custom_claims, standard_claims
@@ -47,27 +49,31 @@ class Field:
     Args:
         choices: the allowed values of a string, or of each string in a list.
         maximum: the maximum of an integer that must be positive; None for any integer.
+        further_fault: returns why no request can contain the value, as a predicate, or an empty string.
     """
 
     type: type
     required: bool = False
     choices: tuple[str, ...] = ()
     maximum: int | None = None
+    further_fault: Callable[[Any], str] = lambda _: ""
 
     def fault(self, value: Any) -> str:
-        """Return what the value must be if it is invalid, else an empty string."""
+        """Return why the value is invalid, as the predicate of a sentence, or an empty string."""
         # bool is a subclass of int
         if not isinstance(value, self.type) or isinstance(value, bool) != (self.type is bool):
-            return _TYPE_NAMES[self.type]
+            return f"must be {_TYPE_NAMES[self.type]}"
         values = value if isinstance(value, list) else [value]
         if self.choices and not all(each in self.choices for each in values):
-            return f"one of {', '.join(self.choices)}"
+            return f"must be one of {', '.join(self.choices)}"
         if self.maximum is not None and value not in range(1, self.maximum + 1):
-            return f"from 1 to {self.maximum}"
-        return ""
+            return f"must be from 1 to {self.maximum}"
+        return self.further_fault(value)
 
 
 _TYPE_NAMES: Final = {str: "a string", int: "an integer", bool: "true or false", list: "a list", dict: "a mapping"}
+
+_SECRET_FAULT: Final = partial(parameters.fault, "client_secret")
 
 _MEMBER_TYPES: Final[Mapping[str, type]] = {
     "text": str,
@@ -98,20 +104,20 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
         "claims": Field(dict),
     },
     "resources": {
-        "resource_id": Field(str, required=True),
-        "identifier": Field(str, required=True),
+        "resource_id": Field(str, required=True, further_fault=partial(parameters.fault, "client_id")),
+        "identifier": Field(str, required=True, further_fault=partial(parameters.fault, "resource")),
         "name": Field(str, required=True),
-        "secret": Field(str, required=True),
+        "secret": Field(str, required=True, further_fault=_SECRET_FAULT),
         "scopes": Field(dict, required=True),
         "access_token_signing_alg": Field(str, choices=SIGNING_ALGORITHMS),
         "access_token_lifetime": Field(int, maximum=MAX_LIFETIME),
         "access_token_typ": Field(str, choices=ACCESS_TOKEN_TYPES),
     },
     "clients": {
-        "client_id": Field(str, required=True),
+        "client_id": Field(str, required=True, further_fault=client_id_fault),
         "description": Field(str),
         "profile": Field(str, choices=PROFILES),
-        "secret": Field(str),
+        "secret": Field(str, further_fault=_SECRET_FAULT),
         "refresh_grace": Field(int),
         **{
             member.name: Field(_MEMBER_TYPES[member.kind], member.name in _REQUIRED_MEMBERS, member.choices)
@@ -127,6 +133,14 @@ _ACCESS_TOKENS: Final[Mapping[str, Any]] = {
     "access_token_typ": ACCESS_TOKEN_TYPES[0],
 }
 """The defaults of a resource."""
+
+_CLIENT: Final[Mapping[str, Any]] = {
+    "grant_types": ["authorization_code", "refresh_token"],
+    "response_types": ["code"],
+    "token_endpoint_auth_methods": None,
+    "claims_in_id_token": False,
+}
+"""The defaults of a client."""
 
 _INVOICE: Final = ("number", "supplier", "description", "amount_minor", "currency", "issued_on", "due_on", "state")
 
@@ -227,7 +241,7 @@ class _Reader:
                 continue
             value = self._value(entry[name], line)
             if fault := field.fault(value):
-                self.faults.append(f"{line}: {name} must be {fault}")
+                self.faults.append(f"{line}: {name} {fault}")
             else:
                 found[name] = value
         if section == "people":
@@ -236,14 +250,23 @@ class _Reader:
             self._check_claim_scope(found, _line(entry, "scope"))
         if section == "clients":
             self._check_authentication(found, _line(entry, "client_id"))
+            self._check_redirect_uris(found, _line(entry, "redirect_uris"))
         return found
 
     def _check_authentication(self, client: Mapping[str, Any], line: int) -> None:
-        method = client.get("token_endpoint_auth_method")
+        method = client.get("token_endpoint_auth_method", "")
+        methods = client.get("token_endpoint_auth_methods", [method])
+        if fault := auth_methods_fault(methods, method):
+            self.faults.append(f"{line}: token_endpoint_auth_methods is invalid: {fault}")
         if ("secret" in client) == (method in {"none", "private_key_jwt"}):
             self.faults.append(f"{line}: a client must have a secret, unless its method is none or private_key_jwt")
         if method == "private_key_jwt" and ("jwks" in client) == ("jwks_uri" in client):
             self.faults.append(f"{line}: a client with private_key_jwt must have either jwks or jwks_uri")
+
+    def _check_redirect_uris(self, client: Mapping[str, Any], line: int) -> None:
+        for uri in client.get("redirect_uris", []):
+            if fault := redirect_uri_fault(str(uri), client.get("application_type", "web"), lab=True):
+                self.faults.append(f"{line}: the redirect URI {uri} {fault}")
 
     def _check_claim_scope(self, found: Mapping[str, Any], line: int) -> None:
         names = [str(name) for name in found["claims"]]
@@ -334,7 +357,7 @@ def _apply_resource(session: Session, entry: dict[str, Any]) -> None:
 
 
 def _apply_client(session: Session, entry: dict[str, Any], seal: Callable[[bytes], bytes]) -> None:
-    values = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], **entry}
+    values = {**_CLIENT, **entry}
     secret = values.pop("secret", None)
     signs = values["token_endpoint_auth_method"] == "client_secret_jwt"
     session.merge(

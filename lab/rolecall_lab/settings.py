@@ -30,6 +30,9 @@ Party = Literal["browser", "client", "authorization_server", "resource_server", 
 _HOST: Final = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")
 """A `Host` header in lower case: the name, and the port."""
 
+_MISTAKEN: Final = re.compile(r"/mistakes/[^/]+")
+"""The path of an issuer of the mistaken provider."""
+
 
 def refuse_public(addresses: Iterable[str], backchannel: Iterable[str] = ()) -> None:
     """Prevent the lab from running at addresses that other machines can reach.
@@ -124,6 +127,8 @@ class LabSettings(ServiceSettings):
 
     def base_path(self, party: Party | Role, path: str) -> str:
         """Return the part of a request's path that is the path of the issuer; it is usually empty."""
+        if party == "authorization_server" and (match := _MISTAKEN.match(path)):
+            return match[0]
         base = urlsplit(self.auth_url).path if party == "authorization_server" else ""
         return base if path == base or path.startswith(f"{base}/") else ""
 
@@ -167,7 +172,11 @@ class LabSettings(ServiceSettings):
     def _roles(self) -> dict[str, Party]:
         addresses: dict[Party, tuple[str, ...]] = {
             "client": (self.client_url, *self.client_backchannel_urls),
-            "authorization_server": (self.auth_url, *self.auth_backchannel_urls),
+            "authorization_server": (
+                self.auth_url,
+                *self.auth_backchannel_urls,
+                *filter(None, self._observer_urls),  # for the mistaken provider
+            ),
             "resource_server": (self.resource_url, *self.resource_backchannel_urls),
         }
         return {_netloc(each): role for role, urls_of_role in addresses.items() for each in urls_of_role}

@@ -10,7 +10,7 @@ import jwt
 from rolecall import checks
 from rolecall.errors import OAuthError
 from rolecall.http import HttpClient, Unreachable
-from rolecall.issuer import CachedKeys, CachedMetadata, endpoint
+from rolecall.issuer import CachedKeys, CachedMetadata, endpoint, optional_endpoint
 from rolecall.vocabulary import SIGNING_ALGORITHMS
 from rolecall_resource.settings import Settings
 
@@ -21,10 +21,10 @@ ISSUER = checks.define(
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The endpoints that this service uses."""
+    """The endpoints that this service uses; only introspection needs the second (RFC 8414 section 2)."""
 
     jwks_uri: str
-    introspection_endpoint: str
+    introspection_endpoint: str | None
 
 
 class AuthorizationServer:
@@ -64,8 +64,10 @@ class AuthorizationServer:
             raise authorization_server_unavailable(f"no key set: {error}") from error
 
     def _endpoints(self, document: dict[str, Any]) -> Metadata:
-        names = ("jwks_uri", "introspection_endpoint")
-        return Metadata(*(endpoint(document, name, insecure=self._insecure) for name in names))
+        return Metadata(
+            jwks_uri=endpoint(document, "jwks_uri", insecure=self._insecure),
+            introspection_endpoint=optional_endpoint(document, "introspection_endpoint", insecure=self._insecure),
+        )
 
 
 def authorization_server_unavailable(detail: str) -> OAuthError:

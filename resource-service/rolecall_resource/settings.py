@@ -19,7 +19,8 @@ class Settings(ServiceSettings):
 
     issuer: str = setting("The issuer identifier of the authorization server.", https=True, parse=identifier)
     backchannel_url: str | None = setting(
-        "The address of the authorization server for this service. Default: the issuer.",
+        "The authorization server's address for metadata requests. Default: the issuer. All other requests use the "
+        "URLs in the metadata.",
         default=None,
         https=True,
         parse=url,

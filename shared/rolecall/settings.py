@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import socket
 import ssl
 import typing
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 from urllib.parse import urlsplit
@@ -14,6 +16,9 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet, MultiFernet
 
 _CONTAINER: Final = re.compile(r"[a-z][a-z0-9-]*")
+
+_IPV4_NUMBERS: Final = re.compile(r"[0-9a-fx.]+")
+_EMPTY_HEXADECIMAL: Final = re.compile(r"\b0x(?![0-9a-f])")
 
 T = TypeVar("T")
 
@@ -127,9 +132,24 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether the host of a URL is loopback, `*.localhost`, or `*.test`."""
-    host = urlsplit(address).hostname or ""
-    return host in {"localhost", "127.0.0.1", "::1"} or host.endswith((".localhost", ".test"))
+    """Return whether the host of a URL is a loopback address, `localhost`, `*.localhost`, or `*.test`.
+
+    Upper case and trailing dots make no difference. An address may have every form that browsers read: short, octal, or
+    hexadecimal IPv4 addresses, and IPv4 addresses inside IPv6 ones (URL Standard section 3.5).
+    """
+    host = (urlsplit(address).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith((".localhost", ".test")):
+        return True
+    try:
+        if ":" in host:
+            ipv6 = IPv6Address(host)
+            # before Python 3.13, is_loopback does not look at the embedded IPv4 address
+            return (ipv6.ipv4_mapped or ipv6).is_loopback
+        # inet_aton ignores text after a space, and reads no number without digits, which is 0 for browsers
+        is_ipv4 = _IPV4_NUMBERS.fullmatch(host) is not None
+        return is_ipv4 and IPv4Address(socket.inet_aton(_EMPTY_HEXADECIMAL.sub("0", host))).is_loopback
+    except (OSError, ValueError):
+        return False
 
 
 def is_container(address: str) -> bool:

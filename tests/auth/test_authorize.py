@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rolecall_auth.models.client import redirect_uri_fault
 from support.auth_server import CALLBACK, CHALLENGE, ISSUER, Server, a_client, authorize_url, query
 
 NEVER_REDIRECTED = {
@@ -187,6 +188,70 @@ def test_native_loopback_clients_are_asked_every_time_and_may_choose_the_port(se
     assert browser.request(client_id="desktop", redirect_uri="http://localhost:5/cb").status_code == 400
     assert browser.request(client_id="desktop", redirect_uri="http://127.0.0.1:5/other").status_code == 400
     assert browser.request(client_id="desktop", redirect_uri="https://127.0.0.1:5/cb").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://localhost:9100/cb",
+        "http://LocalHost/cb",
+        "http://localhost./cb",
+        "https://localhost/cb",
+        "http://app.localhost:9100/cb",
+        "https://App.LOCALHOST./cb",
+        "http://127.0.0.1/cb",
+        "http://127.8.9.10/cb",
+        "https://127.0.0.1.:8443/cb",
+        "http://127.1/cb",
+        "http://2130706433/cb",
+        "http://0177.0.0.1/cb",
+        "http://0x7F.0X.1/cb",
+        "https://0x7f000001/cb",
+        "http://[::1]/cb",
+        "https://[0:0:0:0:0:0:0:1]/cb",
+        "http://[::ffff:127.0.0.1]/cb",
+        "https://[::FFFF:7f00:1]/cb",
+        "http://app.test/cb",
+        "https://app.test/cb",
+        "org.example.app:/cb",
+        "org.example.app://app.example/cb",
+    ],
+)
+def test_consent_of_public_clients_on_a_device_is_never_remembered(server: Server, uri: str) -> None:
+    """RFC 8252 section 8.6: other software on the device can receive the response. A secret protects the others."""
+    common = {"redirect_uris": [uri], "application_type": "native"}
+    assert redirect_uri_fault(uri, "native", lab=True) is None
+    public = a_client(client_id="public", token_endpoint_auth_method="none", secret_hash=None, **common)
+    server.add(public, a_client(client_id="confidential", **common))
+    browser = server.browser()
+    browser.sign_in()
+    for client_id, is_remembered in (("public", False), ("confidential", True)):
+        asked = {"client_id": client_id, "redirect_uri": uri}
+        assert "code" in browser.authorize(**asked)
+        silent = query(browser.request(**asked, prompt="none").location)
+        assert ("code" in silent, silent.get("error")) == (is_remembered, None if is_remembered else "consent_required")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "app.example",
+        "localhost.example",
+        "notlocalhost",
+        "128.0.0.1",
+        "127.0.0.1.example",
+        "[2001:db8::1]",
+        "[::ffff:10.0.0.1]",
+    ],
+)
+def test_consent_of_public_clients_elsewhere_is_remembered(server: Server, host: str) -> None:
+    """RFC 6749 section 10.2: only the owner of the host receives the response."""
+    uri = f"https://{host}/cb"
+    server.add(a_client(client_id="spa", token_endpoint_auth_method="none", secret_hash=None, redirect_uris=[uri]))
+    browser = server.browser()
+    browser.sign_in()
+    browser.authorize(client_id="spa", redirect_uri=uri)
+    assert "code" in query(browser.request(client_id="spa", redirect_uri=uri, prompt="none").location)
 
 
 def test_pkce_is_optional_only_for_confidential_clients_of_the_profile_openid(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ HOST = "https://rp.test/"
 
 EVERY: dict[str, Any] = {
     "redirect_uris": [URI, "https://rp.test/other?tenant=1"],
+    "token_endpoint_auth_methods": ["private_key_jwt"],
     "token_endpoint_auth_method": "private_key_jwt",
     "grant_types": ["authorization_code", "refresh_token"],
     "response_types": ["code"],
@@ -44,6 +46,7 @@ EVERY: dict[str, Any] = {
     "default_acr_values": ["urn:one"],
     "initiate_login_uri": HOST + "login",
     "request_uris": [f"{HOST}request/{number}" for number in range(10)],
+    "claims_in_id_token": True,
 }
 
 
@@ -96,6 +99,64 @@ def test_keys_are_of_any_kind_that_verifies(server: Server) -> None:
     odd = {"keys": [{**jwks["keys"][0], "note": "\0\ud800"}]}
     client = registered(server, jwks=odd)
     assert manage(server, client).json["jwks"] == odd
+
+
+SIGNERS: dict[str, Any] = {
+    "ES256": ECKey.generate_key("P-256").as_dict(private=False),
+    "RS256": RSAKey.generate_key(2048).as_dict(private=False),
+    "EdDSA": OKPKey.generate_key("Ed25519").as_dict(private=False),
+}
+SIGNERS["PS256"] = SIGNERS["RS256"]
+
+
+def _signing_clients() -> dict[str, tuple[list[dict[str, Any]], dict[str, Any], bool]]:
+    ec, rsa = SIGNERS["ES256"], SIGNERS["RS256"]
+    assertion = {"token_endpoint_auth_method": "private_key_jwt"}
+    of = "token_endpoint_auth_signing_alg"
+    return {
+        **{
+            f"{key} for {algorithm}": (
+                [SIGNERS[key]],
+                assertion | {of: algorithm},
+                key == algorithm or {key, algorithm} == {"RS256", "PS256"},
+            )
+            for key in SIGNERS
+            for algorithm in SIGNERS
+        },
+        "a request object without a key": ([ec], {"request_object_signing_alg": "RS256"}, False),
+        "a request object with a key": ([ec, rsa], {"request_object_signing_alg": "RS256"}, True),
+        "one key each": ([ec, rsa], assertion | {of: "ES256", "request_object_signing_alg": "PS256"}, True),
+        "a key for one of two": ([ec], assertion | {of: "ES256", "request_object_signing_alg": "PS256"}, False),
+        "a key of another algorithm": ([{**rsa, "alg": "PS256"}], assertion | {of: "RS256"}, False),
+        "a key that encrypts": ([{**ec, "use": "enc"}, rsa], assertion | {of: "ES256"}, False),
+        "any algorithm": ([ec], assertion, True),
+        "any algorithm of two keys": ([ec, rsa], assertion, True),
+        "any algorithm, but ambiguous": ([ec, ec], assertion, False),
+        "keys with the same kid": ([{**ec, "kid": "a"}, {**ec, "kid": "a"}], assertion, False),
+        "keys with different kids": ([{**ec, "kid": "a"}, {**ec, "kid": "b"}], assertion, True),
+        "keys that sign nothing": ([ec, ec], {}, True),
+    }
+
+
+@pytest.mark.parametrize(("keys", "members", "is_usable"), _signing_clients().values(), ids=_signing_clients().keys())
+def test_keys_fit_the_registered_algorithms(
+    server: Server, tmp_path: Path, keys: list[dict[str, Any]], members: dict[str, Any], is_usable: bool
+) -> None:
+    """RFC 7591 section 3.2.2, OpenID Connect Core section 10.1: at registration, in an update, and in the command."""
+    document = {"jwks": {"keys": keys}, **members}
+    client = registered(server)
+    file = tmp_path / "metadata"
+    file.write_text(json.dumps(document))
+    command = ("add-client", "books", "--name", "Books", "--redirect-uri", URI, "--scope", "openid")
+    options = ("--auth-method", members.get("token_endpoint_auth_method", "none"), "--metadata-file", str(file))
+    done = server.app.test_cli_runner().invoke(args=[*command, *options])
+    assert (done.exit_code == 0) == is_usable, done.output
+    for answer, status in ((register(server, **document), 201), (manage(server, client, "PUT", **document), 200)):
+        assert answer.status_code == (status if is_usable else 400), answer.text
+        if not is_usable:
+            assert answer.json["error"] == "invalid_client_metadata"
+            assert "The jwks must have a key for each" in answer.json["error_description"]
+            assert "no key for" in done.output
 
 
 def test_a_body_is_bounded(server: Server) -> None:

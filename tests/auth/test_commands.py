@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click.testing import Result
 from cryptography.fernet import Fernet, MultiFernet
 
+from rolecall_auth.clients.metadata import MEMBERS, registered_metadata
 from rolecall_auth.models import new_id
 from rolecall_auth.models.claim_scope import ClaimScope
-from rolecall_auth.models.client import Client, redirect_uri_fault
+from rolecall_auth.models.client import RESPONSE_PARAMETERS, Client, redirect_uri_fault
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.models.user import User, authenticate
 from rolecall_auth.openid.custom_claims import RESERVED
 from support.auth_server import Server, another_process, make_server, make_settings
+from support.commands import CLIENT, run
 from support.openid import ALICE, relying_party, tokens
 
 pytestmark = pytest.mark.database
@@ -28,13 +29,6 @@ pytestmark = pytest.mark.database
 @pytest.fixture
 def server(tmp_path: Path, redis_url: str) -> Server:
     return make_server(make_settings(tmp_path, redis_url, log_level="INFO"))
-
-
-def run(server: Server, *arguments: str, answer: str = "") -> Result:
-    return server.app.test_cli_runner().invoke(args=list(arguments), input=answer)
-
-
-CLIENT = ("add-client", "books", "--name", "Books", "--redirect-uri", "https://books.example/cb", "--scope", "profile")
 
 
 def test_a_client_and_its_secret(server: Server) -> None:
@@ -119,6 +113,24 @@ def test_a_client_has_the_grants_that_are_named_or_the_default_ones(server: Serv
         assert (client.grant_types, client.response_types) == (grant_types, ["code"])
 
 
+@pytest.mark.parametrize("value", [None, "", [""]])
+def test_null_and_empty_metadata_count_as_omitted(server: Server, tmp_path: Path, value: Any) -> None:
+    """RFC 7591 section 2, as for registration; an empty option is an error."""
+    file = tmp_path / "metadata"
+    names = [*(member.name for member in MEMBERS), "id_token_encrypted_response_alg", "request_object_encryption_alg"]
+    file.write_text(json.dumps(dict.fromkeys(names, value)))
+    registrations = []
+    for options in ((), ("--metadata-file", str(file))):
+        done = run(server, *CLIENT, *options)
+        assert done.exit_code == 0, done.output
+        with server.services.database.read() as session:
+            registrations.append(registered_metadata(session.get_one(Client, "books")))
+    assert registrations[0] == registrations[1]
+    for option in ("--name", "--scope", "--redirect-uri"):
+        done = run(server, *CLIENT, option, "")
+        assert (done.exit_code, "must not be empty" in done.output) == (1, True), done.output
+
+
 def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("wrong", "none", "list", "grants", "implicit", "no code")}
     files["wrong"].write_text('{"jwks_uri": "ftp://books.example/jwks"}')
@@ -131,6 +143,8 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
         (("--scope", "invoices:burn"), "unknown scopes: invoices:burn"),
         (("--redirect-uri", "http://books.example/cb"), "must use https"),
         (("--redirect-uri", "javascript:alert(1)"), "must use https"),
+        (("--redirect-uri", "https://books.example/cb?iss=x"), "authorization response: iss"),
+        (("--redirect-uri", "HTTPS://books.example/cb"), "must have a scheme in lowercase"),
         (("--metadata-file", str(files["wrong"])), "jwks_uri is not https"),
         (("--metadata-file", str(files["none"])), "--metadata-file is not valid JSON"),
         (("--metadata-file", str(files["list"])), "must contain a JSON object"),
@@ -216,11 +230,37 @@ def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
         ("http://a.test/cb", "native", False),
         ("http://10.0.0.1/cb", "web", False),
         ("http://localhost.evil.example/cb", "web", False),
+        ("http://app.test./cb", "web", False),
+        ("http://127.1/cb", "web", True),
+        ("http://127.0.0.1%20.evil.example/cb", "web", False),
+        ("HTTPS://app.example/cb", "web", False),
+        ("Https://app.example/cb", "native", False),
+        ("HTTP://127.0.0.1/cb", "native", False),
+        ("org.Example.app:/cb", "native", False),
+        ("https://App.Example/CB", "web", True),
+        ("https://app.example/cb?a[]=1", "web", False),
+        ("https://app.example/[cb]", "web", False),
+        ("https://app.example/cb?a|b", "web", False),
+        ("https://app.example/{cb}", "web", False),
+        ("https://app.example/^cb", "web", False),
+        ("https://app.example/cb?codes=1&co%2064e=2&Code=3&x=code", "web", True),
+        ("https://app.example/code?next=/iss&error_=", "web", True),
     ],
 )
 def test_redirect_uris(uri: str, kind: str, allowed: bool) -> None:
     """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3; no mark of a host's gets into another header."""
     assert (redirect_uri_fault(uri, kind, lab=False) is None) == allowed
+
+
+@pytest.mark.parametrize("name", sorted(RESPONSE_PARAMETERS))
+def test_redirect_uris_have_no_parameter_of_the_response(name: str) -> None:
+    """RFC 6749 section 3.1, RFC 9207 section 2: it must not be in the response twice, however it is written."""
+    encoded = "".join(f"%{ord(each):02x}" for each in name)
+    plain = (f"{name}=1", f"a=1&{name}=", name, f"{encoded}=1", f"%{ord(name[0]):02X}{name[1:]}&a=1")
+    for query in (*plain, f"a=1;{name}=2", f"+{name}=1", f"{name}%20=1"):
+        for uri in (f"https://app.example/cb?{query}", f"org.example.app:/cb?{query}"):
+            fault = redirect_uri_fault(uri, "native", lab=False)
+            assert fault == f"must not have query parameters of the authorization response: {name}", uri
 
 
 def test_names_that_nobody_has_are_for_the_lab() -> None:

@@ -296,6 +296,50 @@ def test_revoke_and_disconnect(tally: Tally) -> None:
     assert browser.client.get("/invoices").status_code == 403
 
 
+def test_the_server_keeps_the_refresh_token(tally: Tally) -> None:
+    """RFC 6749 section 6: a new refresh token is optional."""
+    browser = tally.browser()
+    browser.connect()
+    tally.http.answers[TOKEN] = (200, {name: value for name, value in TOKENS.items() if name != "refresh_token"}, {})
+    browser.press("/refresh", "/invoices")
+    assert "a new access token and the same refresh token" in browser.client.get("/invoices").text
+    browser.press("/refresh", "/invoices")
+    assert tally.http.to(TOKEN)[-1][3]["refresh_token"] == TOKENS["refresh_token"]
+
+
+def test_the_server_issues_no_refresh_token(tally: Tally) -> None:
+    """RFC 6749 section 5.1: it is optional, and the connection works without one."""
+    tally.http.answers[TOKEN] = (200, {name: value for name, value in TOKENS.items() if name != "refresh_token"}, {})
+    browser = tally.browser()
+    browser.connect()
+    assert "Tally has no refresh token" in browser.press("/refresh", "/invoices").text
+    assert browser.client.get("/invoices").status_code == 200
+
+
+def test_the_server_does_not_revoke_access_tokens(tally: Tally) -> None:
+    """RFC 7009 section 2.2.1: the pages say so, and the connection can still be ended."""
+    tally.http.answers[TOKEN] = (200, {name: value for name, value in TOKENS.items() if name != "refresh_token"}, {})
+    tally.http.answers[METADATA["revocation_endpoint"]] = (400, {"error": "unsupported_token_type"}, {})
+    browser = tally.browser()
+    browser.connect()
+    page = browser.press("/revoke", "/invoices")
+    assert page.status_code == 501
+    assert "does not revoke access tokens" in page.text
+    assert ">revoked<" not in browser.client.get("/invoices").text
+    browser.press("/disconnect", "/invoices")
+    assert "stay valid until they expire" in browser.client.get("/").text
+    assert browser.client.get("/invoices").status_code == 403
+
+
+def test_the_pages_name_another_provider(tally: Tally) -> None:
+    """They do not link to a page that only Rolecall's authorization server has."""
+    assert f'href="{ISSUER}/apps"' in tally.browser().client.get("/").text
+    page = tally.again(issuer_name="Wonderland").browser().client.get("/").text
+    assert "Sign in with Wonderland" in page
+    assert f"{ISSUER}/apps" not in page
+    assert "Rolecall Accounts" not in page
+
+
 def test_a_lost_session_is_explained(tally: Tally) -> None:
     browser = tally.browser()
     assert "not connected" in browser.client.get("/invoices").text

@@ -256,13 +256,13 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer, counted: se
     browser.press("/revoke")
     browser.come_back(code="c0de", state="unknown", iss=ISSUER)
     browser.come_back(error="access_denied", state=browser.begin()["state"], iss=ISSUER)
-    browser.come_back(error="server_error", state=browser.begin()["state"], iss=ISSUER)
+    browser.come_back(error="server_error", state=browser.begin("/connect-and-sign-in")["state"], iss=ISSUER)
     browser.connect()
     browser.client.get("/invoices")
     for path in ("/refresh", "/revoke", "/disconnect"):
         assert browser.press(path, "/invoices").status_code == 303
         assert browser.client.post(path).status_code == 400
-    for path in ("/connect", "/sign-in", "/sign-out"):
+    for path in ("/connect", "/sign-in", "/connect-and-sign-in", "/sign-out"):
         assert browser.client.post(path).status_code == 400
     _signs_in(tally, browser)
     browser.connect()
@@ -277,8 +277,8 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer, counted: se
         assert browser.press(path, "/invoices").status_code == 502
     tally.http.answers = answers | {f"{ISSUER}/.well-known/oauth-authorization-server": (200, {"issuer": "x"}, {})}
     tally.services.runner._server = AuthorizationServer(tally.services.settings, tally.http)  # type: ignore[arg-type]
-    assert tally.browser().press("/connect").status_code == 502
-    assert tally.browser().press("/sign-in").status_code == 502
+    for path in ("/connect", "/sign-in", "/connect-and-sign-in"):
+        assert tally.browser().press(path).status_code == 502
     tally.http.answers = answers
     assert browser.client.get("/").status_code == 200
     _bodies(tally.app, document)
@@ -453,7 +453,7 @@ def _redis_goes_away(tally: Tally, document: Document, redis: RedisServer) -> No
     for path in ("/", "/readyz", "/invoices", "/me", "/callback?state=x"):
         assert browser.client.get(path).status_code == 503
     assert browser.client.post("/callback", data={"state": "x"}).status_code == 503
-    for path in ("/connect", "/refresh", "/revoke", "/disconnect", "/sign-in", "/sign-out"):
+    for path in ("/connect", "/refresh", "/revoke", "/disconnect", "/sign-in", "/connect-and-sign-in", "/sign-out"):
         assert browser.client.post(path, data=form).status_code == 503
 
 

@@ -28,6 +28,7 @@ ENDS = {
     "revoke": "/invoices?check=both",
     "disconnect": "/",
     "sign_in": "/me",
+    "connect_and_sign_in": "/invoices",
     "sign_in_silent": "/me",
     "sign_in_recent": "/me",
     "sign_in_login": "/me",
@@ -47,6 +48,10 @@ def alice(quiet_stack: Stack) -> Walker:
     connect(walker, quiet_stack.client, "alice", "wonderland-lab")
     page = start(walker, quiet_stack, "sign_in")
     assert walker.follow(walker.submit(page, decision="allow")).url == f"{quiet_stack.client}/me"
+    elsewhere = Walker()
+    elsewhere.submit(elsewhere.open(f"{quiet_stack.auth}/sign-in"), username="alice", password="wonderland-lab")
+    page = start(elsewhere, quiet_stack, "connect_and_sign_in")
+    assert elsewhere.follow(elsewhere.submit(page, decision="allow")).url == f"{quiet_stack.client}/invoices"
     return walker
 
 

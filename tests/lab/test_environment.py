@@ -42,6 +42,18 @@ def test_each_service_accepts_what_it_gets(hosts: str) -> None:
         assert lab.role_of("http://127.0.0.1:8001") == "authorization_server"
 
 
+def test_tally_uses_another_provider() -> None:
+    """RFC 8707 section 2: the lab's own address and API are not those of another provider, unless they are set."""
+    issuer = {"CLIENT_WEBAPP_ISSUER": "http://localhost:3000"}
+    settings = settings_with(issuer)
+    assert settings["CLIENT_WEBAPP_ISSUER"] == "http://localhost:3000"
+    assert settings["RESOURCE_SERVICE_ISSUER"] == "http://localhost:8001"
+    more = {"CLIENT_WEBAPP_BACKCHANNEL_URL": "http://p:3000", "CLIENT_WEBAPP_RESOURCE_IDENTIFIER": "http://api"}
+    assert settings.keys().isdisjoint(more)
+    assert settings_with(issuer | more).items() >= more.items()
+    assert settings_with({"CLIENT_WEBAPP_ISSUER": "http://localhost:8001"}).keys() >= more.keys()
+
+
 def test_production_refuses_every_secret_of_the_lab() -> None:
     for service, cls in service_settings():
         environ = of_service(service, settings_with(), {})
@@ -135,3 +147,13 @@ def test_the_fingerprint_changes_with_all_that_preparing_reads(tmp_path: Path, m
     databases[0].unlink()
     assert run.fingerprint(settings, {}) is None
     assert run.fingerprint({**settings, "AUTH_SERVICE_DATABASE_URL": "postgresql://x/y"}, {}) is None
+
+
+def test_at_another_provider_tally_registers_itself() -> None:
+    """RFC 7591: the client ID and secret of the seeds are for the lab's own authorization server."""
+    foreign = {"CLIENT_WEBAPP_ISSUER": "http://localhost:3000"}
+    own = of_service(environment.CLIENT, settings_with(foreign), foreign)
+    assert {"CLIENT_ID", "CLIENT_SECRET", "BACKCHANNEL_URL", "RESOURCE_IDENTIFIER"}.isdisjoint(own)
+    registered = {**foreign, "CLIENT_WEBAPP_CLIENT_ID": "one", "CLIENT_WEBAPP_CLIENT_SECRET": "two"}
+    own = of_service(environment.CLIENT, settings_with(registered), registered)
+    assert (own["CLIENT_ID"], own["CLIENT_SECRET"]) == ("one", "two")

@@ -25,7 +25,9 @@ ENVIRON = {"RESOURCE_SERVICE_RESOURCE_SECRET": "r" * 32, "CLIENT_WEBAPP_CLIENT_S
 
 _PERSON = "people:\n  - username: x\n    sub: z\n    password: long enough\n"
 
-_RESOURCE = "resources:\n  - resource_id: r\n    identifier: i\n    name: n\n    secret: s\n    scopes: {}\n"
+_RESOURCE = "resources:\n  - resource_id: r\n    identifier: https://i\n    name: n\n    secret: s\n    scopes: {}\n"
+
+_CLIENT = "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
 
 FAULTS = {
     "no YAML": ("people: [", "expected"),
@@ -42,29 +44,73 @@ FAULTS = {
         "4: the environment variable NOWHERE",
     ),
     "unknown method": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: magic",
+        _CLIENT + "    token_endpoint_auth_method: magic",
         "6: token_endpoint_auth_method must be one of",
     ),
     "public with a secret": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: none\n    secret: x",
+        _CLIENT + "    token_endpoint_auth_method: none\n    secret: x",
         "2: a client must have a secret, unless",
     ),
     "a key and a secret": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: private_key_jwt\n    secret: x\n    jwks_uri: http://localhost:9000/jwks",
+        _CLIENT
+        + "    token_endpoint_auth_method: private_key_jwt\n    secret: x\n    jwks_uri: http://localhost:9000/jwks",
         "2: a client must have a secret, unless",
     ),
     "a signature without a key": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: private_key_jwt",
+        _CLIENT + "    token_endpoint_auth_method: private_key_jwt",
         "2: a client with private_key_jwt must have either jwks or jwks_uri",
     ),
+    "methods that cannot be combined": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_basic\n    secret: s\n"
+        "    token_endpoint_auth_methods: [client_secret_basic, none]",
+        "2: token_endpoint_auth_methods is invalid: only client_secret_basic and client_secret_post can be combined",
+    ),
+    "methods in another order": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_post\n    secret: s\n"
+        "    token_endpoint_auth_methods: [client_secret_basic, client_secret_post]",
+        "2: token_endpoint_auth_methods is invalid: the first must be the token_endpoint_auth_method",
+    ),
+    "no methods": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_post\n    secret: s\n"
+        "    token_endpoint_auth_methods: []",
+        "2: token_endpoint_auth_methods is invalid: the first must be the token_endpoint_auth_method",
+    ),
+    "unknown methods": (
+        _CLIENT + "    token_endpoint_auth_methods: [magic]",
+        "6: token_endpoint_auth_methods must be one of",
+    ),
+    "claims in the ID token that are a text": (
+        _CLIENT + "    claims_in_id_token: 'true'",
+        "6: claims_in_id_token must be true or false",
+    ),
     "unknown algorithm": (
-        "clients:\n  - client_id: c\n    client_name: C\n    redirect_uris: []\n    scope: s\n"
-        "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
+        _CLIENT + "    token_endpoint_auth_method: none\n    id_token_signed_response_alg: none",
         "7: id_token_signed_response_alg must be one of RS256",
+    ),
+    "a redirect URI with a parameter of the response": (
+        _CLIENT.replace("[]", "['http://localhost/cb?%63ode=1']") + "    token_endpoint_auth_method: none",
+        "4: the redirect URI http://localhost/cb?%63ode=1 must not have query parameters of the authorization "
+        "response: code",
+    ),
+    "an empty client ID": (_CLIENT.replace("client_id: c", "client_id: ''"), "2: client_id must not be empty"),
+    "a client ID of a subject": (_CLIENT.replace("client_id: c", "client_id: svc_c"), "2: client_id must not begin"),
+    "a client ID that is not ASCII": (_CLIENT.replace("client_id: c", "client_id: ü"), "2: client_id has a character"),
+    "a client ID with a tab": (_CLIENT.replace("client_id: c", 'client_id: "a\\tb"'), "2: client_id has a character"),
+    "a long client ID": (_CLIENT.replace("client_id: c", f"client_id: {'c' * 101}"), "2: client_id must have at most"),
+    "a secret that is not ASCII": (
+        _CLIENT + "    token_endpoint_auth_method: client_secret_basic\n    secret: sécret",
+        "7: secret has a character",
+    ),
+    "a long secret": (
+        _CLIENT + f"    token_endpoint_auth_method: client_secret_basic\n    secret: {'s' * 501}",
+        "7: secret must have at most 500 characters",
+    ),
+    "a resource ID that is not ASCII": (_RESOURCE.replace("resource_id: r", "resource_id: ü"), "2: resource_id has"),
+    "a secret of a resource with a tab": (_RESOURCE.replace("secret: s", 'secret: "a\\tb"'), "5: secret has"),
+    "an identifier that is not a URI": (_RESOURCE.replace("https://i", "i"), "3: identifier has a character"),
+    "a redirect URI that is not a text": (
+        _CLIENT.replace("[]", "[5]") + "    token_endpoint_auth_method: none",
+        "4: the redirect URI 5 must use https",
     ),
     "unknown algorithm of access tokens": (
         f"{_RESOURCE}    access_token_signing_alg: HS256",
@@ -203,5 +249,25 @@ def test_clients_that_sign(tmp_path: Path) -> None:
     assert (key.jwks, key.secret_hash, key.secret_sealed) == ({"keys": [{"kty": "RSA"}]}, None, None)
     assert secret.secret_hash is None
     assert DATA_KEY.decrypt(secret.secret_sealed or b"") == b"s" * 32
+    auth.engine.dispose()
+    resource.engine.dispose()
+
+
+def test_extensions_of_a_client(tmp_path: Path) -> None:
+    """OpenID Connect Core section 5.4 for the claims; without the members, the client has the defaults again."""
+    file = tmp_path / "seeds.yaml"
+    auth = Database(empty_database("auth", tmp_path), AUTH_MIGRATIONS)
+    resource = Database(empty_database("resource", tmp_path), RESOURCE_MIGRATIONS)
+    auth.upgrade()
+    resource.upgrade()
+    methods = ["client_secret_post", "client_secret_basic"]
+    extensions = f"    token_endpoint_auth_methods: {methods}\n    claims_in_id_token: true\n"
+    for more, expected in ((extensions, (methods, True)), ("", (None, False))):
+        secret = f"    token_endpoint_auth_method: client_secret_post\n    secret: {'s' * 32}\n"
+        file.write_text(_CLIENT + secret + more)
+        seeds.apply(seeds.read(file, {}), auth, resource, DATA_KEY.encrypt)
+        with auth.read() as session:
+            client = session.get_one(Client, "c")
+        assert (client.token_endpoint_auth_methods, client.claims_in_id_token) == expected
     auth.engine.dispose()
     resource.engine.dispose()

@@ -373,6 +373,13 @@ def test_metadata_of_another_issuer_are_not_used(api: Api) -> None:
     assert api.get(token=token()).status_code == 503
 
 
+def test_the_server_has_no_introspection_endpoint(api: Api) -> None:
+    """RFC 8414 section 2: it is optional, and only introspection needs it."""
+    api.server.has_introspection = False
+    assert api.get(token=token()).status_code == 200
+    assert api.get(token=token(), how="introspection").status_code == 503
+
+
 def test_introspection_asks_each_time_with_its_own_credentials(api: Api) -> None:
     """RFC 7662 section 2.1; credentials form-urlencoded within Basic (RFC 6749 section 2.3.1)."""
     api.server.introspection = {"active": True, **claims()}

@@ -44,6 +44,7 @@ class FakeServer:
     introspection: Any = None
     status: int = 200
     is_away: bool = False
+    has_introspection: bool = True
     asked: list[str] = field(default_factory=list)
     sent: list[tuple[str, dict[str, str], dict[str, str]]] = field(default_factory=list)
     gate: threading.Event | None = None
@@ -62,7 +63,7 @@ class FakeServer:
             body = {
                 "issuer": self.issuer,
                 "jwks_uri": f"{ISSUER}/jwks",
-                "introspection_endpoint": f"{ISSUER}/introspect",
+                **({"introspection_endpoint": f"{ISSUER}/introspect"} if self.has_introspection else {}),
             }
         elif url.endswith("/jwks"):
             body = {"keys": self.keys}

@@ -161,7 +161,8 @@ PARTS: Final = (
         "foreign",
         "Third-party clients, gateways, and API frameworks against the lab, some of them in containers",
         300,
-        r"endpoints/|openid|grants/|tests/interop|support/(foreign|gateways|node_programs|python_programs)|tests/compose/foreign",
+        r"endpoints/|openid|grants/|rolecall_client/(flow|id_token|issuer)|tests/interop|tests/compose/foreign|"
+        r"support/(foreign|gateways|node_programs|providers|python_programs)",
         (
             "make up HOSTS=localhost-names",
             "make test-compose HOSTS=localhost-names ARGS=tests/compose/test_foreign.py",

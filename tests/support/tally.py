@@ -59,6 +59,7 @@ class FakeHttp:
 
     answers: dict[str, Any] = field(default_factory=dict)
     sent: list[tuple[str, str, dict[str, str], dict[str, str]]] = field(default_factory=list)
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
 
     def send(
         self,
@@ -70,6 +71,8 @@ class FakeHttp:
         body: bytes | None = None,
     ) -> HttpResponse:
         self.sent.append((method, url, dict(headers or {}), dict(form or {})))
+        if body is not None:
+            self.bodies.setdefault(url, []).append(body)
         answer = self.answers.get(url)
         if answer is None:
             raise Unreachable(url, "nobody listens there")
@@ -172,4 +175,5 @@ def stores_too_much(tally: Tally, seen: set[tuple[str, int]]) -> None:
     state = browser.begin()["state"]
     assert limited.app.test_client().post("/callback", data={"state": state}).status_code == 429
     assert browser.press("/connect").status_code == 429
+    assert browser.press("/connect-and-sign-in").status_code == 429
     assert browser.press("/sign-in").status_code == 429

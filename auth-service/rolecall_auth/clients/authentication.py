@@ -152,7 +152,7 @@ def authenticate_client(credentials: Credentials) -> Client:
     if client is None:
         raise authentication_failed(credentials, "unknown client")
     if not client.check_endpoint_auth_method(credentials.method, "token"):
-        registered, sent = client.token_endpoint_auth_method, credentials.method
+        registered, sent = " or ".join(client.auth_methods), credentials.method
         raise authentication_failed(credentials, f"client {client.client_id}, registered: {registered}, sent: {sent}")
     if credentials.method in ASSERTION_ALGORITHMS:
         try:
@@ -162,7 +162,7 @@ def authenticate_client(credentials: Credentials) -> Client:
     elif credentials.method != "none" and not client.check_client_secret(credentials.secret):
         raise authentication_failed(credentials, "wrong secret")
     g.client_id = client.client_id
-    AUTHENTICATED.note(True, expected=client.token_endpoint_auth_method, actual=credentials.method)
+    AUTHENTICATED.note(True, expected=" or ".join(client.auth_methods), actual=credentials.method)
     return client
 
 

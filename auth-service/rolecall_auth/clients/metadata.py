@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from rolecall.settings import is_loopback
 from rolecall.vocabulary import ASSERTION_ALGORITHMS, CLIENT_AUTH_METHODS, ID_TOKEN_ALGORITHMS
 from rolecall_auth import grants
 from rolecall_auth.grants import GRANTS
-from rolecall_auth.jose.client_keys import PRIVATE, BadJWT, public_keys
+from rolecall_auth.jose.client_keys import PRIVATE, BadJWT, can_verify, public_keys
 from rolecall_auth.models.client import MAX_HOST, Client, redirect_uri_fault
 from rolecall_auth.openid import scopes
 from rolecall_auth.outbound.fetcher import FetchBusy
@@ -45,6 +45,8 @@ class Member:
         column: whether `Client` has a column for it; other members are only stored and returned.
         max_length: maximum number of characters of a text.
         max_items: maximum number of values in a list.
+        extension: what an extension of this server means (RFC 7591 section 2 allows them); empty for a member of the
+            specifications. Responses only contain an extension that is set.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Member:
     column: bool = True
     max_length: int = 500
     max_items: int = MAX_TEXTS
+    extension: str = ""
 
     @property
     def check(self) -> Check:
@@ -68,12 +71,23 @@ def _define(name: str, kind: str, clause: str = _RFC, **more: Any) -> Member:
     return Member(name, kind, clause, **more)
 
 
+_COMBINABLE: Final = frozenset({"client_secret_basic", "client_secret_post"})
+"""Authentication methods that a client may combine: they send the same secret."""
+
 _GRANT_TYPES: Final = tuple(grant.grant_type for grant in GRANTS)
 _RESPONSE_TYPES: Final = tuple(grant.response_type for grant in GRANTS if grant.response_type)
 
 MEMBERS: Final = (
     # redirect URIs are checked by application_type
     _define("redirect_uris", "texts", max_length=2000),
+    # before the single method, which it determines
+    _define(
+        "token_endpoint_auth_methods",
+        "texts",
+        choices=CLIENT_AUTH_METHODS,
+        extension="All accepted authentication methods; token_endpoint_auth_method is the first. Only "
+        "client_secret_basic and client_secret_post can be combined.",
+    ),
     _define("token_endpoint_auth_method", "text", default="client_secret_basic", choices=CLIENT_AUTH_METHODS),
     _define("grant_types", "texts", default=("authorization_code",), choices=_GRANT_TYPES),
     _define("response_types", "texts", default=("code",), choices=_RESPONSE_TYPES),
@@ -105,13 +119,29 @@ MEMBERS: Final = (
     _define("default_acr_values", "texts", _OIDC, default=()),
     _define("initiate_login_uri", "uri", _OIDC, column=False, max_length=2000),
     _define("request_uris", "uris", _OIDC, default=(), max_length=512, max_items=10),
+    _define(
+        "claims_in_id_token",
+        "flag",
+        "OpenID Connect Core section 5.4",
+        default=False,
+        extension="ID tokens contain the standard claims of the granted scopes, as UserInfo responses do.",
+    ),
 )
+
+_REPLACEABLE: Final = frozenset({"grant_types", "response_types"})
+"""Lists whose unsupported values are dropped (RFC 7591 section 3.2.1)."""
 
 KEYS_OR_URI = checks.define(
     "register.one_key_set",
     _RFC,
     "invalid_client_metadata",
     "Register jwks or jwks_uri, not both. private_key_jwt and signed request objects require one.",
+)
+KEY_FITS = checks.define(
+    "register.key_fits",
+    "RFC 7591 section 3.2.2",
+    "invalid_client_metadata",
+    "The jwks must have a key for each registered signing algorithm. Keys for the same algorithm need different kids.",
 )
 CONSISTENT = checks.define(
     "register.consistent",
@@ -131,10 +161,15 @@ NOT_ENCRYPTED = checks.define(
 )
 
 
+def without_omitted(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that count as present: neither null nor empty (RFC 7591 section 2, RFC 7592 section 2.2)."""
+    return {name: value for name, value in document.items() if value not in (None, "", [""])}
+
+
 def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> dict[str, Any]:
     """Validate the metadata of a registration, and add the defaults of omitted members.
 
-    Unknown members are ignored; null counts as omitted (RFC 7591 section 2, RFC 7592 section 2.2). Grant types,
+    Unknown members are ignored, and members that are null or empty count as omitted (`without_omitted`). Grant types,
     response types, and scopes that this server does not have, or that this client may not use, are dropped, as long as
     a usable one remains (RFC 7591 section 3.2.1). No other value is replaced: redirect URIs, keys, authentication
     methods, algorithms, and subject types protect the client or its users.
@@ -146,14 +181,15 @@ def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> d
     Raises:
         OAuthError: invalid_redirect_uri or invalid_client_metadata (RFC 7591 section 3.2.2).
     """
+    document = _with_first_method(without_omitted(document))
     metadata: dict[str, Any] = {}
     for member in MEMBERS:
         value = document.get(member.name)
         if value is None:
             value = [*member.default] if isinstance(member.default, tuple) else member.default
         else:
-            # an unsupported value in a list is dropped below
-            shape = member if exact or member.kind != "texts" else replace(member, choices=())
+            # unsupported values are dropped below
+            shape = replace(member, choices=()) if member.name in _REPLACEABLE and not exact else member
             fault = _FAULTS[member.kind](shape, value)
             message = f"The member {member.name} is {fault}."
             member.check(not fault, expected=member.kind, actual=fault, detail=message, description=message)
@@ -161,11 +197,12 @@ def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> d
             metadata[member.name] = value
     encrypted = [name for name in document if name.endswith(("_encrypted_response_alg", "_encryption_alg"))]
     NOT_ENCRYPTED(not encrypted, expected="no encryption", actual=" ".join(encrypted)[:200])
+    _check_methods(metadata)
     _check_grants(metadata, exact=exact)
     _check_redirect_uris(metadata)
     _check_scope(metadata, profile, exact=exact)
-    _check_keys(metadata)
     _check_signing_algorithm(metadata)
+    _check_keys(metadata)
     _check_sector(metadata)
     host = next((urlsplit(uri).hostname for uri in metadata["redirect_uris"]), None) or "Unnamed app"
     metadata.setdefault("client_name", host[:MAX_NAME])
@@ -185,7 +222,11 @@ def columns(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def registered_metadata(client: Client) -> dict[str, Any]:
     """Return the registered metadata for a client information response (RFC 7591 section 3.2.1)."""
-    values = {member.name: getattr(client, member.name) for member in MEMBERS if member.column}
+    values = {
+        member.name: getattr(client, member.name)
+        for member in MEMBERS
+        if member.column and not (member.extension and not getattr(client, member.name))
+    }
     return {name: value for name, value in {**values, **client.further_metadata}.items() if value is not None}
 
 
@@ -237,7 +278,7 @@ def _flag_fault(_member: Member, value: Any) -> str:
 def _keys_fault(_member: Member, value: Any) -> str:
     if not isinstance(value, dict) or not isinstance(value.get("keys"), list):
         return "not a JWK Set, an object with a list of keys"
-    if any(isinstance(key, dict) and key.keys() & PRIVATE for key in value["keys"]):
+    if any(isinstance(key, dict) and without_omitted(key).keys() & PRIVATE for key in value["keys"]):
         return "a JWK Set with a private key, which is now compromised: generate another key"
     try:
         usable = public_keys(json.dumps(value).encode())
@@ -259,6 +300,41 @@ _FAULTS: Final[Mapping[str, Callable[[Member, Any], str]]] = {
 
 def _check(name: str) -> Check:
     return checks.registry[f"register.{name}"]
+
+
+def auth_methods_fault(methods: Sequence[str], method: str) -> str:
+    """Return why a client cannot register these `token_endpoint_auth_methods`, or an empty string.
+
+    Args:
+        method: its `token_endpoint_auth_method`.
+    """
+    if len(methods) > 1 and not {*methods} <= _COMBINABLE:
+        return f"only {' and '.join(sorted(_COMBINABLE))} can be combined"
+    return "" if methods and methods[0] == method else "the first must be the token_endpoint_auth_method"
+
+
+def _with_first_method(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with `token_endpoint_auth_method`, if only the list is given."""
+    methods = document.get("token_endpoint_auth_methods")
+    first = {"token_endpoint_auth_method": methods[0]} if isinstance(methods, list) and methods else {}
+    return {**first, **document}
+
+
+def _check_methods(metadata: dict[str, Any]) -> None:
+    if "token_endpoint_auth_methods" not in metadata:
+        return
+    methods = [*dict.fromkeys(metadata["token_endpoint_auth_methods"])]
+    fault = auth_methods_fault(methods, metadata["token_endpoint_auth_method"])
+    message = f"The member token_endpoint_auth_methods is invalid: {fault}."
+    check = _check("token_endpoint_auth_methods")
+    check(
+        not fault,
+        expected="methods that can be combined",
+        actual=" ".join(methods),
+        detail=message,
+        description=message,
+    )
+    metadata["token_endpoint_auth_methods"] = methods
 
 
 def _check_grants(metadata: dict[str, Any], *, exact: bool) -> None:
@@ -335,6 +411,23 @@ def _check_keys(metadata: dict[str, Any]) -> None:
     missing = needed and "jwks" not in metadata and "jwks_uri" not in metadata
     fault = "both jwks and jwks_uri" if both else "neither jwks nor jwks_uri"
     KEYS_OR_URI(not both and not missing, expected="one of jwks and jwks_uri", otherwise=fault, detail=fault)
+    if "jwks" not in metadata:
+        return
+    # parsed by _keys_fault already, which rejects what is not a JWK Set
+    keys = public_keys(json.dumps(metadata["jwks"]).encode())
+    for algorithms in _key_algorithms(metadata):
+        fits = any(can_verify(keys, algorithm) for algorithm in algorithms)
+        message = f"no key for {' or '.join(algorithms)}, or several without different kids"
+        KEY_FITS(fits, expected=f"a key for {' or '.join(algorithms)}", otherwise="no such key", detail=message)
+
+
+def _key_algorithms(metadata: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the algorithms of each kind of JWT that the client signs with its own key."""
+    if metadata["token_endpoint_auth_method"] == "private_key_jwt":
+        algorithm = metadata.get("token_endpoint_auth_signing_alg")
+        yield ASSERTION_ALGORITHMS["private_key_jwt"] if algorithm is None else (algorithm,)
+    if "request_object_signing_alg" in metadata:
+        yield (metadata["request_object_signing_alg"],)
 
 
 def _check_signing_algorithm(metadata: dict[str, Any]) -> None:

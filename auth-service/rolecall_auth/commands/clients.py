@@ -13,6 +13,7 @@ from rolecall.errors import OAuthError
 from rolecall.settings import url
 from rolecall.storage import digest
 from rolecall.vocabulary import ACCESS_TOKEN_TYPES, CLIENT_AUTH_METHODS, PROFILES, SIGNING_ALGORITHMS
+from rolecall_auth import parameters
 from rolecall_auth.clients import logos, metadata
 from rolecall_auth.commands.console import (
     SECRET_FILE,
@@ -26,7 +27,7 @@ from rolecall_auth.commands.console import (
 from rolecall_auth.grants import GRANTS, of_client
 from rolecall_auth.models import new_secret
 from rolecall_auth.models.authorization import Authorization
-from rolecall_auth.models.client import SUBJECT_PREFIXES, Client
+from rolecall_auth.models.client import Client, client_id_fault
 from rolecall_auth.models.initial_access_token import InitialAccessToken
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.services import services
@@ -75,6 +76,16 @@ def add_resource(
         identifier = url(identifier)
     except ValueError as error:
         fail(f"--identifier {error}")
+    # a resource server authenticates at introspection as a client does (RFC 7662 section 2.1)
+    for what, parameter, value in (
+        ("The resource ID", "client_id", resource_id),
+        ("--identifier", "resource", identifier),
+        *(("--scope", "scope", each) for each in scopes),
+    ):
+        if fault := parameters.fault(parameter, value):
+            fail(f"{what} {fault}.")
+    if any(" " in each for each in scopes):
+        fail("--scope must be one scope; repeat the option for several.")
     secret = read_or_generate_secret(secret_file)
     row = Resource(
         resource_id=resource_id,
@@ -109,7 +120,16 @@ def add_resource(
 @click.option("--native", is_flag=True, help="An app that runs on a person's device (RFC 8252).")
 @click.option("--description", help="One sentence for the consent page.")
 @click.option(
-    "--auth-method", type=click.Choice(CLIENT_AUTH_METHODS), default=CLIENT_AUTH_METHODS[0], show_default=True
+    "--auth-method",
+    multiple=True,
+    type=click.Choice(CLIENT_AUTH_METHODS),
+    help="How it authenticates; client_secret_basic and client_secret_post may be repeated. Default: "
+    f"token_endpoint_auth_method in the metadata file, or else {CLIENT_AUTH_METHODS[0]}.",
+)
+@click.option(
+    "--claims-in-id-token",
+    is_flag=True,
+    help="Its ID tokens contain the standard claims of the granted scopes (OpenID Connect Core section 5.4).",
 )
 @click.option(
     "--profile",
@@ -127,20 +147,24 @@ def add_client(
     client_id: str,
     profile: str,
     description: str | None,
-    auth_method: str,
     metadata_file: IO[str] | None,
     secret_file: IO[str] | None,
     **options: Any,
 ) -> None:
     """Register a client, or update its registration."""
-    if client_id.startswith(SUBJECT_PREFIXES):
-        fail(f"{client_id} cannot be a client ID: {', '.join(SUBJECT_PREFIXES)} are reserved for subjects.")
-    document = _client_metadata(read_json_object(metadata_file, "--metadata-file"), auth_method, **options)
+    if fault := client_id_fault(client_id):
+        fail(f"The client ID {fault}.")
+    if "" in {options["name"], options["scope"], *options["redirect_uri"]}:
+        # in a document, an empty scope counts as omitted, and a client without one may request every scope
+        fail("--name, --scope, and --redirect-uri must not be empty.")
+    further = metadata.without_omitted(read_json_object(metadata_file, "--metadata-file"))
+    document = _client_metadata(further, **options)
     try:
         with reported_errors():
             values = metadata.read(document, profile, exact=True)
     except OAuthError as error:
         fail(error.detail or error.description)
+    auth_method = values["token_endpoint_auth_method"]
     secret = None if auth_method in {"none", "private_key_jwt"} else read_or_generate_secret(secret_file)
     seal = services().settings.data_key.encrypt if auth_method == "client_secret_jwt" else None
     client = Client(
@@ -160,9 +184,10 @@ def add_client(
 
 def _client_metadata(
     further: dict[str, Any],
-    auth_method: str,
     *,
     name: str,
+    auth_method: tuple[str, ...],
+    claims_in_id_token: bool,
     redirect_uri: tuple[str, ...],
     grant: tuple[str, ...],
     scope: str,
@@ -179,10 +204,19 @@ def _client_metadata(
         "grant_types": grant_types,
         "client_name": name,
         "application_type": "native" if native else "web",
-        "token_endpoint_auth_method": auth_method,
         "redirect_uris": list(redirect_uri),
         "scope": scope,
+        **({"claims_in_id_token": True} if claims_in_id_token else {}),
+        **_auth_methods(auth_method),
     }
+
+
+def _auth_methods(options: tuple[str, ...]) -> dict[str, Any]:
+    """Return the metadata members for the options, which replace those of the file."""
+    if not options:
+        return {}
+    more = [*options] if len(options) > 1 else None
+    return {"token_endpoint_auth_method": options[0], "token_endpoint_auth_methods": more}
 
 
 @click.command("disable-client")

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from rolecall import audit
 from rolecall.sql import unavailable_reason
+from rolecall_auth import parameters
 from rolecall_auth.jose.signing_keys import KeysError
 from rolecall_auth.services import services
 
@@ -75,6 +76,8 @@ def read_or_generate_secret(file: IO[str] | None) -> str:
     secret = file.read().strip()
     if len(secret) < MIN_SECRET_LENGTH:
         fail(f"The secret in {file.name} is shorter than {MIN_SECRET_LENGTH} characters.")
+    if fault := parameters.fault("client_secret", secret):
+        fail(f"The secret in {file.name} {fault}.")
     return secret
 
 

@@ -73,8 +73,7 @@ STRENGTH = checks.define(
     "register.strength",
     "RFC 7592 section 2.2",
     "invalid_client_metadata",
-    "An update cannot change the token_endpoint_auth_method to none, or to one that needs a new secret. Register a new "
-    "client.",
+    "An update cannot add an authentication method other than private_key_jwt. Register a new client.",
 )
 
 _SERVER_CHOSEN = (
@@ -260,7 +259,7 @@ def _authenticate(client_id: str) -> tuple[Client, str]:
 
 def _replace(client: Client) -> Client:
     """Replace the registration with the document; omitted members are reset (RFC 7592 section 2.2)."""
-    document = _document()
+    document = metadata.without_omitted(_document())
     secret = document.get("client_secret")
     is_same = document.get("client_id") == client.client_id and not any(name in document for name in _SERVER_CHOSEN)
     is_own_secret = secret is None or (isinstance(secret, str) and _is_secret(client, secret))
@@ -275,10 +274,11 @@ def _replace(client: Client) -> Client:
         # locked: SQLAlchemy only writes changed columns, so two concurrent updates would otherwise mix
         row = session.get_one(Client, client.client_id, with_for_update={"key_share": True})
         _require_owned(row if row.disabled_at is None else None)
-        # updates never create or change a secret, and never remove authentication
-        is_strong = method == row.token_endpoint_auth_method or method not in (*_WITH_SECRET, "none")
-        expected = f"{row.token_endpoint_auth_method} or private_key_jwt"
-        STRENGTH(is_strong, expected=expected, actual=method)
+        # updates never create or change a secret, never add a method that sends it, and never remove authentication
+        methods = found.get("token_endpoint_auth_methods", [method])
+        is_strong = {*methods} <= {*row.auth_methods, "private_key_jwt"}
+        expected = " or ".join(dict.fromkeys([*row.auth_methods, "private_key_jwt"]))
+        STRENGTH(is_strong, expected=expected, actual=" ".join(methods))
         for name, value in values.items():
             setattr(row, name, value)
         session.flush()

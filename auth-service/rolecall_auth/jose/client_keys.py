@@ -194,8 +194,17 @@ def public_keys(document: bytes) -> tuple[PublicKey, ...]:
     return tuple(key for key in map(_public_key, keys[:MAX_KEYS]) if key is not None)
 
 
+def can_verify(keys: Collection[PublicKey], algorithm: str) -> bool:
+    """Return whether a JWT with this algorithm can select one of the keys (OpenID Connect Core section 10.1)."""
+    kids = [key.kid for key in keys if algorithm in key.algorithms]
+    return len(kids) == 1 or any(kid is not None and kids.count(kid) == 1 for kid in kids)
+
+
 def _public_key(jwk: Any) -> PublicKey | None:
-    if not isinstance(jwk, dict) or jwk.keys() & PRIVATE:
+    if not isinstance(jwk, dict):
+        return None
+    jwk = {name: value for name, value in jwk.items() if value is not None}
+    if jwk.keys() & PRIVATE:
         return None
     if not all(isinstance(jwk.get(name, ""), str) for name in ("kty", "crv", "kid", "alg", "use")):
         return None

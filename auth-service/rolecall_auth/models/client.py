@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import sqlalchemy as sa
 from authlib.oauth2.rfc6749 import ClientMixin
@@ -15,11 +15,22 @@ from rolecall import clock
 from rolecall.settings import is_loopback
 from rolecall.storage import digest
 from rolecall.vocabulary import PROFILES
+from rolecall_auth import parameters
 from rolecall_auth.models import Model, new_id
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#]*)?(\?[^#]*)?")
 
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
+
+RESPONSE_PARAMETERS = frozenset(
+    {"code", "state", "iss", "error", "error_description", "error_uri", "id_token", "access_token", "token_type"}
+    | {"expires_in", "session_state", "scope", "response"}
+)
+"""The parameters of authorization responses, including those of response types and modes that the server does not have.
+
+See RFC 6749 sections 4.1.2 and 4.2.2, RFC 9207 section 2, OpenID Connect Core section 3.2.2.5, OpenID Connect Session
+Management section 2, and the response modes with a JWT.
+"""
 
 MAX_HOST = 253
 """Characters of a host name (RFC 1035 section 2.3.4)."""
@@ -39,9 +50,8 @@ class Client(Model, ClientMixin):
 
     Columns have the names of RFC 7591 section 2 and OpenID Connect Registration section 2. `secret_sealed` is the
     secret of a client that uses `client_secret_jwt`, encrypted under DATA_KEY. `token_endpoint_auth_methods` are all
-    accepted methods, if there are more than one. `claims_in_id_token` is whether ID tokens contain the claims of the
-    scope (OpenID Connect Core section 5.4). `further_metadata` is returned to the
-    client but otherwise unused.
+    accepted methods, if they were registered as a list. `claims_in_id_token` is whether ID tokens contain the claims of
+    the scope (OpenID Connect Core section 5.4). `further_metadata` is returned to the client but otherwise unused.
     """
 
     __tablename__ = "client"
@@ -89,6 +99,11 @@ class Client(Model, ClientMixin):
         return self.token_endpoint_auth_method == "none"
 
     @property
+    def auth_methods(self) -> list[str]:
+        """All accepted authentication methods: one, or client_secret_basic and client_secret_post."""
+        return self.token_endpoint_auth_methods or [self.token_endpoint_auth_method]
+
+    @property
     def requires_pkce(self) -> bool:
         """Whether PKCE is required: always, except for confidential `openid` clients (RFC 9700 section 2.1.1)."""
         return self.is_public or self.profile != "openid"
@@ -117,12 +132,10 @@ class Client(Model, ClientMixin):
     def always_requires_consent(self, redirect_uri: str) -> bool:
         """Return whether consent is never remembered, because another app could impersonate this client.
 
-        This is so for public clients whose redirect URI other software can receive (RFC 8252 section 8.6).
+        This is so for public clients whose redirect URI other software can receive: on loopback, or with a private-use
+        scheme (RFC 8252 section 8.6).
         """
-        parts = urlsplit(redirect_uri)
-        return self.is_public and (
-            parts.scheme not in {"http", "https"} or parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        )
+        return self.is_public and (not redirect_uri.startswith("https://") or is_loopback(redirect_uri))
 
     def check_client_secret(self, client_secret: str) -> bool:
         """Compare a secret with the stored hash in constant time. Public clients have no matching secret."""
@@ -130,7 +143,7 @@ class Client(Model, ClientMixin):
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002
         """Return whether the client is registered for this authentication method, which applies to all endpoints."""
-        return bool(self.token_endpoint_auth_method == method)
+        return method in self.auth_methods
 
     def check_response_type(self, response_type: str) -> bool:
         """Return whether the client is registered for this response type."""
@@ -141,11 +154,19 @@ class Client(Model, ClientMixin):
         return grant_type in self.grant_types
 
 
+def client_id_fault(client_id: str) -> str:
+    """Return why a client ID cannot be registered, as the predicate of a sentence, or an empty string."""
+    if client_id.startswith(SUBJECT_PREFIXES):
+        return f"must not begin with {', '.join(SUBJECT_PREFIXES)}, which are reserved for subjects"
+    return parameters.fault("client_id", client_id)
+
+
 def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | None:
     """Return why a redirect URI cannot be registered, as the predicate of a sentence, or None if it can.
 
     It must use https, http on loopback, or, for a native client, a private-use scheme that contains a dot (RFC 6749
-    section 3.1.2, RFC 8252 sections 7.1 to 7.3).
+    section 3.1.2, RFC 8252 sections 7.1 to 7.3). A request must be able to contain it as it is registered, and a
+    response must not contain a parameter twice (RFC 6749 section 3.1).
 
     Args:
         lab: also allow http for names under `.test`, a reserved domain.
@@ -157,18 +178,27 @@ def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | N
         return "is not a valid URI"
     if not uri.isascii() or any(mark in uri for mark in "\"'<>\\ #") or not uri.isprintable():
         return "must be an ASCII URI without a fragment, quotes, or spaces"
+    if any(mark in parts.path + parts.query for mark in "[]"):
+        return "must not have brackets in its path or query"
+    if not uri.startswith(parts.scheme):
+        return "must have a scheme in lowercase"
     if len(parts.hostname or "") > MAX_HOST:
         return f"must have a host of at most {MAX_HOST} characters"
     # the host goes into a Content-Security-Policy, whose delimiters RFC 3986 section 3.2.2 allows in a host
     if not _HOST.fullmatch(parts.netloc) and (parts.netloc or parts.scheme in {"http", "https"}):
         return "must have a host of letters, digits, dots, and hyphens, and no user name"
     if parts.scheme in {"http", "https"}:
-        is_local = is_loopback(uri) and (lab or not (parts.hostname or "").endswith(".test"))
+        is_local = is_loopback(uri) and (lab or not (parts.hostname or "").rstrip(".").endswith(".test"))
         if parts.scheme == "http" and not is_local:
             return "must use https; http is allowed only for loopback"
     elif application_type != "native" or "." not in parts.scheme:
         return "must use https; a native client may also use a scheme such as org.example.app"
-    return None
+    # some clients ignore surrounding spaces, or also separate parameters with a semicolon
+    pairs = parse_qsl(parts.query.replace(";", "&"), keep_blank_values=True)
+    reserved = RESPONSE_PARAMETERS & {name.strip() for name, _ in pairs}
+    if reserved:
+        return f"must not have query parameters of the authorization response: {', '.join(sorted(reserved))}"
+    return parameters.fault("redirect_uri", uri) or None
 
 
 def _without_port(uri: str) -> tuple[str | None, ...] | None:

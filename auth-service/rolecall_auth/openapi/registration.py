@@ -50,17 +50,21 @@ _SCHEMA_BY_KIND: Final[Mapping[str, Schema]] = {
 
 
 def _member_schema(member: Member) -> Schema:
+    description = (
+        f"{member.extension} An extension of this server ({member.clause})." if member.extension else member.clause
+    )
     if member.kind in _SCHEMA_BY_KIND:
-        return {**_SCHEMA_BY_KIND[member.kind], "description": member.clause}
+        return {**_SCHEMA_BY_KIND[member.kind], "description": description}
     text = string(maxLength=member.max_length, **({"enum": list(member.choices)} if member.choices else {}))
     if member.kind in {"texts", "uris"}:
-        return {"type": "array", "items": text, "maxItems": member.max_items, "description": member.clause}
-    return {**text, "description": member.clause}
+        return {"type": "array", "items": text, "maxItems": member.max_items, "description": description}
+    return {**text, "description": description}
 
 
 _METADATA: Final[Mapping[str, Schema]] = {member.name: _member_schema(member) for member in MEMBERS}
 _ALWAYS_PRESENT: Final = frozenset(
-    {"redirect_uris", "client_name", "scope"} | {member.name for member in MEMBERS if member.default is not None}
+    {"redirect_uris", "client_name", "scope"}
+    | {member.name for member in MEMBERS if member.default is not None and not member.extension}
 )
 
 _INFORMATION: Final[Mapping[str, Schema]] = {

@@ -28,7 +28,7 @@ def authorization_request(context: Context) -> Message:
         context.server.authorization_endpoint,
         form={
             "response_type": "code",
-            "client_id": context.settings.client_id,
+            "client_id": context.client_id,
             "redirect_uri": context.settings.redirect_uri,
             "scope": context.settings.scope,
             **resource_parameter(context),

@@ -21,10 +21,14 @@ def revocation_request(context: Context) -> Message | None:
 
 
 def revocation_response(context: Context, response: HttpResponse) -> None:
-    """Delete the tokens after the authorization server has revoked them."""
-    if response.status != HTTPStatus.OK:
-        raise error_response("the revocation endpoint", response)
-    context.tokens.clear()
+    """Delete the tokens after the authorization server has revoked them.
+
+    They are not deleted if it cannot revoke tokens of their type (RFC 7009 section 2.2.1).
+    """
+    if response.status == HTTPStatus.OK:
+        context.tokens.clear()
+    elif (error := error_response("the revocation endpoint", response)).error != "unsupported_token_type":
+        raise error
 
 
 FLOW = Flow(

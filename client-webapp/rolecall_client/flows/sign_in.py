@@ -71,7 +71,7 @@ def authentication_request(context: Context) -> Message:
         context.server.authorization_endpoint,
         form={
             "response_type": "code",
-            "client_id": context.settings.client_id,
+            "client_id": context.client_id,
             "redirect_uri": context.settings.redirect_uri,
             "scope": context.memory["scope"],
             "state": context.memory["state"],
@@ -100,14 +100,11 @@ def token_request(context: Context) -> Message:
 def token_response(context: Context, response: HttpResponse) -> None:
     """Handle the token response (step 4): an access token, and an ID token that must pass every check."""
     keep_tokens(context, response)
-    expected = id_token.ExpectedClaims(
-        issuer=context.server.issuer,
-        client_id=context.settings.client_id,
-        algorithm=context.settings.id_token_signed_response_alg,
+    expected = expected_claims(
+        context,
+        context.tokens["access_token"],
         nonce=context.memory["nonce"],
-        access_token=context.tokens["access_token"],
         signed_in_since=context.memory.get("signed_in_since"),
-        leeway=context.settings.leeway,
     )
     token = json_object(response).get("id_token")
     try:
@@ -120,6 +117,27 @@ def token_response(context: Context, response: HttpResponse) -> None:
         PERSON.note(is_same, expected="the user who is signed in", actual="the same" if is_same else "another")
         if not is_same:
             raise FlowError("another_person", "the ID token is about another user than the one who is signed in")
+
+
+def expected_claims(
+    context: Context, access_token: str, *, nonce: str | None = None, signed_in_since: float | None = None
+) -> id_token.ExpectedClaims:
+    """Return what an ID token of this client must match.
+
+    Args:
+        access_token: the access token from the same response.
+        nonce: that of the request; None after a refresh.
+        signed_in_since: the earliest accepted `auth_time`, in seconds since the epoch; None for any.
+    """
+    return id_token.ExpectedClaims(
+        issuer=context.server.issuer,
+        client_id=context.client_id,
+        algorithm=context.settings.id_token_signed_response_alg,
+        nonce=nonce,
+        access_token=access_token,
+        signed_in_since=signed_in_since,
+        leeway=context.settings.leeway,
+    )
 
 
 def userinfo_request(context: Context) -> Message | None:

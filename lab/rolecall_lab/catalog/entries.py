@@ -13,7 +13,15 @@ from flask.typing import ResponseReturnValue
 from rolecall_client import pages, profile
 from rolecall_client.errors import with_error_pages
 from rolecall_client.flow import Flow
-from rolecall_client.flows import ask, authorization_code, disconnect, refresh_token, revoke, sign_in
+from rolecall_client.flows import (
+    ask,
+    authorization_code,
+    connect_and_sign_in,
+    disconnect,
+    refresh_token,
+    revoke,
+    sign_in,
+)
 from rolecall_lab.catalog import mistaken
 from rolecall_lab.catalog.entry import BAD_ID_TOKEN, BASE, CODE, Entry, Need, Start
 from rolecall_lab.catalog.flows import REFUSED, REGISTRATION, SIGN_IN
@@ -126,6 +134,16 @@ _CLIENT_SIGN_IN: Final = (
         "endpoint, and accepts that response only if its `sub` is the same. An ID token identifies the user; it does "
         "not grant access.",
         needs="",
+    ),
+    _client_entry(
+        connect_and_sign_in,
+        pages.connect_and_sign_in,
+        (CODE, "200", "200"),
+        "One request signs the user in and connects the invoices.",
+        "The scope contains `openid`, the API's scope, and `offline_access`. The client gets an ID token, an access "
+        "token for the API and userinfo, and a refresh token. A refreshed ID token must be about the same sign-in.",
+        needs="",
+        base=sign_in,
     ),
     _client_entry(
         sign_in,

@@ -22,26 +22,26 @@ from rolecall_lab.settings import LabSettings
 
 _SECRET: Final = "lab-only-secret-of-tally-at-the-mistaken-provider"
 
-_SHOWN: Final = (
-    "id_token_other_client",
-    "id_token_other_issuer",
-    "id_token_no_nonce",
-    "id_token_other_nonce",
-    "id_token_unsigned",
-    "id_token_public_key_as_secret",
-    "id_token_forged",
-    "id_token_changed",
-    "id_token_expired",
-    "id_token_other_hash",
-    "keys_short",
-    "response_other_issuer",
-    "token_type_DPoP",
-    "userinfo_other_subject",
-)
-"""The alterations that the catalog shows."""
+_SHOWN: Final = {
+    "id_token_other_client": "ID token for another client",
+    "id_token_other_issuer": "ID token from another issuer",
+    "id_token_no_nonce": "ID token without a nonce",
+    "id_token_other_nonce": "ID token with the nonce of another request",
+    "id_token_unsigned": "Unsigned ID token (alg=none)",
+    "id_token_public_key_as_secret": "ID token with HS256 and the public key as secret",
+    "id_token_forged": "ID token signed with another key",
+    "id_token_changed": "ID token changed after signing",
+    "id_token_expired": "Expired ID token",
+    "id_token_other_hash": "ID token with another at_hash",
+    "keys_short": "RSA key of 1,024 bits",
+    "response_other_issuer": "Mix-up: iss of another server",
+    "token_type_DPoP": "Token of the type DPoP",
+    "userinfo_other_subject": "Userinfo about another user",
+}
+"""The alterations that the catalog shows, with their titles."""
 
 
-def entry(name: str) -> Entry:
+def entry(name: str, title: str) -> Entry:
     """Return the entry of a sign-in at the provider with this alteration."""
     alteration = ALTERATIONS[name]
     rule = alteration.refusal.removeprefix(TOKEN_RULE)
@@ -49,14 +49,14 @@ def entry(name: str) -> Entry:
     return Entry(
         f"mistake_{name}",
         sign_in,
-        alteration.title,
+        title,
         "A provider makes this mistake on purpose, and the client must refuse to sign the user in.",
         f"The client's own sign-in runs against a small provider of the lab, one of whose responses is altered. "
         f"It ends with {noticed} ({alteration.clause}). Your sign-in to Tally does not change.",
         alteration.clause,
         _expected(alteration.refusal),
         base=sign_in,
-        own_flow=_flow(name, alteration.title, alteration.clause),
+        own_flow=_flow(name, title, alteration.clause),
     )
 
 
@@ -98,6 +98,7 @@ def _settings(name: str) -> Settings:
         services().settings,
         issuer=f"{lab.mistakes_url}/{name}",
         backchannel_url=f"{inside}/{name}" if inside else None,
+        client_id="tally",
         client_secret=_SECRET,
         client_auth_method="client_secret_basic",
         id_token_signed_response_alg="RS256",
@@ -112,4 +113,4 @@ def _server(settings: Settings) -> AuthorizationServer:
     return servers.setdefault(settings.issuer, AuthorizationServer(settings, _http()))
 
 
-ENTRIES: Final = tuple(map(entry, _SHOWN))
+ENTRIES: Final = tuple(entry(name, title) for name, title in _SHOWN.items())

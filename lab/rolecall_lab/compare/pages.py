@@ -42,7 +42,7 @@ _PARAMETERS: Final[dict[str, Callable[[dict[str, Any]], dict[str, str]]]] = {
     "disconnect": lambda tokens: {"token": tokens["access_token"]},
     "rotate": lambda _: {},
     "retire": lambda tokens: {"token": tokens["access_token"]},
-    "disable": lambda _: {"client_id": services().settings.client_id},
+    "disable": lambda _: {"client_id": services().settings.client_id or ""},
     "stop": lambda _: {},
 }
 """The parameters of each event for the control endpoint of the authorization server."""

@@ -107,16 +107,20 @@ def compose(
     }
     # settings of one service that the others must agree with
     issuer, resource_url = settings["AUTH_SERVICE_ISSUER"], settings["RESOURCE_SERVICE_PUBLIC_URL"]
+    is_foreign = settings.get("CLIENT_WEBAPP_ISSUER", issuer) != issuer
+    if is_foreign and not environ.get("CLIENT_WEBAPP_BACKCHANNEL_URL"):
+        settings.pop("CLIENT_WEBAPP_BACKCHANNEL_URL", None)
     follows = {
         "RESOURCE_SERVICE_ISSUER": issuer,
         "CLIENT_WEBAPP_ISSUER": issuer,
         "CLIENT_WEBAPP_RESOURCE_URL": resource_url,
-        "CLIENT_WEBAPP_RESOURCE_IDENTIFIER": settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"],
         "CLIENT_URL": settings["CLIENT_WEBAPP_PUBLIC_URL"],
         "AUTH_URL": issuer,
         "RESOURCE_URL": resource_url,
         **({"OBSERVER_URL": public[OBSERVER]} if OBSERVER in public else {}),
     }
+    if not is_foreign:  # another provider rejects a resource that it does not know (RFC 8707 section 2)
+        follows["CLIENT_WEBAPP_RESOURCE_IDENTIFIER"] = settings["RESOURCE_SERVICE_RESOURCE_IDENTIFIER"]
     return follows | settings
 
 
@@ -157,6 +161,10 @@ def of_service(service: Service, settings: Mapping[str, str], environ: Mapping[s
     own = {
         name.removeprefix(service.prefix): value for name, value in settings.items() if name.startswith(service.prefix)
     }
+    is_foreign = service is CLIENT and own["ISSUER"] != settings["AUTH_SERVICE_ISSUER"]
+    if is_foreign and not environ.get("CLIENT_WEBAPP_CLIENT_ID"):
+        # the registration in the seeds means nothing to another provider: the client registers itself there
+        own = {name: value for name, value in own.items() if name not in {"CLIENT_ID", "CLIENT_SECRET"}}
     return inherited(environ) | shared | own
 
 

@@ -12,18 +12,19 @@ from rolecall_lab.settings import LabSettings
 
 
 def provider(name: str, path: str) -> ResponseReturnValue:
-    """GET or POST /mistakes/<name>/<path>: a response of the provider with this alteration.
+    """GET or POST below /mistakes/<name>: a response of the provider with this alteration.
 
     It only redirects to the callback of the lab's client. Metadata that are fetched at the observer's back-channel
     address name the other endpoints there.
+
+    Args:
+        path: of the request's URL.
     """
     alteration = ALTERATIONS.get(name) or abort(404)
     lab: LabSettings = current_app.extensions["mistakes"]
     own = Provider(f"{lab.mistakes_url}/{name}", alteration, f"{request.host_url}mistakes/{name}")
     parameters = request.form if request.method == "POST" else request.args
-    response = own.respond(
-        request.method, f"/mistakes/{name}/{path}", parameters, request.headers.get("Authorization", "")
-    )
+    response = own.respond(request.method, path, parameters, request.headers.get("Authorization", ""))
     if isinstance(response, Draft):
         return Response(response.encoded(), response.status, mimetype=response.content_type)
     redirect_uri = parameters.get("redirect_uri")

@@ -36,10 +36,13 @@ class Introspection:
 
     def validate(self, token: str) -> AccessToken:
         """See `Validator`."""
+        endpoint = self._server.metadata().introspection_endpoint
+        if endpoint is None:
+            raise authorization_server_unavailable("the metadata have no introspection_endpoint")
         try:
             response = self._http.send(
                 "POST",
-                self._server.metadata().introspection_endpoint,
+                endpoint,
                 headers={"Authorization": self._authorization},
                 form={"token": token, "token_type_hint": "access_token"},
             )

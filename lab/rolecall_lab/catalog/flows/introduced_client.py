@@ -25,6 +25,8 @@ def registration_request(context: Context) -> Message:
         contacts=["tally@wonderland.test"],
         software_id="tally",
         software_version="1",
+        token_endpoint_auth_methods=["client_secret_basic", "client_secret_post"],
+        claims_in_id_token=True,
         scope=SCOPE,
     )
 

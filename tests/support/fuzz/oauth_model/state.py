@@ -56,7 +56,7 @@ APPS: Final = (
     App("tally", CALLBACK, ALL),
     App("strict", "http://strict.test/callback", frozenset({READ}), "client_secret_post", grace=0),
     App("native", "http://127.0.0.1:4711/callback", frozenset({READ, PROFILE}), "none", asks_every_time=True),
-    App("page", "http://page.test/callback?from=here", ALL, "none", refreshes=False),
+    App("page", "https://page.example/callback?from=here", ALL, "none", refreshes=False),
 )
 
 

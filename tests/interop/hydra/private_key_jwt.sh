@@ -1,0 +1,2 @@
+export CLIENT_WEBAPP_CLIENT_AUTH_METHOD=private_key_jwt
+export CLIENT_WEBAPP_CLIENT_ASSERTION_AUDIENCE=token_endpoint

@@ -1,0 +1,3 @@
+export CLIENT_WEBAPP_RESOURCE_IDENTIFIER=http://localhost:8002
+export RESOURCE_SERVICE_ISSUER=http://localhost:3000
+export RESOURCE_SERVICE_BACKCHANNEL_URL=http://localhost:3000
