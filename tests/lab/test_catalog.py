@@ -37,6 +37,11 @@ ENDS = {
 """Where the client's own flows lead."""
 ASKED_WHO = {"sign_in_login", "sign_in_choose"}
 """Those that show the sign-in page to who is signed in."""
+TERMS = {
+    "acr", "aud", "authorization", "claims", "client", "code", "exp", "grant", "iss", "jwt", "key", "kid", "nonce",
+    "openid", "scope", "signatures", "sub", "token",
+}  # fmt: skip
+"""Words of the specifications; every title starts with one of them, or with a parameter."""
 NEW_EACH_TIME = {entry.name for entry in OF_LAB if entry.expected[:2] == ("201", CODE)}
 """Those with a client of their own, which nobody has allowed anything yet."""
 
@@ -138,7 +143,7 @@ def test_what_a_flow_was_given_for_itself_it_gives_back(quiet_stack: Stack, alic
         return bool(asked) and revoked.get(asked[-1]["flow"]) == 200
 
     wait_until(given_back)
-    assert "not run yet" in _row(alice.open(f"{quiet_stack.client}/flows").text, "Disconnect"), (
+    assert "not run yet" in _row(alice.open(f"{quiet_stack.client}/flows").text, ENTRIES["disconnect"].title), (
         "it tidied up, nobody ran it"
     )
 
@@ -218,6 +223,13 @@ def test_the_difference_of_a_replayed_code_is_the_second_request_and_its_use() -
     added = [line for change, line in ENTRIES["replayed_code"].differences() if change == "added"]
     functions = [line.removeprefix("+def ").partition("(")[0] for line in added if line.startswith("+def ")]
     assert functions == ["replay_response", "resource_request"]
+
+
+@pytest.mark.parametrize("title", [entry.title for entry in ENTRIES.values()])
+def test_a_title_starts_with_the_technical_name(title: str) -> None:
+    start, _, explanation = title.partition(" (")
+    assert not set("_=") & set(explanation), f"{explanation} belongs to the start of the title"
+    assert set("_=") & set(start) or TERMS & {*re.split(r"\W", start.lower())}
 
 
 def test_the_flows_of_the_lab_have_the_clients_form() -> None:
