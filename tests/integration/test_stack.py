@@ -207,6 +207,14 @@ def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack)
     wait_until(lambda: flows() >= {"/authorize", "/token", "/invoices"})
 
 
+@pytest.mark.smoke
+def test_a_browser_at_another_name_of_this_machine_gets_to_the_public_one(stack: Stack) -> None:
+    """A sign-in that began there would end without the session's cookie."""
+    for url in (f"{stack.client}/", f"{stack.auth}/sign-in", f"{stack.api}/", f"{stack.observer}/"):
+        page = Walker().open(url.replace(urlsplit(url).hostname or "", "127.0.0.1", 1))
+        assert (page.status, page.location) == (302, url)
+
+
 def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
     said = lab_command(stack, "demo")
     assert said.returncode == 0, said.stderr
