@@ -9,23 +9,26 @@ OTHER := name another one: make PYTHON=python3.13
 LOCKS := run compose lab dev
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
+# in seconds since the epoch; `make run` prints how long everything took
+STARTED_AT := $(shell date +%s)
+
 # without it, each process of the lab and of the tests would compile every module again
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask doctor test-long test-postgres test-compose test-interop up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
+.PHONY: help run demo flask doctor test-long test-postgres test-compose running-containers test-interop up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, AUTH_PORT=, RESOURCE_PORT=, REDIS_URL=)
-	@$(PY) -P -m rolecall_lab.launcher.run
+run: .venv/lab.stamp ## start everything (HOSTS=localhost-names, CLIENT_PORT=, AUTH_PORT=, RESOURCE_PORT=, OBSERVER_PORT=, REDIS_URL=)
+	@STARTED_AT=$(STARTED_AT) $(PY) -P -m rolecall_lab.launcher.run
 
-demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=)
-	@FLOW="$(FLOW)" $(PY) -P -m rolecall_lab.demo
+demo: .venv/lab.stamp ## run the flow in the terminal against what `make run` started (FLOW=, FULL=1)
+	@FLOW="$(FLOW)" FULL="$(FULL)" $(PY) -P -m rolecall_lab.demo
 
 flask: .venv/lab.stamp ## a command of a service of the running lab (SERVICE=auth-service ARGS="keys rotate")
-	@$(PY) -P -m rolecall_lab.launcher.flask_command $(SERVICE) $(ARGS)
+	@$(PY) -P -m rolecall_lab.launcher.flask_command "$(SERVICE)" $(ARGS)
 
 test: .venv/dev.stamp ## all tests that need neither containers nor npm, in parallel (ARGS= for pytest)
 	@$(PYTEST) -m "not long and not npm and not compose" $(ARGS)
@@ -45,8 +48,11 @@ doctor: .venv/lab.stamp ## look at what runs, and say what is wrong and how to m
 down: ## stop and remove the containers; what they stored stays
 	@docker compose down --remove-orphans
 
-test-compose: .venv/dev.stamp ## smoke tests of the containers that `make up` started (ARGS= for others)
+test-compose: running-containers .venv/dev.stamp ## smoke tests of the containers that `make up` started (ARGS= for others)
 	@ROLECALL_COMPOSE=1 $(PY) -m pytest $(or $(ARGS),tests/compose tests/integration tests/browser -m smoke)
+
+running-containers:
+	@docker compose ps --status running --quiet 2>/dev/null | grep -q . || { echo 'rolecall: no containers are running; start them with `make up`' >&2; exit 1; }
 
 test-interop: .venv/dev.stamp ## run other software against the services; uses npm, Go, Maven, and Apache if they are there (ARGS='-m "not long"')
 	@$(PY) -m pytest tests/interop $(ARGS)

@@ -23,13 +23,18 @@ from rolecall_lab.recording.recorded_flow import RecordedFlow
 from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
-ACCOUNT: Final = ("alice", "wonderland-lab")
+ACCOUNT: Final = ("demo", "demonstration-lab")
+"""The person of this command, whose connection is not that of a browser."""
+
 RECORDING_TIMEOUT: Final = 8.0
 """Seconds that the services have to write their recordings."""
 
+WIDTH: Final = 78
+"""Characters of a line."""
+
 
 def main() -> int:
-    """Print the flow; return 1 and print one line if the lab does not run or the flow fails."""
+    """Print the flow; return 1 and print one line if the lab does not run or the outcome is not the expected one."""
     name = os.environ.get("FLOW") or BASE.FLOW.name
     entry = ENTRIES.get(name)
     if entry is None:
@@ -38,6 +43,7 @@ def main() -> int:
         urls = running.addresses(os.environ)
     except running.NothingRuns as error:
         return _fail(str(error))
+    print(f"Lab: {running.description(os.environ, urls.values())}")
     try:
         _disconnect(urls[AUTH])
         walker = Walker()
@@ -50,11 +56,16 @@ def main() -> int:
         _run(walker, urls[CLIENT], entry)
         took = monotonic() - began
         events = _recorded(urls[CLIENT], since)
+        result = walker.open(f"{urls[CLIENT]}/flows/{name}")
+        _disconnect(urls[AUTH])
     except (OSError, RuntimeError) as error:
         return _fail(f"the flow did not finish: {error}")
-    _disconnect(urls[AUTH])
-    print_events(events)
-    print(f"\n{'─' * 78}\n{entry.title}: {took * 1000:.0f} ms in total. {entry.summary}")
+    picture = picture_of(events)
+    print_picture(picture)
+    print(f"\n{'─' * WIDTH}\n{entry.title}: {took * 1000:.0f} ms in total. {entry.summary}")
+    if 'data-verdict="expected"' not in result.text:
+        return _fail(f"the outcome is not the expected one; see {result.url}")
+    print(conclusion(entry, picture))
     return 0
 
 
@@ -71,6 +82,16 @@ def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
     return page
 
 
+def conclusion(entry: Entry, picture: Picture) -> str:
+    """Return a line about an expected outcome; that of a refusal names the failed check and its clause."""
+    if not entry.is_refused:
+        return "Succeeded as expected."
+    checks = [check for row in picture.rows for check in row.checks if not check["passed"]]
+    code = entry.expected[entry.first_refusal].split()[-1]
+    reason, clause = (checks[0]["name"], checks[0]["clause"]) if checks else (code, entry.clause)
+    return f"Refused as expected: {reason} ({clause})"
+
+
 def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
     """Return the events of the newest flow since an event, once no more arrive."""
     until, before, quiet = monotonic() + RECORDING_TIMEOUT, -1, 0
@@ -85,19 +106,27 @@ def _recorded(client_url: str, since: str) -> list[dict[str, Any]]:
     return [event for event in events if event["flow"] in flows or event["trace"] in traces]
 
 
-def print_events(events: list[dict[str, Any]]) -> None:
-    """Print events step by step, and mark gaps where events are missing."""
+def picture_of(events: list[dict[str, Any]]) -> Picture:
+    """Lay out the events of a flow, with gaps where events are missing."""
     flows = Flows(max_in_flow=MAX_EVENTS)
     flows.add(events)
     # losses before the first event are not part of this flow
-    losses = [loss for loss in flows.losses(RecordedFlow("", events)) if loss.since]
-    picture = lay_out(events, losses)
+    return lay_out(events, [loss for loss in flows.losses(RecordedFlow("", events)) if loss.since])
+
+
+def print_picture(picture: Picture) -> None:
+    """Print the messages and checks step by step.
+
+    Unless `FULL` is set, omit stored values and the members of metadata documents, and only count passed checks.
+    """
     step: int | None = None
     for row in picture.rows:
+        if row.kind == "change" and not _full():
+            continue
         if row.step != step:
             step = row.step
             title = f"{step or '·'}  {step_title(step)}"
-            print(f"\n{_bold(title)}\n{'─' * 78}")
+            print(f"\n{_bold(title)}\n{'─' * WIDTH}")
         event = picture.messages[row.number - 1] if row.number else {}
         print("\n".join(_lines(row, event, picture)))
 
@@ -109,8 +138,10 @@ def _lines(row: Row, event: dict[str, Any], picture: Picture) -> list[str]:
     if row.kind == "change":
         return [f"        {picture.title(row.end)}: {row.text}"]
     if row.kind == "checks":
-        return [
-            f"        {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}" for check in row.checks
+        shown = [check for check in row.checks if _full() or not check["passed"]]
+        count = [f"        ✓ {row.text}"] if row.text and not _full() else []
+        return count + [
+            f"        {'✓' if check['passed'] else '✕'} {check['name']:<34} {check['clause']}" for check in shown
         ]
     dash = "╌╌" if row.front else "──"
     ends = f"{picture.title(row.start)} {dash}▶ {picture.title(row.end)}"
@@ -120,7 +151,10 @@ def _lines(row: Row, event: dict[str, Any], picture: Picture) -> list[str]:
         lines += _pairs("?", location.get("parameters", {}) if isinstance(location, dict) else {})
         if challenge := event["response_headers"].get("www-authenticate"):
             lines.append(f"        WWW-Authenticate: {_short(challenge)}")
-        return lines + _pairs("", event["body"] if isinstance(event["body"], dict) else {})
+        body = event["body"] if isinstance(event["body"], dict) else {}
+        if event["path"].startswith("/.well-known/") and event["status"] == 200 and not _full():
+            return [*lines, f"        {len(body)} members"]
+        return lines + _pairs("", body)
     lines = ["", f"  {row.number:>2} {_bold(row.text)}   {ends.lower()}{f'   {row.detail}' if row.detail else ''}"]
     if authorization := event["request_headers"].get("authorization"):
         lines.append(f"        Authorization: {_short(authorization)}")
@@ -140,9 +174,16 @@ def _short(value: Any) -> str:
 
 
 def _disconnect(auth_url: str) -> None:
-    """Disconnect Tally from alice's account, so that this flow and the next one ask for consent."""
+    """Disconnect Tally from the account, so that this flow and the next one ask for consent.
+
+    Raises:
+        OSError: a request failed.
+        RuntimeError: the account does not exist, for example because `SEEDS_FILE` names other seeds.
+    """
     walker = Walker()
     page = walker.submit(walker.open(f"{auth_url}/sign-in"), username=ACCOUNT[0], password=ACCOUNT[1])
+    if page.location is None:
+        raise RuntimeError(f"`{ACCOUNT[0]}` cannot sign in; the seeds of the lab must contain this person")
     walker.submit(walker.follow(page), f"{auth_url}/apps/disconnect", client_id="tally")
 
 
@@ -150,6 +191,10 @@ def _newest(client_url: str) -> str:
     """Return the id of the last event."""
     last: str = running.ask(f"{client_url}/_lab/events?limit=1")["last"]
     return last
+
+
+def _full() -> bool:
+    return bool(os.environ.get("FULL"))
 
 
 def _bold(text: str) -> str:

@@ -1,12 +1,20 @@
-"""The rejection of requests under host names that are not the lab's."""
+"""The host names of requests: unknown ones are rejected, and browsers are redirected to the public address."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+from flask import Flask
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+from werkzeug.utils import redirect
 
 from rolecall.web.app import plain_response
-from rolecall_lab.settings import LabSettings
+from rolecall.web.headers import SECURITY_HEADERS
+from rolecall.web.health import HEALTH_PATHS
+from rolecall_lab.settings import LabSettings, is_own_machine
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,3 +35,51 @@ def reject_unknown_hosts(application: WSGIApplication, lab: LabSettings) -> WSGI
         return plain_response(403, text, start_response, ("Connection", "close"))
 
     return middleware
+
+
+def redirect_to_public_host(application: WSGIApplication, app: Flask, public_url: str) -> WSGIApplication:
+    """Redirect browsers that use another name of this machine, where they do not send the cookies of the public one.
+
+    Args:
+        app: the service, whose routes show which requests are those of other programs.
+        public_url: the address to redirect to; only requests with its port are redirected, so that a proxy that
+            changes the Host header cannot cause a loop.
+    """
+    public = urlsplit(public_url)
+    port = f":{public.port}" if public.port else ""
+
+    def is_other_name(host: str) -> bool:
+        return host != public.netloc.lower() and host.endswith(port) and is_own_machine(host.removesuffix(port))
+
+    def is_for_browsers(environ: WSGIEnvironment) -> bool:
+        path = environ.get("PATH_INFO", "")
+        if environ["REQUEST_METHOD"] != "GET" or path in HEALTH_PATHS or f"{path}/".startswith("/_lab/"):
+            return False
+        accepted = parse_accept_header(environ.get("HTTP_ACCEPT"), MIMEAccept)
+        if accepted.best_match(["application/json", "text/html"]) != "text/html":
+            return False
+        if environ.get("HTTP_SEC_FETCH_MODE") == "navigate":
+            return True
+        # the HTTP client of Java names text/html by default
+        routes = app.extensions.get("rolecall_routes", ())
+        return "HTTP_AUTHORIZATION" not in environ and not any(
+            route.kind == "api" and route.path == path for route in routes
+        )
+
+    def middleware(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not is_other_name(environ.get("HTTP_HOST", "").lower()) or not is_for_browsers(environ):
+            return application(environ, start_response)
+        query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
+        response = redirect(f"{public.scheme}://{public.netloc}{quote(requested_path(environ))}{query}")
+        response.headers.extend(SECURITY_HEADERS)
+        return response(environ, start_response)
+
+    return middleware
+
+
+def requested_path(environ: WSGIEnvironment) -> str:
+    """Return the whole path of a request, without percent-encoding."""
+    if environ.get("SCRIPT_NAME"):  # the application is located below it, but for the metadata it follows the path
+        return unquote(urlsplit(environ["RAW_URI"]).path, errors="replace")
+    path: str = environ.get("PATH_INFO", "")
+    return path.encode("latin-1", "replace").decode(errors="replace")

@@ -100,6 +100,7 @@ _FIELDS: Final[dict[str, dict[str, Field]]] = {
         "sub": Field(str, required=True),
         "name": Field(str),
         "email": Field(str),
+        "listed": Field(bool),
         "claims": Field(dict),
     },
     "resources": {
@@ -180,9 +181,10 @@ def read(path: Path = DEFAULT, environ: Mapping[str, str] = os.environ) -> Seeds
 
 
 def people(environ: Mapping[str, str] = os.environ) -> list[dict[str, Any]]:
-    """Return the people for the sign-in page, without reading the other sections."""
+    """Return the people that the sign-in page lists, without reading the other sections."""
     path = Path(environ.get("SEEDS_FILE") or DEFAULT)
-    return _Reader(environ).section(YAML(typ="rt").load(path.read_text(encoding="utf-8")), "people")
+    found = _Reader(environ).section(YAML(typ="rt").load(path.read_text(encoding="utf-8")), "people")
+    return [person for person in found if person.get("listed", True)]
 
 
 class _Reader:

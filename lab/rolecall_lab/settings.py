@@ -138,7 +138,7 @@ class LabSettings(ServiceSettings):
         Browsers resolve `localhost` and `*.localhost` themselves. Every other name leads to where its owner wants.
         """
         match = _HOST.fullmatch(host.lower())
-        return match is not None and (_is_own_machine(match[1]) or _netloc(host) in self._hosts)
+        return match is not None and (is_own_machine(match[1]) or _netloc(host) in self._hosts)
 
     @property
     def own_url(self) -> str:
@@ -182,7 +182,8 @@ class LabSettings(ServiceSettings):
         return {_netloc(each): role for role, urls_of_role in addresses.items() for each in urls_of_role}
 
 
-def _is_own_machine(name: str) -> bool:
+def is_own_machine(name: str) -> bool:
+    """Return whether a host name in lower case is `localhost`, a name below it, or a loopback address."""
     if name in {"localhost", "[::1]"} or name.endswith(".localhost"):
         return True
     try:

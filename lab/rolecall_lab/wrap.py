@@ -9,7 +9,7 @@ from functools import partial, wraps
 from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import click
 from flask import Flask
@@ -22,7 +22,7 @@ from rolecall.errors import OAuthError, allowed_in_description
 from rolecall_lab.control.api import PREFIX, ControlApi
 from rolecall_lab.control.clock import Follower
 from rolecall_lab.control.outage import Outage
-from rolecall_lab.hosts import reject_unknown_hosts
+from rolecall_lab.hosts import redirect_to_public_host, reject_unknown_hosts, requested_path
 from rolecall_lab.recording.event import MAX_FORM, Exchange, is_json
 from rolecall_lab.recording.recorder import Recorder
 from rolecall_lab.recording.redaction import Redaction
@@ -57,7 +57,8 @@ def wrap(app: Flask, lab: LabSettings, actions: Actions | None = None) -> Lab:
     layer = Lab(app, lab, actions)
     app.extensions["rolecall_lab"] = layer
     app.extensions["rolecall_describe"] = describe
-    app.wsgi_app = reject_unknown_hosts(layer, lab)  # type: ignore[method-assign, assignment]
+    redirected = redirect_to_public_host(layer, app, lab.own_url)
+    app.wsgi_app = reject_unknown_hosts(redirected, lab)  # type: ignore[method-assign, assignment]
     _synchronize_commands(app.cli, layer)
     return layer
 
@@ -251,10 +252,7 @@ def _copy_body(response: Iterable[bytes], exchange: Exchange) -> Iterator[bytes]
 
 def _url(environ: WSGIEnvironment) -> str:
     """Return the path and the query; the host is recorded from its header."""
-    path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace")
-    if environ.get("SCRIPT_NAME"):  # the application is located below it, but for the metadata it follows the path
-        path = unquote(urlsplit(environ["RAW_URI"]).path, errors="replace")
-    return f"{path}?{environ.get('QUERY_STRING', '')}"
+    return f"{requested_path(environ)}?{environ.get('QUERY_STRING', '')}"
 
 
 def _call(note: dict[str, Any]) -> dict[str, Any]:

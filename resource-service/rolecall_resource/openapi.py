@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rolecall import checks
 from rolecall.openapi import (
+    HTML,
     JSON,
     Description,
     Operation,
@@ -181,10 +182,9 @@ def _token_errors() -> tuple[ResponseObject, ...]:
     for response in error_responses(*_TOKEN_CHECKS, headers=dict.fromkeys((400, 401, 403), _CHALLENGED)):
         if response.status == 401:
             either = {"oneOf": [response.content[JSON], closed({})]}
-            text = "The token is missing or invalid. If it is missing, the response has no error code."
-            responses.append(
-                ResponseObject(401, text, {JSON: either}, _CHALLENGED, (protect.PRESENT, *response.checks))
-            )
+            text = "The token is missing or invalid. If it is missing, there is no error code, and browsers get a page."
+            content = {JSON: either, HTML: string()}
+            responses.append(ResponseObject(401, text, content, _CHALLENGED, (protect.PRESENT, *response.checks)))
         else:
             responses.append(response)
     return (*responses, unavailable("api", authorization_server.ISSUER))

@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit, authorization_header, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge
 from rolecall.vocabulary import RESOURCE_METADATA_PATH
+from rolecall.web.errors import Problem, problem_response
 from rolecall_resource.settings import Settings
 from rolecall_resource.validators import MAX_LENGTH, Validator
 
@@ -55,6 +56,14 @@ PERSON = checks.define(
 
 _CHALLENGED: Final = (400, 401, 403)
 """The statuses of error responses with a challenge (RFC 6750 section 3.1)."""
+
+_TOKEN_NEEDED: Final = Problem(
+    401,
+    "An access token is needed",
+    "This address belongs to an API for programs. A request to it needs an access token in the header "
+    "“Authorization: Bearer”, which the authorization server issues to a client when the owner allows it.",
+    (("How to get a token", "/"),),
+)
 
 View = Callable[..., ResponseReturnValue]
 
@@ -112,9 +121,17 @@ def _settings() -> Settings:
 
 
 def _challenge_without_error() -> Response:
-    """Return the response to a request without credentials: no error code (RFC 6750 section 3.1)."""
+    """Return the response to a request without credentials: no error code (RFC 6750 section 3.1).
+
+    Its body is a page for browsers, and an empty object for other clients.
+    """
     value = challenge("Bearer", realm=REALM, resource_metadata=metadata_url(_settings()))
-    return Response("{}", status=401, headers={"WWW-Authenticate": value, **NO_STORE}, mimetype="application/json")
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        response = problem_response(_TOKEN_NEEDED)
+    else:
+        response = Response("{}", status=401, mimetype="application/json")
+    response.headers.update({"WWW-Authenticate": value, "Vary": "Accept", **NO_STORE})
+    return response
 
 
 def _challenge(error: OAuthError, scope: str) -> str | None:

@@ -180,7 +180,7 @@ def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, stack: 
 def test_the_two_checks_side_by_side(page: Page, stack: Stack) -> None:
     connect(page, stack)
     page.goto(f"{stack.client}/compare")
-    page.get_by_role("button", name="Send it both ways").click()
+    page.get_by_role("button", name="Send it with both methods").click()
     expect(page.locator("main")).to_contain_text("Introspection")
     looks_well(page)
     page.get_by_role("button", name="Revoke the token").click()

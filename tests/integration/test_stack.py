@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import os
@@ -16,11 +17,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from rolecall_lab import demo
 from rolecall_lab.launcher.environment import inherited
 from rolecall_lab.recording.event import SCHEMA
 from rolecall_lab.walker import Walker
 from support.observer_pages import picture_of
-from support.servers import free_port
 from support.stack import Stack, lab_command, wait_until
 from support.tally_pages import connected, press, statuses, tokens_of_a_native_client
 
@@ -206,15 +207,36 @@ def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack)
     wait_until(lambda: flows() >= {"/authorize", "/token", "/invoices"})
 
 
+@pytest.mark.smoke
+def test_a_browser_at_another_name_of_this_machine_gets_to_the_public_one(stack: Stack) -> None:
+    """A sign-in that began there would end without the session's cookie."""
+    for url in (f"{stack.client}/", f"{stack.auth}/sign-in", f"{stack.api}/", f"{stack.observer}/"):
+        page = Walker().open(url.replace(urlsplit(url).hostname or "", "127.0.0.1", 1))
+        assert (page.status, page.location) == (302, url)
+
+
 def test_the_demo_prints_the_five_steps(stack: Stack) -> None:
     said = lab_command(stack, "demo")
     assert said.returncode == 0, said.stderr
     for number in range(1, 6):
         assert re.search(rf"^{number}  The ", said.stdout, re.MULTILINE)
     at_server = (f"POST {stack.base}/token", f"POST {stack.base}/introspect")
-    for words in (*at_server, "code_verifier", "GET /invoices", "token.active"):
+    for words in (*at_server, "code_verifier", "GET /invoices", "checks passed"):
         assert words in said.stdout
-    assert "wonderland-lab" not in said.stdout
+    assert "token.active" not in said.stdout
+    full = lab_command(dataclasses.replace(stack, environ={**stack.environ, "FULL": "1"}), "demo")
+    assert re.search("✓ token.active +RFC 7662 section 2.2", full.stdout)
+    assert said.stdout.startswith(f"Lab: {stack.client}, {stack.auth}, {stack.api} (started by `make run`, pid ")
+    assert said.stdout.endswith("Succeeded as expected.\n")
+    assert demo.ACCOUNT[1] not in said.stdout
+
+
+@pytest.mark.parametrize(("who", "password"), [("alice", "wonderland-lab"), ("bob", "builder-lab")])
+def test_the_demo_leaves_the_connections_and_consents_of_other_people(stack: Stack, who: str, password: str) -> None:
+    walker, _ = connected(stack, who, password)
+    assert lab_command(stack, "demo").returncode == 0
+    assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
+    assert "Tally" in walker.open(f"{stack.auth}/apps").text
 
 
 @pytest.mark.smoke
@@ -225,16 +247,20 @@ def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
 
 
 @pytest.mark.embedded
-def test_the_demo_says_when_nothing_runs(tmp_path: object) -> None:
+def test_the_demo_does_not_use_a_lab_of_another_checkout(tmp_path: object, stack: Stack) -> None:
+    """Even if it listens on the ports that this checkout would use."""
+    ports = {"CLIENT_PORT": stack.client.rpartition(":")[2], "AUTH_PORT": urlsplit(stack.auth).netloc.partition(":")[2]}
     said = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.demo"],
-        env={**inherited(os.environ), "ROLECALL_DIR": str(tmp_path), "CLIENT_PORT": str(free_port())},
+        env={**inherited(os.environ), **ports, "ROLECALL_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert said.returncode == 1
-    assert said.stderr.startswith("rolecall: the lab is not running; start it with `make run` in another terminal")
+    assert said.stderr.startswith(
+        "rolecall: the lab of this checkout is not running; start it with `make run` in another terminal"
+    )
     assert said.stderr.count("\n") == 1
 
 

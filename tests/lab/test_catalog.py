@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from html import unescape
 
@@ -36,6 +37,11 @@ ENDS = {
 """Where the client's own flows lead."""
 ASKED_WHO = {"sign_in_login", "sign_in_choose"}
 """Those that show the sign-in page to who is signed in."""
+TERMS = {
+    "acr", "aud", "authorization", "claims", "client", "code", "exp", "grant", "iss", "jwt", "key", "kid", "nonce",
+    "openid", "scope", "signatures", "sub", "token",
+}  # fmt: skip
+"""Words of the specifications; every title starts with one of them, or with a parameter."""
 NEW_EACH_TIME = {entry.name for entry in OF_LAB if entry.expected[:2] == ("201", CODE)}
 """Those with a client of their own, which nobody has allowed anything yet."""
 
@@ -137,7 +143,7 @@ def test_what_a_flow_was_given_for_itself_it_gives_back(quiet_stack: Stack, alic
         return bool(asked) and revoked.get(asked[-1]["flow"]) == 200
 
     wait_until(given_back)
-    assert "not run yet" in _row(alice.open(f"{quiet_stack.client}/flows").text, "Disconnect"), (
+    assert "not run yet" in _row(alice.open(f"{quiet_stack.client}/flows").text, ENTRIES["disconnect"].title), (
         "it tidied up, nobody ran it"
     )
 
@@ -201,6 +207,29 @@ def test_a_difference_is_the_difference_alone() -> None:
         for line in removed
     ), removed
     assert not [line for _, line in changes if "hmac" in line], "state and iss are looked at all the same"
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
+def test_a_difference_has_no_line_that_another_file_defines(entry: Entry) -> None:
+    """A function that a flow imports unchanged is only named in its `FLOW`."""
+    if entry.parameters:
+        return
+    changes = [(change, line[1:]) for change, line in entry.differences()]
+    assert {line for change, line in changes if change == "added"} <= {*entry.source()}
+    assert {line for change, line in changes if change == "removed"} <= {*inspect.getsource(entry.base).splitlines()}
+
+
+def test_the_difference_of_a_replayed_code_is_the_second_request_and_its_use() -> None:
+    added = [line for change, line in ENTRIES["replayed_code"].differences() if change == "added"]
+    functions = [line.removeprefix("+def ").partition("(")[0] for line in added if line.startswith("+def ")]
+    assert functions == ["replay_response", "resource_request"]
+
+
+@pytest.mark.parametrize("title", [entry.title for entry in ENTRIES.values()])
+def test_a_title_starts_with_the_technical_name(title: str) -> None:
+    start, _, explanation = title.partition(" (")
+    assert not set("_=") & set(explanation), f"{explanation} belongs to the start of the title"
+    assert set("_=") & set(start) or TERMS & {*re.split(r"\W", start.lower())}
 
 
 def test_the_flows_of_the_lab_have_the_clients_form() -> None:

@@ -126,7 +126,7 @@ def test_one_press_shows_both_ways_side_by_side(own: Stack) -> None:
     walker = connected(own)
     page = press(walker, own, "/send")
     introspection, jwt = re.findall(r'<h2 id="way-\w+">(.*?)<h3>', page.text, re.DOTALL)
-    assert introspection.count("200 answered") == jwt.count("200 answered") == 1
+    assert introspection.count("200 accepted") == jwt.count("200 accepted") == 1
     assert "/introspect</code>" in introspection
     sent, received = (int(number) for number in re.findall(r"(\d+) (?:sent|received)", introspection))
     assert sent > 300, "the token goes in the body"
@@ -169,6 +169,7 @@ def test_what_ends_early_is_noticed_by_asking_at_once_and_by_the_signature_when_
     assert "1 request." in noticed["introspection"].details
     assert noticed["jwt"].result.startswith("still accepted after ")
     assert noticed["jwt"].answer == "200"
+    assert {way: cell.tone for way, cell in noticed.items()} == {"introspection": "yes", "jwt": "no"}
     assert measured(walker, own)["going_on"] is True
     page = press(walker, own, "/event", event="expire")
     second, first = rows(page).values()
@@ -226,6 +227,7 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
     assert row["introspection"].answer == "503 temporarily_unavailable"
     assert row["introspection"].result.startswith("rejected after ")
     assert row["jwt"].result.startswith("still accepted after ")
+    assert {way: cell.tone for way, cell in row.items()} == {"introspection": "open", "jwt": "yes"}
     for path in ("/healthz", "/jwks", "/", "/static/rolecall/rolecall.css"):
         for _ in range(4):
             assert own.get(f"{own.auth}{path}")[0] == 503
@@ -239,7 +241,7 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
     assert "responds again" in page.text
     wait_until(lambda: own.get(f"{own.auth}/readyz")[0] == 200)
     page = press(walker, own, "/send")
-    assert page.text.count("200 answered") == 2
+    assert page.text.count("200 accepted") == 2
 
 
 @pytest.mark.integration
@@ -253,6 +255,7 @@ def test_a_turned_clock_is_noticed_both_ways_when_it_passes_the_tokens_end(own: 
     assert own.get(f"{own.api}/_lab/clock")[1]["offset"] == 61
     row = do(walker, own, "clock-300")
     assert {cell.answer for cell in row.values()} == {"401 invalid_token"}
+    assert {cell.tone for cell in row.values()} == {"yes"}
     page = press(walker, own, "/back", what="")
     assert own.get(f"{own.api}/_lab/clock")[1]["offset"] == 0
     assert "clock shows the real time again" in page.text

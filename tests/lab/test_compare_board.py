@@ -61,6 +61,42 @@ def test_the_board_is_bounded_and_comes_back_as_it_was_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("event", "responses", "tone"),
+    [
+        ("revoke", [(0.1, 401)], "yes"),
+        ("revoke", [(0.1, 200)], "no"),
+        ("retire", [(0.5, 200), (1.0, 401)], "yes"),
+        ("revoke", [(0.1, 200), (299.0, 200), (301.0, 401)], "no"),
+        ("rotate", [(0.1, 200)], "yes"),
+        ("rotate", [(0.1, 401)], "open"),
+        ("stop", [(0.1, 503)], "open"),
+        ("stop", [(0.1, 200), (301.0, 200)], "no"),
+        ("clock-300", [(299.0, 200)], "yes"),
+        ("expire", [(301.0, 401)], "yes"),
+        ("expire", [(301.0, 200)], "no"),
+        ("revoke", [], "open"),
+    ],
+)
+def test_the_color_says_whether_the_reaction_is_right_or_dangerous(
+    event: str, responses: list[tuple[float, int]], tone: str
+) -> None:
+    """Whatever the status: the token expires 300 s after the event."""
+    made = begun(event)
+    for seconds, status in responses:
+        made.record("one", [asked("jwt", 1000 + seconds, status)])
+    assert made.rows[0].ways["jwt"].tone == tone
+
+
+def test_a_token_without_a_known_expiry_is_valid_until_something_ends_it() -> None:
+    made = board.Board()
+    made.add(board.EVENTS["rotate"], "", {"access_token": "one"}, [asked("jwt", 999)], at=1000, lab_at=1000)
+    made.record("one", [asked("jwt", 2000)])
+    assert made.rows[0].ways["jwt"].tone == "yes"
+    made.record("one", [asked("jwt", 2001, 401)])
+    assert made.rows[0].ways["jwt"].tone == "open"
+
+
+@pytest.mark.parametrize(
     ("event", "left", "says"),
     [
         ("revoke", 240.0, "accepts the token until it expires, in\u00a04\u00a0min\u00a00\u00a0s"),

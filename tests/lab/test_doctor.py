@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 
 from rolecall_lab.launcher import doctor
+from rolecall_lab.launcher.environment import SERVICES
 from support.servers import free_port
 
 ROLES = {"CLIENT_PORT": "client", "AUTH_PORT": "authorization_server", "RESOURCE_PORT": "resource_server"}
@@ -79,7 +83,14 @@ def patients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Patien
         admitted.admit(ends)
         for name, port in admitted.ports.items():
             monkeypatch.setenv(name, str(port))
+        write_notice(tmp_path, admitted.ports)
         yield admitted
+
+
+def write_notice(folder: Path, ports: dict[str, int], pid: int | None = None) -> None:
+    """Write what `make run` writes about its services."""
+    services = {each.name: {"url": f"http://localhost:{ports[each.port_setting]}"} for each in SERVICES}
+    (folder / "running.json").write_text(json.dumps({"pid": pid or os.getpid(), "services": services}))
 
 
 def report(capsys: pytest.CaptureFixture[str], code: int) -> str:
@@ -93,7 +104,10 @@ def report(capsys: pytest.CaptureFixture[str], code: int) -> str:
 def test_all_is_well(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
     said = report(capsys, 0)
     assert "without a proxy" in said
-    assert [line.split()[:2] for line in said.splitlines()] == [
+    first, *lines = said.splitlines()
+    places = ", ".join(f"http://localhost:{patients.ports[name]}" for name in ROLES)
+    assert first == f"Lab: {places} (started by `make run`, pid {os.getpid()})"
+    assert [line.split()[:2] for line in lines] == [
         ["✓", title] for title in ("ports", "addresses", "issuer", "clocks", "stores")
     ]
     patients.views["AUTH_PORT"]["offset"] = patients.views["CLIENT_PORT"]["offset"] = 301
@@ -136,13 +150,26 @@ def test_stores(patients: Patients, capsys: pytest.CaptureFixture[str]) -> None:
     assert "at revision none" in said
 
 
-def test_ports(patients: Patients, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports(patients: Patients, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     nobody = free_port()
     with serving({}) as stranger:
-        monkeypatch.setenv("AUTH_PORT", str(nobody))
-        monkeypatch.setenv("RESOURCE_PORT", str(stranger))
-        monkeypatch.setenv("CLIENT_PORT", str(patients.ports["RESOURCE_PORT"]))
+        ports = {"AUTH_PORT": nobody, "RESOURCE_PORT": stranger, "CLIENT_PORT": patients.ports["RESOURCE_PORT"]}
+        write_notice(tmp_path, ports)
         said = report(capsys, 1)
     assert f"nothing listens on port {nobody} of the authorization server" in said
     assert f"another program responds on port {stranger} of the resource server (404)" in said
     assert "should be the client, but is the resource server" in said
+
+
+def test_a_lab_of_another_checkout_is_not_used(
+    patients: Patients, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Even if it listens on the ports of this one, and this checkout's launcher was killed."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    for leave in (lambda: write_notice(tmp_path, patients.ports, ended.pid), (tmp_path / "running.json").unlink):
+        leave()
+        assert doctor.main() == 1
+        output = capsys.readouterr()
+        assert not output.out
+        assert output.err.startswith("rolecall: the lab of this checkout is not running; start it with `make run`")

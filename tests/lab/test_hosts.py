@@ -136,3 +136,92 @@ def test_behind_proxies_the_host_that_the_browser_sent_is_checked_as_well(
     in_lab(app, "client")
     environ = {"HTTP_HOST": host, "HTTP_X_FORWARDED_HOST": forwarded}
     assert app.test_client().get("/", environ_overrides=environ).status_code == status
+
+
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+NAVIGATION = HTML | {"Sec-Fetch-Mode": "navigate"}
+JSON = {"Accept": "application/json"}
+PORTS = {"client": 8000, "authorization_server": 8001, "resource_server": 8002, "observer": 8003}
+
+
+@pytest.fixture
+def pages(role: Role, in_lab: Callable[..., Lab], settings: Callable[..., LabSettings]) -> Iterator[Flask]:
+    """A service of a role, with a page and an endpoint for programs."""
+    if role == "observer":
+        app = observer.create_app(settings("observer", observer_url="http://localhost:8003"))
+        yield app
+        app.extensions["observer"].tail.stop()
+        return
+    app = flask_app(
+        "x",
+        Route("page", "/page", ("GET", "POST"), lambda: "a page", "page", "test", csrf=False),
+        *(
+            Route(path[1:], path, ("GET",), lambda: jsonify(ok=True), "api", "test")
+            for path in ("/api", "/healthz", "/readyz")
+        ),
+    )
+    in_lab(app, role)
+    yield app
+
+
+@pytest.mark.parametrize("role", PORTS)
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.8.9.10", "[::1]", "app.localhost"])
+def test_a_browser_at_another_name_is_redirected_to_the_public_address(role: Role, name: str, pages: Flask) -> None:
+    """Its cookies belong to that name, and the flow would end at the public one without them."""
+    browser, port = pages.test_client(), PORTS[role]
+    for headers in (HTML, NAVIGATION):
+        answer = browser.get("/page?a=%26b&c=d", headers=headers | {"Host": f"{name}:{port}"})
+        assert answer.status_code == 302
+        assert answer.headers["Location"] == f"http://localhost:{port}/page?a=%26b&c=d"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    answer = browser.get("/a//evil.example/%0d%0aX", headers=HTML | {"Host": f"{name}:{port}"})
+    assert answer.headers["Location"] == f"http://localhost:{port}/a//evil.example/%0D%0AX"
+
+
+@pytest.mark.parametrize("role", PORTS)
+def test_a_program_and_the_public_address_are_served(role: Role, pages: Flask) -> None:
+    browser, port = pages.test_client(), PORTS[role]
+    cases = [
+        ("GET", "/page", HTML, f"localhost:{port}"),
+        ("GET", "/page", HTML, f"LOCALHOST:{port}"),
+        ("GET", "/page", HTML, "127.0.0.1:9"),
+        ("GET", "/page", HTML, "127.0.0.1:99999"),
+        ("GET", "/page", HTML, "127.0.0.1"),
+        ("GET", "/page", JSON, f"127.0.0.1:{port}"),
+        ("GET", "/page", {}, f"127.0.0.1:{port}"),
+        ("GET", "/page", {"Accept": "*/*"}, f"127.0.0.1:{port}"),
+        ("GET", "/page", HTML | {"Authorization": "Bearer x"}, f"127.0.0.1:{port}"),
+        ("POST", "/page", HTML, f"127.0.0.1:{port}"),
+        ("GET", "/healthz", NAVIGATION, f"127.0.0.1:{port}"),
+        ("GET", "/readyz", NAVIGATION, f"127.0.0.1:{port}"),
+        ("GET", "/_lab/view", NAVIGATION, f"127.0.0.1:{port}"),
+        ("GET", "/_lab", NAVIGATION, f"127.0.0.1:{port}"),
+    ]
+    for method, path, headers, host in cases:
+        answer = browser.open(path, method=method, headers=headers | {"Host": host})
+        assert answer.status_code != 302, (path, headers, host)
+
+
+@pytest.mark.parametrize("role", ["authorization_server"])
+def test_an_endpoint_for_programs_redirects_only_navigations(role: Role, pages: Flask) -> None:
+    """HttpURLConnection of Java sends this Accept header."""
+    browser = pages.test_client()
+    java = {"Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "Host": "127.0.0.1:8001"}
+    assert browser.get("/api", headers=java).json == {"ok": True}
+    assert browser.get("/api", headers=java | NAVIGATION).status_code == 302
+
+
+@pytest.mark.parametrize("role", ["client"])
+def test_a_redirect_is_not_recorded(role: Role, pages: Flask, store: redis.Redis) -> None:
+    pages.test_client().get("/page", headers=HTML | {"Host": "127.0.0.1:8000"})
+    pages.extensions["rolecall_lab"].stop()
+    assert store.xlen(STREAM) == 0
+
+
+def test_with_three_host_names_each_service_has_its_own(in_lab: Callable[..., Lab]) -> None:
+    """HOSTS=localhost-names."""
+    app = flask_app("x")
+    in_lab(app, "authorization_server", auth_url="http://auth.localhost:8001", client_url="http://app.localhost:8000")
+    for host in ("localhost:8001", "127.0.0.1:8001", "app.localhost:8001"):
+        answer = app.test_client().get("/sign-in", headers=HTML | {"Host": host})
+        assert answer.headers["Location"] == "http://auth.localhost:8001/sign-in"

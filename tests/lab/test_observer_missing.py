@@ -127,7 +127,7 @@ def test_the_terminal_tells_what_is_missing_as_well(capsys: pytest.CaptureFixtur
     events = plain_flow()
     for number, each in enumerate(events):
         each |= {"role": "client", "process": 7, "dropped": 8 if number > 3 else 5}
-    demo.print_events(events)
+    demo.print_picture(demo.picture_of(events))
     said = capsys.readouterr().out
     assert re.findall("··· (.*)", said) == ["3 messages of the client could not be recorded"]
     assert said.index("···") < said.index("GET /invoices")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,7 +20,9 @@ import pytest
 import redis
 
 from rolecall import gunicorn_conf
-from rolecall_lab.launcher import environment, ports, processes, redis_server
+from rolecall.clock import now
+from rolecall_lab import seeds
+from rolecall_lab.launcher import environment, flask_command, ports, processes, redis_server, run
 from rolecall_lab.launcher.environment import AUTH, SERVICES
 from rolecall_lab.launcher.processes import LauncherError, last_words
 from support.launching import lab_folder
@@ -265,6 +268,12 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
     first.wait_open()
     output = "".join(first.lines)
     assert "migrating" in output
+    client = first.url(environment.CLIENT)
+    assert (
+        f"\nSign in    {run.SIGN_IN}\nCatalog    {client}/flows\nCompare    {client}/compare\nOpen       {client} "
+        in output
+    )
+    assert "{username} / {password}".format_map(seeds.people({})[0]) == run.SIGN_IN
     for service in SERVICES:
         url = first.url(service)
         [line] = [line for line in first.lines if service.name in line]
@@ -292,9 +301,11 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
     assert still_running(running) == []
     assert first.notice() == {}
 
-    launchers.append(third := Launcher(tmp_path, **ports))
+    launchers.append(third := Launcher(tmp_path, **ports, STARTED_AT=str(now() - 1000)))
     third.wait_open()
     assert "up to date" in "".join(third.lines)
+    [seconds] = re.findall(r"ready after (\d+)\.\d s", third.lines[-1])
+    assert int(seconds) >= 1000, "with all that `make` did before"
     running = psutil.Process(third.process.pid).children(recursive=True)
     os.kill(third.pid("auth-service"), signal.SIGKILL)
     code, errors = third.end()
@@ -337,19 +348,61 @@ def test_a_fault_is_one_line(tmp_path: Path, launchers: list[Launcher], environ:
 # Before there is an environment
 
 
-def make_run(tmp_path: Path, python: str) -> str:
+def make(tmp_path: Path, *arguments: str, **environ: str) -> str:
+    """Run a command that fails, in a copy; return its only line on standard error."""
     (tmp_path / "lab").mkdir(exist_ok=True)
     (tmp_path / "requirements").mkdir(exist_ok=True)
     (tmp_path / "requirements/lab.txt").touch()
     for name in ("Makefile", "lab/install.py"):
         shutil.copy(environment.ROOT / name, tmp_path / name)
     done = subprocess.run(
-        ["make", "-C", str(tmp_path), "run", f"PYTHON={python}"], capture_output=True, text=True, check=False
+        ["make", "-C", str(tmp_path), *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert len(told) == 1
     return told[0]
+
+
+def make_run(tmp_path: Path, python: str) -> str:
+    return make(tmp_path, "run", f"PYTHON={python}")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_the_tests_of_the_containers_need_containers(tmp_path: Path) -> None:
+    """And neither an environment nor a test is set up before that is known."""
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o700)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    told = make(tmp_path, "test-compose", "PYTHON=no-such-python", PATH=path)
+    assert told == "rolecall: no containers are running; start them with `make up`"
+    docker.write_text("#!/bin/sh\necho 1234\n")
+    assert "no-such-python" in make(tmp_path, "test-compose", "PYTHON=no-such-python", PATH=path)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_the_help_lists_every_port() -> None:
+    listed = subprocess.run(["make", "-C", str(environment.ROOT), "help"], capture_output=True, text=True, check=True)
+    [line] = [line for line in listed.stdout.splitlines() if line.startswith("  make run ")]
+    assert all(f"{service.port_setting}=" in line for service in environment.EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"), [(["nonsense", "keys", "list"], "unknown service `nonsense`"), ([], "SERVICE is missing")]
+)
+def test_a_command_of_an_unknown_service_names_the_services(
+    arguments: list[str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["flask_command", *arguments])
+    with pytest.raises(SystemExit) as error:
+        flask_command.main()
+    names = "client-webapp, auth-service, resource-service"
+    assert error.value.code == f"rolecall: {problem}; the services are: {names}"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -206,7 +206,7 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
     seeds.apply(content, auth, resource, DATA_KEY.encrypt)
     with auth.read() as session:
         people = {user.username: user for user in session.scalars(sa.select(User))}
-        assert people.keys() == {"alice", "bob", "carol"}
+        assert people.keys() == {"alice", "bob", "demo", "carol"}
         assert people["alice"].password_hash == before, "a good password was hashed anew"
         for name in ("alice", "bob"):
             known = {"preferred_username": people[name].username, **people[name].claims}
@@ -219,7 +219,7 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
         assert {client.client_id for client in session.scalars(sa.select(Client))} >= {"tally", "tally-desktop"}
         assert session.scalar(sa.select(sa.func.count()).select_from(Resource)) == 1
     with resource.read() as session:
-        assert session.scalar(sa.select(sa.func.count()).select_from(Invoice)) == 24
+        assert session.scalar(sa.select(sa.func.count()).select_from(Invoice)) == 27
         assert session.scalar(sa.select(Invoice.state).where(Invoice.number == "INV-2026-0412")) == "paid"
     moved = seeds.read(environ={**ENVIRON, "RESOURCE_SERVICE_RESOURCE_IDENTIFIER": "http://api.localhost:8002"})
     seeds.apply(moved, auth, resource, DATA_KEY.encrypt)

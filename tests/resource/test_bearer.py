@@ -89,6 +89,21 @@ def test_without_credentials_the_answer_is_json_and_noted(api: Api) -> None:
     assert checks_of(api.get)["bearer.present"] is False
 
 
+@pytest.mark.parametrize("path", ["/invoices", "/invoices/i1", "/profile"])
+def test_without_credentials_a_browser_gets_a_page(api: Api, path: str) -> None:
+    """RFC 6750 section 3.1: the status and the challenge are the same, without an error code."""
+    response = api.get(path, Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == api.get(path).headers["WWW-Authenticate"]
+    assert response.mimetype == "text/html"
+    assert "An access token is needed" in response.text
+    assert 'href="/"' in response.text
+    assert (response.headers["Cache-Control"], response.headers["Vary"]) == ("no-store", "Accept")
+    for accept in ("*/*", "application/json", "application/json, text/html"):
+        assert api.get(path, Accept=accept).json == {}
+    assert api.get(path, token(iss="http://evil.test"), Accept="text/html").json["error"] == "invalid_token"
+
+
 def test_refusals_are_logged_without_the_token(api: Api) -> None:
     records: list[logging.LogRecord] = []
     handler = logging.Handler()

@@ -33,7 +33,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="connect_and_sign_in",
-    title="Connect and sign in",
+    title="OpenID Connect sign-in with API access",
     specification="OpenID Connect Core sections 3.1 and 11",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),

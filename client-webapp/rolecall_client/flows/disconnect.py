@@ -33,7 +33,7 @@ def revocation_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="disconnect",
-    title="Disconnect",
+    title="Refresh token revocation (disconnect)",
     specification="RFC 7009 section 2.1",
     steps=(Step("revocation_request", 3, revocation_request, revocation_response),),
 )

@@ -62,7 +62,7 @@ _SAME: Final = ("iss", "sub", "aud", "azp", "auth_time", "nonce")
 
 FLOW = Flow(
     name="refresh_token",
-    title="Refresh the token",
+    title="Refresh token grant",
     specification="RFC 6749 section 6, RFC 9700 section 4.14",
     steps=(Step("token_request", 3, token_request, token_response),),
 )

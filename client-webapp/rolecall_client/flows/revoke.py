@@ -26,7 +26,7 @@ def revocation_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="revoke",
-    title="Revoke the access token",
+    title="Token revocation",
     specification="RFC 7009 section 2.1",
     steps=(Step("revocation_request", 3, revocation_request, revocation_response),),
 )

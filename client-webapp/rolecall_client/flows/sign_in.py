@@ -167,7 +167,7 @@ def userinfo_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="sign_in",
-    title="Sign in",
+    title="OpenID Connect sign-in",
     specification="OpenID Connect Core section 3.1",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),

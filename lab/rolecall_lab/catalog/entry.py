@@ -152,13 +152,15 @@ def _flow_source(module: ModuleType, base: ModuleType) -> list[str]:
     """Return the source of a flow's functions in the order in which they run, then that of `FLOW`.
 
     The order of the definitions in the file makes no difference. A function of the base flow that is called by the
-    function of a step runs before it, so it is part of both flows.
+    function of a step runs before it, so it is part of both flows. A function imported from a third module is not
+    part of the source: only its name in `FLOW` differs.
     """
     functions = [
         function
         for step in module.FLOW.steps
         for own in (step.build, step.handle)
         for function in (*_called_functions(own, base), own)
+        if function.__module__ in {module.__name__, base.__name__}
     ]
     text = inspect.getsource(module)
     definition = next(

@@ -23,20 +23,20 @@ from rolecall_lab.settings import LabSettings
 _SECRET: Final = "lab-only-secret-of-tally-at-the-mistaken-provider"
 
 _SHOWN: Final = {
-    "id_token_other_client": "ID token for another client",
-    "id_token_other_issuer": "ID token from another issuer",
-    "id_token_no_nonce": "ID token without a nonce",
-    "id_token_other_nonce": "ID token with the nonce of another request",
-    "id_token_unsigned": "Unsigned ID token (alg=none)",
-    "id_token_public_key_as_secret": "ID token with HS256 and the public key as secret",
-    "id_token_forged": "ID token signed with another key",
+    "id_token_other_client": "aud of another client in the ID token",
+    "id_token_other_issuer": "iss of another issuer in the ID token",
+    "id_token_no_nonce": "Missing nonce in the ID token",
+    "id_token_other_nonce": "nonce of another request in the ID token",
+    "id_token_unsigned": "alg=none in the ID token (no signature)",
+    "id_token_public_key_as_secret": "alg=HS256 with the public key as the secret",
+    "id_token_forged": "kid of a published key, signed with another key",
     "id_token_changed": "ID token changed after signing",
-    "id_token_expired": "Expired ID token",
-    "id_token_other_hash": "ID token with another at_hash",
+    "id_token_expired": "exp in the past in the ID token",
+    "id_token_other_hash": "at_hash of another access token",
     "keys_short": "RSA key of 1,024 bits",
-    "response_other_issuer": "Mix-up: iss of another server",
-    "token_type_DPoP": "Token of the type DPoP",
-    "userinfo_other_subject": "Userinfo about another user",
+    "response_other_issuer": "iss of another server in the response (mix-up)",
+    "token_type_DPoP": "token_type=DPoP in the response",
+    "userinfo_other_subject": "sub of another user in the userinfo response",
 }
 """The alterations that the catalog shows, with their titles."""
 

@@ -12,6 +12,9 @@ from rolecall_lab.compare.asking import WAYS, Probe
 
 MAX_ROWS: Final = 20
 
+TOLERANCE: Final = 2.0
+"""Seconds in which an invalid token may still be accepted, because workers learn of events by polling."""
+
 _UNTIL_EXPIRY: Final = "accepts the token until it expires"
 _AT_ONCE: Final = "rejects the next request"
 
@@ -28,6 +31,7 @@ class Event:
         jwt: how validation by the signature should react.
         advance: seconds by which the event advances the clock; 0 advances it to the token's expiry, and None does not
             advance it.
+        ends_token: whether the event ends the token before it expires.
     """
 
     name: str
@@ -36,13 +40,14 @@ class Event:
     introspection: str
     jwt: str
     advance: int | None = None
+    ends_token: bool = False
 
 
 EVENTS: Final = {
     event.name: event
     for event in (
-        Event("revoke", "Revoke the token", "the token is revoked", _AT_ONCE, _UNTIL_EXPIRY),
-        Event("disconnect", "Withdraw the consent", "the user withdraws the consent", _AT_ONCE, _UNTIL_EXPIRY),
+        Event("revoke", "Revoke the token", "the token is revoked", _AT_ONCE, _UNTIL_EXPIRY, ends_token=True),
+        Event("disconnect", "Disconnect", "the user disconnects Tally", _AT_ONCE, _UNTIL_EXPIRY, ends_token=True),
         Event(
             "rotate",
             "Rotate the key",
@@ -56,8 +61,9 @@ EVENTS: Final = {
             "the key is retired",
             "rejects the token within a second",
             "accepts the token until the API fetches the keys again, at most 5 min after the last time",
+            ends_token=True,
         ),
-        Event("disable", "Disable Tally", "the client is disabled", _AT_ONCE, _UNTIL_EXPIRY),
+        Event("disable", "Disable Tally", "the client is disabled", _AT_ONCE, _UNTIL_EXPIRY, ends_token=True),
         Event(
             "stop",
             "Stop responding (503)",
@@ -98,6 +104,7 @@ class Measurement:
         refused: the same for the first request that was rejected.
         response: the status and the error code of the last response.
         description: the `error_description` of the last response.
+        valid_for: for how many seconds of the lab's clock the token remains valid after the event; None if unknown.
     """
 
     before: int
@@ -106,6 +113,7 @@ class Measurement:
     refused: tuple[float, float] | None = None
     response: str = ""
     description: str = ""
+    valid_for: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -114,8 +122,20 @@ class Measurement:
 
     @property
     def tone(self) -> str:
-        """The CSS class of the result."""
-        return "no" if self.refused else "yes" if self.accepted else "open"
+        """The CSS class of the result: `yes` for the right one, `no` for a dangerous one, `open` for any other.
+
+        Accepting an invalid token is dangerous. Rejecting a valid one, as in an outage, is neither right nor dangerous.
+        """
+        last_accepted = self.accepted[1] if self.accepted else 0.0
+        if self.valid_for is None:
+            return "yes" if self.accepted and not self.refused else "open"
+        if self.refused:
+            if self.refused[1] < self.valid_for:
+                return "open"
+            return "no" if last_accepted > self.valid_for + TOLERANCE else "yes"
+        if not self.accepted:
+            return "open"
+        return "no" if last_accepted > self.valid_for else "yes"
 
     @property
     def result(self) -> str:
@@ -235,6 +255,7 @@ class Board:
         if event.advance is None:
             self.close()
         left = tokens["expires_at"] - lab_at if tokens.get("expires_at") else None
+        valid_for = 0.0 if event.ends_token else left
         self.event_count += 1
         row = Row(
             self.event_count,
@@ -245,7 +266,7 @@ class Board:
             at,
             lab_at,
             {way: prediction(event, way, left) for way in WAYS},
-            {probe.way: _measurement(probe) for probe in before},
+            {probe.way: _measurement(probe, valid_for) for probe in before},
         )
         self.rows = [*self.rows, row][-MAX_ROWS:]
         return row
@@ -270,10 +291,10 @@ def token_id(access_token: str) -> str:
     return digest(access_token)[:16]
 
 
-def _measurement(before: Probe) -> Measurement:
+def _measurement(before: Probe, valid_for: float | None) -> Measurement:
     if before.accepted:
-        return Measurement(before.status)
-    return Measurement(before.status, response=before.response, description=before.description)
+        return Measurement(before.status, valid_for=valid_for)
+    return Measurement(before.status, response=before.response, description=before.description, valid_for=valid_for)
 
 
 def _tuples(measurement: Mapping[str, Any]) -> dict[str, Any]:

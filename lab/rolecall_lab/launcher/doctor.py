@@ -32,11 +32,17 @@ Problem = tuple[str, str]
 def main() -> int:
     """Print the result of each check; return 1 if a check found a problem."""
     all_containers = [] if running.notice(os.environ) else containers.all_containers()
+    try:
+        ports = running.ports(os.environ)
+    except running.NothingRuns as error:
+        print(f"rolecall: {error}", file=sys.stderr)
+        return 1
+    print(f"Lab: {running.description(os.environ, (f'http://{place}' for place in ports.values()))}")
     reports: dict[Service, list[Report]] = {}
     wrong = False
     for title, problems in (
         ("containers", _containers(all_containers)),
-        ("ports", _ports(os.environ, bool(all_containers), reports)),
+        ("ports", _ports(ports, bool(all_containers), reports)),
         ("addresses", _addresses(reports)),
         ("issuer", _issuer(reports)),
         ("clocks", _clocks(reports)),
@@ -94,9 +100,11 @@ def _containers(found: list[containers.Container]) -> Iterator[Problem]:
             yield f"there is no container of {service}", "`make up` creates it"
 
 
-def _ports(environ: Mapping[str, str], in_containers: bool, reports: dict[Service, list[Report]]) -> Iterator[Problem]:
-    start = "`make up`" if in_containers else "`make run` (or `make up`)"
-    for service, place in running.ports(environ).items():
+def _ports(
+    ports: Mapping[Service, str], in_containers: bool, reports: dict[Service, list[Report]]
+) -> Iterator[Problem]:
+    start = "`make up`" if in_containers else "`make run`"
+    for service, place in ports.items():
         port = place.rpartition(":")[2]
         try:
             found = [_look(f"http://{place}/_lab/view") for _ in range(REQUESTS)]

@@ -14,13 +14,15 @@ from rolecall_lab.launcher.environment import LAB_ENV, ROOT, SERVICES, compose, 
 def main() -> None:
     """Replace this process by `flask`; the arguments are a service and the command, such as `keys rotate`."""
     folder = Path(os.environ.get("ROLECALL_DIR") or ROOT / ".rolecall").absolute()
-    service = next((each for each in SERVICES if each.name == (sys.argv[1:2] or [""])[0]), None)
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    service = next((each for each in SERVICES if each.name == name), None)
     if service is None:
-        sys.exit(f"rolecall: name a service: {', '.join(each.name for each in SERVICES)}")
+        problem = f"unknown service `{name}`" if name else "SERVICE is missing"
+        sys.exit(f"rolecall: {problem}; the services are: {', '.join(each.name for each in SERVICES)}")
     notice = running.notice(os.environ)
     if not notice:
         if not containers.for_service(service.name):
-            sys.exit("rolecall: the lab is not running; start it with `make run` in another terminal, or `make up`")
+            sys.exit(f"rolecall: {running.NothingRuns()}")
         inside = ("sh", "-c", 'exec flask --app "$ROLECALL_WSGI" "$@"', "flask", *sys.argv[2:])
         os.execvp("docker", ["docker", "compose", "exec", service.name, *inside])  # noqa: S606
     urls = {each: urlsplit(notice["services"][each.name]["url"]) for each in SERVICES}

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from rolecall.clock import monotonic
+from rolecall.clock import monotonic, now
 from rolecall_lab.launcher import redis_server
 from rolecall_lab.launcher.environment import (
     CLIENT,
@@ -60,6 +60,9 @@ WSGI: Final = "rolecall_lab.wsgi"
 PREPARE: Final = "rolecall_lab.launcher.prepare"
 """The module that migrates the databases and applies the seeds."""
 
+SIGN_IN: Final = "alice / wonderland-lab"
+"""The first person in the lab's own seeds, and the password."""
+
 READY_TIMEOUT: Final = 30.0
 """Seconds that the services have to become ready."""
 
@@ -96,7 +99,7 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
         Interrupted: the launcher was asked to end.
         OSError: a file cannot be written.
     """
-    began = monotonic()
+    started = _start_of_command(environ)
     hosts = environ.get("HOSTS") or HOSTS[0]
     if hosts not in HOSTS:
         raise LauncherError(f"HOSTS is {hosts}, and must be one of {', '.join(HOSTS)}")
@@ -130,12 +133,24 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
     for service in EVERYTHING:
         report("", f"{addresses[service]:<29} {service.role} ({service.name}, pid {services[service].pid})")
     report("Logs", short(folder / "logs"))
-    report("Open", f"{addresses[CLIENT]}   (ready after {monotonic() - began:.1f} s; Ctrl-C stops everything)")
+    if not environ.get("SEEDS_FILE"):
+        report("Sign in", SIGN_IN)
+    report("Catalog", f"{addresses[CLIENT]}/flows")
+    report("Compare", f"{addresses[CLIENT]}/compare")
+    report("Open", f"{addresses[CLIENT]}   (ready after {now() - started:.1f} s; Ctrl-C stops everything)")
     try:
         wait(watch, redis.server, services)
     except Interrupted:
         report("Stopping", "...")
         raise
+
+
+def _start_of_command(environ: Mapping[str, str]) -> float:
+    """Return when `make run` started, which may have installed packages first, in seconds since the epoch."""
+    try:
+        return float(environ["STARTED_AT"])
+    except (KeyError, ValueError):
+        return now()
 
 
 def wait(watch: Watch, redis: redis_server.Server | None, services: dict[Service, Child]) -> None:

@@ -1,36 +1,50 @@
-"""The addresses of the lab that runs on this machine, started by `make run` or `make up`."""
+"""The addresses of the lab that `make run` or `make up` started from this checkout."""
 
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rolecall_lab.launcher import containers
 from rolecall_lab.launcher.environment import ROOT, SERVICES, Service, read_env
 from rolecall_lab.walker import LocalNames
 
 
 class NothingRuns(Exception):
-    """The lab does not run on this machine; the text says how to start it."""
+    """No lab of this checkout runs; the text says how to start it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the lab of this checkout is not running; start it with `make run` in another terminal, or `make up`"
+        )
 
 
 def notice(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the launcher's description of what runs, empty if `make run` is not running."""
+    """Return the launcher's description of what runs, empty if this checkout's `make run` is not running."""
     folder = Path(environ.get("ROLECALL_DIR") or ROOT / ".rolecall")
     try:
         found: dict[str, Any] = json.loads((folder / "running.json").read_text())
-    except (OSError, ValueError):
+        os.kill(found["pid"], 0)  # raises an error if the launcher was killed and could not clear the file
+    except (OSError, ValueError, KeyError):
         return {}
     return found if "services" in found else {}
 
 
 def ports(environ: Mapping[str, str]) -> dict[Service, str]:
-    """Return `host:port` where each service should listen on this machine."""
+    """Return `host:port` where each service of this checkout's lab should listen on this machine.
+
+    Raises:
+        NothingRuns: neither `make run` nor `make up` has started a lab from this checkout.
+    """
     services = notice(environ).get("services", {})
     if services:
         return {each: services[each.name]["url"].split("//")[1] for each in SERVICES}
+    if not containers.all_containers():
+        raise NothingRuns
     try:
         chosen = {**read_env(ROOT / ".env"), **environ}  # the settings of `make up`
     except OSError:
@@ -49,9 +63,14 @@ def addresses(environ: Mapping[str, str]) -> dict[Service, str]:
         urls = ask(f"http://{ports(environ)[client]}/_lab/view")["addresses"]
         return {each: urls[each.name] for each in SERVICES}
     except (OSError, ValueError, KeyError):
-        raise NothingRuns(
-            "the lab is not running; start it with `make run` in another terminal, or `make up`"
-        ) from None
+        raise NothingRuns from None
+
+
+def description(environ: Mapping[str, str], urls: Iterable[str]) -> str:
+    """Return a line that says which lab has these addresses."""
+    found = notice(environ)
+    origin = f"started by `make run`, pid {found['pid']}" if found else "started by `make up`"
+    return f"{', '.join(urls)} ({origin})"
 
 
 def ask(url: str, timeout: float = 10.0) -> dict[str, Any]:

@@ -389,7 +389,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         page.click("#consent-allow")
     picture("replayed", as_a_picture)
     page.goto(f"{stack.client}/compare")
-    page.get_by_role("button", name="Send it both ways").click()
+    page.get_by_role("button", name="Send it with both methods").click()
     page.get_by_role("button", name="Revoke the token").click()
     page.wait_for_load_state()
     shot("compare-revoked")

@@ -28,7 +28,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="acr",
-    title="Authentication context (acr_values)",
+    title="acr_values (authentication context)",
     specification="OpenID Connect Core section 2",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),

@@ -25,7 +25,7 @@ def authentication_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="claims_parameter",
-    title="Claims parameter (claims)",
+    title="claims parameter",
     specification="OpenID Connect Core section 5.5",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),

@@ -17,7 +17,7 @@ def authentication_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="form_post",
-    title="Form post (response_mode=form_post)",
+    title="response_mode=form_post",
     specification="OAuth 2.0 Form Post Response Mode section 2",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),

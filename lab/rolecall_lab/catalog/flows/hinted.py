@@ -46,7 +46,7 @@ def silent_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="hinted",
-    title="Check the current user (id_token_hint)",
+    title="id_token_hint (check the current user)",
     specification="OpenID Connect Core section 3.1.2.1",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),

@@ -21,7 +21,7 @@ def authorization_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="implicit",
-    title="Implicit flow (response_type=token)",
+    title="response_type=token (implicit flow)",
     specification="RFC 6749 section 4.2, RFC 9700 section 2.1.2",
     steps=(Step("authorization_request", 2, authorization_request, authorization_response),),
 )

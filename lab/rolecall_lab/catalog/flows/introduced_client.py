@@ -43,7 +43,7 @@ def authentication_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="introduced_client",
-    title="Client metadata on the consent page (logo_uri)",
+    title="logo_uri (client metadata on the consent page)",
     specification="RFC 7591 section 2",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),

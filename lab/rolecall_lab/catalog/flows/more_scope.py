@@ -16,7 +16,7 @@ def refresh_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="more_scope",
-    title="Refresh with a broader scope",
+    title="Refresh token grant with a broader scope",
     specification="RFC 6749 section 6",
     steps=(
         Step("authorization_request", 2, authorization_request, authorization_response),

@@ -23,7 +23,7 @@ def token_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="no_pkce",
-    title="Authorization code without PKCE",
+    title="Missing code_challenge (no PKCE)",
     specification="RFC 9700 section 2.1.1, RFC 7636 section 4.4.1",
     steps=(
         Step("authorization_request", 2, authorization_request, authorization_response),

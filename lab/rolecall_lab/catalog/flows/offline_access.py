@@ -84,7 +84,7 @@ def _authentication(context: Context) -> dict[str, str]:
 
 FLOW = Flow(
     name="offline_access",
-    title="Offline access (scope=offline_access)",
+    title="scope=offline_access (refresh tokens)",
     specification="OpenID Connect Core section 11",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),

@@ -17,7 +17,7 @@ def authorization_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="plain_pkce",
-    title="PKCE with code_challenge_method=plain",
+    title="code_challenge_method=plain",
     specification="RFC 7636 sections 4.2 and 4.4.1, RFC 9700 section 2.1.1",
     steps=(
         Step("authorization_request", 2, authorization_request, authorization_response),

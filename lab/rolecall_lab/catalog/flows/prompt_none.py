@@ -17,7 +17,7 @@ def authentication_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="prompt_none",
-    title="Silent sign-in with max_age=0",
+    title="prompt=none with max_age=0",
     specification="OpenID Connect Core section 3.1.2.6",
     steps=(
         Step("authentication_request", 2, authentication_request, authorization_response),

@@ -45,7 +45,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="public_client",
-    title="Public client (token_endpoint_auth_method=none)",
+    title="token_endpoint_auth_method=none (public client)",
     specification="RFC 6749 section 2.1",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),

@@ -81,7 +81,7 @@ def revocation_response(_context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="published_keys",
-    title="Published keys (jwks_uri)",
+    title="jwks_uri (published keys)",
     specification="OpenID Connect Core section 10.1.1",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),

@@ -57,7 +57,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="request_uri",
-    title="Request by reference (request_uri)",
+    title="request_uri (request by reference)",
     specification="RFC 9101 section 5.2",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),

@@ -77,7 +77,7 @@ def userinfo_response(context: Context, response: HttpResponse) -> None:
 
 FLOW = Flow(
     name="signed_client",
-    title="Signed requests and assertions (private_key_jwt)",
+    title="private_key_jwt (signed requests and assertions)",
     specification="RFC 9101 section 4, RFC 7523 section 2.2",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),

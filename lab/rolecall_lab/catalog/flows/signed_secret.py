@@ -52,7 +52,7 @@ def userinfo_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="signed_secret",
-    title="Client secret JWT (client_secret_jwt)",
+    title="client_secret_jwt (assertions signed with the secret)",
     specification="OpenID Connect Core section 9",
     steps=(
         Step("registration_request", 3, registration_request, own_client.keep_registration),

@@ -18,7 +18,7 @@ def authorization_request(context: Context) -> Message:
 
 FLOW = Flow(
     name="unregistered_redirect_uri",
-    title="Unregistered redirect URI",
+    title="Unregistered redirect_uri",
     specification="RFC 6749 section 4.1.2.1, RFC 9700 section 2.1",
     steps=(
         Step("authorization_request", 2, authorization_request, authorization_response),

@@ -1,6 +1,6 @@
-// Asks the API both ways again and again, and writes what comes of it into the score board.
-// Without this, the button "Measure again" asks once at a time.
-const PAUSE = 200; // milliseconds from one question to the next
+// Sends the token with both methods repeatedly, and writes the results into the table.
+// Without this script, the button "Measure again" sends it once.
+const PAUSE = 200; // milliseconds from one request to the next
 const LONGEST = 20000;
 
 const status = document.getElementById("measuring");
@@ -10,7 +10,7 @@ async function question() {
   const token = button.form.elements.csrf_token.value;
   const headers = { "X-CSRFToken": token, Accept: "application/json" };
   const answer = await fetch(status.dataset.address, { method: "POST", headers });
-  if (!answer.ok) throw new Error(`Tally answered ${answer.status}`);
+  if (!answer.ok) throw new Error(`Tally responded with ${answer.status}`);
   return answer.json();
 }
 
@@ -39,7 +39,7 @@ async function measure() {
     }
     status.textContent = "Measured.";
   } catch (error) {
-    status.textContent = `Measuring has ended: ${error.message}. Open the page again.`;
+    status.textContent = `Measuring stopped: ${error.message}. Reload the page.`;
   }
   button.disabled = false;
 }
