@@ -29,8 +29,10 @@ _LOOKS_SECRET: Final = re.compile(
     r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])(?=[\w-]*[0-9])[\w-]{43}(?![\w-])|eyJ[\w-]+\.eyJ[\w-]+"
 )
 """256 random bits in base64url, as all our secrets are, and a JWT."""
-_PUBLIC: Final = re.compile(r'"kids?": ("[^"]*"|\[[^\]]*\])')
-"""Names of keys are hashes of the same length (RFC 7638)."""
+_KEY_IDS: Final = re.compile(r'"kids?": ("[^"]*"|\[[^\]]*\])')
+"""Key IDs are hashes of the same length as our secrets (RFC 7638)."""
+_CLIENT_ID: Final = re.compile(r'"client_id": "[^"]*"')
+"""Another provider's client IDs may be as long as our secrets."""
 
 seen: Final[set[str]] = set()
 lines: Final[list[str]] = []
@@ -56,8 +58,8 @@ def leaks(lines: Iterator[str]) -> list[tuple[str, str]]:
     words = {word for secret in seen for word in _words(secret)}
     phrases = [secret for secret in seen if len(secret) >= LEAST and _is_varied(secret) and not _words(secret)]
     found = []
-    for line in (_PUBLIC.sub("", line) for line in lines):
-        held = [match[0] for match in _LOOKS_SECRET.finditer(line)]
+    for line in (_KEY_IDS.sub("", line) for line in lines):
+        held = [match[0] for match in _LOOKS_SECRET.finditer(_CLIENT_ID.sub("", line))]
         held += words.intersection(_WORD.findall(line))
         held += [phrase for phrase in phrases if phrase in line]
         if held:
