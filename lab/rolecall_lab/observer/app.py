@@ -14,6 +14,7 @@ from rolecall.web.health import health_routes
 from rolecall.web.routes import is_from_another_origin, register
 from rolecall_lab.hosts import redirect_to_public_host, reject_unknown_hosts
 from rolecall_lab.observer import routes, svg
+from rolecall_lab.observer.diagram import MAX_CHIPS
 from rolecall_lab.observer.drawing import chip_text, facts
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.tail import Tail
@@ -55,6 +56,7 @@ def create_app(lab: LabSettings) -> Flask:
         mark=svg.mark,
         chip_text=chip_text,
         facts=facts,
+        max_chips=MAX_CHIPS,
         service_title="Observer",
         service_role="observer",
         service_role_name="lab",

@@ -46,21 +46,6 @@ MAX_LANE_TITLE: Final = 21
 """Characters of a lane's title. The title of a party outside the stack is its host name, which can be long."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """Which parts of a picture are shown.
-
-    Args:
-        stores: show lanes for Redis and SQL instead of notes.
-        checks: show each check by name instead of the number of checks.
-        link: the URL of a message's page, with `{}` for its number; if empty, messages are not links.
-    """
-
-    stores: bool = False
-    checks: bool = False
-    link: str = ""
-
-
 class Text(NamedTuple):
     """One line of text; `style` is its CSS class."""
 
@@ -103,7 +88,6 @@ class Arrow:
         number: the message's number, drawn at the start of the arrow; 0 for none.
         cross: the mark of a refusal.
         more: the text for values that have no chip.
-        hit_x, hit_y, hit_width, hit_height: the area that responds to the pointer.
     """
 
     macro: ClassVar[str] = "arrow"
@@ -120,10 +104,6 @@ class Arrow:
     texts: list[Text]
     chips: list[Chip]
     more: Text | None
-    hit_x: int
-    hit_y: int
-    hit_width: int
-    hit_height: int
 
 
 @dataclass(slots=True)
@@ -153,12 +133,10 @@ class Gap:
 
 @dataclass(slots=True)
 class Entry:
-    """A row of the picture, with its shape. `href` and `label` are set if it links to its message."""
+    """A row of the picture, with its shape."""
 
     row: Row
     shape: Arrow | Note | Gap
-    href: str = ""
-    label: str = ""
 
 
 @dataclass(slots=True)
@@ -177,10 +155,9 @@ class Drawing:
 
     header_height = HEADER_HEIGHT
 
-    def __init__(self, picture: Picture, view: View) -> None:
+    def __init__(self, picture: Picture) -> None:
         self._picture = picture
-        self._view = view
-        lanes = [lane for lane in picture.lanes if view.stores or lane.key not in STORES]
+        lanes = [lane for lane in picture.lanes if lane.key not in STORES]
         self._lane_x = {lane.key: MARGIN + LANE_SPACING * number for number, lane in enumerate(lanes)}
         self.lanes = [_lane_box(lane, self._lane_x[lane.key]) for lane in lanes]
         self.width = 2 * MARGIN + LANE_SPACING * max(0, len(lanes) - 1)
@@ -196,7 +173,7 @@ class Drawing:
             y += FRAME_TITLE_HEIGHT
             for row in rows:
                 shape, height = self._shape(row, y)
-                entries.append(self._entry(row, shape))
+                entries.append(Entry(row, shape))
                 y += height
             y += 10
             self.frames.append(Frame(step, step_title(step), top, y, entries))
@@ -209,18 +186,11 @@ class Drawing:
             text = _text("gap-text", self.width / 2, y + 21, row.text, 100, anchor="middle")
             return Gap(f"M20 {y + 34}H{self.width - 20}", text), 48
         start = self._lane_x[row.start]
-        if row.kind == "change" and row.end not in self._lane_x:
+        if row.kind == "change":
             return _store_note(row, y, start, self.width), 30
         if row.kind == "checks":
-            return _check_note(row, y, start, self._view, self.width)
+            return _check_note(row, y, start, self.width)
         return _arrow(row, y, start, self._lane_x[row.end])
-
-    def _entry(self, row: Row, shape: Arrow | Note | Gap) -> Entry:
-        if not self._view.link or row.kind != "request":
-            return Entry(row, shape)
-        title = self._picture.title
-        label = f"Message {row.number}: {title(row.start)} to {title(row.end)}, {row.text}"
-        return Entry(row, shape, self._view.link.format(row.number), label)
 
 
 def _lane_box(lane: Lane, x: int) -> LaneBox:
@@ -232,7 +202,6 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[Arrow, int]:
     line = y + 26
     direction = 1 if end > start else -1
     left, right = min(start, end), max(start, end)
-    hit_width = right - left + 28
     is_loop = start == end
     if is_loop:
         right = left + LANE_SPACING - 40
@@ -265,10 +234,6 @@ def _arrow(row: Row, y: int, start: int, end: int) -> tuple[Arrow, int]:
         texts=texts,
         chips=chips,
         more=more,
-        hit_x=left - 14,
-        hit_y=y,
-        hit_width=hit_width,
-        hit_height=height,
     )
     return arrow, height
 
@@ -289,11 +254,8 @@ def _arrow_texts(row: Row, y: int, start: int, end: int, detail_end: int) -> tup
     """
     room = end - start
     is_below = len(row.text) * LABEL_CHARACTER + len(row.detail) * DETAIL_CHARACTER > room
-    if row.kind == "change":
-        texts = [_text("stored", start, y + 17, _shorten_start(row.text, int(room / NOTE_CHARACTER)), 100)]
-    else:
-        label_room = room - (0 if is_below else len(row.detail) * DETAIL_CHARACTER)
-        texts = [_text("label", start, y + 17, row.text, int(label_room / LABEL_CHARACTER))]
+    label_room = room - (0 if is_below else len(row.detail) * DETAIL_CHARACTER)
+    texts = [_text("label", start, y + 17, row.text, int(label_room / LABEL_CHARACTER))]
     if not row.detail:
         return texts, 0
     detail_y = y + 42 if is_below else y + 17
@@ -346,9 +308,9 @@ def facts(check: dict[str, Any]) -> str:
     return " · ".join(f"{word} {_shorten(text_of(fact), MAX_FACT)}" for word, fact in recorded if fact is not None)
 
 
-def _check_note(row: Row, y: int, x: int, view: View, width: int) -> tuple[Note, int]:
+def _check_note(row: Row, y: int, x: int, width: int) -> tuple[Note, int]:
     """Return the note with a message's checks, and its height."""
-    lines = [*_check_lines(row, view)]
+    lines = [*_check_lines(row)]
     widths = (min(MAX_NOTE, len(text)) * (BOLD_FACTOR if style == "failed" else 1) for style, text in lines)
     note_width = int(max(widths) * NOTE_CHARACTER) + 24
     left = _note_left(x, note_width, width)
@@ -359,16 +321,13 @@ def _check_note(row: Row, y: int, x: int, view: View, width: int) -> tuple[Note,
     return Note("note bad" if row.refused else "note", left, y + 2, note_width, height, 8, texts), height + 10
 
 
-def _check_lines(row: Row, view: View) -> Iterator[tuple[str, str]]:
-    """Yield the style and text of each line: one line for all passed checks, or two for each check that is shown."""
-    if row.text and not view.checks:
-        yield "passed", f"✓ {row.text}"
+def _check_lines(row: Row) -> Iterator[tuple[str, str]]:
+    """Yield the style and text of each line, one or two for each check."""
     for check in row.checks:
-        if view.checks or not check["passed"]:
-            style, sign = ("passed", "✓") if check["passed"] else ("failed", "✕")
-            yield style, f"{sign} {_shorten(str(check['name']), 36)} · {_short_clause(str(check['clause']))}"
-            if text := facts(check):
-                yield "clause", text
+        style, sign = ("passed", "✓") if check["passed"] else ("failed", "✕")
+        yield style, f"{sign} {_shorten(str(check['name']), 36)} · {_short_clause(str(check['clause']))}"
+        if text := facts(check):
+            yield "clause", text
 
 
 def _store_note(row: Row, y: int, x: int, width: int) -> Note:

@@ -15,9 +15,9 @@ from typing import Any, Final
 from jinja2 import Environment
 
 from rolecall import clock
-from rolecall_lab.observer import svg
-from rolecall_lab.observer.drawing import View
+from rolecall_lab.observer.diagram import Diagram, View, diagram
 from rolecall_lab.observer.picture import Picture, lay_out
+from rolecall_lab.observer.story import client_of, story
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet
 from rolecall_lab.recording.flows import Flows
@@ -54,6 +54,7 @@ class Drawn:
     flow: RecordedFlow
     id: str
     picture: Picture
+    shown: Diagram
     parts: dict[str, str]
 
 
@@ -105,15 +106,20 @@ class Live:
 
     def _draw(self, flow: RecordedFlow, view: View) -> Drawn:
         picture = lay_out(flow.events, self.flows.losses(flow), flow.gap)
+        shown = diagram(picture, view)
+        client = client_of(flow.events)
+        names = {"client": client} if client else {}
         return Drawn(
             flow,
             self.event_id(flow),
             picture,
+            shown,
             {
-                "head": svg.head(picture, view),
-                "body": svg.body(picture, view),
-                "list": self._render("observer/messages.html", picture=picture, view=view),
+                "diagram": self._render("observer/diagram.html", picture=picture, shown=shown, view=view, names=names),
                 "seen": self._render("observer/seen.html", picture=picture),
+                "story": self._render(
+                    "observer/story.html", story=story(flow.events), client=client, count=len(picture.messages)
+                ),
             },
         )
 

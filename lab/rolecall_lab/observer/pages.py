@@ -6,7 +6,7 @@ import re
 import socket
 import struct
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 from flask import Response, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -14,13 +14,13 @@ from flask.typing import ResponseReturnValue
 from rolecall import clock
 from rolecall.web.errors import PageError, Problem
 from rolecall_lab.observer import svg
-from rolecall_lab.observer.drawing import View
+from rolecall_lab.observer.diagram import View
 from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.live import MAX_VIEWERS, Live
 from rolecall_lab.observer.story import story, title_of
-from rolecall_lab.recording.recorded_flow import RecordedFlow, client_id, client_name
+from rolecall_lab.recording.recorded_flow import RecordedFlow
 
 FLOW_WAIT: Final = 2.0
 """Seconds that a page waits for a request that was recorded only a moment ago."""
@@ -44,7 +44,11 @@ def flows() -> ResponseReturnValue:
 
 
 def flow(name: str) -> ResponseReturnValue:
-    """GET /flows/<id>: the picture, with the message number `message` in the inspector."""
+    """GET /flows/<id>: the diagram, with the message number `message` in the inspector.
+
+    Query parameters: `view=everything` shows more than the protocol's messages, `present` is for projectors, `embedded`
+    leaves out the header, and `follow` opens each flow that starts.
+    """
     live = _live()
     found = _find_flow(live, name)
     if found.id != name and not live.is_loaded(found):
@@ -53,15 +57,18 @@ def flow(name: str) -> ResponseReturnValue:
     drawn = live.draw(found, view)
     chosen = request.args.get("message", "")
     number = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 5 else 0
+    inspection = inspect(drawn.picture, number, live.keys)
     return render_template(
         "observer/flow.html",
         flow=found,
         drawn=drawn,
         view=view,
-        inspection=inspect(drawn.picture, number, live.keys),
+        inspection=inspection,
+        neighbors=_neighbors(drawn.shown.numbers, number),
+        address=_address,
         exports=EXPORTS,
-        client=_client_of(found),
         story=story(found.events),
+        is_presented="present" in request.args,
         is_loaded=live.is_loaded(found),
         away=live.flows.store_unavailable,
         now=_now(live),
@@ -72,10 +79,18 @@ def message(name: str, number: int) -> ResponseReturnValue:
     """GET /flows/<id>/messages/<number>: only the inspector."""
     live = _live()
     found = _find_flow(live, name)
-    inspection = inspect(live.draw(found, _view(found)).picture, number, live.keys)
+    drawn = live.draw(found, _view(found))
+    inspection = inspect(drawn.picture, number, live.keys)
     if inspection is None:
         raise PageError(Problem(404, "Message not found", "The flow does not have that many messages.", _BACK))
-    return render_template("observer/message.html", inspection=inspection, flow=found, now=_now(live))
+    return render_template(
+        "observer/message.html",
+        inspection=inspection,
+        neighbors=_neighbors(drawn.shown.numbers, number),
+        address=_address,
+        flow=found,
+        now=_now(live),
+    )
 
 
 def watch(name: str) -> ResponseReturnValue:
@@ -101,7 +116,7 @@ def export(name: str, kind: str) -> ResponseReturnValue:
     found = _find_flow(live, name)
     picture = live.draw(found, _view(found)).picture
     if kind == "svg":
-        body = str(svg.file(picture, View(checks=True), f"Flow {found.id}"))
+        body = str(svg.file(picture, f"Flow {found.id}"))
         media_type, extension = "image/svg+xml", "svg"
     elif kind in EXPORTS:
         chosen = EXPORTS[kind]
@@ -160,16 +175,24 @@ def _find_flow(live: Live, name: str) -> RecordedFlow:
 
 
 def _view(found: RecordedFlow) -> View:
-    """Return the view that the query selects: `stores=yes` for lanes of Redis and SQL, `checks=yes` for each check."""
-    options = [name for name in ("stores", "checks") if request.args.get(name) == "yes"]
-    link = url_for("flow", name=found.id) + "?" + "".join(f"{name}=yes&" for name in options) + "message={}#inspector"
-    return View(stores="stores" in options, checks="checks" in options, link=link)
+    everything = request.args.get("view") == "everything"
+    link = url_for("flow", name=found.id) + ("?view=everything&" if everything else "?") + "message={}#inspector"
+    return View(everything, link)
 
 
-def _client_of(found: RecordedFlow) -> str | None:
-    """Return the client's registered name, or else its ID."""
-    names = (name for read in (client_name, client_id) for event in found.events if (name := read(event)))
-    return next(names, None)
+def _neighbors(numbers: list[int], number: int) -> tuple[int, int]:
+    """Return the numbers of the previous and the next message that are shown, or 0 where there is none."""
+    return (
+        max((each for each in numbers if each < number), default=0),
+        min((each for each in numbers if each > number), default=0),
+    )
+
+
+def _address(flow: RecordedFlow, **changes: str) -> str:
+    """Return the URL of a flow's page with the current query parameters and some changes; `-` removes one."""
+    kept = {name: text for name in ("view", "present", "follow") if (text := request.args.get(name)) is not None}
+    parameters: dict[str, Any] = {name: text for name, text in {**kept, **changes}.items() if text != "-"}
+    return url_for("flow", name=flow.id, **parameters)
 
 
 def _query() -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Final, Literal
 
 from rolecall_lab.observer.explanations import explain
+from rolecall_lab.observer.parts import Part, parts
 from rolecall_lab.observer.values import Place, Side, Value, collect_values
 from rolecall_lab.recording.event import full_path
 from rolecall_lab.recording.recorded_flow import Loss, paired
@@ -76,6 +77,7 @@ class Row:
         number: the exchange's number, from 1; its request and its response have the same number.
         refused: whether the request was refused, or, on a request's own row, got no response.
         carried: the values in the message, each with the name it has there.
+        part: `owner`, `setup`, or `cleanup` if it is not the protocol itself.
     """
 
     kind: Literal["request", "response", "checks", "change", "gap"]
@@ -90,6 +92,7 @@ class Row:
     refused: bool = False
     carried: list[tuple[Value, str]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
+    part: Part = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,24 +184,28 @@ def _rows(messages: list[Event], values: list[Value], gaps: list[tuple[str, str]
         for event_id, places in value.places.items():
             carried.setdefault(event_id, []).extend((value, place) for place in places)
     step, has_token = 1, False
+    marked = parts(messages, inner)
 
-    def message_rows(number: int) -> Iterator[Row]:
+    def message_rows(number: int, outer_part: Part = "") -> Iterator[Row]:
+        """Yield the rows of a message; those between the request and the response belong to the request's part."""
         nonlocal step, has_token
         event = messages[number - 1]
+        part = marked.get((number, "request"), outer_part)
         while pending_gaps and pending_gaps[-1][0] <= event["id"]:
             yield Row("gap", step, "", "", pending_gaps.pop()[1])
         # A document that the authorization server fetches for a client belongs to the request that it is handling.
-        if not event["path"].startswith("/.well-known/") and event["from"] != "authorization_server":
+        if part not in {"setup", "cleanup"} and event["from"] != "authorization_server":
             step = step_of(event, has_token)
         event_values = carried.get(event["id"], [])
-        yield _request_row(event, number, step, event_values)
+        yield replace(_request_row(event, number, step, event_values), part=part)
         inner_numbers = inner.get(number, [])
         for position, inner_number in enumerate(inner_numbers):
-            yield from _check_rows(event, number, step, range(position, position + 1))
-            yield from message_rows(inner_number)
-        yield from _check_rows(event, number, step, range(len(inner_numbers), sys.maxsize))
-        yield from _change_rows(event, number, step)
-        yield from _response_row(event, number, step, event_values)
+            yield from _check_rows(event, number, step, part, range(position, position + 1))
+            yield from message_rows(inner_number, part)
+        yield from _check_rows(event, number, step, part, range(len(inner_numbers), sys.maxsize))
+        yield from _change_rows(event, number, step, part)
+        response_part = marked.get((number, "response"), "" if (number, "request") in marked else outer_part)
+        yield from _response_row(event, number, step, response_part, event_values)
         has_token = has_token or any(
             place.side == "response" and value.kind == "access_token" for value, place in event_values
         )
@@ -247,7 +254,7 @@ def _request_row(event: Event, number: int, step: int, carried: list[tuple[Value
     )
 
 
-def _check_rows(event: Event, number: int, step: int, positions: range) -> Iterator[Row]:
+def _check_rows(event: Event, number: int, step: int, part: Part, positions: range) -> Iterator[Row]:
     """Yield a row with the checks that the service made after it had sent so many messages.
 
     Events of earlier versions do not contain the position; their checks are at the end.
@@ -259,14 +266,15 @@ def _check_rows(event: Event, number: int, step: int, positions: range) -> Itera
         failed = [check for check in checks if not check["passed"]]
         count = len(checks) - len(failed)
         text = f"{count} check{'s' if count != 1 else ''} passed" if count else ""
-        yield Row("checks", step, lane, lane, text, number, event["id"], refused=bool(failed), checks=checks)
+        row = Row("checks", step, lane, lane, text, number, event["id"], refused=bool(failed), checks=checks)
+        yield replace(row, part=part)
 
 
-def _change_rows(event: Event, number: int, step: int) -> Iterator[Row]:
+def _change_rows(event: Event, number: int, step: int, part: Part) -> Iterator[Row]:
     for change in event["changes"]:
         store = change.get("store")
         if store in STORES:
-            yield Row("change", step, _own_lane(event), store, _change_text(change), number, event["id"])
+            yield Row("change", step, _own_lane(event), store, _change_text(change), number, event["id"], part=part)
 
 
 def _own_lane(event: Event) -> str:
@@ -274,7 +282,9 @@ def _own_lane(event: Event) -> str:
     return str(event["to"] if event["direction"] == "received" else event["from"])
 
 
-def _response_row(event: Event, number: int, step: int, carried: list[tuple[Value, Place]]) -> Iterator[Row]:
+def _response_row(
+    event: Event, number: int, step: int, part: Part, carried: list[tuple[Value, Place]]
+) -> Iterator[Row]:
     if event["status"] is None:
         return
     error = _error_code(event)
@@ -295,6 +305,7 @@ def _response_row(event: Event, number: int, step: int, carried: list[tuple[Valu
         front=event["channel"] == "front",
         refused=refused,
         carried=_carried_on(carried, "response"),
+        part=part,
     )
 
 

@@ -12,8 +12,8 @@ _POST: Final = ("POST",)
 
 ROUTES: Final = (
     Route("flows", "/", _GET, flows, "page", "none: the newest flows"),
-    Route("flow", "/flows/<name>", _GET, flow, "page", "none: one flow's picture"),
-    Route("watch", "/flows/<name>/live", _GET, watch, "api", "none: the picture as it grows, as server-sent events"),
+    Route("flow", "/flows/<name>", _GET, flow, "page", "none: one flow's diagram"),
+    Route("watch", "/flows/<name>/live", _GET, watch, "api", "none: the diagram as it grows, as server-sent events"),
     Route("message", "/flows/<name>/messages/<int:number>", _GET, message, "page", "none: one message in full"),
     Route("export", "/flows/<name>/export/<kind>", _GET, export, "api", "none: the flow as a file"),
     Route("load", "/load", _POST, load, "page", "none: display an exported file of events"),

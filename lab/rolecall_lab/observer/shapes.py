@@ -7,7 +7,7 @@ from math import cos, pi, sin
 
 
 def shape_path(name: str, x: float, y: float, size: float) -> str:
-    """Return the path data of a shape, one of `values.SHAPES`, centered at (x, y)."""
+    """Return the path data of a shape, such as `circle`, centered at (x, y)."""
     if name == "circle":
         return f"M{x - size:.1f} {y:.1f}a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0Z"
     if name == "cross":

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rolecall_lab.recording.recorded_flow import failed_check, start_path
+from rolecall_lab.recording.recorded_flow import client_id, client_name, failed_check, start_path
 
 Event = dict[str, Any]
 
@@ -22,6 +22,13 @@ _BUTTONS: Final[Mapping[str, str]] = {
     "/disconnect": "disconnect",
 }
 """The entry of the catalog that each button of the client starts."""
+
+
+_PARTIES: Final[Mapping[str, str]] = {
+    "authorization_server": "the authorization server",
+    "client": "the client",
+    "resource_server": "the API",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,25 @@ def story(events: Sequence[Event]) -> Story:
     title, summary, is_expected = _entry(start_path(events))
     check = failed_check(events)
     if check is None:
-        return Story(title, summary, "", "", is_expected)
-    kind = "Refused, as it should be" if is_expected else "Refused"
+        return Story(title, summary, "", _error(events), is_expected)
+    who = next(_PARTIES.get(event["role"], event["role"]) for event in events if check in event["checks"])
+    kind = f"Refused by {who}{', as it should be' if is_expected else ''}"
     description = str(check.get("description") or check["name"]).rstrip(".")
     return Story(title, summary, str(check["name"]), f"{kind}: {description}. {check['clause']}", is_expected)
+
+
+def _error(events: Sequence[Event]) -> str:
+    """Return a sentence about the error of an authorization response, such as a denial, or an empty string."""
+    errors = (event["query"].get("error") for event in events if event["to"] == "client")
+    error = next((error for error in errors if isinstance(error, str)), "")
+    if error == "access_denied":
+        return "The owner denied access: access_denied. RFC 6749 section 4.1.2.1"
+    return f"The authorization server returned the error {error}." if error else ""
+
+
+def client_of(events: Sequence[Event]) -> str | None:
+    """Return the client's registered name, or else its ID."""
+    return next((name for read in (client_name, client_id) for event in events if (name := read(event))), None)
 
 
 def title_of(path: str | None) -> str:

@@ -1,4 +1,4 @@
-"""A flow's picture as SVG: for the page, with links and CSS classes, and as a self-contained file."""
+"""A flow's picture as a self-contained SVG file, and the marks of its values."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from rolecall_lab.observer.drawing import Drawing, View
+from rolecall_lab.observer.drawing import Drawing
 from rolecall_lab.observer.picture import Picture
 from rolecall_lab.observer.shapes import shape_path
 from rolecall_lab.observer.values import Value
 
 _HERE: Final = Path(__file__).parent
-_STYLE: Final = (_HERE / "static" / "picture.css").read_text()
+_STYLE: Final = "".join((_HERE / "static" / name).read_text() for name in ("colors.css", "picture.css"))
 _ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
     autoescape=True,
@@ -25,19 +25,9 @@ _ENVIRONMENT: Final = Environment(
 _MACROS: Final = _ENVIRONMENT.get_template("observer/picture.svg").module
 
 
-def head(picture: Picture, view: View) -> Markup:
-    """Draw the lanes' titles as a separate SVG, which the page keeps in view."""
-    return _render("head", Drawing(picture, view))
-
-
-def body(picture: Picture, view: View) -> Markup:
-    """Draw everything below the lanes' titles."""
-    return _render("body", Drawing(picture, view))
-
-
-def file(picture: Picture, view: View, title: str) -> Markup:
+def file(picture: Picture, title: str) -> Markup:
     """Draw the whole picture as one SVG that contains its style sheet."""
-    return _render("file", Drawing(picture, view), title, _STYLE)
+    return _render("file", Drawing(picture), title, _STYLE)
 
 
 def mark(value: Value) -> Markup:

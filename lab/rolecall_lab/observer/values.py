@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+from zlib import crc32
 
 from rolecall_lab.observer.texts import is_mark
 from rolecall_lab.recording.rules import MIN_SECRET
@@ -12,17 +13,17 @@ from rolecall_lab.recording.rules import MIN_SECRET
 Event = dict[str, Any]
 Side = Literal["request", "response"]
 
-SHAPES: Final[dict[str, str]] = {
-    "state": "circle",
-    "nonce": "circle",
-    "code": "diamond",
-    "pkce": "triangle",
-    "access_token": "star",
-    "refresh_token": "hexagon",
-    "id_token": "cross",
-    "interaction": "square",
+_MARKS: Final[dict[str, tuple[str, int]]] = {
+    "state": ("circle", 0),
+    "nonce": ("circle", 5),
+    "code": ("diamond", 3),
+    "pkce": ("triangle", 2),
+    "access_token": ("star", 4),
+    "refresh_token": ("hexagon", 1),
+    "id_token": ("cross", 6),
+    "interaction": ("square", 7),
 }
-"""The shape of each kind of value. All other kinds are squares."""
+"""The shape and color of each kind of value in every flow. All other kinds are squares."""
 
 MAX_VALUES: Final = 200
 """Values followed per flow, in the order in which they appear."""
@@ -31,7 +32,7 @@ MAX_NAME: Final = 26
 """Characters of a value's name."""
 
 COLORS: Final = 8
-"""Colors in the style sheet (`v0` to `v7`); they repeat after the eighth value."""
+"""Colors in the style sheet (`v0` to `v7`)."""
 
 KINDS: Final[dict[str, str]] = {
     "code_challenge": "pkce", "code_verifier": "pkce", "id_token_hint": "id_token",
@@ -81,7 +82,7 @@ class Value:
     """A value with all its names. A code verifier and its challenge count as one value.
 
     Args:
-        kind: determines the shape.
+        kind: determines the shape and the color.
         label: the name in the picture, with a number if the flow has several values of the kind.
         shown: for each name, the beginning of the value.
         seen_by: for each lane, the names under which the party had the value.
@@ -100,12 +101,16 @@ class Value:
     @property
     def shape(self) -> str:
         """The name of the shape."""
-        return SHAPES.get(self.kind, "square")
+        return self._mark[0]
 
     @property
     def color(self) -> int:
-        """The number of the color, from 0."""
-        return self.number % COLORS
+        """The number of the color, from 0; kinds without one of their own always get the same."""
+        return self._mark[1]
+
+    @property
+    def _mark(self) -> tuple[str, int]:
+        return _MARKS.get(self.kind) or ("square", crc32(self.kind.encode(errors="replace")) % COLORS)
 
     def leaked_to(self) -> set[str]:
         """Return the lanes of the parties that had the value although it is not meant for them."""
@@ -125,8 +130,9 @@ def collect_values(events: list[Event]) -> list[Value]:
     values: dict[str, Value] = {}
     for event in events:
         for place, mark in marks(event):
-            if place.name == "dpop":
-                continue  # Each proof is used once. Its key is followed instead.
+            # Each proof is used once, and its key is followed instead. The consent page's `request` is a fingerprint.
+            if place.name == "dpop" or (place.name == "request" and event["path"] == "/consent"):
+                continue
             name = place.name if place.name not in _GENERIC_NAMES else names.get(mark["hash"], place.name)
             name = "".join(character for character in name if character.isprintable())[:MAX_NAME]
             kind = KINDS.get(name, name)

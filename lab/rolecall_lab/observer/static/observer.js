@@ -1,22 +1,20 @@
-// Keeps the picture up to date, shows a message without loading the page, and lights a value wherever it is.
-const flow = document.getElementById("flow");
+// The page of a flow: live updates, the keyboard, and following a value wherever it is.
+import { chosen, close, flow, markChosen, move, select, synchronize } from "./inspector.js";
+import { draw, end, go, isPresenting, start } from "./present.js";
+
 const live = document.getElementById("live");
-const inspector = document.getElementById("inspector");
-const parts = ["head", "body", "list", "seen"];
-let chosen = new URLSearchParams(location.search).get("message");
+const STEPS = {
+  ArrowRight: 1, ArrowDown: 1, PageDown: 1, ArrowLeft: -1, ArrowUp: -1, PageUp: -1, Home: -Infinity, End: Infinity,
+};
 let followed = null;
 let pinned = false;
-let ahead = Number(flow.dataset.now) - Date.now() / 1000;
 
 function say(text, state) {
   live.textContent = text;
   live.className = `live ${state}`;
 }
 
-function mark() {
-  for (const each of flow.querySelectorAll("[data-message]")) {
-    each.classList.toggle("chosen", each.dataset.message === chosen);
-  }
+function light() {
   flow.classList.toggle("following", followed !== null);
   for (const each of document.querySelectorAll("[data-value]")) {
     each.classList.toggle("lit", each.dataset.value === followed);
@@ -24,31 +22,17 @@ function mark() {
 }
 
 function show(data) {
-  const before = flow.querySelectorAll("#part-body .row").length;
-  for (const part of parts) document.getElementById(`part-${part}`).innerHTML = data[part];
-  [...flow.querySelectorAll("#part-body .row")].slice(before).forEach((row) => row.classList.add("new"));
-  ahead = data.now - Date.now() / 1000;
-  const messages = flow.querySelectorAll("#part-list a.message").length;
-  document.querySelector(".flow-top h1").lastChild.textContent = `: ${messages} message${messages === 1 ? "" : "s"}`;
-  mark();
-}
-
-async function choose(link) {
-  const address = new URL(link.getAttribute("href"), location);
-  chosen = address.searchParams.get("message");
-  mark();
-  const answer = await fetch(address.pathname + `/messages/${chosen}`).catch(() => null);
-  if (!answer || !answer.ok) {
-    location.href = address;
-    return;
-  }
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  inspector.replaceChildren(...page.getElementById("inspector").childNodes);
-  history.replaceState(null, "", address);
-  mark();
-  count();
-  if (inspector.getBoundingClientRect().top > innerHeight * 0.8) inspector.scrollIntoView();
-  inspector.focus({ preventScroll: true });
+  const before = flow.querySelectorAll("#part-diagram .row").length;
+  const open = new Map([...flow.querySelectorAll("details[data-fold]")].map((each) => [each.dataset.fold, each.open]));
+  const focused = document.activeElement?.closest(".row")?.dataset.message;
+  for (const part of ["diagram", "seen", "story"]) document.getElementById(`part-${part}`).innerHTML = data[part];
+  for (const each of flow.querySelectorAll("details[data-fold]")) each.open = open.get(each.dataset.fold) ?? each.open;
+  [...flow.querySelectorAll("#part-diagram .row")].slice(before).forEach((row) => row.classList.add("new"));
+  if (focused) flow.querySelector(`.row[data-message="${focused}"] a`)?.focus({ preventScroll: true });
+  synchronize(data.now);
+  markChosen();
+  light();
+  draw();
 }
 
 function follow(target, keep) {
@@ -59,44 +43,66 @@ function follow(target, keep) {
   } else if (!pinned) {
     followed = value;
   }
-  mark();
+  light();
 }
 
-function count() {
-  const now = Date.now() / 1000 + ahead;
-  for (const each of inspector.querySelectorAll("[data-expires]")) {
-    const left = Math.round(Number(each.dataset.expires) - now);
-    each.textContent = left > 0 ? `${left} s left` : `expired ${-left} s ago`;
-  }
-}
+const actions = {
+  close,
+  end,
+  next: () => (chosen() && !isPresenting() ? move(1) : go(1)),
+  previous: () => (chosen() && !isPresenting() ? move(-1) : go(-1)),
+};
 
 document.addEventListener("click", (event) => {
-  const row = event.target.closest("#part-body .row[data-message]");
-  const link =
-    event.target.closest("a.message") ?? (row && flow.querySelector(`a.message:has([data-message="${row.dataset.message}"])`));
-  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const control = event.target.closest("[data-go]");
+  const link = event.target.closest("#part-diagram a.message");
+  const value = event.target.closest(".value, .seen tr");
+  if (control) {
     event.preventDefault();
-    choose(link);
-    return;
+    if (control.closest("#inspector")) ({ next: () => move(1), previous: () => move(-1), close })[control.dataset.go]();
+    else actions[control.dataset.go]();
+  } else if (value) {
+    follow(event.target, true);
+  } else if (link) {
+    event.preventDefault();
+    select(link);
+  } else if (event.target.closest("#present")) {
+    event.preventDefault();
+    start();
   }
-  if (event.target.closest(".value, .seen tr")) follow(event.target, true);
 });
+
+document.addEventListener("keydown", (event) => {
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select")) return;
+  const reads = target.closest("#inspector, #seen, .menu");
+  let step = STEPS[key];
+  if (key === " " && isPresenting() && !target.closest("button, a, summary")) step = 1;
+  if (key === "p") (isPresenting() ? end : start)();
+  else if (key === "Escape" && chosen()) close();
+  else if (key === "Escape" && isPresenting()) end();
+  else if (step && isPresenting() && !reads) go(step);
+  else if (step && chosen() && (!reads || key === "ArrowLeft" || key === "ArrowRight")) move(step);
+  else return;
+  event.preventDefault();
+});
+
 document.addEventListener("pointerover", (event) => follow(event.target, false));
 document.addEventListener("focusin", (event) => {
   if (event.target.closest("[data-value]")) follow(event.target, false);
 });
-setInterval(count, 1000);
-mark();
+markChosen();
 
 if (flow.dataset.live) {
   const address = new URL(flow.dataset.live, location);
   address.searchParams.set("version", flow.dataset.version);
   const source = new EventSource(address);
   source.onopen = () => say("Live", "on");
-  source.onerror = () => say(source.readyState === EventSource.CLOSED ? "Not live: load the page again" : "Connecting again …", "off");
+  source.onerror = () => say(source.readyState === EventSource.CLOSED ? "Not live: reload the page" : "Reconnecting …", "off");
   source.onmessage = (event) => {
     const data = JSON.parse(event.data);
     show(data);
-    say(data.away ? "Redis does not answer: nothing new is shown" : "Live", data.away ? "off" : "on");
+    say(data.away ? "Redis is unavailable: no new messages" : "Live", data.away ? "off" : "on");
   };
 }
