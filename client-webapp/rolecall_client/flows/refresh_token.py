@@ -17,6 +17,7 @@ from rolecall_client.flow import (
     Message,
     Step,
     authenticated_request,
+    is_of_earlier_registration,
     json_object,
     keep_tokens,
 )
@@ -34,6 +35,8 @@ def token_request(context: Context) -> Message:
     """Build the token request with the refresh token."""
     if not context.tokens.get("refresh_token"):
         raise FlowError("no_refresh_token", "the connection has no refresh token")
+    if is_of_earlier_registration(context):
+        raise FlowError("earlier_registration", "the tokens belong to an earlier registration of the client")
     form = {"grant_type": "refresh_token", "refresh_token": context.tokens["refresh_token"]}
     return authenticated_request(context, context.server.token_endpoint, form)
 
