@@ -132,6 +132,21 @@ _PROBLEMS: Final = {
         (("Back to the invoices", "/invoices"),),
         is_error=False,
     ),
+    "earlier_registration": Problem(
+        400,
+        "Tally has registered itself again",
+        "Codes and tokens belong to the registration with which Tally requested them (RFC 7591). The authorization "
+        "server no longer knew that one, or Tally's settings have changed, so Tally cannot use them any more. "
+        "Disconnect, if you are connected, and connect again.",
+        (("Your invoices", "/invoices"), _START_AGAIN),
+    ),
+    "no_registration_endpoint": Problem(
+        502,
+        "The authorization server does not offer client registration",
+        "Its metadata have no registration endpoint, which is optional (RFC 7591 section 3). The operator of Tally has "
+        "to register Tally there and set its client ID.",
+        (_HOME,),
+    ),
     "another_subject": Problem(
         502,
         "The responses are about different users",
@@ -205,9 +220,9 @@ _INVALID: Final = {
         "tokens. Connect again to continue.",
     ),
     "registration_rejected": (
-        "Tally could not register itself",
-        "The authorization server did not register Tally as a client (RFC 7591), so Tally cannot use it. The operator "
-        "of Tally can set a client ID, or a token for the registration.",
+        "The authorization server rejected the registration",
+        "Tally needs a registration with which it can work (RFC 7591 section 3.2). The operator of Tally can set a "
+        "client ID, or a token for the registration.",
     ),
     "invalid_token_response": (
         "The token response is invalid",

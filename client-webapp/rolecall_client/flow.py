@@ -21,7 +21,7 @@ from rolecall_client.id_token import FindKey
 from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
-_B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]{1,8192}=*")
+B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]{1,8192}=*")
 """RFC 6750 section 2.1."""
 
 _ERROR_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,60}")
@@ -176,11 +176,12 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
     body = json_object(response)
     access_token, expires_in, scope = body.get("access_token"), body.get("expires_in"), body.get("scope")
     token_type = body.get("token_type")
-    if not isinstance(access_token, str) or not _B64TOKEN.fullmatch(access_token):
+    if not isinstance(access_token, str) or not B64TOKEN.fullmatch(access_token):
         raise FlowError("invalid_token_response", "It has no access token of the characters that a header may contain.")
     if not isinstance(token_type, str) or token_type.lower() != "bearer":
         raise FlowError("invalid_token_response", "Its token_type is not Bearer, the only one that Tally can use.")
     context.tokens |= {
+        "client_id": context.client_id,
         "access_token": access_token,
         "expires_at": clock.now() + expires_in if _is_lifetime(expires_in) else None,
         "scope": scope if isinstance(scope, str) else context.tokens.get("scope"),
@@ -188,6 +189,11 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
     }
     if isinstance(body.get("refresh_token"), str) and body["refresh_token"]:
         context.tokens["refresh_token"] = body["refresh_token"]
+
+
+def is_of_earlier_registration(context: Context) -> bool:
+    """Return whether the client has registered again since it received the tokens, and so cannot use them any more."""
+    return bool(context.tokens.get("client_id", context.client_id) != context.client_id)
 
 
 def error_response(sender: str, response: HttpResponse) -> FlowError:

@@ -116,7 +116,7 @@ _OPERATIONS: Final[Operations] = {
             html(
                 400,
                 "The response does not match a request from this browser, comes from another server, has a repeated "
-                "parameter, or an invalid code.",
+                "parameter, or an invalid code, or the client has registered again since the request.",
                 checks=checks.defined_in(authorization_code),
             ),
             html(403, "The user denied access, or would have to sign in or consent.", checks=(sign_in.PERSON,)),
@@ -142,7 +142,7 @@ _OPERATIONS: Final[Operations] = {
     ("refresh", "POST"): _button(
         "Refresh the tokens",
         redirect("To the invoices."),
-        html(400, "The CSRF token or the refresh token is invalid."),
+        html(400, "The CSRF token or the refresh token is invalid, or the client has registered again."),
         _NOT_CONNECTED,
         unavailable("page"),
         further=(*checks.defined_in(id_token), refresh_token.SAME_SIGN_IN),
@@ -150,7 +150,7 @@ _OPERATIONS: Final[Operations] = {
     ("revoke", "POST"): _button(
         "Revoke the access token",
         redirect("To the invoices."),
-        html(400, "The CSRF token is invalid."),
+        html(400, "The CSRF token is invalid, or the client has registered again."),
         _NOT_CONNECTED,
         unavailable("page"),
     ),

@@ -235,7 +235,7 @@ def disconnect() -> ResponseReturnValue:
     ended = (
         "its tokens are revoked and deleted"
         if revoked
-        else "its tokens are deleted. The authorization server cannot revoke them, so they stay valid until they expire"
+        else "its tokens are deleted. Tally could not have them revoked, so they stay valid until they expire"
     )
     flash(
         f"Tally is disconnected: {ended}. You are still signed in to the authorization server, and it may still have "

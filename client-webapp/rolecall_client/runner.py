@@ -11,7 +11,7 @@ from typing import Any, Final
 from rolecall.http import HttpClient, HttpResponse
 from rolecall.storage import Store, compact_json, digest
 from rolecall.web.cookies import BrowserSecrets
-from rolecall_client.flow import Context, Flow, FlowError, Message, Step
+from rolecall_client.flow import Context, Flow, FlowError, Message
 from rolecall_client.flows import FLOWS
 from rolecall_client.issuer import AuthorizationServer
 from rolecall_client.registration import Registration
@@ -48,6 +48,7 @@ class Runner:
             Unreachable: the authorization server did not respond.
             TooMany: this address, or callers who are not signed in, have too many unfinished flows.
         """
+        self.registration.check()
         url = self._continue(name, 0, self._context(dict(memory), {}))
         assert url is not None, "the flow uses the browser"
         return url
@@ -77,7 +78,7 @@ class Runner:
         name, step = waiting["flow"], waiting["step"]
         # a flow stored by an older version has no tokens
         context = self._context(waiting["memory"], waiting.get("tokens", {}))
-        self._handle(self.flows[name].steps[step], context, response)
+        self.flows[name].steps[step].handle(context, response)
         return name, context, self._continue(name, step + 1, context)
 
     def store_response(self, response: Mapping[str, str]) -> None:
@@ -108,7 +109,10 @@ class Runner:
         return context
 
     def _context(self, memory: dict[str, Any], tokens: dict[str, Any]) -> Context:
-        return Context(self.registration.settings(), self._server.metadata, self._server.key, memory, tokens)
+        settings = self.registration.settings(memory.get("client_id"))
+        if memory.setdefault("client_id", settings.client_id) != settings.client_id:
+            raise FlowError("earlier_registration", "the client has registered again since the flow began")
+        return Context(settings, self._server.metadata, self._server.key, memory, tokens)
 
     def _continue(self, name: str, position: int, context: Context) -> str | None:
         """Run the flow until it needs the browser; then store it and return the URL to which to redirect."""
@@ -132,16 +136,15 @@ class Runner:
                 continue
             if message.channel == "front":
                 return number, message
-            self._handle(step, context, self._send(message))
+            response = self._send(message)
+            try:
+                step.handle(context, response)
+            except FlowError as error:
+                # only from the server itself: a browser can send an authorization response with any error
+                if error.error == "invalid_client":
+                    self.registration.reject(context.client_id)
+                raise
         return None
-
-    def _handle(self, step: Step, context: Context, response: Any) -> None:
-        try:
-            step.handle(context, response)
-        except FlowError as error:
-            if error.error == "invalid_client" and self._settings.client_id is None:
-                self.registration.forget()
-            raise
 
     def _send(self, message: Message) -> HttpResponse:
         if message.json is None:

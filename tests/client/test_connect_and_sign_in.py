@@ -47,7 +47,7 @@ def test_one_request_does_both(tally: Tally, issuer: Issuer) -> None:
 
 def refreshed(issuer: Issuer, browser: Browser, claims: Any, **header: Any) -> Any:
     now = int(clock.now())
-    new = {**claims, "iat": now, "exp": now + 300, "nonce": None}
+    new = {"nonce": None, **claims, "iat": now, "exp": now + 300}
     token = issuer.sign({name: value for name, value in new.items() if value is not None}, **header)
     tokens = {**TOKENS, "refresh_token": "another-refresh-token", "id_token": token}
     issuer.tally.http.answers[TOKEN] = (200, tokens, {})
@@ -60,7 +60,12 @@ def test_a_refreshed_id_token_of_the_same_sign_in_is_accepted(tally: Tally, issu
     claims = connected(issuer, browser)
     clock.set_offset(120)
     assert refreshed(issuer, browser, claims).location == "/invoices"
-    assert refreshed(issuer, browser, {**claims, "auth_time": None, "azp": None, "at_hash": None}).status_code == 303
+    assert (
+        refreshed(
+            issuer, browser, {**claims, "nonce": None, "auth_time": None, "azp": None, "at_hash": None}
+        ).status_code
+        == 303
+    )
     tally.http.answers[TOKEN] = (200, TOKENS, {})
     assert browser.press("/refresh", "/invoices").location == "/invoices"
     assert browser.client.get("/invoices").status_code == 200
@@ -69,8 +74,9 @@ def test_a_refreshed_id_token_of_the_same_sign_in_is_accepted(tally: Tally, issu
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"sub": "usr_bob"}, "must stay the same"),
-        ({"auth_time": 1}, "must stay the same"),
+        ({"sub": "usr_bob"}, "It contradicts the first ID token in: sub."),
+        ({"auth_time": 1}, "It contradicts the first ID token in: auth_time."),
+        ({"nonce": "another"}, "It contradicts the first ID token in: nonce."),
         ({"aud": "other"}, "is not Tally alone"),
         ({"iss": "http://evil.test"}, "another issuer"),
         ({"azp": "other"}, "another client"),
@@ -106,3 +112,16 @@ def test_another_user_replaces_sign_in_and_connection(tally: Tally, issuer: Issu
     [(_, _, _, form)] = tally.http.to(METADATA["revocation_endpoint"])
     assert form["token"] == TOKENS["refresh_token"]
     assert browser.client.get("/invoices").status_code == 200
+
+
+def test_without_an_auth_time_a_refreshed_id_token_may_name_an_earlier_one(tally: Tally, issuer: Issuer) -> None:
+    """OpenID Connect Core section 12.2: `auth_time` is the time of the original authentication."""
+    browser = tally.browser()
+    asked = begin(browser)
+    claims = issuer.claims(asked["nonce"], auth_time=None)
+    issuer.answer(issuer.sign(claims))
+    browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)
+    clock.set_offset(120)
+    assert refreshed(issuer, browser, {**claims, "auth_time": claims["iat"] - 60}).location == "/invoices"
+    page = refreshed(issuer, browser, {**claims, "auth_time": claims["iat"] + 60})
+    assert "It contradicts the first ID token in: auth_time." in page.text

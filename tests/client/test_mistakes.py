@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from prometheus_client import REGISTRY
 
-from rolecall import events
+from rolecall import clock, events
 from rolecall.http import HttpResponse, Unreachable
 from rolecall_client.settings import Settings
 from rolecall_lab.mistakes.alterations import TOKEN_RULE, Alteration
@@ -46,7 +46,8 @@ PAGES = {
 }
 """What the page says for each refusal; for other error codes, it names the code."""
 
-ANYWHERE = [each for each in ALTERATIONS.values() if not each.secure]
+REFRESHED = [each for each in ALTERATIONS.values() if each.name.startswith("refreshed_")]
+ANYWHERE = [each for each in ALTERATIONS.values() if not each.secure and each not in REFRESHED]
 SECURE = [each for each in ALTERATIONS.values() if each.secure]
 
 ALARMS = {"mixed_up", "unknown_state", "repeated_parameter", "another_subject"}
@@ -88,9 +89,9 @@ def tally_with(redis_url: str, alteration: Alteration | None, **settings: Any) -
     return Tally(app, app.extensions["rolecall_client"], http), provider  # type: ignore[arg-type]
 
 
-def sign_in(browser: Browser, provider: Provider, page: str = "/", **fields: str) -> Any:
+def sign_in(browser: Browser, provider: Provider, page: str = "/", button: str = "/sign-in", **fields: str) -> Any:
     """Press the button, and let the provider redirect back."""
-    started = browser.press("/sign-in", page, **fields)
+    started = browser.press(button, page, **fields)
     if started.status_code != 303:
         return started
     parameters = dict(parse_qsl(urlsplit(started.location).query))
@@ -144,6 +145,28 @@ def test_a_correct_provider_signs_in_and_connects(redis_url: str) -> None:
     for again in ("", "login", "recent", "silent", "choose"):
         assert sign_in(browser, provider, "/me" if again else "/", again=again).location == "/me"
     assert "Alice Liddell" in browser.client.get("/me").text
+
+
+@pytest.mark.parametrize("alteration", [None, *REFRESHED], ids=lambda each: each.name if each else "none")
+def test_each_refreshed_id_token_is_judged_as_its_clause_says(redis_url: str, alteration: Alteration | None) -> None:
+    """OpenID Connect Core section 12.2."""
+    tally, provider = tally_with(redis_url, alteration)
+    browser, notebook, before = tally.browser(), events.Notebook(), alarms()
+    assert sign_in(browser, provider, button="/connect-and-sign-in").location == "/invoices"
+    clock.set_offset(120)
+    with events.watching(notebook):
+        page = browser.press("/refresh", "/me")
+    refused = {note["name"] for note in notebook.notes if note["kind"] == "check" and not note["passed"]}
+    if alteration is None or alteration.is_accepted:
+        assert (page.status_code, page.location, refused) == (303, "/invoices", set()), page.text
+        clock.set_offset(240)
+        assert browser.press("/refresh", "/me").location == "/invoices", "the new refresh token is used"
+        return
+    assert (page.status_code, refused) == (502, {alteration.refusal})
+    assert "Tally rejected the refreshed ID token" in page.text
+    assert alarms() > before
+    assert "Tally is not connected" in browser.client.get("/invoices").text
+    assert browser.client.get("/me").status_code == 200, "the sign-in itself has not changed"
 
 
 def test_names_and_clauses_are_complete() -> None:

@@ -28,7 +28,8 @@ def test_a_secret_in_a_log_line_is_found() -> None:
 def test_public_identifiers_are_not_leaks() -> None:
     """A key ID (RFC 7638), and a client ID of another provider, are as long as a secret."""
     identifier = "n0tASecretOfAnyTestButOfThisOneAlone_4321-x"
-    assert witness.leaks(iter([f'{{"client_id": "{identifier}", "kid": "{identifier}", "kids": ["{identifier}"]}}'])) == []
+    line = f'{{"client_id": "{identifier}", "kid": "{identifier}", "kids": ["{identifier}"]}}'
+    assert witness.leaks(iter([line])) == []
 
 
 def test_a_run_that_logs_a_secret_fails(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,15 +36,28 @@ def exported(script: str) -> dict[str, str]:
 
 @contextmanager
 def tally_at(port: int, redis_url: str, variables: str, **more: str) -> Iterator[str]:
-    """Run Tally with the settings of the lab; yield its URL.
+    """Run Tally with the settings of the lab; yield its URL. The arguments are those of `tally_settings`."""
+    settings = tally_settings(port, redis_url, variables, **more)
+    server = make_server("127.0.0.1", port, create_app(settings), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield settings.public_url
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def tally_settings(port: int, redis_url: str, variables: str, **more: str) -> Settings:
+    """Return settings of Tally in the lab.
 
     Args:
         variables: a script of the docs that exports variables.
         more: further settings, without the prefix.
     """
-    url = f"http://localhost:{port}"
     environ = {
-        "PUBLIC_URL": url,
+        "PUBLIC_URL": f"http://localhost:{port}",
         "RESOURCE_URL": "http://localhost:9",
         "REDIS_URL": redis_url,
         "SECRET_KEY": "s" * 32,
@@ -52,15 +65,7 @@ def tally_at(port: int, redis_url: str, variables: str, **more: str) -> Iterator
         **{name.removeprefix(CLIENT.prefix): value for name, value in exported(variables).items()},
         **more,
     }
-    server = make_server("127.0.0.1", port, create_app(Settings.from_environ(environ, lab=True)), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield url
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return Settings.from_environ(environ, lab=True)
 
 
 def client_keys() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -5,15 +5,24 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, Message, Step, authenticated_request, error_response
+from rolecall_client.flow import (
+    Context,
+    Flow,
+    Message,
+    Step,
+    authenticated_request,
+    error_response,
+    is_of_earlier_registration,
+)
 
 
 def revocation_request(context: Context) -> Message | None:
     """Build the revocation request for the refresh token, or for the access token without a refresh token.
 
-    Without a revocation endpoint, which is optional (RFC 8414 section 2), there is nothing to send.
+    There is nothing to send without a revocation endpoint, which is optional (RFC 8414 section 2), or if the tokens
+    were issued to an earlier registration of this client (RFC 7009 section 2.1).
     """
-    if context.server.revocation_endpoint is None:
+    if context.server.revocation_endpoint is None or is_of_earlier_registration(context):
         return None
     token_type = "refresh_token" if context.tokens.get("refresh_token") else "access_token"
     form = {"token": context.tokens[token_type], "token_type_hint": token_type}

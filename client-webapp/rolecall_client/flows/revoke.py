@@ -6,13 +6,24 @@ from http import HTTPStatus
 
 from rolecall import clock
 from rolecall.http import HttpResponse
-from rolecall_client.flow import Context, Flow, FlowError, Message, Step, authenticated_request, error_response
+from rolecall_client.flow import (
+    Context,
+    Flow,
+    FlowError,
+    Message,
+    Step,
+    authenticated_request,
+    error_response,
+    is_of_earlier_registration,
+)
 
 
 def revocation_request(context: Context) -> Message:
     """Build the revocation request for the access token."""
     if context.server.revocation_endpoint is None:
         raise FlowError("no_revocation", "the authorization server has no revocation endpoint")
+    if is_of_earlier_registration(context):
+        raise FlowError("earlier_registration", "the tokens belong to an earlier registration of the client")
     form = {"token": context.tokens["access_token"], "token_type_hint": "access_token"}
     return authenticated_request(context, context.server.revocation_endpoint, form)
 

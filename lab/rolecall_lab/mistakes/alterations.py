@@ -23,8 +23,8 @@ class Alteration:
         title: a few words.
         clause: the section that decides whether a client may accept it.
         changes: functions that change the draft of a response, by the place where they apply.
-        refusal: how the client must refuse it: the error that ends the flow, or the ID token check that fails
-            (`TOKEN_RULE`). Empty if the client must accept it.
+        refusal: how the client must refuse it: the error that ends the flow, or the check of an ID token that fails
+            (`TOKEN_RULE`, or the check of refreshed ID tokens). Empty if the client must accept it.
         secure: the client only has to refuse it outside of the lab, where plain http is not allowed.
     """
 

@@ -34,6 +34,7 @@ class IdToken:
     Args:
         key: signs it; the header may name another one. None for a token without a signature.
         text: replaces the signed token, if it is not None.
+        first: the claims that a refreshed ID token must repeat (OpenID Connect Core section 12.2).
     """
 
     header: dict[str, Any]
@@ -41,6 +42,7 @@ class IdToken:
     key: ProviderKey | None = MAIN
     secret: bytes | None = None
     text: Any = None
+    first: Mapping[str, Any] = field(default_factory=dict)
 
     def signed(self) -> Any:
         """Return the compact JWS (RFC 7515 section 7.1), whatever the header says about it."""

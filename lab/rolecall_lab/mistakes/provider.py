@@ -1,7 +1,7 @@
-"""The provider: metadata, key set, authorization, token, and userinfo (OpenID Connect Core section 3.1).
+"""The provider: metadata, key set, authorization, token, and userinfo (OpenID Connect Core sections 3.1 and 12).
 
-It keeps no state: a code and an access token contain what it needs to know. Everyone who asks is signed in as the same
-person. It is for the lab only, and its tokens are worth nothing elsewhere.
+It keeps no state: a code, an access token, and a refresh token contain what it needs to know. Everyone who asks is
+signed in as the same person. It is for the lab only, and its tokens are worth nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -96,18 +96,30 @@ class Provider:
         return altered
 
     def _token(self, form: Mapping[str, str]) -> Draft:
+        if form.get("grant_type") == "refresh_token":
+            request = decode(form.get("refresh_token", ""))
+            if not request:
+                return Draft({"error": "invalid_grant"}, 400)
+            refreshed: Draft = self._altered("refresh", self._tokens(request, is_refreshed=True))
+            return refreshed
         request = decode(form.get("code", ""))
         verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         if not request or (request["code_challenge"] and request["code_challenge"] != encode(verifier)):
             return Draft({"error": "invalid_grant"}, 400)
-        access_token = encode(json.dumps({"sub": SUBJECT, "at": clock.now()}).encode())
-        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": LIFETIME, "scope": request["scope"]}
-        if "openid" in (request["scope"] or "").split():
-            body["id_token"] = self._id_token(request, access_token)
-        draft: Draft = self._altered("token", Draft(body))
+        draft: Draft = self._altered("token", self._tokens(request))
         return draft
 
-    def _id_token(self, request: Mapping[str, Any], access_token: str) -> Any:
+    def _tokens(self, request: Mapping[str, Any], *, is_refreshed: bool = False) -> Draft:
+        access_token = encode(json.dumps({"sub": SUBJECT, "at": clock.now()}).encode())
+        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": LIFETIME, "scope": request["scope"]}
+        scope = (request["scope"] or "").split()
+        if "offline_access" in scope:
+            body["refresh_token"] = encode(json.dumps({**request, "rotated": request.get("rotated", 0) + 1}).encode())
+        if "openid" in scope:
+            body["id_token"] = self._id_token(request, access_token, is_refreshed=is_refreshed)
+        return Draft(body)
+
+    def _id_token(self, request: Mapping[str, Any], access_token: str, *, is_refreshed: bool) -> Any:
         now = int(clock.now())
         claims = {
             "iss": self.issuer,
@@ -116,12 +128,17 @@ class Provider:
             "azp": request["client_id"],
             "exp": now + LIFETIME,
             "iat": now,
-            "auth_time": now,
+            "auth_time": int(request["at"]),
             "nonce": request["nonce"],
             "at_hash": at_hash(access_token),
         }
         header = {"alg": MAIN.algorithm, "typ": "JWT", "kid": MAIN.kid}
-        token: IdToken = self._altered("id_token", IdToken(header, claims))
+        if is_refreshed:
+            first = {**claims, "iat": int(request["at"])}
+            del claims["nonce"]
+            token: IdToken = self._altered("refreshed_id_token", IdToken(header, claims, first=first))
+        else:
+            token = self._altered("id_token", IdToken(header, claims))
         return token.signed()
 
     def _userinfo(self, authorization: str) -> Draft:
