@@ -51,6 +51,7 @@ class Token:
         signed: whether the signature is valid; None if that cannot be determined.
         verdict: why.
         expires: seconds since 1970, or None.
+        ended: why the token was no longer valid in this message, as far as the flow shows it, or an empty string.
         claims: its header members and claims.
         whole: the JWT, or an empty string if it was not kept in full.
     """
@@ -60,13 +61,14 @@ class Token:
     signed: bool | None
     verdict: str
     expires: float | None
+    ended: str
     claims: list[Line]
     whole: str
 
     @property
     def expires_at(self) -> str:
-        """When the token expires, as a date and a time (UTC)."""
-        return f"{datetime.fromtimestamp(self.expires, UTC):%Y-%m-%d %H:%M:%S} UTC" if self.expires is not None else ""
+        """When the token expires, as a time (UTC)."""
+        return _time(self.expires) if self.expires is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
         [line for line in lines if line not in others],
         others,
         raw(event),
-        [*_tokens(event, keys, picture, by_hash)],
+        [*_tokens(event, keys, picture, number, by_hash)],
         _pkce_steps(event, picture, number),
         checks,
         [(check, explanation) for check, explanation in checks if not check["passed"]],
@@ -180,7 +182,7 @@ def _response_lines(event: Event, by_hash: Mapping[str, Value]) -> Iterator[Line
     if isinstance(event["body"], dict):
         for name, value in event["body"].items():
             explanation = _explain_error(name, value, path) or explain("member", name, path)
-            yield Line("response body", name, text_of(value), explanation, _followed(value, by_hash))
+            yield Line("response body", name, _claim_text(name, value), explanation, _followed(value, by_hash))
             yield from _nested_lines("response body", "member", name, value, path, by_hash)
 
 
@@ -218,7 +220,7 @@ def _explain_error(name: str, value: Any, path: str) -> Explanation | None:
     return explain("error", value, path) if name == "error" else None
 
 
-def _tokens(event: Event, keys: KeySet, picture: Picture, by_hash: Mapping[str, Value]) -> Iterator[Token]:
+def _tokens(event: Event, keys: KeySet, picture: Picture, number: int, by_hash: Mapping[str, Value]) -> Iterator[Token]:
     seen = set()
     for place, mark in marks(event):
         claims = mark.get("unverified_claims")
@@ -233,7 +235,9 @@ def _tokens(event: Event, keys: KeySet, picture: Picture, by_hash: Mapping[str, 
         header = mark.get("unverified_header") or {}
         lines = [Line("jose", name, text_of(value), explain("jose", name)) for name, value in header.items()]
         for name, value in claims.items():
-            lines.append(Line("claim", name, text_of(value), explain("claim", name), _followed(value, by_hash)))
+            lines.append(
+                Line("claim", name, _claim_text(name, value), explain("claim", name), _followed(value, by_hash))
+            )
             lines += _nested_lines("claim", "claim", name, value, event["path"], by_hash)
         expires = claims.get("exp")
         yield Token(
@@ -242,9 +246,42 @@ def _tokens(event: Event, keys: KeySet, picture: Picture, by_hash: Mapping[str, 
             signed,
             verdict,
             float(expires) if isinstance(expires, int | float) and abs(expires) < LATEST else None,
+            _end(mark["hash"], picture, number),
             lines,
             whole,
         )
+
+
+def _end(token: str, picture: Picture, number: int) -> str:
+    """Return why a token is no longer valid, from the messages up to this one, or an empty string.
+
+    Args:
+        token: the recorder's hash of the token.
+    """
+    for earlier, event in enumerate(picture.messages[:number], 1):
+        if not any(mark["hash"] == token for _, mark in marks(event)):
+            continue
+        here = "in this message" if earlier == number else f"in message {earlier}"
+        if event["path"] == "/revoke" and event["status"] == 200:
+            return f"Revoked {here}"
+        if isinstance(event["body"], dict) and event["body"].get("active") is False:
+            return f"Not active: the authorization server said so {here}"
+        if event["status"] == 401 and event["to"] == "resource_server":
+            return f"Rejected by the API {here}"
+    return ""
+
+
+_TIMES: Final = frozenset({"exp", "iat", "nbf", "auth_time", "updated_at"})
+"""Claims and members that are times in seconds since 1970 (RFC 7519 section 4.1, OpenID Connect Core section 5.1)."""
+
+
+def _claim_text(name: str, value: Any) -> str:
+    is_time = name in _TIMES and isinstance(value, int | float) and abs(value) < LATEST
+    return f"{value} ({_time(value)})" if is_time else text_of(value)
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _client_keys(picture: Picture) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 // The page of a flow: live updates, the keyboard, and following a value wherever it is.
-import { chosen, close, flow, markChosen, move, select, synchronize } from "./inspector.js";
+import { chosen, close, flow, markChosen, move, reveal, select, synchronize } from "./inspector.js";
 import { draw, end, go, isPresenting, start } from "./present.js";
 
 const live = document.getElementById("live");
@@ -93,6 +93,8 @@ document.addEventListener("focusin", (event) => {
   if (event.target.closest("[data-value]")) follow(event.target, false);
 });
 markChosen();
+const opened = flow.querySelector(".row.chosen");
+if (opened) reveal(opened);
 
 if (flow.dataset.live) {
   const address = new URL(flow.dataset.live, location);
