@@ -13,7 +13,6 @@ from rolecall.storage import connect
 from rolecall_lab.catalog.entry import Entry
 from rolecall_lab.catalog.flows import REFUSED
 from rolecall_lab.observer import svg
-from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import Picture, lay_out
 from rolecall_lab.observer.tokens import KeySet
@@ -109,12 +108,11 @@ def test_a_change_is_told_to_its_end(quiet_stack: Stack, alice: Walker) -> None:
             f"{each['change']}, {each['seconds']:g} s" if each.get("seconds") else each["change"]
             for each in event["changes"]
         ]
-        for view in (View(), View(stores=True)):
-            drawn = re.findall(r'<text class="stored"[^>]*>([^<]*)<', svg.body(lay_out([event]), view))
-            assert len(drawn) == len(ends)
-            for text, end in zip(drawn, ends, strict=True):
-                assert text.endswith(f"… {end}"), text
-                assert not text.startswith("…"), "and it is told which one"
+        drawn = re.findall(r'<text class="stored"[^>]*>([^<]*)<', svg.file(lay_out([event]), "a file"))
+        assert len(drawn) == len(ends)
+        for text, end in zip(drawn, ends, strict=True):
+            assert text.endswith(f"… {end}"), text
+            assert not text.startswith("…"), "and it is told which one"
 
 
 def test_the_terminal_shows_a_refused_flow_as_well(quiet_stack: Stack) -> None:

@@ -18,7 +18,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rolecall_lab.observer import svg
-from rolecall_lab.observer.drawing import View
 from rolecall_lab.observer.exports import EXPORTS, curl, json_events, masked
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.picture import lay_out
@@ -446,7 +445,7 @@ def test_whatever_a_file_holds_is_refused_or_shown(first: int) -> None:
             assert re.match(r"Event [1-7] |The file ", refusal), (way, strange)
             continue
         picture = lay_out(loaded)
-        assert svg.file(picture, View(checks=True), "a file").encode()
+        assert svg.file(picture, "a file").encode()
         assert all(inspect(picture, number, NoKeys()) for number in range(1, 8))
         for kind, export in EXPORTS.items():
             for secrets in (True, False):

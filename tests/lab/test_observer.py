@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +21,7 @@ from rolecall_lab.recording.flows import Flows, read_events
 from rolecall_lab.recording.recorder import STREAM
 from rolecall_lab.settings import LabSettings
 from support.observer_app import load, parts, record, shown
-from support.recorded_events import BEGAN, check, event, hash_of, mark, plain, plain_flow
+from support.recorded_events import BEGAN, event, hash_of, mark, plain, plain_flow
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -49,7 +48,7 @@ def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: re
     assert listed.count('href="/flows/') == 1, "a page that was merely looked at is no flow"
     assert "tally" in listed
     page = browser.get(f"/flows/{shown(live)}").text
-    for words in ("POST /token", "code_verifier", "The client calls the resource server", "2 checks passed"):
+    for words in ("POST /token", "code_verifier", "The client calls the resource server"):
         assert words in page
     for address in (f"/flows/{shown(live)}?message=4", f"/flows/{shown(live)}/messages/4"):
         message = browser.get(address).text
@@ -72,7 +71,7 @@ def test_a_client_that_registers_itself_is_called_by_its_name(app: Flask, live: 
     body = {"client_id": "Zk3vC2", "client_name": "Tally & <sister>"}
     record(store, event(1, "client", "authorization_server", "POST /register", body=body))
     live.tail.read()
-    assert "<h1><bdi>Tally &amp; &lt;sister&gt;</bdi>: 1 message" in app.test_client().get(f"/flows/{shown(live)}").text
+    assert "<h1><bdi>Tally &amp; &lt;sister&gt;</bdi></h1>" in app.test_client().get(f"/flows/{shown(live)}").text
 
 
 def test_the_page_of_a_request_waits_for_what_is_being_written(app: Flask, live: Live, store: redis.Redis) -> None:
@@ -192,15 +191,15 @@ def test_the_picture_grows_and_resumes_after_a_break(app: Flask, live: Live, sto
     stream = browser.get(f"/flows/{name}/live").response
     first = parts(stream)
     assert first["version"] == 4
-    assert "POST /token" in first["body"]
-    assert "/introspect" not in first["body"]
+    assert "POST /token" in first["diagram"]
+    assert "/introspect" not in first["diagram"]
     record(store, *events[4:])
     live.tail.read()
     second = parts(stream)
-    assert "/introspect" in second["body"]
+    assert "/introspect" in second["diagram"]
     assert second["id"] == name
     resumed = browser.get(f"/flows/{name}/live", headers={"Last-Event-ID": first["event_id"]}).response
-    assert parts(resumed)["body"] == second["body"]
+    assert parts(resumed)["diagram"] == second["diagram"]
 
 
 def test_a_browser_that_has_everything_is_told_nothing_anew(
@@ -265,7 +264,7 @@ def test_redis_restarts_in_the_middle(app: Flask, live: Live, own_redis: Any) ->
     name, browser = shown(live), app.test_client()
     own_redis.stop()
     until(lambda: live.flows.store_unavailable)
-    assert "Redis does not answer" in browser.get(f"/flows/{name}").text
+    assert "Redis is unavailable" in browser.get(f"/flows/{name}").text
     assert browser.get("/readyz").status_code == 503
     own_redis.start()
     record(store, *events[4:])
@@ -293,7 +292,7 @@ def test_a_flow_is_taken_away_and_shown_again_elsewhere(app: Flask, live: Live, 
     elsewhere = observer.create_app(live.lab).test_client()
     answer = load(elsewhere, file)
     again = elsewhere.get(answer.headers["Location"]).text
-    assert "from a file" in again
+    assert "From a file" in again
     assert "POST /token" in again
     assert "/observer.js" in again, "a value can be followed in it, and a token's remaining life counts down"
     assert 'data-live=""' in again, "it does not grow"
@@ -417,7 +416,7 @@ def test_the_inspector_tells_what_stands_within_an_answer_and_what_changed(
         assert f"<code>{name}</code>" in page
     assert page.count("<code>deep.") <= 120
     page = app.test_client().get(f"/flows/{shown(live)}/messages/2").text
-    assert "Changes of state (1)" in page
+    assert "Stored and deleted data (1)" in page
     known = explain("change", change_name(events[1]["changes"][0]))
     assert known is not None
     assert known.means.partition("`")[0][:30] in page
@@ -429,23 +428,3 @@ def test_nothing_that_is_named_breaks_an_explanation(place: str, name: Any) -> N
     explain(place, str(name), "/")
     change_name({"key": name, "change": name})
     change_name({})
-
-
-def test_the_list_for_narrow_screens_has_all_that_the_picture_has(app: Flask, live: Live, store: redis.Redis) -> None:
-    """Steps, gaps, values, changes of state, and checks that passed and failed."""
-    events = plain_flow()
-    events[6]["checks"] = [check("introspect.token", False)]
-    for each in events:
-        each |= {"role": "client", "process": 7, "dropped": 3 if each in events[4:] else 0}
-    record(store, *events)
-    live.tail.read()
-    page = app.test_client().get(f"/flows/{shown(live)}").text
-    told = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", page.partition('id="part-list"')[2].partition("<aside")[0]))
-    words = (
-        "2 The owner signs in at the authorization server", "Redis: code:4bb4… set, 60 s", "code_challenge",
-        "Client → Authorization server, directly", "✓ 2 checks passed", "Authorization server answers 200 4 ms",
-        "3 messages of the client could not be recorded", "✕ introspect.token · RFC 6749 section 4.1.3",
-        "expected this · actual that", "5 The resource server validates the token",
-    )  # fmt: skip
-    assert [each for each in words if each not in told] == []
-    assert re.findall(r'data-value="\d" *>', page.partition('id="part-list"')[2].partition("<aside")[0])

@@ -13,7 +13,7 @@ from flask import Flask
 
 from rolecall_lab import demo
 from rolecall_lab.observer import app as observer
-from rolecall_lab.observer.drawing import View
+from rolecall_lab.observer.diagram import View
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.recording.flows import Flows
