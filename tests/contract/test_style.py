@@ -21,7 +21,8 @@ def test_the_fronts_page_has_the_colours_of_the_style_sheet() -> None:
 
 def test_a_picture_that_is_taken_away_has_the_colours_of_the_style_sheet() -> None:
     """Without the page around it the picture has a copy of them to fall back on."""
-    text = (ROOT / "lab" / "rolecall_lab" / "observer" / "static" / "picture.css").read_text()
+    folder = ROOT / "lab" / "rolecall_lab" / "observer" / "static"
+    text = "".join((folder / name).read_text() for name in ("colors.css", "picture.css"))
     copied = [(name, _long(value)) for name, value in re.findall(r"var\(--(?!p-)([\w-]+), (#[0-9a-f]+)\)", text)]
     assert len(copied) > 11
     light = {}

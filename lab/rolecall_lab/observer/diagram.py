@@ -83,7 +83,8 @@ class Fold:
     def caption(self) -> str:
         """Return a sentence about the fold for present mode."""
         if self.part == "owner":
-            return f"{self.title} at the authorization server; the client never sees the password."
+            request = " the request" if self.title.endswith(("allows", "denies")) else ""
+            return f"{self.title}{request} at the authorization server; the client never sees the password."
         return {"setup": "Before the flow, the client prepares itself.", "cleanup": "The lab cleans up."}[self.part]
 
 

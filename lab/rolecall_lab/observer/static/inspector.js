@@ -41,11 +41,15 @@ export async function select(link) {
     const value = new URLSearchParams(location.search).get(name);
     if (value !== null) address.searchParams.set(name, value);
   }
-  const number = address.searchParams.get("message");
+  const path = `${address.pathname}/messages/${address.searchParams.get("message")}${address.search}`;
+  address.hash = "";
+  history.replaceState(null, "", address);
+  markChosen();
+  const row = link.closest(".row");
+  if (row) link.focus({ preventScroll: true });
   const request = ++latest;
-  const path = `${address.pathname}/messages/${number}${address.search}`;
   const response = await fetch(path).catch(() => null);
-  if (request !== latest) return;
+  if (request !== latest || !chosen()) return;
   if (!response?.ok) {
     location.href = address;
     return;
@@ -54,15 +58,8 @@ export async function select(link) {
   inspector.replaceChildren(...page.getElementById("inspector").childNodes);
   inspector.scrollTop = 0;
   flow.classList.add("inspected");
-  address.hash = "";
-  history.replaceState(null, "", address);
-  markChosen();
   count();
-  const row = link.closest(".row");
-  if (row) {
-    link.focus({ preventScroll: true });
-    reveal(row);
-  }
+  if (row) reveal(row);
 }
 
 export function close() {
