@@ -192,7 +192,7 @@ class Live:
         return self._events(next_event, connection)
 
     def _events(self, next_event: Callable[[], str | None], connection: socket.socket | None) -> Iterator[str]:
-        """Yield the events that `next_event` returns; it waits for up to `POLL` seconds and returns None if it has none.
+        """Yield the events that `next_event` returns: after at most `POLL` seconds, it returns one or None.
 
         The stream ends soon after the viewer has closed the connection.
         """

@@ -93,7 +93,13 @@ def _claims(place: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _usernames(events: Sequence[Event]) -> Iterator[str]:
-    return (name for event in events if (event["status"] or 599) < 400 and (name := _username(event)))
+    """Yield the names of those who signed in, and of those for whom a code was issued."""
+    for event in events:
+        if (event["status"] or 599) < 400 and (name := _username(event)):
+            yield name
+        owners = (each["actual"] for each in event["checks"] if each["name"] == "authorize.owner" and each["passed"])
+        # events of earlier versions have the same text in both
+        yield from (owner for owner in owners if isinstance(owner, str) and owner != "an active account")
 
 
 def _username(event: Event) -> str:
