@@ -46,7 +46,7 @@ def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: re
     assert live.tail.read() == 8
     listed = browser.get("/").text
     assert listed.count('href="/flows/') == 1, "a page that was merely looked at is no flow"
-    assert "tally" in listed
+    assert "Connect Tally" in listed
     page = browser.get(f"/flows/{shown(live)}").text
     for words in ("POST /token", "code_verifier", "The client calls the resource server"):
         assert words in page

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Final
+from urllib.parse import urlencode
 
-from flask import render_template, request
+from flask import render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rolecall_lab.observer.flow_list import PAGE, Filter
@@ -32,7 +34,8 @@ def flows() -> ResponseReturnValue:
         "observer/flows.html",
         rows=shown,
         chosen=chosen,
-        query={name: text for name, text in asdict(chosen).items() if text},
+        is_filtered=chosen != Filter(),
+        address=partial(_address, chosen),
         page=number,
         has_more=len(live.flow_list.page(chosen, number + 1)) > 0,
         page_size=PAGE,
@@ -61,6 +64,12 @@ def watch_starts() -> ResponseReturnValue:
 
 def _filter() -> Filter:
     return Filter(*(request.args.get(name, "")[:MAX_TEXT] for name in ("client", "outcome", "endpoint")))
+
+
+def _address(chosen: Filter, view: str, **more: int) -> str:
+    """Return the URL of a view with the same filters; `url_for` has no room for a parameter named `endpoint`."""
+    query = {name: text for name, text in asdict(chosen).items() if text} | more
+    return url_for(view) + (f"?{urlencode(query)}" if query else "")
 
 
 def _page_number() -> int:
