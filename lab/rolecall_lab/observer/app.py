@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, request
@@ -52,6 +53,7 @@ def create_app(lab: LabSettings) -> Flask:
     app.after_request(lambda response: _set_content_security_policy(response, lab.client_url))
     checks = {"redis": lambda: not flows.store_unavailable, "reading": live.tail.is_alive}
     register(app, [*routes.ROUTES, *health_routes(app, checks)])
+    app.jinja_env.filters["moment"] = _moment
     app.jinja_env.globals.update(
         mark=svg.mark,
         chip_text=chip_text,
@@ -65,6 +67,11 @@ def create_app(lab: LabSettings) -> Flask:
         resource_url=lab.resource_url,
     )
     return app
+
+
+def _moment(seconds: float) -> str:
+    """Return a time of the lab's clock as UTC (RFC 3339)."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _reject_other_sites() -> None:
