@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from ruamel.yaml import YAML
 
@@ -73,35 +73,50 @@ class Refusal:
     Args:
         reason: a sentence, or an error code.
         facts: labels with their texts; the text of a clause comes with its URL, if it has one.
+        change_heading: the heading above `advice.change`.
     """
 
     reason: str
     facts: list[tuple[str, str, str]]
     advice: Advice | None
+    change_heading: str
 
 
 def refusals(event: Event) -> list[Refusal]:
     """Return the failed checks of a message, or else its error code; empty if it was not refused by either."""
-    failed = [_failed_check(check) for check in event["checks"] if not check["passed"]]
+    failed = [_failed_check(check, event["to"]) for check in event["checks"] if not check["passed"]]
     return failed or [*_errors(event)][:1]
 
 
 def heading(event: Event) -> str:
     """Return the heading above the refusals of a message."""
-    is_inactive = isinstance(event["body"], dict) and event["body"].get("active") is False
-    return "Why the token is not active" if is_inactive else "Why it was refused"
+    if isinstance(event["body"], dict) and event["body"].get("active") is False:
+        return "Why the token is not active"
+    is_authorization_response = event["to"] == "client" and "error" in event["query"]
+    if is_authorization_response and all(check["passed"] for check in event["checks"]):
+        return "The error in this response"
+    return "Why it was refused"
 
 
-def _failed_check(check: Mapping[str, Any]) -> Refusal:
+_CHANGE_HEADINGS: Final = {
+    "authorization_server": "What to change in your client",
+    "resource_server": "What to change in your client or API",
+}
+"""By the party that makes the check. The texts about the client's checks name the party that has to change."""
+
+_CHALLENGE: Final = re.compile(r'\b(error|error_description)="([^"]*)"')
+
+
+def _failed_check(check: Mapping[str, Any], party: str) -> Refusal:
     name, clause = str(check["name"]), str(check["clause"])
-    expected, actual = (None if check[key] is None else text_of(check[key]) for key in ("expected", "actual"))
+    values = ((label, check[label.lower()]) for label in ("Expected", "Actual"))
     facts = [
         ("Check", name, ""),
-        ("Expected", expected or "(not recorded)", ""),
-        ("Actual", actual or "(not recorded)", ""),
+        *((label, text_of(value), "") for label, value in values if value is not None),
         ("Clause", clause, link(clause)),
     ]
-    return Refusal(str(check.get("description") or name), facts, ENTRIES.for_check(name))
+    heading = _CHANGE_HEADINGS.get(party, "What to change")
+    return Refusal(str(check.get("description") or name), facts, ENTRIES.for_check(name), heading)
 
 
 def _errors(event: Event) -> Iterator[Refusal]:
@@ -113,15 +128,14 @@ def _errors(event: Event) -> Iterator[Refusal]:
         event["query"] if event["to"] == "client" else None,
         dict(_CHALLENGE.findall(str(event["response_headers"].get("www-authenticate") or ""))),
     ]
-    for place in places:
-        code = place.get("error") if isinstance(place, dict) else None
-        explanation = explain("error", code, event["path"])
-        if isinstance(code, str) and (explanation is not None or code in ENTRIES.errors):
-            description = place.get("error_description")
-            facts = [("Description", text_of(description), "")] if description else []
-            if explanation is not None and explanation.url:
-                facts.append(("Clause", explanation.rfc, explanation.url))
-            yield Refusal(code, facts, ENTRIES.errors.get(code))
+    for place in filter(_has_error, places):
+        code, description = place["error"], place.get("error_description")
+        explanation, advice = explain("error", code, event["path"]), ENTRIES.errors.get(code)
+        facts = [("Description", text_of(description), "")] if description else []
+        if explanation is not None and explanation.url:
+            facts.append(("Clause", explanation.rfc, explanation.url))
+        yield Refusal(code, facts, advice, _CHANGE_HEADINGS["authorization_server"])
 
 
-_CHALLENGE: Final = re.compile(r'\b(error|error_description)="([^"]*)"')
+def _has_error(place: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(place, dict) and isinstance(place.get("error"), str)
