@@ -16,6 +16,7 @@ from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
 from rolecall_lab.observer.live import Live
+from rolecall_lab.observer.refusals import refusals
 from rolecall_lab.observer.story import story
 from rolecall_lab.observer.streaming import current_live, event_stream, last_event_id
 from rolecall_lab.recording.recorded_flow import RecordedFlow
@@ -29,8 +30,8 @@ _BACK: Final = (("Latest flows", "/"),)
 def flow(name: str) -> ResponseReturnValue:
     """GET /flows/<id>: the diagram, with the message number `message` in the inspector.
 
-    Query parameters: `view=everything` shows more than the protocol's messages, `present` is for projectors, `embedded`
-    leaves out the header, and `follow` opens each flow that starts.
+    Query parameters: `view=everything` shows more than the protocol's messages, `present` is for projectors, and
+    `follow` opens each flow that starts.
     """
     live = current_live()
     live.flow_list.refresh()
@@ -127,7 +128,10 @@ def load() -> ResponseReturnValue:
 
 
 def flow_of_request(trace: str) -> ResponseReturnValue:
-    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded only in a moment."""
+    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded only in a moment.
+
+    With the query parameter `inspect`, the inspector shows the request, or the message that made it fail.
+    """
     if not re.fullmatch(r"[0-9a-f]{32}", trace):
         raise PageError(Problem(404, "Invalid request ID", "A request ID has 32 hexadecimal digits.", _BACK))
     live = current_live()
@@ -135,7 +139,16 @@ def flow_of_request(trace: str) -> ResponseReturnValue:
     if found is None:
         text = "The request was not recorded, or it is too old and was deleted."
         raise PageError(Problem(404, "Request not found", text, _BACK))
-    return redirect(url_for("flow", name=found.id), 303)
+    number = _number_of_request(live, found, trace) if "inspect" in request.args else 0
+    return redirect(_view(found).link.format(number) if number else url_for("flow", name=found.id), 303)
+
+
+def _number_of_request(live: Live, found: RecordedFlow, trace: str) -> int:
+    """Return the number of the last refused message of a request, or else of the request; 0 if it is not drawn."""
+    messages = [*enumerate(live.draw(found, _view(found)).picture.messages, 1)]
+    of_request = [(number, event) for number, event in messages if event["trace"] == trace]
+    refused = [number for number, event in of_request if refusals(event)]
+    return (refused[-1:] or [number for number, _ in of_request] or [0])[0]
 
 
 def _find_flow(live: Live, name: str) -> RecordedFlow:
