@@ -47,7 +47,7 @@ def flow(name: str) -> ResponseReturnValue:
     """GET /flows/<id>: the diagram, with the message number `message` in the inspector.
 
     Query parameters: `view=everything` shows more than the protocol's messages, `present` is for projectors, `embedded`
-    leaves out the header, and `follow` opens each flow that starts.
+    for frames (only the diagram), and `follow` opens each flow that starts.
     """
     live = _live()
     found = _find_flow(live, name)
@@ -158,7 +158,7 @@ def flow_of_request(trace: str) -> ResponseReturnValue:
     if found is None:
         text = "The request was not recorded, or it is too old and was deleted."
         raise PageError(Problem(404, "Request not found", text, _BACK))
-    return redirect(url_for("flow", name=found.id), 303)
+    return redirect(url_for("flow", name=found.id) + _query(), 303)
 
 
 def _live() -> Live:
