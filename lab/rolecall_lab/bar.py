@@ -61,6 +61,7 @@ def places(lab: LabSettings, path: str) -> list[Place]:
         "authorization_server": lab.auth_url,
         "resource_server": lab.resource_url,
         "observer": lab.observer_url,
+        lab.role: lab.own_url,
     }
     own = [each for _, role, each in _PLACES if role == lab.role and f"{path}/".startswith(f"{each.rstrip('/')}/")]
     current = max(own, key=len)

@@ -4,6 +4,7 @@ const observer = new URL(frame.src).origin;
 
 addEventListener("message", ({ origin, source, data }) => {
   if (origin === observer && source === frame.contentWindow && Number.isFinite(data.height)) {
-    frame.style.height = `${Math.min(data.height, 20000)}px`;
+    const borders = frame.offsetHeight - frame.clientHeight;
+    frame.style.height = `${Math.min(data.height, 20000) + borders}px`;
   }
 });
