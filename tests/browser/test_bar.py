@@ -150,6 +150,19 @@ def test_an_embedded_diagram_is_as_high_as_it_is(page: Page, stack: Stack) -> No
     expect(opened.value.locator(".top")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_message_has_a_page_of_its_own(chromium: Browser, stack: Stack, width: int) -> None:
+    context = sized(chromium, width, 900)
+    page = context.new_page()
+    connect(page, stack)
+    page.goto(page.locator("details.beside a").get_attribute("href") or "")
+    page.goto(f"{page.url}/messages/1")
+    expect(page.locator("#inspector h2")).to_be_in_viewport()
+    expect(page.locator(".top")).to_be_in_viewport()
+    assert page.evaluate(FITS)
+    context.close()
+
+
 def test_present_mode_hides_the_bar(page: Page, stack: Stack) -> None:
     connect(page, stack)
     address = page.locator("details.beside a").get_attribute("href")
