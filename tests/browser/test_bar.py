@@ -133,7 +133,7 @@ def test_an_entry_leads_to_its_last_diagram_and_its_code(page: Page, stack: Stac
     expect(page.locator("#source")).to_be_in_viewport()
 
 
-def test_an_embedded_diagram_is_as_high_as_it_is(page: Page, stack: Stack) -> None:
+def test_an_embedded_diagram_does_not_scroll(page: Page, stack: Stack) -> None:
     """The page around it scrolls, not the frame; there is no second header; links open the observer itself."""
     connect(page, stack)
     page.locator("details.beside summary").click()
