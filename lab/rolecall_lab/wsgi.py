@@ -10,16 +10,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flask import Flask
+from flask import Flask, Response
 
 from rolecall import clock, trace
 from rolecall.limits import Limit
 from rolecall.settings import SettingsError
 from rolecall.storage import connect
 from rolecall.web.app import Application
+from rolecall_lab.bar import add_bar, override_templates
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -61,7 +61,7 @@ def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) 
         settings = Settings.from_environ(with_wide_limits(environ, LIMITS) | defaults, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings, own_clock)
-        _override_templates(app, "auth")
+        override_templates(app, "auth")
         _link_observer(app, lab.observer_url)
         app.jinja_env.globals["lab_people"] = cache(seeds.people)
         services = app.extensions["rolecall_auth"]
@@ -118,8 +118,9 @@ def client_app() -> Flask:
         catalog.show(app, lab)
         invoices.show(app)
         compare.show(app)
-        _override_templates(app, "client")
+        override_templates(app, "client")
         _link_observer(app, lab.observer_url)
+        _frame_observer(app, lab.observer_url)
         return app
 
     return _wrapped("client", build, os.environ)
@@ -150,28 +151,9 @@ def _wrapped(
         app = build(lab)
     except SettingsError as error:
         sys.exit(str(error))
-    _add_templates(app)
+    add_bar(app, lab)
     wrap(app, lab, create_actions(app, lab) if create_actions else None)
     return app
-
-
-def _add_templates(app: Flask) -> None:
-    from jinja2 import ChoiceLoader, FileSystemLoader
-
-    # Flask's loader only searches the folders of the application and its blueprints
-    loader = app.jinja_env.loader
-    assert loader is not None
-    app.jinja_env.loader = ChoiceLoader([loader, FileSystemLoader(Path(__file__).parent / "templates")])
-
-
-def _override_templates(app: Flask, folder: str) -> None:
-    """Prefer the lab's templates in `folder`; they can extend the originals as `product/<name>`."""
-    from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
-
-    loader = app.jinja_env.loader
-    assert loader is not None
-    overrides = FileSystemLoader(Path(__file__).parent / "templates" / folder)
-    app.jinja_env.loader = ChoiceLoader([overrides, loader, PrefixLoader({"product": loader})])
 
 
 def _link_observer(app: Flask, url: str | None) -> None:
@@ -179,4 +161,19 @@ def _link_observer(app: Flask, url: str | None) -> None:
     if not url:
         return
     app.jinja_env.globals["observer_link"] = lambda request_id="": f"{url}/of/{request_id or trace.current()}"
-    _override_templates(app, "observed")
+    override_templates(app, "observed")
+
+
+def _frame_observer(app: Flask, url: str | None) -> None:
+    """Let pages embed the diagram of their request in a frame."""
+    if not url:
+        return
+
+    def allow_frame(response: Response) -> Response:
+        policy = response.headers.get("Content-Security-Policy", "")
+        scripts = "" if "script-src" in policy else "; script-src 'self'"
+        response.headers["Content-Security-Policy"] = f"{policy}; frame-src {url}{scripts}"
+        return response
+
+    # functions are called in reverse order, and the policy must be set before this one is called
+    app.after_request_funcs.setdefault(None, []).insert(0, allow_frame)

@@ -13,6 +13,7 @@ from rolecall.web.app import create_flask
 from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
 from rolecall.web.routes import is_from_another_origin, register
+from rolecall_lab.bar import add_bar
 from rolecall_lab.hosts import redirect_to_public_host, reject_unknown_hosts
 from rolecall_lab.observer import routes, svg
 from rolecall_lab.observer.diagram import MAX_CHIPS
@@ -47,6 +48,7 @@ def create_app(lab: LabSettings) -> Flask:
             static_url_path="/static/observer",
         )
     )
+    add_bar(app, lab)
     redirected = redirect_to_public_host(app.wsgi_app, app, lab.own_url)
     app.wsgi_app = reject_unknown_hosts(redirected, lab)  # type: ignore[method-assign, assignment]
     app.before_request(_reject_other_sites)

@@ -30,8 +30,8 @@ _BACK: Final = (("Latest flows", "/"),)
 def flow(name: str) -> ResponseReturnValue:
     """GET /flows/<id>: the diagram, with the message number `message` in the inspector.
 
-    Query parameters: `view=everything` shows more than the protocol's messages, `present` is for projectors, and
-    `follow` opens each flow that starts.
+    Query parameters: `view=everything` shows more than the protocol's messages, `present` is for projectors, `embedded`
+    for frames (only the diagram), and `follow` opens each flow that starts.
     """
     live = current_live()
     live.flow_list.refresh()
@@ -140,7 +140,7 @@ def flow_of_request(trace: str) -> ResponseReturnValue:
         text = "The request was not recorded, or it is too old and was deleted."
         raise PageError(Problem(404, "Request not found", text, _BACK))
     number = _number_of_request(live, found, trace) if "inspect" in request.args else 0
-    return redirect(_view(found).link.format(number) if number else url_for("flow", name=found.id), 303)
+    return redirect(_view(found).link.format(number) if number else url_for("flow", name=found.id) + _query(), 303)
 
 
 def _number_of_request(live: Live, found: RecordedFlow, trace: str) -> int:
