@@ -33,8 +33,8 @@ def test_the_glossary_is_short_and_has_the_terms() -> None:
     text = GLOSSARY.read_text(encoding="utf-8")
     assert text.count("\n") <= MAX_LINES
     terms = (
-        "sign in, sign up, sign out, username, account, app, allow, deny, connect, disconnect, revoke, refresh, request, "
-        "response, endpoint, expected, actual, export"
+        "sign in, sign up, sign out, username, account, app, allow, deny, connect, disconnect, revoke, refresh, "
+        "request, response, endpoint, expected, actual, export"
     )
     assert {each for each in terms.split(", ") if f"**{each}**" not in text} == set()
     assert WORDS["log in"] == "**sign in**"
