@@ -162,7 +162,7 @@ def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, stack: 
     expect(page.locator("#came")).to_contain_text("invalid_grant")
     expect(page.locator("#came")).to_contain_text("invalid_token")
     looks_well(page)
-    page.get_by_role("link", name="See it as a picture").click()
+    page.get_by_role("link", name="Open in the observer").click()
     body = page.locator("#part-diagram")
     expect(body).to_contain_text("token.code_once")
     assert page.locator("#part-diagram .response.refused").count() >= 2

@@ -210,7 +210,7 @@ def test_a_printed_page_has_what_is_read_and_nothing_to_press(invoices: Page) ->
     expect(invoices.locator("h1")).to_be_visible()
     expect(invoices.locator("h2", has_text="3 invoices")).to_be_visible()
     assert not invoices.get_by_role("button").filter(visible=True).count()
-    expect(invoices.locator("h2", has_text="How shall")).to_be_hidden()
+    expect(invoices.locator("h2", has_text="Token validation")).to_be_hidden()
     assert invoices.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 

@@ -53,7 +53,7 @@ def test_a_revoked_token_is_noticed_by_asking_and_not_by_the_signature(stack: St
     walker, page = connected(stack)
     page = press(walker, page, stack, "/revoke")
     assert statuses(page) == ["401", "200"]
-    assert "See the difference" in page.text
+    assert "The results differ" in page.text
     page = press(walker, page, stack, "/refresh")
     assert statuses(walker.open(f"{stack.client}/invoices?check=both")) == ["200", "200"]
 
@@ -86,12 +86,12 @@ def test_denying_ends_on_a_page_that_says_so(stack: Stack) -> None:
             password="a cat of my own",
         )
     )
-    assert "asks for access" in page.text
+    assert "requests access" in page.text
     page = walker.follow(walker.submit(page, decision="deny"))
     assert "You denied access" in page.text
     page = walker.follow(walker.submit(walker.open(f"{stack.client}/"), f"{stack.client}/connect"))
     page = walker.follow(walker.submit(page, decision="allow"))
-    assert "no invoice of yours yet" in page.text
+    assert "You have no invoices yet" in page.text
 
 
 def test_the_clock_turns_in_every_worker_of_every_service(stack: Stack) -> None:

@@ -53,7 +53,7 @@ def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: re
     for address in (f"/flows/{shown(live)}?message=4", f"/flows/{shown(live)}/messages/4"):
         message = browser.get(address).text
         assert "PKCE, step by step" in message
-        assert "Who redeems the code is who asked for it." in message
+        assert "The verifier matches the challenge, so the client" in message
         assert "https://www.rfc-editor.org/rfc/rfc7636#section-4.5" in message
         assert "verifier-a-0123" in message
 

@@ -13,7 +13,7 @@ Event = dict[str, Any]
 _GRANTS: Final[Mapping[str, str]] = {
     "authorization_code": "The client exchanges the code for tokens, directly and not through the browser.",
     "refresh_token": "The client exchanges its refresh token for new tokens, without the owner.",
-    "client_credentials": "The client requests an access token for itself; no owner is involved.",
+    "client_credentials": "The client requests an access token without an owner.",
     "password": "The client sends the owner's password, which OAuth 2.1 has removed.",
 }
 
