@@ -183,7 +183,7 @@ def test_the_focus_goes_down_the_page(invoices: Page) -> None:
 def test_the_skip_link_leads_to_the_content(invoices: Page) -> None:
     invoices.keyboard.press("Tab")
     invoices.keyboard.press("Enter")
-    assert invoices.evaluate("document.activeElement.id") == "main"
+    expect(invoices.locator("#main")).to_be_focused()
 
 
 def test_on_a_phone_the_answers_come_before_the_list(invoices: Page) -> None:

@@ -250,9 +250,10 @@ def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
 def test_the_demo_does_not_use_a_lab_of_another_checkout(tmp_path: object, stack: Stack) -> None:
     """Even if it listens on the ports that this checkout would use."""
     ports = {"CLIENT_PORT": stack.client.rpartition(":")[2], "AUTH_PORT": urlsplit(stack.auth).netloc.partition(":")[2]}
+    nowhere = {"ROLECALL_DIR": str(tmp_path), "COMPOSE_PROJECT_NAME": "rolecall-none"}
     said = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.demo"],
-        env={**inherited(os.environ), **ports, "ROLECALL_DIR": str(tmp_path)},
+        env={**inherited(os.environ), **ports, **nowhere},
         capture_output=True,
         text=True,
         check=False,

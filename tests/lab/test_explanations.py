@@ -46,6 +46,7 @@ def test_every_entry_is_whole() -> None:
 
 def test_links_lead_to_the_clause() -> None:
     assert link("RFC 7636 section 4.3") == "https://www.rfc-editor.org/rfc/rfc7636#section-4.3"
+    assert link("RFC 6749 sections 4.1.2.1 and 5.2") == "https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1"
     assert link("RFC 7517") == "https://www.rfc-editor.org/rfc/rfc7517"
     core = "https://openid.net/specs/openid-connect-core-1_0.html"
     assert link("OpenID Connect Core section 3.1.2.1") == f"{core}#rfc.section.3.1.2.1"

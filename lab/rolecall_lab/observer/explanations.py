@@ -84,8 +84,8 @@ def explain_check(check: Mapping[str, Any]) -> Explanation | None:
 
 
 def link(rfc: str) -> str:
-    """Return the URL of a reference such as `RFC 7636 section 4.3`."""
-    if match := re.fullmatch(r"RFC (\d+)(?: section ([0-9.]+)| appendix (\S+))?", rfc):
+    """Return the URL of a reference such as `RFC 7636 section 4.3`; of two sections, that of the first."""
+    if match := re.fullmatch(r"RFC (\d+)(?: sections? ([0-9.]+)(?: and [0-9.]+)?| appendix (\S+))?", rfc):
         anchor = f"#section-{match[2]}" if match[2] else f"#appendix-{match[3]}" if match[3] else ""
         return f"https://www.rfc-editor.org/rfc/rfc{match[1]}{anchor}"
     name, _, section = rfc.partition(" section ")

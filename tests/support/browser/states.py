@@ -363,7 +363,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
         shot(f"observer-{name}-everything")
 
-    beside, as_a_picture = page.locator("details.beside a"), page.get_by_role("link", name="Open in the observer")
+    beside, as_a_picture = page.locator(".beside a"), page.get_by_role("link", name="Open in the observer")
     if page.locator("#consent-deny").count():
         page.click("#consent-deny")
         picture("denied", beside)
