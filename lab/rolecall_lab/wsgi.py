@@ -51,7 +51,7 @@ def auth_app() -> Flask:
 def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) -> Application:
     """Create an authorization server whose sign-in page lists the lab's users."""
 
-    def build(_lab: LabSettings) -> Application:
+    def build(lab: LabSettings) -> Application:
         import rolecall_auth
         from rolecall_auth.limits import LIMITS
         from rolecall_auth.settings import Settings
@@ -62,6 +62,7 @@ def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) 
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings, own_clock)
         override_templates(app, "auth")
+        _link_observer(app, lab.observer_url)
         app.jinja_env.globals["lab_people"] = cache(seeds.people)
         services = app.extensions["rolecall_auth"]
         app.extensions["rolecall_ready"]["seeds"] = lambda: bool(services.registry.resources())
@@ -85,7 +86,7 @@ def with_wide_limits(environ: Mapping[str, str], limits: Iterable[Limit]) -> dic
 def resource_app() -> Flask:
     """Create the resource server."""
 
-    def build(_lab: LabSettings) -> Flask:
+    def build(lab: LabSettings) -> Flask:
         import rolecall_resource
         from rolecall_lab.compare import validator
         from rolecall_resource.settings import Settings
@@ -94,6 +95,7 @@ def resource_app() -> Flask:
         refuse_public([settings.issuer, settings.public_url])
         app = rolecall_resource.create_app(settings)
         validator.show(app)
+        _link_observer(app, lab.observer_url)
         return app
 
     return _wrapped("resource_server", build, os.environ)
@@ -117,7 +119,8 @@ def client_app() -> Flask:
         invoices.show(app)
         compare.show(app)
         override_templates(app, "client")
-        _show_observer(app, lab.observer_url)
+        _link_observer(app, lab.observer_url)
+        _frame_observer(app, lab.observer_url)
         return app
 
     return _wrapped("client", build, os.environ)
@@ -153,11 +156,18 @@ def _wrapped(
     return app
 
 
-def _show_observer(app: Flask, url: str | None) -> None:
-    """Let pages link to the diagram of their request, and embed it in a frame."""
+def _link_observer(app: Flask, url: str | None) -> None:
+    """Let pages link to the diagram of their request; error pages always do."""
     if not url:
         return
     app.jinja_env.globals["observer_link"] = lambda request_id="": f"{url}/of/{request_id or trace.current()}"
+    override_templates(app, "observed")
+
+
+def _frame_observer(app: Flask, url: str | None) -> None:
+    """Let pages embed the diagram of their request in a frame."""
+    if not url:
+        return
 
     def allow_frame(response: Response) -> Response:
         policy = response.headers.get("Content-Security-Policy", "")

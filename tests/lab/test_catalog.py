@@ -75,13 +75,13 @@ def signed_in(walker: Walker, page: Page) -> Page:
 
 def came(page: Page) -> list[tuple[str, str]]:
     """Of each message that was sent: whether what came is shown as right, and what came."""
-    cells = re.findall(r'Came: </span><span class="tag (\w+)">(.*?)</span>', page.text)
+    cells = re.findall(r'Actual: </span><span class="tag (\w+)">(.*?)</span>', page.text)
     return [(colour, unescape(re.sub("<.*?>", "", text))) for colour, text in cells]
 
 
 def words(entry: Entry) -> list[str]:
     """What has to come, as the page says it."""
-    return [{CODE: "a code", NO_RESPONSE: "no answer"}.get(each, each) for each in entry.expected]
+    return [{CODE: "a code", NO_RESPONSE: "no response"}.get(each, each) for each in entry.expected]
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
@@ -97,7 +97,7 @@ def test_run_for_real_it_ends_as_it_has_to(quiet_stack: Stack, alice: Walker, en
     ended = start(walker, quiet_stack, entry.name)
     assert ('id="login-submit"' in ended.text) == (entry.name in ASKED_WHO)
     if entry.name == "sign_in_choose":
-        assert "Go on as <bdi>alice</bdi>" in ended.text
+        assert "Continue as <bdi>alice</bdi>" in ended.text
     ended = signed_in(walker, ended)
     assert ('id="consent-allow"' in ended.text) == (entry.name in NEW_EACH_TIME)
     if entry.name in NEW_EACH_TIME:
@@ -161,7 +161,7 @@ def test_every_flow_is_listed_with_its_clause(quiet_stack: Stack) -> None:
         assert f'<span class="tag {"no" if entry.is_refused else "yes"}">{expected}</span>' in row
         assert f'href="/flows/{entry.name}#source"' in row
         assert f'href="/flows/{entry.name}"' in row
-        assert f'action="/flows/{entry.name}/start"' in row or f"needs a {entry.needs}" in row
+        assert f'action="/flows/{entry.name}/start"' in row or f"requires a {entry.needs}" in row
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
@@ -257,8 +257,8 @@ def test_a_flow_that_the_browser_left_is_not_over(quiet_stack: Stack) -> None:
     asked = walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/wrong_verifier/start"))
     assert "login-submit" in asked.text
     page = walker.open(f"{quiet_stack.client}/flows/wrong_verifier")
-    assert came(page) == [("open", "no answer")]
-    assert "not over yet" in page.text
+    assert came(page) == [("open", "no response")]
+    assert "in progress" in page.text
     page = walker.follow(walker.submit(asked, username="bob", password="builder-lab"))
     page = walker.follow(walker.submit(page, decision="deny"))
     assert page.url == f"{quiet_stack.client}/flows/wrong_verifier#came"
@@ -285,8 +285,8 @@ def test_a_flow_that_needs_a_connection_says_so(quiet_stack: Stack) -> None:
     walker = Walker()
     for entry in WORKS:
         page = walker.open(f"{quiet_stack.client}/flows/{entry.name}")
-        assert ("there are none" in page.text) == (entry.needs == "connection")
-        assert ("there is nobody" in page.text) == (entry.needs == "sign-in")
+        assert ("Tally has none" in page.text) == (entry.needs == "connection")
+        assert ("requires a user who is signed in" in page.text) == (entry.needs == "sign-in")
         assert ('id="start"' in page.text) != bool(entry.needs)
     page = walker.open(f"{quiet_stack.client}/flows/implicit")
     for entry in WORKS:
