@@ -161,8 +161,8 @@ def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
         }.items():
             http.answers[api] = answer
             page.goto(f"{address}/invoices")
-            if page.locator("details:not([open])").count():
-                page.locator("summary").first.click()
+            if page.locator("main details:not([open])").count():
+                page.locator("main summary").first.click()
             shot(f"client-{name}")
         http.answers[api] = (401, {"error_description": "The token has expired."}, {})
         clock.set_offset(301)
@@ -299,7 +299,7 @@ def _walk_tokens(page: Page, stack: Stack, shot: Shot) -> None:
     page.click("#consent-allow")
     shot("client-invoices")
     page.click("#ask-jwt")
-    page.click("summary")
+    page.click("main summary")
     shot("client-invoices-jwt")
     page.click("#revoke")
     shot("client-revoked")
