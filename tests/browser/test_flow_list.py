@@ -19,7 +19,7 @@ WIDE, PHONE = (1280, 720), (390, 844)
 
 @pytest.fixture
 def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens pages, each of which fails the test on an error of its own."""
+    """Return a function that opens pages; JavaScript errors in them fail the test."""
     contexts, errors = [], []
 
     def make(url: str, size: tuple[int, int] = WIDE, scheme: str = "light", *, script: bool = True) -> Page:
@@ -46,7 +46,7 @@ def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def walker(stack: Stack) -> Walker:
-    """Bob, who is connected; the flow of connecting is in the list."""
+    """Connect Tally as bob, so that the list has a flow."""
     made = Walker()
     connect(made, stack.client, "bob", "builder-lab")
     return made
