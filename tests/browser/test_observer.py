@@ -84,7 +84,7 @@ def connect(page: Page, stack: Stack, decision: str = "allow") -> None:
 
 def open_picture(page: Page) -> None:
     """The picture that the page at hand links to."""
-    address = page.locator(".beside a").get_attribute("href")
+    address = page.locator("a[href*='/of/']").get_attribute("href")
     assert address is not None
     page.goto(address)
     expect(page.locator("#live")).to_have_text("Live")

@@ -360,10 +360,10 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         assert address is not None
         page.goto(address)
         shot(f"observer-{name}")
-        page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
+        page.goto(f"{page.url.partition('?')[0]}?view=everything&message=3#inspector")
         shot(f"observer-{name}-everything")
 
-    beside, as_a_picture = page.locator(".beside a"), page.get_by_role("link", name="Open in the observer")
+    beside, as_a_picture = page.locator("a[href*='/of/']").first, page.get_by_role("link", name="Open in the observer")
     if page.locator("#consent-deny").count():
         page.click("#consent-deny")
         picture("denied", beside)
