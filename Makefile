@@ -81,8 +81,8 @@ bench: .venv/dev.stamp ## measure
 screenshots: .venv/dev.stamp ## take a picture of every page
 	@$(PY) tests/support/browser/screenshots.py
 
-docs: .venv/lab.stamp ## write the parts of the README that are made from the code
-	@$(PY) -P -m rolecall_lab.documentation.readme
+docs: .venv/lab.stamp ## write the pages and tables of docs/ that are generated from the code
+	@$(PY) -P -m rolecall_lab.documentation.pages
 
 lock: ## renew the locks in requirements/ and tests/interop/python/ (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }
