@@ -32,7 +32,9 @@ def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(command: str, folder: Path) -> str:
-    return subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(
+        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
 
 
 def test_the_client(lab: Stack, tmp_path: Path) -> None:
@@ -43,7 +45,9 @@ def test_the_client(lab: Stack, tmp_path: Path) -> None:
     program = tmp_path / "client.py"
     program.write_text(configuration(CLIENT, lab, {**port, ", 9000)": f", {port[':9000'][1:]})"}))
     command = [sys.executable, str(program)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as client:
         assert client.stdout is not None
         url = client.stdout.readline().removeprefix("Open ").strip()
         page = Person(lab).visit(url)

@@ -56,14 +56,14 @@ def _accounts(secrets: list[str]) -> Iterator[str]:
 _SETTINGS: Final = """\
 # Settings
 
-Look up an environment variable of a service here. `make docs` generates this page from the declarations in the code; a test fails
-if it is out of date.
+Look up an environment variable of a service here. `make docs` generates this page from the declarations in the code;
+a test fails if it is out of date.
 
 - `make run` sets everything. Put the service's name before a variable to change it there, for example
   `AUTH_SERVICE_ACCESS_TOKEN_LIFETIME=60 make run`.
-- In containers and in production, the names have no prefix. `NAME_FILE` names a file that contains the value of `NAME`, as container
-  secrets do.
-- A service reports all missing and invalid settings together and does not start. `flask check` reports them without starting.
+- In containers and in production, the names have no prefix. `NAME_FILE` names a file that contains the value of `NAME`,
+  as container secrets do.
+- A service reports all missing and invalid settings together and does not start. `flask check` reports them too.
 - A limit has the form `10 per 5 minute`.
 
 All services also read these variables:
@@ -73,7 +73,7 @@ All services also read these variables:
 | `WEB_CONCURRENCY` | `2` | The number of worker processes. |
 | `REQUEST_DEADLINE` | `10` | The seconds in which a client must have sent a complete request. |
 | `METRICS_PORT` | – | The port for Prometheus metrics; without it, there are none. Not for `make run`. |
-| `ISSUERS_FILE` | – | Only the authorization server: a TOML file with several issuers ([how to](production.md#several-issuers)). |
+| `ISSUERS_FILE` | – | The TOML file of [several issuers](production.md#several-issuers) of the authorization server. |
 """
 
 
