@@ -16,7 +16,7 @@ from support.foreign import Person, configuration, register, require
 from support.guides import ROOT, examples
 from support.python_programs import ENVIRON
 from support.servers import free_port
-from support.stack import Stack, lab_command
+from support.stack import Stack, lab_command, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -60,6 +60,9 @@ def test_the_api(lab: Stack, tmp_path: Path) -> None:
     require("curl", "curl")
     arguments = shlex.split(REGISTER_API.partition("ARGS=")[2])[0]
     printed = lab_command(lab, "launcher.flask_command", "auth-service", *shlex.split(arguments)).stdout
+    scopes = f"{lab.auth}/.well-known/oauth-authorization-server"
+    # every worker reads the registered APIs again within two seconds
+    wait_until(lambda: all("timesheets:read" in lab.get(scopes)[1]["scopes_supported"] for _ in range(20)))
     client = register(lab, client_name="Job", grant_types=["client_credentials"], scope="timesheets:read")
     credentials = f"{client['client_id']}:{client['client_secret']}"
     request = f"curl -s -u {credentials} {lab.auth}/token -d grant_type=client_credentials"
