@@ -20,7 +20,8 @@ root_doc = "README"
 exclude_patterns = ["_site"]
 myst_heading_anchors = 4
 html_theme = "furo"
-html_theme_options = {"top_of_page_buttons": []}
+html_theme_options = {"top_of_page_buttons": [], "announcement": '<a href="/">Back to the observer</a>'}
+html_favicon = "../shared/rolecall/static/icon.svg"
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False

@@ -54,7 +54,13 @@ def test_files_of_the_site(browser: FlaskClient, built: Path, path: str, text: s
 
 @pytest.mark.parametrize(
     "path",
-    ["/docs/../secret.txt", "/docs/%2e%2e/secret.txt", "/docs/..%2fsecret.txt", "/docs//secret.txt", "/docs/%2fetc/hosts"],
+    [
+        "/docs/../secret.txt",
+        "/docs/%2e%2e/secret.txt",
+        "/docs/..%2fsecret.txt",
+        "/docs//secret.txt",
+        "/docs/%2fetc/hosts",
+    ],
 )
 def test_no_file_outside_the_site(browser: FlaskClient, built: Path, path: str) -> None:
     response = browser.get(path, follow_redirects=True)

@@ -30,7 +30,7 @@ def documentation(path: str = "") -> ResponseReturnValue:
         return render_template("observer/no_documentation.html")
     name = f"{path}{_START}" if not path or path.endswith("/") else path
     try:
-        return send_from_directory(SITE, name)
+        return send_from_directory(SITE, name, max_age=0)  # the site may be built again
     except NotFound:
         text = f"The documentation has no page at {PREFIX}{path}."
         raise PageError(Problem(404, "Page not found", text, (("All pages", PREFIX),))) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from support.guides import ROOT
 from support.stack import Stack
@@ -93,8 +93,7 @@ def _open_replayed_code(page: Page, stack: Stack) -> None:
 
 
 def _open_present_mode(page: Page, _stack: Stack) -> None:
-    page.keyboard.press("Escape")
-    page.keyboard.press("p")
+    page.goto(f"{page.url.partition('?')[0].partition('#')[0]}?present")
     for _ in range(40):
         if page.locator(".row.now.refused").count():
             return
@@ -123,7 +122,8 @@ def take_all(browser: Browser, stack: Stack) -> None:
     ports = {stack.client: "8000", stack.auth: "8001", stack.api: "8002", stack.observer: "8003"}
     shown = [[url.rpartition(":")[2], port] for url, port in ports.items()]
     width, height = _SIZE
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light", bypass_csp=True)
+    viewport: ViewportSize = {"width": width, "height": height}
+    context = browser.new_context(viewport=viewport, color_scheme="light", reduced_motion="reduce", bypass_csp=True)
     context.set_default_timeout(10_000)
     page = context.new_page()
     for name, picture in PICTURES.items():
