@@ -21,8 +21,10 @@ _SIZE: Final = (1280, 800)
 _DEFAULT_PORTS: Final = """(ports) => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
-        const node = walker.currentNode;
-        for (const [port, shown] of ports) node.nodeValue = node.nodeValue.replaceAll(`localhost:${port}`, `localhost:${shown}`);
+        for (const [port, shown] of ports) {
+            const text = walker.currentNode.nodeValue;
+            walker.currentNode.nodeValue = text.replaceAll(`localhost:${port}`, `localhost:${shown}`);
+        }
     }
 }"""
 
