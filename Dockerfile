@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# One file for every image: `--build-arg SERVICE=auth-service` picks the service, the target `lab` adds the lab around all of them.
+# Builds all images: `--build-arg SERVICE=auth-service` selects the service, and the target `lab` builds all services with the lab.
 
 FROM python:3.13-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH=/venv/bin:$PATH

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A database and a role for each service that has one; no role may connect to another's database.
+# Creates a database and a role for each service that needs one. A role cannot connect to another database.
 set -eu
 for service in auth resource; do
   psql -v ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres <<SQL

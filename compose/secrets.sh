@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the secrets of the containers, once, in the folder that is given; no secret is overwritten.
-# `secrets.sh secrets` is for compose.production.yml; `secrets.sh .rolecall/compose lab` is what `make up` runs.
+# Generates the secrets of the containers in the given folder. Existing secrets are kept.
+# `secrets.sh secrets` is for compose.production.yml; `make up` runs `secrets.sh .rolecall/compose lab`.
 set -eu
 folder=$1
 lab=${2:-}
@@ -28,11 +28,11 @@ if [ "$lab" = lab ]; then
   once lab_key "$(random)"
   once redis_resource "$(random)"
   services="auth resource client"
-  # what all three share: recorded events, and the clock
+  # shared by all services: recorded events and the clock
   shared="~lab:* &lab:*"
 fi
 
-# each service's own prefix; nobody may scan, flush or configure
+# each service can use only its prefix, and cannot scan, flush, or configure
 allowed='-@all +@read +@write +@string +@hash +@set +@list +@stream +@connection +@transaction +@pubsub +@scripting +info -@dangerous +info -@admin -scan -randomkey'
 hash() { printf '%s' "$(cat "$1")" | sha256sum | cut -d ' ' -f 1; }
 acl="user default off
@@ -44,14 +44,14 @@ for who in $services; do
 "
 done
 if [ "$lab" = lab ]; then
-  # it reads what the three recorded, and throws away what is old
+  # reads the recorded events, and deletes old ones
   once redis_observer "$(random)"
   once observer_redis_url "redis://observer:$(cat redis_observer)@redis/0"
   acl="${acl}user observer on #$(hash redis_observer) ~lab:* resetchannels -@all +@connection +multi +exec +time +hget +xread +xlen +xrange +xrevrange +xtrim +xdel
 "
 fi
-# made of the secrets alone, so that a version that allows something else is heard; a Redis that runs reads it at its next start
+# always regenerated from the secrets, so that changed permissions take effect at the next start of Redis
 printf '%s' "$acl" >users.acl
-# containers read the files as other users; on this machine the folder keeps everybody else out
+# containers read the files as other users; on the host, the folder's permissions protect them
 chmod 644 ./*
 chmod 700 .

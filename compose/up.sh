@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the lab's containers and returns when they are ready: `make up`. Arguments go to `docker compose up`.
+# Starts the lab's containers and waits until they are ready: `make up`. Arguments go to `docker compose up`.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ if [ ! -d .rolecall/compose ] && docker volume inspect "${project}_postgres" >/d
   fail "an earlier clone left its database behind, and its passwords are not here; docker compose down --volumes removes it"
 fi
 sh compose/secrets.sh .rolecall/compose lab
-# so that a plain `docker compose` means the same stack; a file of your own is left alone
+# makes plain `docker compose` commands use the same stack; a .env file that you wrote is kept
 mark="# written by make up"
 if [ ! -e .env ] || head -n 1 .env | grep -qx "$mark"; then
   {
@@ -31,7 +31,7 @@ if [ ! -e .env ] || head -n 1 .env | grep -qx "$mark"; then
   } >.env
 fi
 if ! docker compose up --build --detach --wait --quiet-pull --remove-orphans "$@"; then
-  # what a container that stopped said last is the reason
+  # the last log lines of a stopped container show the reason
   for container in $(docker compose ps --all --quiet --status exited --status restarting); do
     docker inspect --format '{{.State.ExitCode}}' "$container" | grep -qx 0 && continue
     echo "rolecall: $(docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}}' "$container") stopped:" >&2

@@ -226,11 +226,11 @@ _INVALID: Final = {
     ),
     "invalid_token_response": (
         "The token response is invalid",
-        "RFC 6749 section 5.1 says what it must contain. Tally did not get a token.",
+        "Its members are specified in RFC 6749 section 5.1. Tally did not get a token.",
     ),
     "invalid_userinfo": (
         "The userinfo response is invalid",
-        "OpenID Connect Core section 5.3.2 says what it must contain. Your sign-in to Tally has not changed.",
+        "Its members are specified in OpenID Connect Core section 5.3.2. Your sign-in to Tally has not changed.",
     ),
     "no_error_code": ("The authorization server failed", "Tally did not get a token. Try again later."),
 }

@@ -82,7 +82,11 @@ _OPERATIONS: Final[Operations] = {
         "Receive the authorization response as a form",
         (
             redirect("To the same URL, with GET."),
-            html(400, "No flow waits for the response, a parameter is repeated, or the response is too long."),
+            html(
+                400,
+                "No flow waits for the response, a parameter is repeated, or the response is too long.",
+                checks=(authorization_code.STATE,),
+            ),
             *_FLOW_REFUSED,
         ),
         form={

@@ -13,6 +13,7 @@ from rolecall.storage import Store, compact_json, digest
 from rolecall.web.cookies import BrowserSecrets
 from rolecall_client.flow import Context, Flow, FlowError, Message
 from rolecall_client.flows import FLOWS
+from rolecall_client.flows.authorization_code import STATE
 from rolecall_client.issuer import AuthorizationServer
 from rolecall_client.registration import Registration
 from rolecall_client.session import Allowance
@@ -70,7 +71,7 @@ class Runner:
         waiting, secret = self._store.get("flow", state), self._browser.get(state)
         is_bound = waiting and secret is not None and hmac.compare_digest(waiting["browser"], digest(secret))
         if not is_bound or (waiting := self._store.take("flow", state)) is None:
-            raise FlowError("unknown_state", "no flow of this browser waits for this response")
+            raise _unknown_state()
         self._browser.delete(state)
         if posted := self._store.take("posted", state):
             response = posted["answer"]
@@ -90,7 +91,7 @@ class Runner:
         """
         state = response.get("state", "")
         if self._store.get("flow", state) is None:
-            raise FlowError("unknown_state", "no flow waits for this response")
+            raise _unknown_state()
         entry = {"answer": dict(response)}
         if (size := len(compact_json(entry))) > MAX_POSTED:
             raise FlowError("too_long", f"the response has {size} bytes")
@@ -151,3 +152,8 @@ class Runner:
             return self._http.send(message.method, message.url, headers=message.headers, form=message.form)
         headers = {**message.headers, "Content-Type": "application/json"}
         return self._http.send(message.method, message.url, headers=headers, body=json.dumps(message.json).encode())
+
+
+def _unknown_state() -> FlowError:
+    STATE.note(False, expected="the state of a request that this browser has started", actual="another or none")
+    return FlowError("unknown_state", "no flow of this browser waits for this response")

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flask import Flask, Response
@@ -20,6 +19,7 @@ from rolecall.limits import Limit
 from rolecall.settings import SettingsError
 from rolecall.storage import connect
 from rolecall.web.app import Application
+from rolecall_lab.bar import add_bar, override_templates
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -51,7 +51,7 @@ def auth_app() -> Flask:
 def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) -> Application:
     """Create an authorization server whose sign-in page lists the lab's users."""
 
-    def build(_lab: LabSettings) -> Application:
+    def build(lab: LabSettings) -> Application:
         import rolecall_auth
         from rolecall_auth.limits import LIMITS
         from rolecall_auth.settings import Settings
@@ -61,7 +61,8 @@ def _auth_app(environ: Mapping[str, str], own_clock: clock.Clock | None = None) 
         settings = Settings.from_environ(with_wide_limits(environ, LIMITS) | defaults, lab=True)
         refuse_public([settings.issuer], settings.backchannel_urls)
         app = rolecall_auth.create_app(settings, own_clock)
-        _override_templates(app, "auth")
+        override_templates(app, "auth")
+        _link_observer(app, lab.observer_url)
         app.jinja_env.globals["lab_people"] = cache(seeds.people)
         services = app.extensions["rolecall_auth"]
         app.extensions["rolecall_ready"]["seeds"] = lambda: bool(services.registry.resources())
@@ -85,7 +86,7 @@ def with_wide_limits(environ: Mapping[str, str], limits: Iterable[Limit]) -> dic
 def resource_app() -> Flask:
     """Create the resource server."""
 
-    def build(_lab: LabSettings) -> Flask:
+    def build(lab: LabSettings) -> Flask:
         import rolecall_resource
         from rolecall_lab.compare import validator
         from rolecall_resource.settings import Settings
@@ -94,6 +95,7 @@ def resource_app() -> Flask:
         refuse_public([settings.issuer, settings.public_url])
         app = rolecall_resource.create_app(settings)
         validator.show(app)
+        _link_observer(app, lab.observer_url)
         return app
 
     return _wrapped("resource_server", build, os.environ)
@@ -116,8 +118,9 @@ def client_app() -> Flask:
         catalog.show(app, lab)
         invoices.show(app)
         compare.show(app)
-        _override_templates(app, "client")
-        _show_observer(app, lab.observer_url)
+        override_templates(app, "client")
+        _link_observer(app, lab.observer_url)
+        _frame_observer(app, lab.observer_url)
         return app
 
     return _wrapped("client", build, os.environ)
@@ -148,39 +151,28 @@ def _wrapped(
         app = build(lab)
     except SettingsError as error:
         sys.exit(str(error))
-    _add_templates(app)
+    add_bar(app, lab)
     wrap(app, lab, create_actions(app, lab) if create_actions else None)
     return app
 
 
-def _add_templates(app: Flask) -> None:
-    from jinja2 import ChoiceLoader, FileSystemLoader
-
-    # Flask's loader only searches the folders of the application and its blueprints
-    loader = app.jinja_env.loader
-    assert loader is not None
-    app.jinja_env.loader = ChoiceLoader([loader, FileSystemLoader(Path(__file__).parent / "templates")])
-
-
-def _override_templates(app: Flask, folder: str) -> None:
-    """Prefer the lab's templates in `folder`; they can extend the originals as `product/<name>`."""
-    from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
-
-    loader = app.jinja_env.loader
-    assert loader is not None
-    overrides = FileSystemLoader(Path(__file__).parent / "templates" / folder)
-    app.jinja_env.loader = ChoiceLoader([overrides, loader, PrefixLoader({"product": loader})])
-
-
-def _show_observer(app: Flask, url: str | None) -> None:
-    """Let pages link to the diagram of their request, and embed it in a frame."""
+def _link_observer(app: Flask, url: str | None) -> None:
+    """Let pages link to the diagram of their request; error pages always do."""
     if not url:
         return
     app.jinja_env.globals["observer_link"] = lambda request_id="": f"{url}/of/{request_id or trace.current()}"
+    override_templates(app, "observed")
+
+
+def _frame_observer(app: Flask, url: str | None) -> None:
+    """Let pages embed the diagram of their request in a frame."""
+    if not url:
+        return
 
     def allow_frame(response: Response) -> Response:
         policy = response.headers.get("Content-Security-Policy", "")
-        response.headers["Content-Security-Policy"] = f"{policy}; frame-src {url}"
+        scripts = "" if "script-src" in policy else "; script-src 'self'"
+        response.headers["Content-Security-Policy"] = f"{policy}; frame-src {url}{scripts}"
         return response
 
     # functions are called in reverse order, and the policy must be set before this one is called

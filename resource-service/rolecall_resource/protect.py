@@ -50,7 +50,7 @@ PERSON = checks.define(
     "token.person",
     "RFC 9700 section 4.15",
     "insufficient_scope",
-    "The token was issued to a client for itself. This endpoint returns the data of a person, who must allow it.",
+    "The token is not about a user. This endpoint returns a user's data, and the user must allow it.",
     status=403,
 )
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 EVENTS: Final[dict[str, str]] = {
     "signed_up": "a user created an account",
     "signed_in": "a user signed in",
-    "sign_in_failed": "a sign-in attempt with a wrong user name or password",
+    "sign_in_failed": "a sign-in attempt with a wrong username or password",
     "signed_out": "a user signed out",
     "throttled": "a rate limit was exceeded",
     "consent_given": "a user gave a client access",
@@ -22,7 +22,7 @@ EVENTS: Final[dict[str, str]] = {
     "consent_taken_back": "a user withdrew a consent; its authorizations ended",
     "code_issued": "an authorization code was issued",
     "tokens_issued": "tokens were issued to a client",
-    "client_authorized": "a client got access for itself, without a user",
+    "client_authorized": "a client got access without a user",
     "code_replayed": "a code was replayed; its authorization ended",
     "refresh_token_replayed": "a rotated refresh token was replayed; its authorization ended",
     "token_revoked": "a client revoked an access token",

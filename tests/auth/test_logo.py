@@ -153,4 +153,4 @@ def test_the_client_is_shown_from_sign_in_to_consent(server: Server, has_logo: b
         assert (f'/logos/{client["client_id"]}"' in page.text) == has_logo
         assert 'href="https://policy.test/p?a=1&amp;b=2" rel="noopener noreferrer external">policy.test<' in page.text
         assert 'href="https://terms.test/" rel="noopener noreferrer external">terms.test<' in page.text
-        assert "It registered itself" in page.text
+        assert "This app registered itself" in page.text

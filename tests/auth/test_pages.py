@@ -297,7 +297,7 @@ def test_sign_up_can_be_closed(tmp_path: Path, redis_url: str) -> None:
         server.browser().client.get("/sign-up"),
         server.browser().submit("/sign-in", username="a", password="b"),
     ):
-        assert "Make one" not in response.text
+        assert "Sign up</a>" not in response.text
     assert server.browser().client.get("/sign-up").status_code == 403
 
 

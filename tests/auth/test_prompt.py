@@ -188,7 +188,7 @@ def test_prompt_consent_asks_again(alice: Browser) -> None:
 def test_select_account_offers_who_is_signed_in_and_somebody_else(op: Server, alice: Browser) -> None:
     response = alice.request(**ASKED, prompt="select_account")
     page = alice.client.get(response.location)
-    assert "Go on as <bdi>alice</bdi>" in page.text
+    assert "Continue as <bdi>alice</bdi>" in page.text
     answer = alice.client.post(response.location, data={"csrf_token": csrf_token(page), "go-on": ""})
     assert "code" in query(alice.client.get(answer.location).location)
     assert "code" in query(f"?code={asked_again(alice, 'bob', prompt='select_account')}")
@@ -197,7 +197,7 @@ def test_select_account_offers_who_is_signed_in_and_somebody_else(op: Server, al
 def test_go_on_does_not_do_where_a_new_sign_in_is_wanted(alice: Browser) -> None:
     response = alice.request(**ASKED, prompt="login")
     page = alice.client.get(response.location)
-    assert "Go on as" not in page.text
+    assert "Continue as" not in page.text
     answer = alice.client.post(response.location, data={"csrf_token": csrf_token(page), "go-on": ""})
     assert "/sign-in" in alice.client.get(answer.location).location
 

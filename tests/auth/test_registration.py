@@ -440,7 +440,7 @@ def test_a_client_that_an_administrator_registered_has_no_warning(server: Server
     browser = server.browser()
     browser.sign_in()
     page = browser.client.get(browser.request().location).text
-    assert "asks for access" in page
+    assert "requests access" in page
     assert "registered itself" not in page
 
 

@@ -83,7 +83,7 @@ def connect(page: Page, stack: Stack, decision: str = "allow") -> None:
 
 def open_picture(page: Page) -> None:
     """The picture that the page at hand links to."""
-    address = page.locator("details.beside a").get_attribute("href")
+    address = page.locator(".beside a").get_attribute("href")
     assert address is not None
     page.goto(address)
     expect(page.locator("#live")).to_have_text("Live")
@@ -91,9 +91,6 @@ def open_picture(page: Page) -> None:
 
 def test_the_plain_flow_is_told_message_by_message(page: Page, stack: Stack) -> None:
     connect(page, stack)
-    page.locator("details.beside summary").click()
-    inside = page.frame_locator("details.beside iframe")
-    expect(inside.locator("#live")).to_have_text("Live")
     open_picture(page)
     looks_well(page)
     expect(page.locator("#part-diagram .arrow").first).to_be_visible(visible=not is_phone(page))
@@ -165,7 +162,7 @@ def test_a_replayed_code_is_refused_and_what_it_gave_is_dead(page: Page, stack: 
     expect(page.locator("#came")).to_contain_text("invalid_grant")
     expect(page.locator("#came")).to_contain_text("invalid_token")
     looks_well(page)
-    page.get_by_role("link", name="See it as a picture").click()
+    page.get_by_role("link", name="Open in the observer").click()
     body = page.locator("#part-diagram")
     expect(body).to_contain_text("token.code_once")
     assert page.locator("#part-diagram .response.refused").count() >= 2

@@ -233,9 +233,9 @@ def test_the_product_shows_nothing_of_the_lab(tally: Tally) -> None:
     browser = tally.browser()
     browser.connect()
     page = browser.client.get("/invoices?check=both").text
-    assert "no invoice of yours yet" in page
-    assert page.count("200 answered") == 1
-    for of_the_lab in ("token.aud", 'name="check"', "ask-both", "both ways", "introspection"):
+    assert "You have no invoices yet" in page
+    assert page.count("200 accepted") == 1
+    for of_the_lab in ("token.aud", 'name="check"', "ask-both", "with both methods", "introspection"):
         assert of_the_lab not in page
     assert "switch between the two" not in browser.client.get("/").text
 

@@ -121,7 +121,7 @@ def test_a_container_killed_while_a_person_decides(containers: Stack, killed: st
     walker = Walker()
     page = walker.follow(walker.submit(walker.open(f"{containers.client}/"), f"{containers.client}/connect"))
     page = walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
-    assert "asks for access" in page.text
+    assert "requests access" in page.text
     with all_killed(killed):
         refused = walker.submit(page, decision="allow")
         if killed == "client-webapp":

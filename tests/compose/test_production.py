@@ -142,10 +142,10 @@ def test_the_flow_with_tls(production: Production) -> None:
     assert page.url.startswith(f"{production.auth}/sign-in")
     assert "wonderland-lab" not in page.text
     page = walker.follow(walker.submit(page, username="alice", password="a password of alice"))
-    assert "asks for access" in page.text
+    assert "requests access" in page.text
     page = walker.follow(walker.submit(page, decision="allow"))
     assert page.url == f"{production.client}/invoices"
-    assert "no invoice of yours yet" in page.text
+    assert "You have no invoices yet" in page.text
     both = walker.open(f"{production.client}/invoices?check=both")
     assert statuses(both) == ["200"]
     assert "ask-both" not in both.text, "only the lab's API lets the caller choose"

@@ -1,4 +1,4 @@
-"""The code is written in plain English, and in small pieces."""
+"""Code, pages, explanations, and documents are in plain English, and the code is in small pieces."""
 
 from __future__ import annotations
 
@@ -22,14 +22,29 @@ PACKAGES = (
 MAX_HITS = 3
 """Per 1,000 words."""
 
+CONFIGURATION = ("docker-compose.yml", "compose.production.yml", "compose")
+
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+
 MAX_FILE, MAX_CLASS, MAX_FUNCTION = 500, 200, 60
 """Lines."""
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_is_in_plain_english(package: str) -> None:
-    for kind, found in prose.count(ROOT / package).items():
-        assert found.words, f"no {kind} found"
+@pytest.mark.parametrize("folder", [*PACKAGES, *CONFIGURATION])
+def test_code_pages_and_explanations_are_in_plain_english(folder: str) -> None:
+    counts = prose.count(ROOT / folder)
+    assert counts.keys() >= ({"docstrings", "comments", "strings"} if folder in PACKAGES else set())
+    _check(counts)
+
+
+def test_documents_are_in_plain_english() -> None:
+    _check(prose.count(*(ROOT / each for each in DOCUMENTS)))
+
+
+def _check(counts: dict[str, prose.Count]) -> None:
+    assert counts
+    for kind, found in counts.items():
+        assert found.words, f"no words in {kind}"
         assert found.per_thousand <= MAX_HITS, "\n".join([f"{found.per_thousand:.1f} in {kind}", *found.hits])
 
 
@@ -71,6 +86,22 @@ def test_each_phrase_is_found_and_plain_english_is_not() -> None:
 def test_docstrings_comments_and_strings_are_read() -> None:
     source = '"""It is no token."""\n# it is no token\nx = "it is no token at all"\ny = "is no token"  # noqa\n'
     assert [kind for kind, _, _ in prose.texts(source)] == ["docstrings", "strings", "comments"]
+
+
+def test_only_the_prose_of_a_file_is_read(tmp_path: Path) -> None:
+    sources = {
+        "a.html": "<p title='it is no token'>{% if it is no token %}\n{# it is no token #}It is no token.",
+        "a.md": "It is no token.\n`it is no token`\n```\nit is no token\n```\n",
+        "a.yaml": "means: It is no token.\n",
+        "a.css": "/* it is no token */",
+    }
+    for name, source in sources.items():
+        (tmp_path / name).write_text(source)
+    assert {kind: [hit.rpartition("/")[2] for hit in each.hits] for kind, each in prose.count(tmp_path).items()} == {
+        "templates": ["a.html:2: is no token"],
+        "documents": ["a.md:1: is no token"],
+        "YAML": ["a.yaml:1: is no token"],
+    }
 
 
 def test_files_classes_and_functions_are_small() -> None:

@@ -29,7 +29,7 @@ def test_tallys_page_leads_to_the_picture_of_what_it_did(stack: Stack) -> None:
     assert statuses(both) == ["200", "200"]
     flow, picture = picture_of(stack, both.text, f"POST {stack.base}/token")
     [number] = messages(picture, "/token")
-    assert "Signature right" in Walker().open(f"{stack.observer}/flows/{flow}?message={number}").text
+    assert "Valid signature" in Walker().open(f"{stack.observer}/flows/{flow}?message={number}").text
 
 
 def test_a_client_that_knows_nothing_of_rolecall_gets_a_picture_as_well(stack: Stack) -> None:
@@ -76,12 +76,12 @@ def test_two_hundred_viewers_see_the_flow_grow_and_cost_the_services_nothing(sta
     with ExitStack() as opened:
         streams = [opened.enter_context(watch(stack, flow)) for _ in range(200)]
         for stream in streams:
-            assert f"POST {stack.base}/token" in next_picture(stream)["body"]
+            assert f"POST {stack.base}/token" in next_picture(stream)["diagram"]
         # not by their number: the oldest leave the stream when it is full
         before = max(event["id"] for event in stack.events())
         press(walker, page, stack, "/refresh")
         for stream in streams:
-            while "POST /refresh" not in next_picture(stream)["body"]:
+            while "POST /refresh" not in next_picture(stream)["diagram"]:
                 pass
 
     def told() -> Counter[str]:
@@ -139,7 +139,7 @@ def test_two_hundred_who_read_nothing_keep_nobody_waiting(stack: Stack) -> None:
         with watch(stack, flow) as reader:
             for number in range(1, 4):
                 page = press(walker, page, stack, "/refresh")
-                while len(messages(next_picture(reader)["body"], "/refresh")) < number:
+                while len(messages(next_picture(reader)["diagram"], "/refresh")) < number:
                     pass
         assert stack.get(f"{stack.observer}/readyz")[0] == 200
         assert flow in flow_ids(stack)

@@ -10,7 +10,7 @@ import pytest
 
 from rolecall_client.flows import FLOWS
 from rolecall_client.flows.sign_in import AGAIN
-from rolecall_lab.catalog.entries import ENTRIES
+from rolecall_lab.catalog.entries import ENTRIES, GROUPS
 from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry, file_name
 from rolecall_lab.catalog.flows import REFUSED, REGISTRATION, SIGN_IN
 from rolecall_lab.walker import Page, Walker, connect
@@ -75,13 +75,13 @@ def signed_in(walker: Walker, page: Page) -> Page:
 
 def came(page: Page) -> list[tuple[str, str]]:
     """Of each message that was sent: whether what came is shown as right, and what came."""
-    cells = re.findall(r'Came: </span><span class="tag (\w+)">(.*?)</span>', page.text)
+    cells = re.findall(r'Actual: </span><span class="tag (\w+)">(.*?)</span>', page.text)
     return [(colour, unescape(re.sub("<.*?>", "", text))) for colour, text in cells]
 
 
 def words(entry: Entry) -> list[str]:
     """What has to come, as the page says it."""
-    return [{CODE: "a code", NO_RESPONSE: "no answer"}.get(each, each) for each in entry.expected]
+    return [{CODE: "a code", NO_RESPONSE: "no response"}.get(each, each) for each in entry.expected]
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
@@ -97,7 +97,7 @@ def test_run_for_real_it_ends_as_it_has_to(quiet_stack: Stack, alice: Walker, en
     ended = start(walker, quiet_stack, entry.name)
     assert ('id="login-submit"' in ended.text) == (entry.name in ASKED_WHO)
     if entry.name == "sign_in_choose":
-        assert "Go on as <bdi>alice</bdi>" in ended.text
+        assert "Continue as <bdi>alice</bdi>" in ended.text
     ended = signed_in(walker, ended)
     assert ('id="consent-allow"' in ended.text) == (entry.name in NEW_EACH_TIME)
     if entry.name in NEW_EACH_TIME:
@@ -116,7 +116,8 @@ def test_run_for_real_it_ends_as_it_has_to(quiet_stack: Stack, alice: Walker, en
     assert came(page) == [("yes", each) for each in words(entry)]
     assert '<span class="tag yes">as expected</span>' in page.text
     listed = _row(walker.open(f"{quiet_stack.client}/flows").text, entry.title)
-    assert '<span class="tag yes">as expected</span>' in listed
+    assert 'class="result expected" title="Last run: as expected"' in listed
+    assert f'href="{quiet_stack.observer}/of/' in listed
 
 
 def test_the_flows_of_the_lab_leave_the_connection_as_it_is(quiet_stack: Stack, alice: Walker) -> None:
@@ -143,7 +144,7 @@ def test_what_a_flow_was_given_for_itself_it_gives_back(quiet_stack: Stack, alic
         return bool(asked) and revoked.get(asked[-1]["flow"]) == 200
 
     wait_until(given_back)
-    assert "not run yet" in _row(alice.open(f"{quiet_stack.client}/flows").text, ENTRIES["disconnect"].title), (
+    assert "Last run" not in _row(alice.open(f"{quiet_stack.client}/flows").text, ENTRIES["disconnect"].title), (
         "it tidied up, nobody ran it"
     )
 
@@ -154,10 +155,13 @@ def test_every_flow_is_listed_with_its_clause(quiet_stack: Stack) -> None:
     for entry in ENTRIES.values():
         row = _row(page.text, entry.title)
         assert entry.flow.specification in row
-        assert entry.summary in unescape(row)
-        assert ("is refused" if entry.is_refused else "works") in row
+        group = next(entries for entries in GROUPS.values() if entry in entries)
+        assert entry.summary in (row if len({each.summary for each in group}) > 1 else unescape(page.text))
+        expected = entry.expected[entry.first_refusal] if entry.is_refused else "works"
+        assert f'<span class="tag {"no" if entry.is_refused else "yes"}">{expected}</span>' in row
+        assert f'href="/flows/{entry.name}#source"' in row
         assert f'href="/flows/{entry.name}"' in row
-        assert f'action="/flows/{entry.name}/start"' in row or f"needs a {entry.needs}" in row
+        assert f'action="/flows/{entry.name}/start"' in row or f"requires a {entry.needs}" in row
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
@@ -253,8 +257,8 @@ def test_a_flow_that_the_browser_left_is_not_over(quiet_stack: Stack) -> None:
     asked = walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/wrong_verifier/start"))
     assert "login-submit" in asked.text
     page = walker.open(f"{quiet_stack.client}/flows/wrong_verifier")
-    assert came(page) == [("open", "no answer")]
-    assert "not over yet" in page.text
+    assert came(page) == [("open", "no response")]
+    assert "in progress" in page.text
     page = walker.follow(walker.submit(asked, username="bob", password="builder-lab"))
     page = walker.follow(walker.submit(page, decision="deny"))
     assert page.url == f"{quiet_stack.client}/flows/wrong_verifier#came"
@@ -281,8 +285,8 @@ def test_a_flow_that_needs_a_connection_says_so(quiet_stack: Stack) -> None:
     walker = Walker()
     for entry in WORKS:
         page = walker.open(f"{quiet_stack.client}/flows/{entry.name}")
-        assert ("there are none" in page.text) == (entry.needs == "connection")
-        assert ("there is nobody" in page.text) == (entry.needs == "sign-in")
+        assert ("Tally has none" in page.text) == (entry.needs == "connection")
+        assert ("requires a user who is signed in" in page.text) == (entry.needs == "sign-in")
         assert ('id="start"' in page.text) != bool(entry.needs)
     page = walker.open(f"{quiet_stack.client}/flows/implicit")
     for entry in WORKS:
@@ -319,7 +323,7 @@ def test_no_page_and_no_log_holds_a_token(quiet_stack: Stack, alice: Walker) -> 
 
 def test_the_clients_pages_lead_there_in_the_lab_alone(quiet_stack: Stack, tally: Tally) -> None:
     """The product's client has neither the pages nor the flows."""
-    assert '<a href="/flows">Flows</a>' in Walker().open(f"{quiet_stack.client}/").text
+    assert f'<a href="{quiet_stack.client}/flows">Catalog</a>' in Walker().open(f"{quiet_stack.client}/").text
     own = tally.app.test_client()
     assert "/flows" not in own.get("/").text
     for path in ("/flows", "/flows/implicit"):
@@ -329,7 +333,8 @@ def test_the_clients_pages_lead_there_in_the_lab_alone(quiet_stack: Stack, tally
 
 
 def _row(text: str, title: str) -> str:
-    return next(row for row in re.findall(r"(?s)<tr>.*?</tr>", text) if f"<strong>{title}</strong>" in row)
+    rows = re.findall(r'(?s)<li class="entry".*?</li>', text)
+    return next(unescape(row) for row in rows if f">{title}</a>" in unescape(row))
 
 
 def _block(text: str, label: str) -> str:

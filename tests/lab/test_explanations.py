@@ -37,14 +37,16 @@ def test_every_entry_is_whole() -> None:
         assert len(each.means) < 220, (place, each.name)
         if place == "check":  # it is declared with its clause, which the event carries
             assert (each.required_by, each.breaks, each.rfc) == ("", "", ""), each.name
-            continue
-        assert each.required_by, (place, each.name)
-        assert each.breaks or place in {"status", "change"}, (place, each.name)
-        assert each.url or each.rfc == "none", (place, each.name, each.rfc)
+        assert not each.breaks or each.breaks.endswith("."), (place, each.name)
+        assert not each.required_by.endswith("."), (place, each.name)
+        assert bool(each.url) == bool(each.rfc), (place, each.name, each.rfc)
+        if place not in {"check", "error", "status", "change"}:
+            assert each.required_by, (place, each.name)
 
 
 def test_links_lead_to_the_clause() -> None:
     assert link("RFC 7636 section 4.3") == "https://www.rfc-editor.org/rfc/rfc7636#section-4.3"
+    assert link("RFC 6749 sections 4.1.2.1 and 5.2") == "https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1"
     assert link("RFC 7517") == "https://www.rfc-editor.org/rfc/rfc7517"
     core = "https://openid.net/specs/openid-connect-core-1_0.html"
     assert link("OpenID Connect Core section 3.1.2.1") == f"{core}#rfc.section.3.1.2.1"
@@ -86,20 +88,20 @@ def test_every_check_of_the_api_has_its_sentences() -> None:
     ("text", "said"),
     [
         ("{elsewhere: []}", "unknown place elsewhere"),
-        ("{claim: [{name: sub, means: Who., required_by: x, breaks: y}]}", "claim sub: .*rfc"),
+        ("{claim: [{name: sub}]}", "claim sub: .*means"),
         ("{claim: [{name: sub, means: Who., required_by: x, breaks: y, rfc: RFC 1, more: 1}]}", "claim sub: .*more"),
-        ("{claim: [{name: sub, means: Who., required_by: x, breaks: '', rfc: RFC 1}]}", "claim sub: breaks"),
+        ("{claim: [{name: sub, means: ''}]}", "claim sub: name and means"),
         ("{check: [{name: sub, means: Who., rfc: RFC 1}]}", "check sub: rfc"),
         ("{claim: [{name: sub, means: 1, required_by: x, breaks: y, rfc: RFC 1}]}", "claim sub: means"),
-        ("{claim: [&a {name: sub, means: a, required_by: a, breaks: a, rfc: a}, *a]}", "claim sub is listed twice"),
+        ("{claim: [&a {name: sub, means: a}, *a]}", "claim sub is listed twice"),
         ("{claim: [{name: sub, means: a, required_by: a, breaks: a, rfc: a, only: [x]}]}", "claim sub: only"),
     ],
 )
 def test_an_entry_that_is_not_as_it_should_be_is_named(
     text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "explanations.yaml").write_text(text)
-    monkeypatch.setattr(explanations, "FILE", tmp_path / "explanations.yaml")
+    (tmp_path / "claim.yaml").write_text(text)
+    monkeypatch.setattr(explanations, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match=said):
         entries.__wrapped__()
 

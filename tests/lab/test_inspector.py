@@ -14,7 +14,7 @@ from rolecall.http import HttpResponse, Unreachable
 from rolecall_lab.observer.inspector import Inspection, inspect
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
-from support.recorded_events import BEGAN, check, event, mark, plain, plain_flow
+from support.recorded_events import BEGAN, event, mark, plain, plain_flow
 
 
 class Keys:
@@ -161,13 +161,3 @@ def test_the_json_that_was_sent_is_explained_and_what_was_cut_is_said() -> None:
     assert told["jwks.keys[0].kid"].text == "k1"
     assert '"redirect_uris": [' in found.raw
     assert found.cut == ["body", "form"]
-
-
-def test_the_reason_for_a_refusal_comes_first() -> None:
-    """RFC 6749 section 4.1.2: before parameters, tokens, and the checks that passed."""
-    asked = event(1, "client", "authorization_server", "POST /token", 400, body={"error": "invalid_grant"})
-    asked["checks"] = [check("token.code"), check("token.code_once", False) | {"description": "Used already."}]
-    [(failed, explanation)] = shown([asked], 1).failed
-    assert (failed["name"], failed["description"]) == ("token.code_once", "Used already.")
-    assert failed["url"].startswith("https://www.rfc-editor.org/")
-    assert explanation is not None

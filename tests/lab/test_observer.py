@@ -41,19 +41,19 @@ def live(app: Flask) -> Live:
 
 def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: redis.Redis) -> None:
     browser = app.test_client()
-    assert "Nothing has happened yet" in browser.get("/").text
+    assert "There are no flows yet" in browser.get("/").text
     record(store, *plain_flow(), event(99, "browser", "client", "GET /"))
     assert live.tail.read() == 8
     listed = browser.get("/").text
     assert listed.count('href="/flows/') == 1, "a page that was merely looked at is no flow"
-    assert "tally" in listed
+    assert "Connect Tally" in listed
     page = browser.get(f"/flows/{shown(live)}").text
     for words in ("POST /token", "code_verifier", "The client calls the resource server"):
         assert words in page
     for address in (f"/flows/{shown(live)}?message=4", f"/flows/{shown(live)}/messages/4"):
         message = browser.get(address).text
         assert "PKCE, step by step" in message
-        assert "Who redeems the code is who asked for it." in message
+        assert "The verifier matches the challenge, so the client" in message
         assert "https://www.rfc-editor.org/rfc/rfc7636#section-4.5" in message
         assert "verifier-a-0123" in message
 
@@ -71,7 +71,8 @@ def test_a_client_that_registers_itself_is_called_by_its_name(app: Flask, live: 
     body = {"client_id": "Zk3vC2", "client_name": "Tally & <sister>"}
     record(store, event(1, "client", "authorization_server", "POST /register", body=body))
     live.tail.read()
-    assert "<h1><bdi>Tally &amp; &lt;sister&gt;</bdi></h1>" in app.test_client().get(f"/flows/{shown(live)}").text
+    for path in (f"/flows/{shown(live)}", "/"):
+        assert "<bdi>Tally &amp; &lt;sister&gt;</bdi>" in app.test_client().get(path).text
 
 
 def test_the_page_of_a_request_waits_for_what_is_being_written(app: Flask, live: Live, store: redis.Redis) -> None:
@@ -308,7 +309,7 @@ def test_what_another_site_may_do(app: Flask) -> None:
     policy = answer.headers["Content-Security-Policy"]
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
-    assert "frame-ancestors 'self' http://localhost:8000" in policy
+    assert "frame-ancestors 'none'" in policy
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 

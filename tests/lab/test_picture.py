@@ -13,7 +13,7 @@ import pytest
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.drawing import LABEL_CHARACTER
 from rolecall_lab.observer.picture import Picture, lay_out, step_title
-from rolecall_lab.observer.story import story, title_of
+from rolecall_lab.observer.story import story
 from rolecall_lab.recording.flow_limits import MAX_IN_FLOW
 from rolecall_lab.recording.flows import Flows
 from rolecall_lab.recording.recorded_flow import KEEP_FIRST
@@ -468,14 +468,10 @@ def test_a_flow_tells_its_story() -> None:
     checked = event(2, "resource_server", "authorization_server", "POST /introspect", 200)
     checked["checks"] = [check("introspect.revoked", False)]
     told = story([started, redeemed, checked])
-    assert (told.title, told.failed, told.is_expected) == ("Replayed code", "token.code_once", True)
-    assert told.outcome == (
-        "Refused by the authorization server, as it should be: The code was already used. RFC 6749 section 4.1.3"
+    assert (told.title, told.outcome.check, told.outcome.is_expected) == ("Replayed code", "token.code_once", True)
+    assert told.outcome.sentence == (
+        "Refused by the authorization server, as it should be: the code was already used. RFC 6749 section 4.1.3"
     )
-    connected = story([event(0, "browser", "client", "POST /connect", 303)])
-    assert (connected.title, connected.outcome) == ("Authorization code with PKCE", "")
-    assert story([event(0, "client", "authorization_server", "POST /token", 200)]).title == ""
-    flows = Flows()
-    flows.add([*plain_flow()])
-    [summary] = flows.newest()
-    assert (title_of(summary.started), summary.failed) == ("Authorization code with PKCE", None)
+    connected = story(plain_flow())
+    assert (connected.title, connected.details) == ("Connect Tally", "Authorization code with PKCE")
+    assert (connected.outcome.sentence, connected.outcome.is_good) == ("Completed", True)

@@ -481,4 +481,4 @@ def test_a_browser_is_told_what_this_is_and_every_endpoint_with_its_scope(api: A
     missing = api.app.test_client().get("/nothing", headers={"Accept": chrome})
     assert missing.status_code == 404
     assert 'aria-label="Main"' in missing.text
-    assert "What it answers" in missing.text, "an error page keeps the service's navigation"
+    assert ">Endpoints</a>" in missing.text, "an error page keeps the service's navigation"

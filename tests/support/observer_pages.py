@@ -20,8 +20,8 @@ def flow_ids(stack: Stack) -> list[str]:
 
 
 def flow_page(stack: Stack, flow: str) -> str:
-    """A flow's page with every check in its picture."""
-    return Walker().open(f"{stack.observer}/flows/{flow}?checks=yes").text
+    """A flow's page with every message and check in its diagram."""
+    return Walker().open(f"{stack.observer}/flows/{flow}?view=everything").text
 
 
 def newest_flow(stack: Stack, *words: str) -> str:
@@ -31,8 +31,9 @@ def newest_flow(stack: Stack, *words: str) -> str:
 
 
 def messages(picture: str, path: str) -> list[str]:
-    """The numbers of the messages to a path, as the picture's arrows have them."""
-    return re.findall(rf'aria-label="Message (\d+): [^"]*{re.escape(path)}"', picture)
+    """The numbers of the messages whose label ends with a path; all messages if it is empty."""
+    arrow = rf'data-message="(\d+)" data-row="(?:request|response)">\s*<a [^>]*title="[^"]*{re.escape(path)}"'
+    return re.findall(arrow, picture)
 
 
 def picture_of(stack: Stack, page_text: str, *messages: str) -> tuple[str, str]:
@@ -44,12 +45,12 @@ def picture_of(stack: Stack, page_text: str, *messages: str) -> tuple[str, str]:
 
     def has_them() -> bool:
         # what several processes have recorded comes one after the other
-        pages.append(walker.follow(walker.open(found[1])))
+        pages.append(walker.open(f"{walker.follow(walker.open(found[1])).url}?view=everything"))
         assert pages[-1].status == 200
         return all(message in pages[-1].text for message in messages)
 
     wait_until(has_them)
-    return pages[-1].url.rpartition("/")[2], pages[-1].text
+    return urlsplit(pages[-1].url).path.rpartition("/")[2], pages[-1].text
 
 
 @contextmanager
@@ -57,7 +58,9 @@ def watch(stack: Stack, flow: str, last: str = "") -> Iterator[http.client.HTTPR
     """An open stream of a flow's pictures."""
     host = urlsplit(stack.observer)
     connection = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=60)
-    connection.request("GET", f"/flows/{flow}/live", headers={"Host": host.netloc, "Last-Event-ID": last})
+    connection.request(
+        "GET", f"/flows/{flow}/live?view=everything", headers={"Host": host.netloc, "Last-Event-ID": last}
+    )
     answer = connection.getresponse()
     try:
         yield answer

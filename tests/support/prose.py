@@ -1,4 +1,4 @@
-"""Finds phrases that no English-speaking engineer would write, in docstrings, comments, and strings of Python code."""
+"""Finds phrases that no English-speaking engineer would write, in Python code, templates, YAML files, and documents."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ _DIRECTIVE: Final = re.compile(r"#\s*(?:noqa|type:|!|pragma|fmt:|ruff:)")
 _SENTENCE: Final = 5
 """Words that a string has at least to count as prose."""
 
+_KINDS: Final = {
+    ".html": ("templates", r"(?s)<(?:style|script)\b.*?</(?:style|script)>|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<[^>]+>"),
+    ".md": ("documents", r"(?ms)^```.*?^```|`[^`\n]*`"),
+    ".yaml": ("YAML", r"(?!)"),
+    ".yml": ("YAML", r"(?!)"),
+}
+"""The kind of text in a file, and the parts that are not prose, by suffix."""
+
 
 @dataclass
 class Count:
@@ -65,13 +73,28 @@ class Count:
         return 1000 * len(self.hits) / max(self.words, 1)
 
 
-def count(folder: Path) -> dict[str, Count]:
-    """Count the hits in all Python files of a folder, by kind of text."""
-    counts = {"docstrings": Count(), "comments": Count(), "strings": Count()}
-    for path in sorted(folder.rglob("*.py")):
-        for kind, line, text in texts(path.read_text(encoding="utf-8")):
-            counts[kind].add(f"{path.relative_to(folder.parent)}:{line}", text)
+def count(*paths: Path) -> dict[str, Count]:
+    """Count the hits in files, or in all files of folders, by kind of text."""
+    counts: dict[str, Count] = {}
+    for path in (each for top in paths for each in (sorted(top.rglob("*")) if top.is_dir() else [top])):
+        for kind, line, text in file_texts(path):
+            counts.setdefault(kind, Count()).add(f"{path}:{line}", text)
     return counts
+
+
+def file_texts(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield kind, line, and text of the prose in a file; none if it is not a kind of file that has prose."""
+    if path.suffix == ".py":
+        yield from texts(path.read_text(encoding="utf-8"))
+    elif path.suffix in _KINDS:
+        kind, left_out = _KINDS[path.suffix]
+        source = re.sub(left_out, _blank, path.read_text(encoding="utf-8"))
+        yield from ((kind, number, line) for number, line in enumerate(source.splitlines(), 1) if line.strip())
+
+
+def _blank(found: re.Match[str]) -> str:
+    """Return a replacement that keeps the line numbers, and ends no sentence."""
+    return "·" + "\n" * found[0].count("\n")
 
 
 def texts(source: str) -> Iterator[tuple[str, int, str]]:

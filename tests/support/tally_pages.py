@@ -14,7 +14,7 @@ NATIVE_REDIRECT_URI = "http://127.0.0.1:9/callback"
 
 def statuses(page: Page) -> list[str]:
     """The API's answers on the page with the invoices: one for each way of checking; of another page, what it is."""
-    answers = re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:answered|refused)', page.text)
+    answers = re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:accepted|rejected)', page.text)
     title = re.search(r"<h1[^>]*>\s*(.*?)\s*</h1>", page.text, re.DOTALL)
     return answers or [f"{page.status} {title[1] if title else page.location or ''}".strip()]
 

@@ -23,7 +23,7 @@ from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.consent import has_consent, normal_scope
 from rolecall_auth.models.registry import is_same_resource
 from rolecall_auth.models.session import SignIn
-from rolecall_auth.models.user import is_active
+from rolecall_auth.models.user import active_user
 from rolecall_auth.openid import scopes
 from rolecall_auth.services import services
 
@@ -123,7 +123,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             acr=self.request.authentication.acr,
         )
         with services().database.transaction() as session:
-            OWNER(is_active(session, grant_user.user_id), expected="an active account", otherwise="no active account")
+            owner = active_user(session, grant_user.user_id)
+            OWNER(owner is not None, expected="an active account", actual=owner.username if owner else "none")
             is_allowed = self._has_consent(session, grant_user.user_id)
             CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
             session.add(authorization)

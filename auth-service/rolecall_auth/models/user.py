@@ -51,10 +51,15 @@ class User(Model):
         return self.id
 
 
-def is_active(session: Session, user_id: str) -> bool:
-    """Return whether the account exists and is not disabled; a session can outlive its account."""
+def active_user(session: Session, user_id: str) -> User | None:
+    """Return the account, or None if it does not exist or is disabled; a session can outlive its account."""
     user = session.get(User, user_id)
-    return user is not None and user.disabled_at is None
+    return user if user is not None and user.disabled_at is None else None
+
+
+def is_active(session: Session, user_id: str) -> bool:
+    """Return whether the account exists and is not disabled."""
+    return active_user(session, user_id) is not None
 
 
 def normal_username(text: str) -> str:

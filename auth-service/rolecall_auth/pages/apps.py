@@ -50,7 +50,7 @@ def disconnect() -> ResponseReturnValue:
     with services().database.transaction() as session:
         forget(session, user.user_id, client_id)
     services().revocations.end(
-        "taken back by the owner", Authorization.user_id == user.user_id, Authorization.client_id == client_id
+        "disconnected by the user", Authorization.user_id == user.user_id, Authorization.client_id == client_id
     )
     audit.record("consent_taken_back", user_id=user.user_id, client_id=client_id)
     client = services().registry.client(client_id)

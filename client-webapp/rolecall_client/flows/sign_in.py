@@ -36,7 +36,7 @@ PERSON = checks.define(
     "client.same_person",
     "OpenID Connect Core section 3.1.2.1",
     "invalid_token",
-    "The ID token is about another user than the one who is signed in.",
+    "The ID token is about another user than the signed-in user.",
 )
 
 AGAIN: Final[Mapping[str, Mapping[str, str]]] = {
@@ -116,7 +116,7 @@ def token_response(context: Context, response: HttpResponse) -> None:
         is_same = context.memory["claims"]["sub"] == subject
         PERSON.note(is_same, expected="the user who is signed in", actual="the same" if is_same else "another")
         if not is_same:
-            raise FlowError("another_person", "the ID token is about another user than the one who is signed in")
+            raise FlowError("another_person", "the ID token is about another user than the signed-in user")
 
 
 def expected_claims(

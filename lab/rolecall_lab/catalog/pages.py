@@ -21,8 +21,9 @@ from rolecall_lab.catalog.runs import outcome_rows, runs, verdict
 
 def flows() -> ResponseReturnValue:
     """GET /flows: every flow, in groups, with the result of its last run."""
-    verdicts = {name: verdict(ENTRIES[name], run) for name, run in runs().items() if name in ENTRIES}
-    return _page("catalog/flows.html", groups=GROUPS, verdicts=verdicts)
+    last = {name: run for name, run in runs().items() if name in ENTRIES}
+    verdicts = {name: verdict(ENTRIES[name], run) for name, run in last.items()}
+    return _page("catalog/flows.html", groups=GROUPS, runs=last, verdicts=verdicts)
 
 
 def flow(name: str) -> ResponseReturnValue:
@@ -96,5 +97,5 @@ def _page(template: str, **values: object) -> ResponseReturnValue:
     response = make_response(
         render_template(template, available=available, CODE=CODE, NO_RESPONSE=NO_RESPONSE, **values)
     )
-    let_forms_leave(response)  # most flows start with a redirect to the authorization endpoint
+    let_forms_leave(response, scripts=True)  # most flows start with a redirect to the authorization endpoint
     return response

@@ -73,7 +73,7 @@ def refresh() -> ResponseReturnValue:
 def revoke() -> ResponseReturnValue:
     """POST /revoke: revoke the access token, and show how the validators differ."""
     pages.revoke_access_token()
-    flash("The access token is revoked. Below, the API was asked with it again, both ways.")
+    flash("The access token is revoked. Below are the API’s responses to it with both methods.")
     return redirect(url_for("invoices", check="both"), 303)
 
 

@@ -74,8 +74,8 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
         "The token claims to have been issued at {actual}, which is in the future.",
     ),
     "token.person": (
-        "The token was issued for a person.",
-        "The token was issued to a client for itself. This endpoint needs a person's token.",
+        "The token is about a user.",
+        "The token is about a client. This endpoint requires a token about a user.",
     ),
     "token.scope": (
         "The token has the required scope: {expected}.",

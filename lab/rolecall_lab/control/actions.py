@@ -95,7 +95,7 @@ class Actions:
         with self._services.database.transaction() as session:
             forget(session, access_token.subject, access_token.client_id)
         self._services.revocations.end(
-            "taken back by the owner",
+            "disconnected by the user",
             Authorization.user_id == access_token.subject,
             Authorization.client_id == access_token.client_id,
         )

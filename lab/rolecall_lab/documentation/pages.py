@@ -36,7 +36,7 @@ def containers_table() -> str:
     document = YAML(typ="safe").load(COMPOSE.read_text(encoding="utf-8"))
     services: dict[str, Any] = document["services"]
     internal = {name for name, options in document["networks"].items() if (options or {}).get("internal")}
-    rows = ["| container | networks | logs in as | volume |", "| --- | --- | --- | --- |"]
+    rows = ["| container | networks | accounts | volume |", "| --- | --- | --- | --- |"]
     for name, service in services.items():
         networks = [f"`{each}`" if each in internal else f"**`{each}`**" for each in service["networks"]]
         accounts = "" if name in {"redis", "postgres"} else ", ".join(_accounts(service.get("secrets", [])))

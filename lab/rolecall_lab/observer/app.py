@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, request
@@ -12,6 +13,7 @@ from rolecall.web.app import create_flask
 from rolecall.web.headers import cookie_settings
 from rolecall.web.health import health_routes
 from rolecall.web.routes import is_from_another_origin, register
+from rolecall_lab.bar import add_bar
 from rolecall_lab.hosts import redirect_to_public_host, reject_unknown_hosts
 from rolecall_lab.observer import routes, site, svg
 from rolecall_lab.observer.diagram import MAX_CHIPS
@@ -46,13 +48,15 @@ def create_app(lab: LabSettings) -> Flask:
             static_url_path="/static/observer",
         )
     )
+    add_bar(app, lab)
     redirected = redirect_to_public_host(app.wsgi_app, app, lab.own_url)
     app.wsgi_app = reject_unknown_hosts(redirected, lab)  # type: ignore[method-assign, assignment]
     app.before_request(_reject_other_sites)
     app.after_request(site.set_policy)  # runs after the next one
-    app.after_request(lambda response: _set_content_security_policy(response, lab.client_url))
+    app.after_request(_set_content_security_policy)
     checks = {"redis": lambda: not flows.store_unavailable, "reading": live.tail.is_alive}
     register(app, [*routes.ROUTES, *health_routes(app, checks)])
+    app.jinja_env.filters["moment"] = _moment
     app.jinja_env.globals.update(
         mark=svg.mark,
         chip_text=chip_text,
@@ -68,17 +72,22 @@ def create_app(lab: LabSettings) -> Flask:
     return app
 
 
+def _moment(seconds: float) -> str:
+    """Return a time of the lab's clock as UTC (RFC 3339)."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _reject_other_sites() -> None:
-    """Reject requests from pages of other sites, except for links and for frames, which `frame-ancestors` limits."""
+    """Reject requests from pages of other sites, except for links."""
     is_navigation = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
     if is_from_another_origin() and not is_navigation:
         abort(403)
 
 
-def _set_content_security_policy(response: Response, client_url: str) -> Response:
-    """Allow the pages' script and its event stream, and let the client embed the pages in a frame."""
+def _set_content_security_policy(response: Response) -> Response:
+    """Allow the pages' script and its event stream."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
-        f"form-action 'self'; base-uri 'none'; frame-ancestors 'self' {client_url}"
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     return response

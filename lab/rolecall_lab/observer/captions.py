@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rolecall_lab.observer.picture import PARTIES, Picture, Row
+from rolecall_lab.observer.texts import lowered
 
 Event = dict[str, Any]
 
 _GRANTS: Final[Mapping[str, str]] = {
     "authorization_code": "The client exchanges the code for tokens, directly and not through the browser.",
     "refresh_token": "The client exchanges its refresh token for new tokens, without the owner.",
-    "client_credentials": "The client requests an access token for itself; no owner is involved.",
+    "client_credentials": "The client requests an access token without an owner.",
     "password": "The client sends the owner's password, which OAuth 2.1 has removed.",
 }
 
@@ -108,7 +109,7 @@ def _refusal(row: Row, event: Event, picture: Picture) -> str:
     who = _the(row.start, picture)
     failed = next((check for check in event["checks"] if not check["passed"]), None)
     if failed is not None:
-        return f"{who} refuses: {_lowered(str(failed.get('description') or failed['name'])).rstrip('.')}."
+        return f"{who} refuses: {lowered(str(failed.get('description') or failed['name'])).rstrip('.')}."
     location = event["response_headers"].get("location")
     parameters = location.get("parameters", {}) if isinstance(location, dict) else {}
     body = event["body"] if isinstance(event["body"], dict) else {}
@@ -135,13 +136,6 @@ def _the(lane: str, picture: Picture) -> str:
     """Return the title of a lane at the beginning of a sentence; a host name has no article."""
     title = picture.title(lane)
     return f"The {title[0].lower()}{title[1:]}" if lane in PARTIES and title == PARTIES[lane][0] else title
-
-
-def _lowered(text: str) -> str:
-    """Return a sentence that follows a colon, without the capital of its first word unless that is a name."""
-    first = text.partition(" ")[0]
-    is_word = first[:1].isupper() and first[1:] == first[1:].lower()
-    return text[0].lower() + text[1:] if is_word else text
 
 
 def _and(texts: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
-"""Explanations of the parts of a message, read from explanations.yaml: meaning, requirement, and purpose."""
+"""Explanations of the parts of a message, read from `explanations/`: meaning, requirement, and purpose."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-FILE: Final = Path(__file__).with_name("explanations.yaml")
+FOLDER: Final = Path(__file__).with_name("explanations")
 PLACES: Final = frozenset({"parameter", "header", "jose", "claim", "member", "error", "status", "check", "change"})
-_MAY_BREAK_NOTHING: Final = frozenset({"status", "change"})
 _DECLARED_ELSEWHERE: Final = frozenset({"check"})
 """Places whose clause is in the recorded event: entries only have a name and a meaning."""
 
@@ -34,9 +33,15 @@ _URLS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An entry of the file. If `only` has paths, the entry applies to them alone.
+    """An entry of a file.
 
-    Checks have neither `required_by` nor `rfc`: a service declares a check with its clause, and records both.
+    Args:
+        name: the name; `*` stands for any characters.
+        means: its meaning in one or two sentences.
+        required_by: whether it is required, or which of these services use it if it is not part of a specification.
+        breaks: what goes wrong if it is missing or wrong; empty if nothing does.
+        rfc: the section that defines it. A check has none: its clause is declared by the service and recorded.
+        only: the start of the paths that the entry applies to; empty for all paths.
     """
 
     name: str
@@ -72,15 +77,15 @@ def explain(place: str, name: object, path: str = "") -> Explanation | None:
 
 
 def explain_check(check: Mapping[str, Any]) -> Explanation | None:
-    """Return the entry of the file for a recorded check, or the description that the check declares."""
+    """Return the entry for a recorded check, or the description that the check declares."""
     declared = check.get("description")
     own = Explanation(str(check["name"]), declared) if isinstance(declared, str) and declared else None
     return explain("check", check["name"]) or own
 
 
 def link(rfc: str) -> str:
-    """Return the URL of a reference such as `RFC 7636 section 4.3`."""
-    if match := re.fullmatch(r"RFC (\d+)(?: section ([0-9.]+)| appendix (\S+))?", rfc):
+    """Return the URL of a reference such as `RFC 7636 section 4.3`; of two sections, that of the first."""
+    if match := re.fullmatch(r"RFC (\d+)(?: sections? ([0-9.]+)(?: and [0-9.]+)?| appendix (\S+))?", rfc):
         anchor = f"#section-{match[2]}" if match[2] else f"#appendix-{match[3]}" if match[3] else ""
         return f"https://www.rfc-editor.org/rfc/rfc{match[1]}{anchor}"
     name, _, section = rfc.partition(" section ")
@@ -101,40 +106,44 @@ def entries() -> tuple[dict[tuple[str, str], list[Explanation]], dict[str, list[
     Raises:
         ValueError: an entry is invalid; the message names it.
     """
-    document = YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
-    seen = set()
     exact: dict[tuple[str, str], list[Explanation]] = {}
     patterns: dict[str, list[Explanation]] = {}
-    if unknown := document.keys() - PLACES:
-        raise ValueError(
-            f"{FILE.name}: unknown place {', '.join(unknown)}; expected one of {', '.join(sorted(PLACES))}"
-        )
-    for place, rows in document.items():
-        for row in rows:
-            entry = _entry(place, row)
-            if (place, entry.name, entry.only) in seen:
-                raise ValueError(f"{FILE.name}: {place} {entry.name} is listed twice")
-            seen.add((place, entry.name, entry.only))
-            if "*" in entry.name:
-                patterns.setdefault(place, []).append(entry)
-            else:
-                exact.setdefault((place, entry.name), []).append(entry)
+    seen = set()
+    for file, place, row in _rows():
+        entry = _entry(f"{file}: {place} {row.get('name')}", place, row)
+        if (place, entry.name, entry.only) in seen:
+            raise ValueError(f"{file}: {place} {entry.name} is listed twice")
+        seen.add((place, entry.name, entry.only))
+        if "*" in entry.name:
+            patterns.setdefault(place, []).append(entry)
+        else:
+            exact.setdefault((place, entry.name), []).append(entry)
     return exact, patterns
 
 
-def _entry(place: str, row: dict[str, Any]) -> Explanation:
+def _rows() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the file, place, and row of each entry."""
+    for path in sorted(FOLDER.glob("*.yaml")):
+        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        if unknown := document.keys() - PLACES:
+            raise ValueError(
+                f"{path.name}: unknown place {', '.join(unknown)}; expected one of {', '.join(sorted(PLACES))}"
+            )
+        yield from ((path.name, place, row) for place, rows in document.items() for row in rows)
+
+
+def _entry(where: str, place: str, row: dict[str, Any]) -> Explanation:
     try:
         entry = Explanation(**{**row, "only": tuple(row.get("only", ()))})
     except TypeError as error:
-        raise ValueError(f"{FILE.name}: {place} {row.get('name')}: {error}") from None
-    fields = ("name", "means") if place in _DECLARED_ELSEWHERE else ("name", "means", "required_by", "breaks", "rfc")
-    for field in row.keys() - {*fields, "only"}:
-        raise ValueError(f"{FILE.name}: {place} {entry.name}: {field} is not allowed, as the check declares its clause")
-    texts = {field: getattr(entry, field) for field in fields}
-    for field, text in texts.items():
-        may_be_empty = field == "breaks" and place in _MAY_BREAK_NOTHING
-        if not isinstance(text, str) or not (text or may_be_empty):
-            raise ValueError(f"{FILE.name}: {place} {entry.name}: {field} must be a non-empty string")
+        raise ValueError(f"{where}: {error}") from None
+    for field, text in row.items():
+        if field in {"required_by", "breaks", "rfc"} and place in _DECLARED_ELSEWHERE:
+            raise ValueError(f"{where}: {field} is not allowed, as the check declares its clause")
+        if field != "only" and not isinstance(text, str):
+            raise ValueError(f"{where}: {field} must be a string")
+    if not (entry.name and entry.means):
+        raise ValueError(f"{where}: name and means must not be empty")
     if not all(isinstance(path, str) and path.startswith("/") for path in entry.only):
-        raise ValueError(f"{FILE.name}: {place} {entry.name}: only must be a list of paths")
+        raise ValueError(f"{where}: only must be a list of paths")
     return entry

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from rolecall_lab.observer.explanations import Explanation, change_name, explain, explain_check, link
+from rolecall_lab.observer.explanations import Explanation, change_name, explain, explain_check
 from rolecall_lab.observer.exports.curl import command
 from rolecall_lab.observer.exports.json_events import LATEST
 from rolecall_lab.observer.picture import Picture
+from rolecall_lab.observer.refusals import Refusal, heading, refusals
 from rolecall_lab.observer.texts import is_mark, is_text, pairs, phrase, plain, text_of
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
 from rolecall_lab.observer.values import Value, marks
@@ -73,7 +74,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The content of the inspector for one message. `failed` are those of its checks that refused it."""
+    """The content of the inspector for one message."""
 
     number: int
     event: Event
@@ -84,7 +85,8 @@ class Inspection:
     tokens: list[Token]
     pkce: list[tuple[str, str]]
     checks: list[tuple[dict[str, str], Explanation | None]]
-    failed: list[tuple[dict[str, str], Explanation | None]]
+    heading: str
+    refusals: list[Refusal]
     changes: list[tuple[dict[str, Any], Explanation | None]]
     curl: str
     cut: list[str]
@@ -97,7 +99,6 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
     event = picture.messages[number - 1]
     by_hash = {value_hash: value for value in picture.values for value_hash in value.hashes}
     lines = [*_lines(event, by_hash)]
-    checks = [(_check_texts(check), explain_check(check)) for check in event["checks"]]
     others = [line for line in lines if "header" in line.place and line.name not in _PROTOCOL_HEADERS]
     return Inspection(
         number,
@@ -108,8 +109,9 @@ def inspect(picture: Picture, number: int, keys: KeySet) -> Inspection | None:
         raw(event),
         [*_tokens(event, keys, picture, number, by_hash)],
         _pkce_steps(event, picture, number),
-        checks,
-        [(check, explanation) for check, explanation in checks if not check["passed"]],
+        [(_check_texts(check), explain_check(check)) for check in event["checks"]],
+        heading(event),
+        refusals(event),
         [(change, explain("change", change_name(change), event["path"])) for change in event["changes"]],
         command(event),
         [*map(text_of, event.get("cut") or ())],
@@ -317,6 +319,4 @@ def _check_texts(check: dict[str, Any]) -> dict[str, str]:
         "expected": "" if check["expected"] is None else text_of(check["expected"]),
         "actual": "" if check["actual"] is None else text_of(check["actual"]),
         "clause": str(check["clause"]),
-        "description": str(check.get("description") or check["name"]),
-        "url": link(str(check["clause"])),
     }

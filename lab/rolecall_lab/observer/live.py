@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Final
@@ -16,8 +16,9 @@ from jinja2 import Environment
 
 from rolecall import clock
 from rolecall_lab.observer.diagram import Diagram, View, diagram
+from rolecall_lab.observer.flow_list import Filter, FlowList
 from rolecall_lab.observer.picture import Picture, lay_out
-from rolecall_lab.observer.story import client_of, story
+from rolecall_lab.observer.story import story
 from rolecall_lab.observer.tail import Tail
 from rolecall_lab.observer.tokens import KeySet
 from rolecall_lab.recording.flows import Flows
@@ -67,12 +68,16 @@ class Live:
     tail: Tail
     keys: KeySet
     templates: Environment
+    flow_list: FlowList = field(init=False)
     _process: str = field(default_factory=lambda: token_hex(4))
     _drawn: OrderedDict[tuple[str, View], Drawn] = field(default_factory=OrderedDict)
     _loaded: OrderedDict[str, RecordedFlow] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _drawing: threading.Lock = field(default_factory=threading.Lock)
     _viewers: int = 0
+
+    def __post_init__(self) -> None:
+        self.flow_list = FlowList(self.flows, self.tail, self.templates)
 
     def find(self, name: str) -> RecordedFlow | None:
         """Return a flow that was recorded or loaded from a file, or None."""
@@ -107,18 +112,22 @@ class Live:
     def _draw(self, flow: RecordedFlow, view: View) -> Drawn:
         picture = lay_out(flow.events, self.flows.losses(flow), flow.gap)
         shown = diagram(picture, view)
-        client = client_of(flow.events)
+        client = self.flow_list.names.client(flow.events)
         names = {"client": client} if client else {}
         return Drawn(
             flow,
-            self.event_id(flow),
+            self.event_id(flow.version),
             picture,
             shown,
             {
                 "diagram": self._render("observer/diagram.html", picture=picture, shown=shown, view=view, names=names),
                 "seen": self._render("observer/seen.html", picture=picture),
                 "story": self._render(
-                    "observer/story.html", story=story(flow.events), client=client, count=len(picture.messages)
+                    "observer/story.html",
+                    story=story(flow.events),
+                    client=client,
+                    person=self.flow_list.names.person(flow.events),
+                    count=len(picture.messages),
                 ),
             },
         )
@@ -127,9 +136,9 @@ class Live:
         """Render without a request context, because the result is for all viewers."""
         return self.templates.get_template(template).render(**values)
 
-    def event_id(self, flow: RecordedFlow) -> str:
-        """Return the event ID of a flow's version. It names the process, because each process counts from the start."""
-        return f"{self._process}-{flow.version}"
+    def event_id(self, version: int) -> str:
+        """Return the event ID of a version. It names the process, because each process counts from the start."""
+        return f"{self._process}-{version}"
 
     def version_from(self, event_id: str) -> int:
         """Return the version in an event ID, or -1 if the ID is invalid or from another process."""
@@ -142,7 +151,48 @@ class Live:
         return self._viewers
 
     def stream(self, name: str, view: View, last: int, connection: socket.socket | None = None) -> Iterator[str]:
-        """Yield server-sent events with a flow's parts whenever its version differs from `last`.
+        """Yield server-sent events with a flow's parts whenever its version differs from `last`."""
+
+        def next_event() -> str | None:
+            nonlocal last
+            flow = self.flows.wait(name, last, POLL)
+            if flow is None:
+                return None
+            last = flow.version
+            return self.event(flow, view)
+
+        return self._events(next_event, connection)
+
+    def list_stream(self, chosen: Filter, last: int, connection: socket.socket | None = None) -> Iterator[str]:
+        """Yield server-sent events with the changes of the list of flows since its version `last`."""
+
+        def next_event() -> str | None:
+            nonlocal last
+            if not self.flow_list.wait(last, POLL):
+                return None
+            last, changes = self.flow_list.changes(chosen, last)
+            return _event(self.event_id(last), changes | {"away": self.flows.store_unavailable})
+
+        return self._events(next_event, connection)
+
+    def start_stream(self, last: str, connection: socket.socket | None = None) -> Iterator[str]:
+        """Yield a server-sent event whenever a flow was started after the message with the ID `last`."""
+        version = -1
+
+        def next_event() -> str | None:
+            nonlocal last, version
+            if not self.flow_list.wait(version, POLL):
+                return None
+            version, newest = self.flow_list.version, self.flow_list.newest
+            if newest is None or newest.started <= last:
+                return None
+            last = newest.started
+            return _event(last, {"flow": newest.id, "title": newest.title})
+
+        return self._events(next_event, connection)
+
+    def _events(self, next_event: Callable[[], str | None], connection: socket.socket | None) -> Iterator[str]:
+        """Yield the events that `next_event` returns: after at most `POLL` seconds, it returns one or None.
 
         The stream ends soon after the viewer has closed the connection.
         """
@@ -153,10 +203,9 @@ class Live:
             last_sent = clock.monotonic()
             until = last_sent + MAX_CONNECTION
             while clock.monotonic() < until and not _is_closed(connection):
-                flow = self.flows.wait(name, last, min(POLL, KEEPALIVE))
-                if flow is not None:
-                    last = flow.version
-                    yield self.event(flow, view)
+                event = next_event()
+                if event is not None:
+                    yield event
                     time.sleep(REDRAW_PAUSE)
                 elif clock.monotonic() - last_sent >= KEEPALIVE:
                     yield ": still here\n\n"
@@ -173,9 +222,13 @@ class Live:
             **self.draw(flow, view).parts,
             "id": flow.id,
             "away": self.flows.store_unavailable,
-            "now": clock.now() + self.tail.offset,
+            "now": self.flow_list.now(),
         }
-        return f"id: {self.event_id(flow)}\ndata: {json.dumps(data)}\n\n"
+        return _event(self.event_id(flow.version), data)
+
+
+def _event(event_id: str, data: dict[str, Any]) -> str:
+    return f"id: {event_id}\ndata: {json.dumps(data)}\n\n"
 
 
 def _is_closed(connection: socket.socket | None) -> bool:

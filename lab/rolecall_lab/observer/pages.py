@@ -1,55 +1,40 @@
-"""The observer's pages, event streams, and exports."""
+"""The pages of a flow, their event stream, and the exports."""
 
 from __future__ import annotations
 
 import re
-import socket
-import struct
 from contextlib import closing
 from typing import Any, Final
 
-from flask import Response, current_app, redirect, render_template, request, url_for
+from flask import Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from rolecall import clock
 from rolecall.web.errors import PageError, Problem
 from rolecall_lab.observer import svg
 from rolecall_lab.observer.diagram import View
 from rolecall_lab.observer.exports import EXPORTS
 from rolecall_lab.observer.exports.json_events import load as load_events
 from rolecall_lab.observer.inspector import inspect
-from rolecall_lab.observer.live import MAX_VIEWERS, Live
-from rolecall_lab.observer.story import story, title_of
+from rolecall_lab.observer.live import Live
+from rolecall_lab.observer.refusals import refusals
+from rolecall_lab.observer.story import story
+from rolecall_lab.observer.streaming import current_live, event_stream, last_event_id
 from rolecall_lab.recording.recorded_flow import RecordedFlow
 
 FLOW_WAIT: Final = 2.0
 """Seconds that a page waits for a request that was recorded only a moment ago."""
 
-SEND_TIMEOUT: Final = 20
-"""Seconds after which a connection is closed if the viewer does not read."""
-
 _BACK: Final = (("Latest flows", "/"),)
-
-
-def flows() -> ResponseReturnValue:
-    """GET /: the latest flows."""
-    live = _live()
-    flows = live.flows
-    return render_template(
-        "observer/flows.html",
-        flows=[(flow, title_of(flow.started)) for flow in flows.newest()],
-        away=flows.store_unavailable,
-        now=_now(live),
-    )
 
 
 def flow(name: str) -> ResponseReturnValue:
     """GET /flows/<id>: the diagram, with the message number `message` in the inspector.
 
     Query parameters: `view=everything` shows more than the protocol's messages, `present` is for projectors, `embedded`
-    leaves out the header, and `follow` opens each flow that starts.
+    for frames (only the diagram), and `follow` opens each flow that starts.
     """
-    live = _live()
+    live = current_live()
+    live.flow_list.refresh()
     found = _find_flow(live, name)
     if found.id != name and not live.is_loaded(found):
         return redirect(url_for("flow", name=found.id) + _query(), 303)
@@ -67,17 +52,19 @@ def flow(name: str) -> ResponseReturnValue:
         neighbors=_neighbors(drawn.shown.numbers, number),
         address=_address,
         exports=EXPORTS,
-        story=story(found.events),
+        story=story(found.events, live.flow_list.now()),
+        is_following="follow" in request.args,
+        newest=live.flow_list.newest,
         is_presented="present" in request.args,
         is_loaded=live.is_loaded(found),
         away=live.flows.store_unavailable,
-        now=_now(live),
+        now=live.flow_list.now(),
     )
 
 
 def message(name: str, number: int) -> ResponseReturnValue:
     """GET /flows/<id>/messages/<number>: only the inspector."""
-    live = _live()
+    live = current_live()
     found = _find_flow(live, name)
     drawn = live.draw(found, _view(found))
     inspection = inspect(drawn.picture, number, live.keys)
@@ -89,30 +76,21 @@ def message(name: str, number: int) -> ResponseReturnValue:
         neighbors=_neighbors(drawn.shown.numbers, number),
         address=_address,
         flow=found,
-        now=_now(live),
+        now=live.flow_list.now(),
     )
 
 
 def watch(name: str) -> ResponseReturnValue:
     """GET /flows/<id>/live: server-sent events. `Last-Event-ID` names the version that the page already has."""
-    live = _live()
+    live = current_live()
     found = _find_flow(live, name)
-    if live.viewers() >= MAX_VIEWERS:
-        text = "Too many viewers are connected. Reload the page to see new messages.\n"
-        return Response(text, 503, mimetype="text/plain")
-    version = live.version_from(request.headers.get("Last-Event-ID") or request.args.get("version", ""))
-    connection = request.environ.get("gunicorn.socket")
-    if connection is not None:
-        # A browser that stops reading must not occupy its thread.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_TIMEOUT, 0))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    stream = live.stream(found.id, _view(found), version, connection)
-    return Response(stream, mimetype="text/event-stream", headers=headers)
+    version = live.version_from(last_event_id())
+    return event_stream(lambda connection: live.stream(found.id, _view(found), version, connection))
 
 
 def export(name: str, kind: str) -> ResponseReturnValue:
     """GET /flows/<id>/export/<kind>: the flow as SVG or as one of `EXPORTS`, unmasked if `secrets=yes`."""
-    live = _live()
+    live = current_live()
     found = _find_flow(live, name)
     picture = live.draw(found, _view(found)).picture
     if kind == "svg":
@@ -135,7 +113,7 @@ def export(name: str, kind: str) -> ResponseReturnValue:
 
 def load() -> ResponseReturnValue:
     """POST /load: display an exported file of events."""
-    live = _live()
+    live = current_live()
     upload = request.files.get("events")
     text = ""
     if upload is not None:
@@ -150,20 +128,27 @@ def load() -> ResponseReturnValue:
 
 
 def flow_of_request(trace: str) -> ResponseReturnValue:
-    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded only in a moment."""
+    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded only in a moment.
+
+    With the query parameter `inspect`, the inspector shows the request, or the message that made it fail.
+    """
     if not re.fullmatch(r"[0-9a-f]{32}", trace):
         raise PageError(Problem(404, "Invalid request ID", "A request ID has 32 hexadecimal digits.", _BACK))
-    live = _live()
+    live = current_live()
     found = live.flows.wait_for_trace(trace, FLOW_WAIT)
     if found is None:
         text = "The request was not recorded, or it is too old and was deleted."
         raise PageError(Problem(404, "Request not found", text, _BACK))
-    return redirect(url_for("flow", name=found.id), 303)
+    number = _number_of_request(live, found, trace) if "inspect" in request.args else 0
+    return redirect(_view(found).link.format(number) if number else url_for("flow", name=found.id) + _query(), 303)
 
 
-def _live() -> Live:
-    live: Live = current_app.extensions["observer"]
-    return live
+def _number_of_request(live: Live, found: RecordedFlow, trace: str) -> int:
+    """Return the number of the last refused message of a request, or else of the request; 0 if it is not drawn."""
+    messages = [*enumerate(live.draw(found, _view(found)).picture.messages, 1)]
+    of_request = [(number, event) for number, event in messages if event["trace"] == trace]
+    refused = [number for number, event in of_request if refusals(event)]
+    return (refused[-1:] or [number for number, _ in of_request] or [0])[0]
 
 
 def _find_flow(live: Live, name: str) -> RecordedFlow:
@@ -198,7 +183,3 @@ def _address(flow: RecordedFlow, **changes: str) -> str:
 def _query() -> str:
     text = request.query_string.decode("ascii", "ignore")
     return f"?{text}" if text else ""
-
-
-def _now(live: Live) -> float:
-    return clock.now() + live.tail.offset

@@ -1,4 +1,4 @@
-"""What a recorded flow is about: its title and summary from the catalog, and its outcome."""
+"""What a recorded flow is about: its title, its summary from the catalog, and its outcome."""
 
 from __future__ import annotations
 
@@ -7,28 +7,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rolecall_lab.recording.recorded_flow import client_id, client_name, failed_check, start_path
+from rolecall_lab.observer.outcome import Outcome, outcome
+from rolecall_lab.recording.joining import is_authorization_request
 
 Event = dict[str, Any]
 
 _CATALOG_START: Final = re.compile(r"/flows/([a-z0-9_A-Z]+)/start")
 
-_BUTTONS: Final[Mapping[str, str]] = {
-    "/connect": "authorization_code",
-    "/sign-in": "sign_in",
-    "/connect-and-sign-in": "connect_and_sign_in",
-    "/refresh": "refresh_token",
-    "/revoke": "revoke",
-    "/disconnect": "disconnect",
+_BUTTONS: Final[Mapping[str, tuple[str, str]]] = {
+    "/connect": ("authorization_code", "Connect Tally"),
+    "/sign-in": ("sign_in", "Sign in to Tally"),
+    "/connect-and-sign-in": ("connect_and_sign_in", "Connect and sign in to Tally"),
+    "/refresh": ("refresh_token", "Refresh Tally's access token"),
+    "/revoke": ("revoke", "Revoke Tally's access token"),
+    "/disconnect": ("disconnect", "Disconnect Tally"),
 }
-"""The entry of the catalog that each button of the client starts."""
+"""The entry of the catalog that each button of the client starts, and the title of the flow."""
 
-
-_PARTIES: Final[Mapping[str, str]] = {
-    "authorization_server": "the authorization server",
-    "client": "the client",
-    "resource_server": "the API",
+_GRANTS: Final[Mapping[str, str]] = {
+    "authorization_code": "Authorization code flow",
+    "refresh_token": "Token refresh",
+    "client_credentials": "Client credentials grant",
+    "password": "Password grant",
 }
+
+_ENDPOINTS: Final[tuple[tuple[str, str], ...]] = (
+    ("/introspect", "Token introspection"),
+    ("/userinfo", "Userinfo request"),
+    ("/revoke", "Token revocation"),
+    ("/par", "Pushed authorization request"),
+)
+
+_SETUP: Final[tuple[tuple[str, str], ...]] = (
+    ("/register", "Client registration"),
+    ("/sign-up", "Sign-up"),
+    ("/sign-in", "Sign-in page"),
+    ("/sign-out", "Sign-out"),
+    ("/apps", "Connected apps"),
+    ("/jwks", "Public keys"),
+    ("/.well-known", "Server metadata"),
+)
+"""Titles of flows that only prepare other flows or clean up after them."""
+
+MAX_LATER: Final = 3
+"""Number of later starts that a title lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,52 +58,74 @@ class Story:
     """What a flow is about; texts are empty if unknown.
 
     Args:
-        failed: the name of the first check that refused a message.
-        outcome: a sentence about the refusal, with its clause.
-        is_expected: whether a refusal is the point of the flow.
+        details: the technical name if the title is that of a button, and what the owner started later in the flow.
+        started: the ID of the message with which the flow was started last; empty if it only prepares or cleans up.
+        is_setup: whether the flow only prepares other flows or cleans up after them.
     """
 
     title: str
+    details: str
     summary: str
-    failed: str
-    outcome: str
-    is_expected: bool
+    outcome: Outcome
+    started: str
+    is_setup: bool
 
 
-def story(events: Sequence[Event]) -> Story:
-    """Return what a flow is about."""
-    title, summary, is_expected = _entry(start_path(events))
-    check = failed_check(events)
-    if check is None:
-        return Story(title, summary, "", _error(events), is_expected)
-    who = next(_PARTIES.get(event["role"], event["role"]) for event in events if check in event["checks"])
-    kind = f"Refused by {who}{', as it should be' if is_expected else ''}"
-    description = str(check.get("description") or check["name"]).rstrip(".")
-    return Story(title, summary, str(check["name"]), f"{kind}: {description}. {check['clause']}", is_expected)
+def story(events: Sequence[Event], now: float = 0.0) -> Story:
+    """Return what a flow is about.
+
+    Args:
+        now: the lab's time; 0 if a flow that waits for a message is not to count as abandoned.
+    """
+    starts = [(event["id"], *found) for event in events if (found := _start(event))]
+    is_refused = bool(starts) and starts[0][-1]
+    ended = outcome(events, is_refusal_expected=is_refused, now=now)
+    if not starts:
+        title, is_setup = _title_of_messages(events)
+        return Story(title, "", "", ended, _grant_id(events), is_setup)
+    _, title, technique, summary, _ = starts[0]
+    later = [*dict.fromkeys(each[1] for each in starts[1:])]
+    shown = [text for text in (technique, *(f"then: {each}" for each in later[:MAX_LATER])) if text]
+    return Story(title, " · ".join(shown), summary, ended, starts[-1][0], is_setup=False)
 
 
-def _error(events: Sequence[Event]) -> str:
-    """Return a sentence about the error of an authorization response, such as a denial, or an empty string."""
-    errors = (event["query"].get("error") for event in events if event["to"] == "client")
-    error = next((error for error in errors if isinstance(error, str)), "")
-    if error == "access_denied":
-        return "The owner denied access: access_denied. RFC 6749 section 4.1.2.1"
-    return f"The authorization server returned the error {error}." if error else ""
-
-
-def client_of(events: Sequence[Event]) -> str | None:
-    """Return the client's registered name, or else its ID."""
-    return next((name for read in (client_name, client_id) for event in events if (name := read(event))), None)
-
-
-def title_of(path: str | None) -> str:
-    """Return the title of the flow that a request to this path of the client starts, or an empty string."""
-    return _entry(path)[0]
-
-
-def _entry(path: str | None) -> tuple[str, str, bool]:
+def _start(event: Event) -> tuple[str, str, str, bool] | None:
+    """Return what a form that starts a flow is about: title, technical name, summary, whether it must be refused."""
+    if event["to"] != "client" or event["method"] != "POST":
+        return None
     from rolecall_lab.catalog.entries import ENTRIES  # noqa: PLC0415  the observer starts without it
 
-    match = _CATALOG_START.fullmatch(path or "")
-    entry = ENTRIES.get(match[1] if match else _BUTTONS.get(path or "", ""))
-    return (entry.title, entry.summary, entry.is_refused) if entry else ("", "", False)
+    match = _CATALOG_START.fullmatch(event["path"])
+    name, title = (match[1], "") if match else _BUTTONS.get(event["path"], ("", ""))
+    entry = ENTRIES.get(name)
+    if entry is None:
+        return None
+    return title or entry.title, entry.title if title else "", entry.summary, entry.is_refused
+
+
+def _title_of_messages(events: Sequence[Event]) -> tuple[str, bool]:
+    """Return a title for a flow that was not started in the client, and whether it is only setup or cleanup."""
+    requests = [event for event in events if is_authorization_request(event)]
+    if requests:
+        scope = next((event["query"].get("scope") for event in requests), None)
+        is_openid = isinstance(scope, str) and "openid" in scope.split()
+        kind = next((event["query"].get("response_type") for event in requests), None)
+        if isinstance(kind, str) and "code" not in kind.split():
+            return f"Authorization request with response_type={kind[:40]}", False
+        return ("OpenID Connect code flow" if is_openid else "Authorization code flow"), False
+    grant = next((event["form"]["grant_type"] for event in events if "grant_type" in event["form"]), None)
+    if grant is not None:
+        return _GRANTS.get(str(grant), f"Token request with grant_type={str(grant)[:60]}"), False
+    if any(event["to"] == "resource_server" for event in events):
+        return "API request", False
+    for titles, is_setup in ((_ENDPOINTS, False), (_SETUP, True)):
+        for path, title in titles:
+            if any(event["to"] == "authorization_server" and event["path"].startswith(path) for event in events):
+                return title, is_setup
+    return "", True
+
+
+def _grant_id(events: Sequence[Event]) -> str:
+    """Return the ID of the first message that requests an authorization or a token, or an empty string."""
+    grants = (event["id"] for event in events if is_authorization_request(event) or "grant_type" in event["form"])
+    return str(next(grants, ""))

@@ -76,6 +76,13 @@ def phrase(status: int) -> str:
         return ""
 
 
+def lowered(text: str) -> str:
+    """Return a sentence that follows a colon, without the capital of its first word unless that is a name."""
+    first = text.partition(" ")[0]
+    is_word = first[:1].isupper() and first[1:] == first[1:].lower()
+    return text[0].lower() + text[1:] if is_word else text
+
+
 def pairs(parameters: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the parameters of a query or a form as pairs, with one pair for each repetition."""
     return [

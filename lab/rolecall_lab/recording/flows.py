@@ -42,6 +42,7 @@ class Flows:
         self._limits = FlowLimits(max_events, max_in_flow, max_size)
         self._losses = LossLog()
         self._store_unavailable = False
+        self._revision = 0
 
     def add(self, events: Iterable[Event], sizes: Mapping[str, int] | None = None) -> list[str]:
         """Add events; those of unsupported schemas are ignored.
@@ -56,7 +57,7 @@ class Flows:
             for event in events:
                 if isinstance(event, dict) and event.get("schema") in SUPPORTED_SCHEMAS:
                     omitted += self._add(event, (sizes or {}).get(event["id"], 0))
-            self._changed.notify_all()
+            self._notify()
         return omitted
 
     def set_store_unavailable(self, unavailable: bool) -> None:
@@ -65,14 +66,14 @@ class Flows:
             if self._store_unavailable != unavailable:
                 self._store_unavailable = unavailable
                 self._touch(self._index)
-                self._changed.notify_all()
+                self._notify()
 
     def note_data_loss(self) -> None:
         """Note that Redis lost its data: events may be missing before the next event."""
         with self._changed:
             self._losses.add_data_loss()
             self._touch(self._index)
-            self._changed.notify_all()
+            self._notify()
 
     @property
     def store_unavailable(self) -> bool:
@@ -96,6 +97,21 @@ class Flows:
             return flow if flow is not None and flow.version != version else None
 
         return self._wait(changed, seconds)
+
+    @property
+    def revision(self) -> int:
+        """Return a number that increases with every change of any flow."""
+        return self._revision
+
+    def wait_for_change(self, revision: int, seconds: float) -> None:
+        """Wait until any flow has changed since this revision, or until the timeout."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._revision != revision, seconds)
+
+    def versions(self) -> tuple[int, dict[str, int]]:
+        """Return the revision, and the version of each flow by ID."""
+        with self._changed:
+            return self._revision, {flow.id: flow.version for flow in self._index}
 
     def losses(self, flow: RecordedFlow) -> list[Loss]:
         """Return the losses that may have affected the flow, by time; for an imported flow, those of its file."""
@@ -128,6 +144,7 @@ class Flows:
             for flow in [flow for flow in self._index if flow.events[-1]["id"] < event_id]:
                 self._index.remove(flow)
                 self._limits.remove(flow)
+            self._notify()
 
     def _wait(self, find: Callable[[], RecordedFlow | None], seconds: float) -> RecordedFlow | None:
         until = monotonic() + seconds
@@ -154,6 +171,10 @@ class Flows:
         while self._limits.are_exceeded and len(self._index) > 1:
             self._limits.remove(self._index.pop_least_recent())
         return omitted
+
+    def _notify(self) -> None:
+        self._revision += 1
+        self._changed.notify_all()
 
     def _touch(self, flows: Iterable[RecordedFlow]) -> None:
         for flow in flows:

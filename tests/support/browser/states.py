@@ -277,7 +277,7 @@ def _walk_first_sign_in(page: Page, stack: Stack, shot: Shot) -> None:
     page.fill("#password", "wrong")
     page.click("#login-submit")
     shot("auth-sign-in-wrong")
-    page.click("text=Make one")
+    page.click("text=Sign up")
     shot("auth-sign-up")
     page.fill("#username", "alice")
     page.fill("#password", "long enough")
@@ -363,7 +363,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
         shot(f"observer-{name}-everything")
 
-    beside, as_a_picture = page.locator("details.beside a"), page.get_by_role("link", name="See it as a picture")
+    beside, as_a_picture = page.locator(".beside a"), page.get_by_role("link", name="Open in the observer")
     if page.locator("#consent-deny").count():
         page.click("#consent-deny")
         picture("denied", beside)

@@ -49,7 +49,7 @@ FLOW = Flow(
 ENTRY = lab_entry(
     __name__,
     FLOW,
-    summary="A client gets a token for itself, and the API rejects it because invoices belong to users.",
+    summary="A client gets a token without a user, and the API rejects it because invoices belong to users.",
     description="No browser and no user are involved: the client authenticates and gets an access token, without a "
     "refresh token, because it can repeat the request at any time. The `sub` of the token is a random identifier of "
     "the client, which is never a user's (RFC 9068 section 2.2). An API that only compares scopes could take the "

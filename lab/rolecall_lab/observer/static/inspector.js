@@ -31,8 +31,16 @@ function links() {
 
 export function reveal(element) {
   const box = element.getBoundingClientRect();
-  const covered = document.getElementById("stage")?.offsetHeight ?? 0;
-  if (box.top < 130 || box.bottom > innerHeight - covered - 30) element.scrollIntoView({ block: "center", behavior: smooth });
+  const panel = inspector.getBoundingClientRect();
+  const isFixed = getComputedStyle(inspector).position === "fixed";
+  const isSheet = isFixed && panel.top > 0; // on phones, at the bottom of the window
+  const covered = isSheet ? innerHeight - panel.top : (document.getElementById("stage")?.offsetHeight ?? 0);
+  const free = innerHeight - covered;
+  if (box.top >= 130 && box.bottom <= free - 30) return;
+  const distance = box.top + box.height / 2 - Math.max(free / 2, 130 + box.height / 2);
+  // further down, the inspector would leave the window at the top, together with the end of the flow
+  const limit = isFixed || !panel.height ? Infinity : flow.getBoundingClientRect().bottom - panel.height - 8;
+  scrollBy({ top: Math.min(distance, limit), behavior: smooth });
 }
 
 export async function select(link) {

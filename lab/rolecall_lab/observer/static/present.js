@@ -82,6 +82,7 @@ export function end() {
   for (const each of flow.querySelectorAll(".ahead, .past, .now")) each.classList.remove("ahead", "past", "now");
   at = 0;
   remember({ present: null, step: null });
+  button.textContent = "Present";
   button.focus({ preventScroll: true });
 }
 
