@@ -28,7 +28,12 @@ _DEFAULT_PORTS: Final = """(ports) => {
     }
 }"""
 
-_SHARED: Final = ("shared/rolecall/templates/rolecall/layout.html", "shared/rolecall/static/*.css")
+_SHARED: Final = (
+    "shared/rolecall/templates/rolecall/layout.html",
+    "shared/rolecall/static/*.css",
+    "lab/rolecall_lab/templates/lab/bar.html",
+    "lab/rolecall_lab/static/*.css",
+)
 _TALLY: Final = (*_SHARED, "client-webapp/rolecall_client/templates/layout.html", "lab/rolecall_lab/templates/client/*")
 _DIAGRAM: Final = (
     *_SHARED,
@@ -105,11 +110,14 @@ def _open_present_mode(page: Page, _stack: Stack) -> None:
 
 PICTURES: Final = {
     "tally": Picture((*_TALLY, "client-webapp/rolecall_client/templates/home.html"), _open_home),
+    "flows": Picture(
+        (*_TALLY, "lab/rolecall_lab/catalog/templates/catalog/flows.html"),
+        _open_catalog,
+    ),
     "consent": Picture(
         (*_SHARED, *(f"auth-service/rolecall_auth/templates/{name}.html" for name in ("layout", "client", "consent"))),
         _open_consent,
     ),
-    "flows": Picture((*_TALLY, "lab/rolecall_lab/catalog/templates/catalog/flows.html"), _open_catalog),
     "replayed-code": Picture(
         (*_DIAGRAM, "lab/rolecall_lab/observer/templates/observer/inspection.html"), _open_replayed_code
     ),
