@@ -6,7 +6,7 @@ JOBS ?= auto
 PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadgroup
 PACKAGES := shared:auth-service:resource-service:client-webapp:lab
 OTHER := choose another one: make PYTHON=python3.13
-LOCKS := run compose lab dev
+LOCKS := run compose lab dev docs
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 # seconds since the epoch; `make run` prints the time that it took to start
@@ -16,10 +16,10 @@ STARTED_AT := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo flask doctor test-long test-postgres test-compose running-containers test-interop up down logs ps test check audit fuzz bench docs lock screenshots clean distclean
+.PHONY: help run demo flask doctor test-long test-postgres test-compose running-containers test-interop up down logs ps test check audit fuzz bench docs lock docs-site screenshots clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/lab.stamp ## start the lab (HOSTS=localhost-names, CLIENT_PORT=, AUTH_PORT=, RESOURCE_PORT=, OBSERVER_PORT=, REDIS_URL=)
 	@STARTED_AT=$(STARTED_AT) $(PY) -P -m rolecall_lab.launcher.run
@@ -78,11 +78,16 @@ fuzz: .venv/dev.stamp ## fuzz a separate stack with malformed requests, then run
 bench: .venv/dev.stamp ## run the benchmarks
 	@$(PY) benchmarks/bench.py $(ARGS)
 
-screenshots: .venv/dev.stamp ## take a screenshot of every page
-	@$(PY) tests/support/browser/screenshots.py
+screenshots: .venv/dev.stamp ## take a screenshot of every page, and renew those in docs/pictures (ARGS=pictures for these only)
+	@$(PY) tests/support/browser/screenshots.py $(ARGS)
 
 docs: .venv/lab.stamp ## update the generated parts of the documentation
-	@$(PY) -P -m rolecall_lab.documentation.readme
+	@$(PY) -P -m rolecall_lab.documentation.pages
+
+docs-site: .venv/docs.stamp ## build docs/ as a site, which the lab serves at http://localhost:8003/docs/
+	@rm -rf docs/_site
+	@$(PY) -P -m sphinx -q -E -W --keep-going -b html -d .venv/doctrees docs docs/_site
+	@echo "docs/_site/README.html"
 
 lock: ## update the locks in requirements/ and tests/interop/python/ (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }
@@ -93,7 +98,7 @@ lock: ## update the locks in requirements/ and tests/interop/python/ (UPGRADE=--
 
 clean: ## delete the lab's databases, logs, and other files, and the volumes of the containers
 	@if [ -d .rolecall/compose ] && docker info >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
-	@rm -rf .rolecall
+	@rm -rf .rolecall docs/_site
 	@if head -n 1 .env 2>/dev/null | grep -qx '# written by make up'; then rm .env; fi
 
 distclean: clean ## clean, and delete the virtual environment
@@ -106,6 +111,10 @@ $(PY):
 
 .venv/lab.stamp: $(PY) requirements/lab.txt lab/install.py
 	@$(PY) lab/install.py requirements/lab.txt
+	@touch $@
+
+.venv/docs.stamp: $(PY) requirements/docs.txt lab/install.py
+	@$(PY) lab/install.py requirements/docs.txt
 	@touch $@
 
 # the lock of the tests contains that of the lab

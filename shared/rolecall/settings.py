@@ -46,7 +46,7 @@ def setting(
     """Declare a setting; its environment variable is the name of the field in upper case.
 
     Args:
-        doc: one line for the table in the README.
+        doc: one line for the table in docs/settings.md.
         default: the value if the variable is not set; a setting without a default is required. Secrets have none.
         secret: never show the value; in production, reject it if it is short or published by the lab.
         https: in production, reject a URL that does not use https.
@@ -250,7 +250,7 @@ def declared_settings(cls: type[ServiceSettings]) -> list[dataclasses.Field[Any]
 
 
 def type_name(cls: type[ServiceSettings], field: dataclasses.Field[Any]) -> str:
-    """Describe the type of a setting for the table in the README."""
+    """Describe the type of a setting for the table in docs/settings.md."""
     parse = field.metadata["parse"]
     names = {identifier: "URL", url: "URL", urls: "URLs", seconds: "seconds", whole_seconds: "seconds"}
     if parse in {*names, certificates}:

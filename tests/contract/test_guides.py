@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from support.guides import examples
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page for kind in ("clients", "apis") for page in (ROOT / "docs" / kind).glob("*.md") if page.stem != "README"
 )
+TESTING = ROOT / "docs" / "testing" / "README.md"
 _CODE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _TEST = re.compile(r"\(\.\./\.\./(tests/interop/[\w/.-]+)\)")
 
@@ -22,14 +25,25 @@ def test_every_line_of_code_is_tested(page: Path) -> None:
     tests = [ROOT / path for path in _TEST.findall(text)]
     assert tests, "the page links to no test, as in [test](../../tests/interop/test_x.py)"
     assert all(path.is_file() for path in tests)
-    tested = {
+    shown = {line.strip() for block in _CODE.findall(text) for line in block.splitlines()}
+    assert shown - _lines("") - {""} == set()
+
+
+def test_every_line_of_python_in_the_guide_to_testing_is_tested() -> None:
+    """Each example is in one of the files that `tests/interop/test_testing.py` runs."""
+    shown = {line.strip() for block in examples(TESTING, "python") for line in block.splitlines()}
+    assert shown
+    assert shown - _lines("testing") - {""} == set()
+
+
+def _lines(folder: str) -> set[str]:
+    """Return the lines of all files of tests/interop, or of one of its folders."""
+    return {
         line.strip()
-        for path in (ROOT / "tests/interop").rglob("*")
+        for path in (ROOT / "tests/interop" / folder).rglob("*")
         if path.is_file() and "node_modules" not in path.parts and path.suffix != ".pyc"
         for line in path.read_text().splitlines()
     }
-    shown = {line.strip() for block in _CODE.findall(text) for line in block.splitlines()}
-    assert shown - tested - {""} == set()
 
 
 @pytest.mark.parametrize("kind", ["clients", "apis"])

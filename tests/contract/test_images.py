@@ -20,7 +20,7 @@ def test_the_image_of_a_service_names_its_module(service: str) -> None:
 
 
 def test_compose_names_modules_that_exist() -> None:
-    for file in ("docker-compose.yml", "compose.production.yml", "README.md"):
+    for file in ("docker-compose.yml", "compose.production.yml", "docs/production.md"):
         modules = re.findall(r"(?:rolecall_\w+)(?:\.\w+)*(?=:\w*app\(\))", (ROOT / file).read_text())
         assert modules, file
         for module in modules:

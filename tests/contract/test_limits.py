@@ -20,7 +20,7 @@ from rolecall_auth.limits import LIMITS, SIGN_UP
 from rolecall_auth.services import services
 from rolecall_client import limits as client_limits
 from rolecall_client.settings import Settings as ClientSettings
-from rolecall_lab.documentation.readme import settings_table
+from rolecall_lab.documentation.pages import settings_table
 from rolecall_lab.wsgi import with_wide_limits
 
 DEVICE = Limit("new-device", "5/minute", "New devices from one address.", "Too many devices", "Wait {wait}.")

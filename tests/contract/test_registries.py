@@ -17,6 +17,7 @@ from rolecall_auth.grants import GRANTS
 from rolecall_auth.routes import ROUTES as AUTH_ROUTES
 from rolecall_client.flows import FLOWS
 from rolecall_client.routes import ROUTES as CLIENT_ROUTES
+from rolecall_lab.documentation import pages
 from support.auth_server import INVOICES, TALLY, Server, authorize_url, query
 
 ROOT = Path(__file__).parents[2]
@@ -173,16 +174,15 @@ def test_profiles_are_the_three_of_the_design() -> None:
     assert PROFILES == ("oauth2.1", "openid", "fapi2")
 
 
-def test_the_readme_has_every_setting() -> None:
-    from rolecall_lab.documentation.readme import README, with_parts
-
-    text = README.read_text()
-    assert with_parts(text) == text, "run `make docs`"
+def test_the_generated_pages_are_up_to_date() -> None:
+    assert pages.SETTINGS.read_text(encoding="utf-8") == pages.settings_page(), "run `make docs`"
+    containers = pages.CONTAINERS.read_text(encoding="utf-8")
+    assert pages.with_containers(containers) == containers, "run `make docs`"
 
 
 def test_no_template_loads_anything_from_elsewhere_or_holds_a_script() -> None:
     # the pages of tests/interop are those of an app that others wrote the library for
-    templates = [path for path in ROOT.rglob("*.html") if {".venv", "interop"}.isdisjoint(path.parts)]
+    templates = [path for path in ROOT.rglob("*.html") if {".venv", "interop", "_site"}.isdisjoint(path.parts)]
     assert len(templates) > 10
     for path in templates:
         text = path.read_text()

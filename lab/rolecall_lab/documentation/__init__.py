@@ -1,1 +1,1 @@
-"""Documentation generated from the code: tables of the README and docs/specifications.md."""
+"""Documentation generated from the code: tables in docs/."""

@@ -78,7 +78,7 @@ def places() -> dict[Clause, set[str]]:
             found[each].add(f"`{_path_of(module)}` ({what})")
 
     for route in (*AUTH_ROUTES, *RESOURCE_ROUTES, *CLIENT_ROUTES):
-        enter(route.clause, route.view.__module__, f"{' '.join(route.methods)} {route.path}")
+        enter(route.clause, route.view.__module__, f"{' '.join(route.methods)} `{route.path}`")
     for grant in GRANTS:
         enter(grant.clause, grant.engine.__module__, f"the grant {grant.grant_type}")
     for parameter in PARAMETERS:

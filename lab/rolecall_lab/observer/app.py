@@ -15,7 +15,7 @@ from rolecall.web.health import health_routes
 from rolecall.web.routes import is_from_another_origin, register
 from rolecall_lab.bar import add_bar
 from rolecall_lab.hosts import redirect_to_public_host, reject_unknown_hosts
-from rolecall_lab.observer import routes, svg
+from rolecall_lab.observer import routes, site, svg
 from rolecall_lab.observer.diagram import MAX_CHIPS
 from rolecall_lab.observer.drawing import chip_text, facts
 from rolecall_lab.observer.live import Live
@@ -52,6 +52,7 @@ def create_app(lab: LabSettings) -> Flask:
     redirected = redirect_to_public_host(app.wsgi_app, app, lab.own_url)
     app.wsgi_app = reject_unknown_hosts(redirected, lab)  # type: ignore[method-assign, assignment]
     app.before_request(_reject_other_sites)
+    app.after_request(site.set_policy)  # runs after the next one
     app.after_request(_set_content_security_policy)
     checks = {"redis": lambda: not flows.store_unavailable, "reading": live.tail.is_alive}
     register(app, [*routes.ROUTES, *health_routes(app, checks)])

@@ -7,6 +7,7 @@ from typing import Final
 from rolecall.web.routes import Route
 from rolecall_lab.observer.list_pages import flows, watch_flows, watch_starts
 from rolecall_lab.observer.pages import export, flow, flow_of_request, load, message, watch
+from rolecall_lab.observer.site import documentation
 
 _GET: Final = ("GET",)
 _POST: Final = ("POST",)
@@ -21,4 +22,6 @@ ROUTES: Final = (
     Route("export", "/flows/<name>/export/<kind>", _GET, export, "api", "none: the flow as a file"),
     Route("load", "/load", _POST, load, "page", "none: display an exported file of events"),
     Route("of-trace", "/of/<trace>", _GET, flow_of_request, "page", "none: the flow of a request ID"),
+    Route("documentation", "/docs/", _GET, documentation, "page", "none: the first page of the documentation"),
+    Route("documentation-file", "/docs/<path:path>", _GET, documentation, "page", "none: a file of the documentation"),
 )

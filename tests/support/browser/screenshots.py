@@ -1,6 +1,7 @@
 """Takes a picture of every page in every state, wide and narrow, light and dark: `make screenshots`.
 
-axe-core also checks each page, and the command prints what it finds.
+axe-core also checks each page, and the command prints what it finds. First, it renews the pictures of the documents in
+docs/pictures; `make screenshots ARGS=pictures` does nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from playwright.sync_api import sync_playwright
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from support.browser.axe import violations
+from support.browser.pictures import FOLDER as PICTURES
+from support.browser.pictures import take_all
 from support.browser.states import seeds, walk
 from support.chromium import ARGUMENTS, chromium_path
 from support.stack import running_stack
@@ -31,8 +34,24 @@ MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k
 """Looks that must be named: `screenshots.py 4k`."""
 
 
+def take_pictures() -> None:
+    """Renew the pictures of the documents."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_stack(Path(folder) / "stack") as stack,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
+        take_all(browser, stack)
+        browser.close()
+    print(PICTURES, flush=True)
+
+
 def main(looks: list[str]) -> int:
     """Start the stack and take the pictures; return 1 if axe-core finds a serious violation."""
+    take_pictures()
+    if looks == ["pictures"]:
+        return 0
     FOLDER.mkdir(parents=True, exist_ok=True)
     found: dict[str, set[str]] = {}
     with (
