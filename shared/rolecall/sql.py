@@ -1,8 +1,13 @@
-"""The SQL database of a service: an engine, short transactions, and migrations with Alembic."""
+"""The SQL database of a service: an engine, short transactions, and migrations with Alembic.
+
+Administration uses sessions of the ORM. Requests that programs send often use connections, and statements of SQLAlchemy
+Core that are built once, at import: building and mapping take several times as long as the database.
+"""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -135,6 +140,17 @@ class Database:
             from rolecall import patient_postgres  # noqa: PLC0415  SQLite does not need the PostgreSQL driver
 
             sa.event.listen(self.engine, "do_connect", patient_postgres.connect)
+        self._writers = (self.engine, self.engine.execution_options(rolecall_write=True))
+
+    def connect(self) -> sa.Connection:
+        """Open a connection for reading; use it in a `with` block."""
+        return self.engine.connect()
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """Open a connection for writing; commit at the end of the block, or roll back if it raises."""
+        with self._written_alone(), self._writing_engine().begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -145,9 +161,16 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open a session for writing; commit at the end of the block, or roll back if it raises."""
-        engine = self.engine.execution_options(rolecall_write=True)
+        engine = self._writing_engine()
         with self._written_alone(), Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def _writing_engine(self) -> sa.Engine:
+        base, engine = self._writers
+        if base is not self.engine:
+            engine = self.engine.execution_options(rolecall_write=True)
+            self._writers = (self.engine, engine)
+        return engine
 
     def _written_alone(self) -> AbstractContextManager[None]:
         return self._write_lock.held() if self._write_lock is not None else nullcontext()
@@ -231,7 +254,7 @@ class Database:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         try:
-            connection = self.engine.execution_options(rolecall_write=True).connect()
+            connection = self._writing_engine().connect()
         except sa.exc.SQLAlchemyError as error:
             raise MigrationError(unavailable_reason(error)) from error
         with connection, self._without_foreign_keys(connection):
@@ -258,10 +281,10 @@ class Database:
             driver.execute("PRAGMA foreign_keys=ON")
 
 
-def insert_new(session: Session, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows whose key does not exist yet, in one statement."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    session.execute(dialect.insert(model).values(rows).on_conflict_do_nothing())
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(table).values(rows).on_conflict_do_nothing())
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -273,8 +296,13 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("rolecall_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    """Begin a transaction at the driver: SQLAlchemy would take longer for this statement than SQLite."""
+    statement = "BEGIN IMMEDIATE" if connection.get_execution_options().get("rolecall_write") else "BEGIN"
+    driver: Any = connection.connection.driver_connection
+    try:
+        driver.execute(statement)
+    except sqlite3.Error as error:
+        raise sa.exc.OperationalError(statement, None, error) from error
 
 
 def _revision(path: Path) -> str:

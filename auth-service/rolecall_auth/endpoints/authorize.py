@@ -243,8 +243,8 @@ def _count_interaction(clean: dict[str, str], sign_in: SignIn | None) -> None:
 def _is_remembered(target: Target, sign_in: SignIn, wanted: Approved) -> bool:
     if target.client.always_requires_consent(target.redirect_uri):
         return False
-    with services().database.read() as session:
-        return has_consent(session, sign_in.user_id, target.client.client_id, wanted)
+    with services().database.connect() as connection:
+        return has_consent(connection, sign_in.user_id, target.client.client_id, wanted)
 
 
 def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Interaction) -> bool:

@@ -14,7 +14,7 @@ from rolecall import checks, clock
 from rolecall.vocabulary import ACCESS_TOKEN_TYPE, CLIENT, SUBJECT_KIND
 from rolecall_auth.jose.signing_keys import Keys
 from rolecall_auth.models import new_id
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.authorization import AuthorizationRecord
 from rolecall_auth.models.registry import Registry
 from rolecall_auth.models.resource import Resource
 
@@ -55,10 +55,10 @@ def mint(
     issuer: str,
     resource: Resource,
     lifetime: int,
-    authorization: Authorization,
+    authorization: AuthorizationRecord,
     scope: str,
     *,
-    subject: str | None = None,
+    subject: str,
     user_claims: Mapping[str, Any],
 ) -> tuple[str, int]:
     """Return a signed access token for the authorization's resource and, with `openid`, for the UserInfo endpoint.
@@ -66,7 +66,6 @@ def mint(
     Args:
         resource: determines the algorithm and the type.
         lifetime: lifetime in seconds.
-        subject: the `sub`; the default is the account's identifier. Required for an authorization without a person.
         user_claims: further claims about the person (RFC 9068 section 2.2.3).
 
     Returns:
@@ -81,7 +80,7 @@ def mint(
     claims: dict[str, Any] = {
         **user_claims,
         "iss": issuer,
-        "sub": subject or authorization.user_id,
+        "sub": subject,
         "aud": audience if len(audience) > 1 else audience[0],
         "client_id": authorization.client_id,
         "scope": scope,

@@ -7,7 +7,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import argon2
 import sqlalchemy as sa
@@ -51,10 +51,22 @@ class User(Model):
         return self.id
 
 
-def is_active(session: Session, user_id: str) -> bool:
+class UserRecord(NamedTuple):
+    """The columns of a person that requests of programs need; see `User`."""
+
+    id: str
+    username: str
+    claims: dict[str, Any]
+
+
+_ACTIVE: Final = sa.select(User.__table__.c.id).where(
+    User.__table__.c.id == sa.bindparam("user"), User.__table__.c.disabled_at.is_(None)
+)
+
+
+def is_active(connection: sa.Connection, user_id: str) -> bool:
     """Return whether the account exists and is not disabled; a session can outlive its account."""
-    user = session.get(User, user_id)
-    return user is not None and user.disabled_at is None
+    return connection.scalar(_ACTIVE, {"user": user_id}) is not None
 
 
 def normal_username(text: str) -> str:
