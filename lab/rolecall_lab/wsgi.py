@@ -20,6 +20,7 @@ from rolecall.limits import Limit
 from rolecall.settings import SettingsError
 from rolecall.storage import connect
 from rolecall.web.app import Application
+from rolecall.web.headers import SECURITY_HEADERS
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
 
@@ -179,7 +180,7 @@ def _show_observer(app: Flask, url: str | None) -> None:
     app.jinja_env.globals["observer_link"] = lambda request_id="": f"{url}/of/{request_id or trace.current()}"
 
     def allow_frame(response: Response) -> Response:
-        policy = response.headers.get("Content-Security-Policy", "")
+        policy = response.headers.get("Content-Security-Policy", SECURITY_HEADERS["Content-Security-Policy"])
         response.headers["Content-Security-Policy"] = f"{policy}; frame-src {url}"
         return response
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Response
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from itsdangerous import URLSafeTimedSerializer
 
 from rolecall.storage import digest
 
@@ -40,6 +41,32 @@ def let_forms_leave(response: Response, *, scripts: bool = False) -> None:
     response.headers["Content-Security-Policy"] = f"{policy}; script-src 'self'" if scripts else policy
 
 
+class CookieSessions(SecureCookieSessionInterface):
+    """Flask's sessions in signed cookies, without the work for requests that do not use the session."""
+
+    def __init__(self) -> None:
+        self._serializer: tuple[Any, URLSafeTimedSerializer | None] = (None, None)
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        """Return the serializer, which is created once per key."""
+        key, serializer = self._serializer
+        if key != app.secret_key:
+            serializer = super().get_signing_serializer(app)
+            self._serializer = (app.secret_key, serializer)
+        return serializer
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of the request's cookie; an empty one if there is none."""
+        if "HTTP_COOKIE" not in request.environ:
+            return self.session_class()
+        return super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Set the cookie, if the session was used."""
+        if session.accessed or session.modified:
+            super().save_session(app, session, response)
+
+
 def cookie_settings(app: Flask, name: str, url: str) -> None:
     """Configure the session cookie; with TLS, its name gets the `__Host-` prefix (RFC 6265bis section 4.1.3.2).
 
@@ -53,7 +80,7 @@ def cookie_settings(app: Flask, name: str, url: str) -> None:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     prefix = ("__Host-" if secure else "") + (f"{name}_{parts.port}" if parts.port else name)
-    interface = SecureCookieSessionInterface()
+    interface = CookieSessions()
     interface.salt = f"cookie-session {url}"
     app.session_interface = interface
     app.config.update(

@@ -47,6 +47,7 @@ class Route:
 def register(app: Flask, routes: Sequence[Route]) -> None:
     """Add the routes to the application, with CSRF protection for every POST of a page unless its row disables it."""
     app.extensions["rolecall_routes"] = tuple(routes)
+    app.extensions["rolecall_rows"].update({route.name: route for route in routes})
     csrf = FormProtection(app) if any(route.kind == "page" and "POST" in route.methods for route in routes) else None
     for route in routes:
         app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
@@ -69,8 +70,8 @@ def route_path(name: str) -> str:
 
 def current_route() -> Route | None:
     """Return the row of the requested URL; None if the URL has none, such as that of a static file."""
-    routes: tuple[Route, ...] = current_app.extensions.get("rolecall_routes", ())
-    return next((route for route in routes if route.name == request.endpoint), None)
+    rows: dict[str | None, Route] = current_app.extensions["rolecall_rows"]
+    return rows.get(request.endpoint)
 
 
 def current_kind() -> Kind | None:
