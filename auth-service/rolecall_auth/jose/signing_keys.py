@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from rolecall import clock
 from rolecall.sql import UNAVAILABLE, Database
-from rolecall.storage import digest
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall.web.documents import Document
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.key import SigningKey
 from rolecall_auth.models.resource import Resource
@@ -192,6 +192,7 @@ class Keys:
         self._stored = _StoredKeys(database, cipher, token_lifetime)
         self._jwks_max_age = jwks_max_age
         self._loaded = _Loaded(float("-inf"), ())
+        self._prepared: tuple[list[str], Document | None] = ([], None)
         self._lock = threading.Lock()
 
     @property
@@ -239,14 +240,20 @@ class Keys:
                 return found
         return None
 
-    def public_set(self) -> tuple[bytes, str]:
-        """Return the JWK Set (RFC 7517 section 5) as JSON, and its ETag."""
-        jwks = [
-            {**key.private.as_dict(private=False), "kid": key.kid, "alg": key.algorithm, "use": "sig"}
-            for key in self._published()
-        ]
-        body = json.dumps({"keys": jwks}, separators=(",", ":")).encode()
-        return body, digest(body.decode())[:32]
+    def public_set(self) -> Document:
+        """Return the JWK Set (RFC 7517 section 5), which is prepared again when another set of keys is published."""
+        published = self._published()
+        kids = [key.kid for key in published]
+        prepared_for, document = self._prepared
+        if document is None or kids != prepared_for:
+            jwks = [
+                {**key.private.as_dict(private=False), "kid": key.kid, "alg": key.algorithm, "use": "sig"}
+                for key in published
+            ]
+            text = json.dumps({"keys": jwks}, separators=(",", ":"))
+            document = Document.of(text, "application/jwk-set+json", self._jwks_max_age)
+            self._prepared = (kids, document)
+        return document
 
     def all_keys(self) -> tuple[Key, ...]:
         """Return all keys, including retired ones, the oldest first, without the cache."""
