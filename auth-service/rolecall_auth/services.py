@@ -11,6 +11,7 @@ from flask import current_app
 from rolecall import storage
 from rolecall.limits import Budget
 from rolecall.sql import Database
+from rolecall_auth.jose.access_tokens import AccessTokens
 from rolecall_auth.jose.client_keys import ClientKeys
 from rolecall_auth.jose.signing_keys import Keys
 from rolecall_auth.limits import ANONYMOUS_BYTES, AUTHORIZATION_BYTES, LIMITS, Limits
@@ -35,6 +36,7 @@ class Services:
     store: storage.Store
     keys: Keys
     registry: Registry
+    access_tokens: AccessTokens
     codes: Codes
     interactions: Interactions
     sessions: Sessions
@@ -68,6 +70,7 @@ def build(settings: Settings) -> Services:
         jwks_max_age=settings.jwks_max_age,
         token_lifetime=settings.access_token_lifetime,
     )
+    registry = Registry(database, settings.issuer)
     limits = Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, prefix)
     memory = storage.Memory(client, settings.SERVICE)
     fetcher = Fetcher(lab=settings.lab, ca_file=settings.ca_file)
@@ -76,7 +79,8 @@ def build(settings: Settings) -> Services:
         database=database,
         store=store,
         keys=keys,
-        registry=Registry(database, settings.issuer),
+        registry=registry,
+        access_tokens=AccessTokens(keys, settings.issuer, registry),
         codes=Codes(store),
         interactions=Interactions(store, settings.request_lifetime),
         sessions=Sessions(store, settings.session_lifetime),

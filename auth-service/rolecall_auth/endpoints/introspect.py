@@ -16,7 +16,6 @@ from rolecall_auth.clients.authentication import (
     authentication_failed,
     read_back_channel,
 )
-from rolecall_auth.jose import access_tokens
 from rolecall_auth.jose.access_tokens import AccessToken
 from rolecall_auth.models import authorization as authorizations
 from rolecall_auth.models.resource import Resource
@@ -36,7 +35,7 @@ def introspect() -> ResponseReturnValue:
     resource = _authenticate_resource(credentials)
     REQUIRED("token" in clean, expected="token", actual=sorted(clean))
     issuer = services().settings.issuer
-    token = access_tokens.read(services().keys, issuer, services().registry, clean["token"])
+    token = services().access_tokens.read(clean["token"])
     if token is None:
         return json_body({"active": False})
     g.flow_id = token.authorization_id

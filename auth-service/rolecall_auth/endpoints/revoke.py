@@ -8,7 +8,6 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit, checks
 from rolecall.errors import NO_STORE
 from rolecall_auth.clients.authentication import authenticate_client, read_back_channel
-from rolecall_auth.jose import access_tokens
 from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.client import Client
 from rolecall_auth.parameters import REQUIRED
@@ -47,7 +46,7 @@ def _revoke_refresh_token(client: Client, token: str) -> bool:
 
 
 def _revoke_access_token(client: Client, token: str) -> None:
-    access_token = access_tokens.read(services().keys, services().settings.issuer, services().registry, token)
+    access_token = services().access_tokens.read(token)
     if access_token is None:
         return
     OWN(

@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit, authorization_header, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall_auth import parameters
-from rolecall_auth.jose import access_tokens
 from rolecall_auth.jose.access_tokens import AccessToken
 from rolecall_auth.models import authorization as authorizations
 from rolecall_auth.models import subject as subjects
@@ -83,7 +82,7 @@ def _token() -> str | None:
 
 def _validate(token: str) -> AccessToken:
     issuer = services().settings.issuer
-    found = access_tokens.read(services().keys, issuer, services().registry, token)
+    found = services().access_tokens.read(token)
     if found is not None and services().revocations.is_revoked(found.authorization_id, found.token_id):
         found = None
     access_token = ALIVE.require(found, expected="an active access token", otherwise="no active access token")
