@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from flask import current_app
 
 from rolecall import storage
+from rolecall.clock import current_object
 from rolecall.limits import Budget
 from rolecall.sql import Database
 from rolecall_auth.jose.access_tokens import AccessTokens
@@ -96,4 +97,5 @@ def build(settings: Settings) -> Services:
 
 def services() -> Services:
     """Return the dependencies of the current application."""
-    return cast("Services", current_app.extensions["rolecall_auth"])
+    found: Services = current_object(current_app).extensions["rolecall_auth"]
+    return found

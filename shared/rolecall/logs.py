@@ -85,6 +85,9 @@ def configure(service: str, level: str) -> None:
 
     The loggers of Authlib and urllib3 stay at INFO or above, because they log tokens and URLs at DEBUG.
     """
+    # no line contains the place in the code, the thread, or the process, which take long to find
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _Handler(sys.stdout)
     handler.setFormatter(formatter(service))
     handler.addFilter(_remove_request_lines)

@@ -13,10 +13,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, g, request, session
+from flask import Blueprint, Flask, Request, Response, abort, current_app, g, request, session
 
 from rolecall import clock, logs, metrics, trace
-from rolecall.clock import Clock
+from rolecall.clock import Clock, current_object
 from rolecall.settings import ServiceSettings, SettingsError
 from rolecall.web.bodies import MAX_REQUEST_BODY, REJECTED, receive_body
 from rolecall.web.cors import CrossOrigin
@@ -24,11 +24,12 @@ from rolecall.web.errors import register_error_handlers, reject_foreign_form
 from rolecall.web.headers import SECURITY_HEADERS, CookieSessions
 from rolecall.web.health import HEALTH_PATHS
 from rolecall.web.proxies import behind_proxies
-from rolecall.web.routes import allowed_methods, current_kind, current_route, is_speculative
+from rolecall.web.routes import current_kind, current_route, is_speculative
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from prometheus_client import Counter, Histogram
+    from werkzeug.routing import MapAdapter
 
 log = logging.getLogger("rolecall.access")
 
@@ -69,6 +70,21 @@ class Application(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, because no view is asynchronous; Flask would inspect it for each call."""
         return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return the adapter of a request, without Flask's work for subdomains and server names."""
+        if request is None:
+            return super().create_url_adapter(request)
+        environ = request.environ
+        return self.url_map.bind(
+            request.host,
+            environ.get("SCRIPT_NAME", "").encode("latin-1").decode(errors="replace"),
+            "",
+            environ["wsgi.url_scheme"],
+            environ["REQUEST_METHOD"],
+            environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace"),
+            environ.get("QUERY_STRING", ""),
+        )
 
     def cross_origin_headers(self, path: str, origin: str | None = None) -> list[tuple[str, str]]:
         """Return the CORS headers of a response to a request; see `rolecall.web.cors.CrossOrigin.headers`.
@@ -212,53 +228,56 @@ def app_of_environ(create_app: Callable[[S], Flask], read_settings: Callable[[Ma
 
 
 def _begin() -> Response | None:
-    environ = request.environ
+    incoming, context = current_object(request), current_object(g)
+    environ = incoming.environ
     trace.begin(environ.get("HTTP_TRACEPARENT"))
-    g.started = clock.monotonic()
-    g.kind = current_kind()
+    context.started = clock.monotonic()
+    context.kind = current_kind()
     if status := environ.get(REJECTED):
         abort(status)
-    reject_foreign_form()
+    if incoming.method == "POST":
+        reject_foreign_form()
     route = current_route()
     if route is None:
         return None
     if route.in_popups:
         environ[_IN_POPUPS] = True
-    is_unsafe_head = environ["REQUEST_METHOD"] == "HEAD" and not route.safe
+    is_unsafe_head = incoming.method == "HEAD" and not route.safe
     if is_unsafe_head or (route.kind == "page" and is_speculative()):
         return Response(status=204)
     return None
 
 
 def _finish(response: Response) -> Response:
+    incoming = current_object(request)
     if response.is_sequence and response.calculate_content_length() == 0:
         # an empty body has no media type (RFC 9110 section 8.3)
         del response.headers["Content-Type"]
-    if request.method == "HEAD":
+    if incoming.method == "HEAD":
         session.modified = False  # the session keeps its flashed messages (RFC 9110 section 9.2.1)
-    if request.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
-        _account_for(response)
+    if incoming.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
+        _account_for(incoming, response.status_code)
     return response
 
 
-def _account_for(response: Response) -> None:
+def _account_for(incoming: Request, status: int) -> None:
     """Count and log the request."""
-    seconds = clock.monotonic() - g.get("started", clock.monotonic())
-    service, method = current_app.extensions["rolecall_settings"].SERVICE, request.method
-    requests, duration = _metrics(
-        service, request.endpoint or "none", method if method in allowed_methods() else "other", response.status_code
-    )
+    context, method, rule = current_object(g), incoming.method, incoming.url_rule
+    is_allowed = rule is not None and method in (rule.methods or ())
+    seconds = clock.monotonic() - context.get("started", clock.monotonic())
+    service = current_object(current_app).extensions["rolecall_settings"].SERVICE
+    requests, duration = _metrics(service, incoming.endpoint or "none", method if is_allowed else "other", status)
     requests.inc()
     duration.observe(seconds)
     log.info(
         "request",
         extra={
             "method": method,
-            "path": request.path[:200],
-            "status": response.status_code,
+            "path": incoming.path[:200],
+            "status": status,
             "milliseconds": round(seconds * 1000, 1),
-            "client_id": g.get("client_id"),
-            "flow_id": g.get("flow_id"),
+            "client_id": context.get("client_id"),
+            "flow_id": context.get("flow_id"),
         },
     )
 

@@ -15,6 +15,8 @@ from rolecall.web.cookies import BrowserSecrets
 _FIELD: Final = "csrf_token"
 """The name of Flask-WTF's secret in the session, and of its token in a form."""
 
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
 _SECRETS: Final = BrowserSecrets("form", lifetime=None)
 
 
@@ -38,7 +40,7 @@ class FormProtection(CSRFProtect):  # type: ignore[misc]
         Raises:
             CSRFError: it is missing, or matches no secret of this browser.
         """
-        if apply_exemptions and (request.endpoint is None or self._is_exempt()):
+        if apply_exemptions and (request.method in _SAFE or request.endpoint is None or self._is_exempt()):
             return
         for secret in _SECRETS.newest_first():
             if _FIELD in session:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
-from itsdangerous import URLSafeTimedSerializer
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from rolecall.storage import digest
 
@@ -57,14 +58,29 @@ class CookieSessions(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Return the session of the request's cookie; an empty one if there is none."""
-        if "HTTP_COOKIE" not in request.environ:
+        value = request.cookies.get(self.get_cookie_name(app)) if "HTTP_COOKIE" in request.environ else None
+        serializer = self.get_signing_serializer(app)
+        if not value or serializer is None:
             return self.session_class()
-        return super().open_session(app, request)
+        payload = _payload(serializer, value)
+        return self.session_class(serializer.load_payload(payload) if payload is not None else None)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Set the cookie, if the session was used."""
         if session.accessed or session.modified:
             super().save_session(app, session, response)
+
+
+@lru_cache(maxsize=256)
+def _payload(serializer: URLSafeTimedSerializer, value: str) -> bytes | None:
+    """Return the payload of a signed cookie, or None if the signature is invalid."""
+    for signer in serializer.iter_unsigners():
+        try:
+            payload: bytes = signer.unsign(value)
+        except BadSignature:
+            continue
+        return payload
+    return None
 
 
 def cookie_settings(app: Flask, name: str, url: str) -> None:

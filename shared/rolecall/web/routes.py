@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 
+from rolecall.clock import current_object
 from rolecall.web.forms import FormProtection
+
+_PURPOSES: Final = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ")
 
 Kind = Literal["page", "api"]
 
@@ -70,14 +73,14 @@ def route_path(name: str) -> str:
 
 def current_route() -> Route | None:
     """Return the row of the requested URL; None if the URL has none, such as that of a static file."""
-    rows: dict[str | None, Route] = current_app.extensions["rolecall_rows"]
+    rows: dict[str | None, Route] = current_object(current_app).extensions["rolecall_rows"]
     return rows.get(request.endpoint)
 
 
 def current_kind() -> Kind | None:
     """Return the kind of the requested route; None if no registered route matches the request."""
-    kinds: dict[str, Kind] = current_app.extensions["rolecall_kinds"]
-    return kinds.get(request.endpoint) if request.endpoint else None
+    kinds: dict[str | None, Kind] = current_object(current_app).extensions["rolecall_kinds"]
+    return kinds.get(request.endpoint)
 
 
 def allowed_methods() -> set[str]:
@@ -87,7 +90,8 @@ def allowed_methods() -> set[str]:
 
 def is_speculative() -> bool:
     """Return whether a browser fetches a page that the user has not asked for yet: a prefetch or a prerender."""
-    return any("prefetch" in request.headers.get(name, "").lower() for name in ("Sec-Purpose", "Purpose", "X-Moz"))
+    environ = request.environ
+    return any("prefetch" in environ.get(name, "").lower() for name in _PURPOSES)
 
 
 def is_from_another_origin() -> bool:
