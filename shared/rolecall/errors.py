@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from flask import Response, current_app
 
+from rolecall.responses import PreparedResponse
+
 _DESCRIPTION_CHARACTERS: Final = frozenset(chr(c) for c in range(0x20, 0x7F) if chr(c) not in '"\\')
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -92,7 +94,7 @@ def json_response(error: OAuthError) -> Response:
 
 def json_body(body: Mapping[str, Any], status: int = 200) -> Response:
     """Return a JSON object as a response that must not be cached."""
-    return Response(_encode(body), status, _JSON_HEADERS)
+    return PreparedResponse(_encode(body).encode(), status, _JSON_HEADERS)
 
 
 def challenge(scheme: str, **parameters: str) -> str:

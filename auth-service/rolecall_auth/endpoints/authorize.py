@@ -16,6 +16,7 @@ from werkzeug.datastructures import MultiDict
 from rolecall import checks, sql
 from rolecall.errors import OAuthError, description_of
 from rolecall.limits import TooMany, network
+from rolecall.responses import PreparedResponse
 from rolecall.storage import compact_json
 from rolecall.web.errors import PageError, Problem, store_unavailable
 from rolecall.web.headers import let_forms_leave
@@ -282,9 +283,8 @@ def _authorization_response(target: Target, response_parameters: list[tuple[str,
     if target.mode == "form_post":
         return _form_post(target, response_parameters)
     separator = "&" if "?" in target.redirect_uri else "?"
-    response = Response(status=303)
-    response.headers["Location"] = target.redirect_uri + separator + urlencode(response_parameters)
-    return response
+    location = target.redirect_uri + separator + urlencode(response_parameters)
+    return PreparedResponse(b"", 303, (("Location", location),))
 
 
 def _form_post(target: Target, response_parameters: list[tuple[str, str]]) -> Response:

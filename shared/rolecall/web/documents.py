@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import Response, request
 
+from rolecall.responses import PreparedResponse
 from rolecall.storage import digest
 
 _CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE")
@@ -32,7 +33,7 @@ class Document:
 
     def response(self) -> Response:
         """Return the document, or 304 if the client has it already (RFC 9110 section 13.1.2)."""
-        response = Response(self.body, headers=self.headers)
+        response = PreparedResponse(self.body, headers=self.headers)
         if any(name in request.environ for name in _CONDITIONS):
             response.make_conditional(request)
         return response
