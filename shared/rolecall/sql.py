@@ -99,8 +99,9 @@ os.register_at_fork(after_in_child=WriteLock.reset)
 class Database:
     """An engine, with sessions for reading and for writing.
 
-    SQLite runs in WAL mode: readers never wait, and a writer takes the lock at its start (BEGIN IMMEDIATE), so that no
-    transaction fails halfway because of a concurrent write. `WriteLock` orders the writers of a process; between
+    SQLite runs in WAL mode: readers never wait, and each of their statements reads what was committed before it, as in
+    PostgreSQL. A writer takes the lock at its start (BEGIN IMMEDIATE), so that no transaction fails halfway because of
+    a concurrent write. `WriteLock` orders the writers of a process; between
     processes, SQLite's busy handler waits for up to 2 s.
 
     Args:
@@ -126,7 +127,6 @@ class Database:
                 connect_args={"timeout": 2.0},
             )
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = sa.create_engine(
                 url,
@@ -140,7 +140,6 @@ class Database:
             from rolecall import patient_postgres  # noqa: PLC0415  SQLite does not need the PostgreSQL driver
 
             sa.event.listen(self.engine, "do_connect", patient_postgres.connect)
-        self._writers = (self.engine, self.engine.execution_options(rolecall_write=True))
 
     def connect(self) -> sa.Connection:
         """Open a connection for reading; use it in a `with` block."""
@@ -149,7 +148,8 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """Open a connection for writing; commit at the end of the block, or roll back if it raises."""
-        with self._written_alone(), self._writing_engine().begin() as connection:
+        with self._written_alone(), self.engine.begin() as connection:
+            self._begin_immediate(connection)
             yield connection
 
     @contextmanager
@@ -161,16 +161,19 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open a session for writing; commit at the end of the block, or roll back if it raises."""
-        engine = self._writing_engine()
-        with self._written_alone(), Session(engine, expire_on_commit=False) as session, session.begin():
+        with self._written_alone(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            self._begin_immediate(session.connection())
             yield session
 
-    def _writing_engine(self) -> sa.Engine:
-        base, engine = self._writers
-        if base is not self.engine:
-            engine = self.engine.execution_options(rolecall_write=True)
-            self._writers = (self.engine, engine)
-        return engine
+    def _begin_immediate(self, connection: sa.Connection) -> None:
+        """Begin at the driver: for an event, SQLAlchemy would have to look for listeners in each of its steps."""
+        if not self._sqlite:
+            return
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
 
     def _written_alone(self) -> AbstractContextManager[None]:
         return self._write_lock.held() if self._write_lock is not None else nullcontext()
@@ -254,12 +257,13 @@ class Database:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         try:
-            connection = self._writing_engine().connect()
+            connection = self.engine.connect()
         except sa.exc.SQLAlchemyError as error:
             raise MigrationError(unavailable_reason(error)) from error
         with connection, self._without_foreign_keys(connection):
             try:
                 transaction = connection.begin()
+                self._begin_immediate(connection)
             except sa.exc.OperationalError as error:
                 raise MigrationError(_BUSY) from error
             with transaction:
@@ -288,21 +292,11 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappin
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # _begin_sqlite begins the transactions
+    connection.isolation_level = None  # `Database` begins the transactions
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    """Begin a transaction at the driver: SQLAlchemy would take longer for this statement than SQLite."""
-    statement = "BEGIN IMMEDIATE" if connection.get_execution_options().get("rolecall_write") else "BEGIN"
-    driver: Any = connection.connection.driver_connection
-    try:
-        driver.execute(statement)
-    except sqlite3.Error as error:
-        raise sa.exc.OperationalError(statement, None, error) from error
 
 
 def _revision(path: Path) -> str:

@@ -66,6 +66,8 @@ def released_claims(client: Client, authorization: AuthorizationRecord, member: 
         member: `userinfo` or `id_token` (OpenID Connect Core section 5.5).
     """
     requested = set((authorization.requested_claims or {}).get(member, ()))
+    if not requested:
+        return requested
     approved = authorization.approved
     return requested & scopes.claims_of(scopes.narrow(client, approved["scope"] if approved else authorization.scope))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, abort, current_app, g, request, session
+from werkzeug.routing import MapAdapter
 
 from rolecall import clock, logs, metrics, trace
 from rolecall.clock import Clock, current_object
@@ -29,7 +30,6 @@ from rolecall.web.routes import current_kind, current_route, is_speculative
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from prometheus_client import Counter, Histogram
-    from werkzeug.routing import MapAdapter
 
 log = logging.getLogger("rolecall.access")
 
@@ -76,13 +76,14 @@ class Application(Flask):
         if request is None:
             return super().create_url_adapter(request)
         environ = request.environ
-        return self.url_map.bind(
-            request.host,
+        return MapAdapter(
+            self.url_map,
+            request.host.lower(),
             environ.get("SCRIPT_NAME", "").encode("latin-1").decode(errors="replace"),
             "",
             environ["wsgi.url_scheme"],
-            environ["REQUEST_METHOD"],
             environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace"),
+            environ["REQUEST_METHOD"],
             environ.get("QUERY_STRING", ""),
         )
 
