@@ -6,14 +6,16 @@ import json
 import logging
 import threading
 import warnings
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
-from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
 from sqlalchemy.orm import Session
 
 from rolecall import clock
@@ -84,8 +86,22 @@ class Key:
 
     def sign(self, claims: dict[str, Any], *, typ: str) -> str:
         """Return a signed JWT with this `typ` header."""
-        header = {"alg": self.algorithm, "typ": typ, "kid": self.kid}
-        return jwt.encode(header, claims, self.private, algorithms=[self.algorithm])
+        payload = urlsafe_b64encode(_encode(claims).encode()).rstrip(b"=")
+        message = b"%b.%b" % (_header(self.algorithm, typ, self.kid), payload)
+        signature = _ALGORITHMS[self.algorithm].sign(message, self.private)
+        return (message + b"." + urlsafe_b64encode(signature).rstrip(b"=")).decode()
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+_ALGORITHMS: Final = {name: JWSRegistry.algorithms[name] for name in _GENERATORS}
+
+
+@lru_cache(maxsize=64)
+def _header(algorithm: str, typ: str, kid: str) -> bytes:
+    """Return the protected header of the JWS Compact Serialization (RFC 7515 section 7.1)."""
+    header = {"alg": algorithm, "typ": typ, "kid": kid}
+    return urlsafe_b64encode(_encode(header).encode()).rstrip(b"=")
 
 
 @dataclass(frozen=True, slots=True)
