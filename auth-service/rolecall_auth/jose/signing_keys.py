@@ -84,6 +84,10 @@ class Key:
             return "published"
         return "signing" if self.signs_until is None or now < self.signs_until else "verifying"
 
+    def public_jwk(self) -> dict[str, Any]:
+        """Return the public part of the key (RFC 7517 section 4)."""
+        return {**self.private.as_dict(private=False), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
     def sign(self, claims: dict[str, Any], *, typ: str) -> str:
         """Return a signed JWT with this `typ` header."""
         payload = urlsafe_b64encode(_encode(claims).encode()).rstrip(b"=")
@@ -262,11 +266,7 @@ class Keys:
         kids = [key.kid for key in published]
         prepared_for, document = self._prepared
         if document is None or kids != prepared_for:
-            jwks = [
-                {**key.private.as_dict(private=False), "kid": key.kid, "alg": key.algorithm, "use": "sig"}
-                for key in published
-            ]
-            text = json.dumps({"keys": jwks}, separators=(",", ":"))
+            text = _encode({"keys": [key.public_jwk() for key in published]})
             document = Document.of(text, "application/jwk-set+json", self._jwks_max_age)
             self._prepared = (kids, document)
         return document
