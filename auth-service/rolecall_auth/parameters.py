@@ -147,6 +147,10 @@ BY_ENDPOINT: Final = {
     for endpoint in sorted({endpoint for parameter in PARAMETERS for endpoint in parameter.endpoints})
 }
 
+NAMES: Final = {
+    endpoint: frozenset(parameter.name for parameter in accepted) for endpoint, accepted in BY_ENDPOINT.items()
+}
+
 
 def fault(name: str, value: str) -> str:
     """Return why no request can contain this value of a parameter, as the predicate of a sentence, or an empty string.
@@ -173,7 +177,7 @@ def read(endpoint: str, source: MultiDict[str, str], *, only: frozenset[str] | N
     """
     parameters, unreadable = {}, []
     for parameter in BY_ENDPOINT[endpoint]:
-        if only is not None and parameter.name not in only:
+        if parameter.name not in source or (only is not None and parameter.name not in only):
             continue
         values = [value for value in source.getlist(parameter.name) if value]
         if not values:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from flask import current_app
 
 from rolecall import storage
+from rolecall.clock import current_object
 from rolecall.limits import Budget
 from rolecall.sql import Database
+from rolecall_auth.jose.access_tokens import AccessTokens
 from rolecall_auth.jose.client_keys import ClientKeys
 from rolecall_auth.jose.signing_keys import Keys
 from rolecall_auth.limits import ANONYMOUS_BYTES, AUTHORIZATION_BYTES, LIMITS, Limits
@@ -35,6 +37,7 @@ class Services:
     store: storage.Store
     keys: Keys
     registry: Registry
+    access_tokens: AccessTokens
     codes: Codes
     interactions: Interactions
     sessions: Sessions
@@ -68,6 +71,7 @@ def build(settings: Settings) -> Services:
         jwks_max_age=settings.jwks_max_age,
         token_lifetime=settings.access_token_lifetime,
     )
+    registry = Registry(database, settings.issuer)
     limits = Limits({row.setting: getattr(settings, row.setting) for row in LIMITS}, client, prefix)
     memory = storage.Memory(client, settings.SERVICE)
     fetcher = Fetcher(lab=settings.lab, ca_file=settings.ca_file)
@@ -76,7 +80,8 @@ def build(settings: Settings) -> Services:
         database=database,
         store=store,
         keys=keys,
-        registry=Registry(database, settings.issuer),
+        registry=registry,
+        access_tokens=AccessTokens(keys, settings.issuer, registry),
         codes=Codes(store),
         interactions=Interactions(store, settings.request_lifetime),
         sessions=Sessions(store, settings.session_lifetime),
@@ -92,4 +97,5 @@ def build(settings: Settings) -> Services:
 
 def services() -> Services:
     """Return the dependencies of the current application."""
-    return cast("Services", current_app.extensions["rolecall_auth"])
+    found: Services = current_object(current_app).extensions["rolecall_auth"]
+    return found

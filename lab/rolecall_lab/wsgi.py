@@ -19,6 +19,7 @@ from rolecall.limits import Limit
 from rolecall.settings import SettingsError
 from rolecall.storage import connect
 from rolecall.web.app import Application
+from rolecall.web.headers import SECURITY_HEADERS
 from rolecall_lab.bar import add_bar, override_templates
 from rolecall_lab.settings import LabSettings, Role, refuse_public
 from rolecall_lab.wrap import wrap
@@ -170,7 +171,7 @@ def _frame_observer(app: Flask, url: str | None) -> None:
         return
 
     def allow_frame(response: Response) -> Response:
-        policy = response.headers.get("Content-Security-Policy", "")
+        policy = response.headers.get("Content-Security-Policy", SECURITY_HEADERS["Content-Security-Policy"])
         scripts = "" if "script-src" in policy else "; script-src 'self'"
         response.headers["Content-Security-Policy"] = f"{policy}; frame-src {url}{scripts}"
         return response

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import cast
 from urllib.parse import urlsplit
 
-from flask import abort, current_app, jsonify
+from flask import abort, current_app
 from flask.typing import ResponseReturnValue
 
+from rolecall.web.documents import Document
 from rolecall_resource.invoices import SCOPES
 from rolecall_resource.protect import REALM
 from rolecall_resource.settings import Settings
@@ -18,6 +21,11 @@ def metadata(path: str = "") -> ResponseReturnValue:
     settings = cast("Settings", current_app.extensions["rolecall_resource"])
     if path != urlsplit(settings.resource_identifier).path.lstrip("/"):
         abort(404)
+    return _document(settings).response()
+
+
+@cache
+def _document(settings: Settings) -> Document:
     body = {
         "resource": settings.resource_identifier,
         "authorization_servers": [settings.issuer],
@@ -25,4 +33,4 @@ def metadata(path: str = "") -> ResponseReturnValue:
         "bearer_methods_supported": ["header"],
         "resource_name": REALM,
     }
-    return jsonify(body), 200, {"Cache-Control": "public, max-age=300"}
+    return Document.of(json.dumps(body), "application/json", 300)

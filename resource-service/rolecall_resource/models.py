@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar
+
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Model(DeclarativeBase):
     """The base class of this service's tables."""
+
+    if TYPE_CHECKING:
+        __table__: ClassVar[sa.Table]
 
 
 class Invoice(Model):

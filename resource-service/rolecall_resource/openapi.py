@@ -8,7 +8,9 @@ from typing import Any, Final
 from rolecall import checks
 from rolecall.openapi import (
     HTML,
+    IF_NONE_MATCH,
     JSON,
+    NOT_MODIFIED,
     Description,
     Operation,
     Operations,
@@ -129,13 +131,15 @@ def _operations(settings: Settings) -> Operations:
     metadata = Operation(
         "Protected resource metadata",
         (
-            json_response("Metadata (RFC 9728 section 2).", _metadata(settings)),
+            json_response("Metadata (RFC 9728 section 2).", _metadata(settings), "ETag"),
+            NOT_MODIFIED,
             json_response(
                 "The path is not that of the resource identifier (RFC 9728 section 3.1).",
                 error_body("invalid_request"),
                 status=404,
             ),
         ),
+        (IF_NONE_MATCH,),
     )
     return {
         ("home", "GET"): Operation(

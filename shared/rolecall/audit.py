@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any, Final
 
 from flask import current_app, g, has_request_context, request
+from prometheus_client import Counter
 
 from rolecall.metrics import AUDIT_EVENTS
 
@@ -65,4 +67,9 @@ def record(event: str, **facts: Any) -> None:
     if has_request_context():
         facts = {"address": request.remote_addr, "flow_id": g.get("flow_id"), **facts}
     log.info(message, extra={"event": event, **facts})
-    AUDIT_EVENTS.labels(current_app.extensions["rolecall_settings"].SERVICE, event).inc()
+    _counter(current_app.extensions["rolecall_settings"].SERVICE, event).inc()
+
+
+@cache
+def _counter(service: str, event: str) -> Counter:
+    return AUDIT_EVENTS.labels(service, event)

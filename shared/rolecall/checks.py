@@ -96,8 +96,9 @@ class Check:
 
     def note(self, passed: bool, *, expected: Any = None, actual: Any = None) -> None:
         """Record the outcome without raising, for checks whose failure is not reported as an `OAuthError`."""
-        declared = {"name": self.name, "clause": self.clause, "description": self.description}
-        events.note("check", **declared, passed=passed, expected=expected, actual=actual)
+        if events.is_watched():
+            declared = {"name": self.name, "clause": self.clause, "description": self.description}
+            events.note("check", **declared, passed=passed, expected=expected, actual=actual)
 
     def refusal(
         self, detail: str | None = None, description: str | None = None, *, expected: Any = None, actual: Any = None

@@ -6,11 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flask import Response, current_app, jsonify
+from flask import Response, current_app
+
+from rolecall.responses import PreparedResponse
 
 _DESCRIPTION_CHARACTERS: Final = frozenset(chr(c) for c in range(0x20, 0x7F) if chr(c) not in '"\\')
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+_JSON_HEADERS: Final = (("Content-Type", "application/json"), *NO_STORE.items())
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class OAuthError(Exception):
@@ -88,10 +94,7 @@ def json_response(error: OAuthError) -> Response:
 
 def json_body(body: Mapping[str, Any], status: int = 200) -> Response:
     """Return a JSON object as a response that must not be cached."""
-    response = jsonify(body)
-    response.status_code = status
-    response.headers.update(NO_STORE)
-    return response
+    return PreparedResponse(_encode(body).encode(), status, _JSON_HEADERS)
 
 
 def challenge(scheme: str, **parameters: str) -> str:

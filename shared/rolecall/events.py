@@ -38,6 +38,11 @@ def watching(notebook: Notebook) -> Iterator[Notebook]:
         _notebook.reset(token)
 
 
+def is_watched() -> bool:
+    """Return whether there is a watcher."""
+    return _notebook.get() is not None
+
+
 def note(kind: str, **facts: Any) -> None:
     """Write a note of `kind` if there is a watcher.
 

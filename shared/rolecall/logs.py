@@ -2,21 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 import sys
-from typing import Any
-
-from pythonjsonlogger.json import JsonFormatter
+from datetime import UTC, datetime
+from io import UnsupportedOperation
+from typing import Any, Final, TextIO
 
 from rolecall import trace
 
+_ATTRIBUTES: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
+"""The attributes of every log record; all others are additional facts."""
 
-class _Formatter(JsonFormatter):
-    def add_fields(self, log_record: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        super().add_fields(log_record, record, message_dict)
+_encode: Final = json.JSONEncoder(default=str).encode
+
+
+class _Formatter(logging.Formatter):
+    """Writes a record as one line of JSON."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "service": self._service,
+        }
+        line.update((name, value) for name, value in record.__dict__.items() if name not in _ATTRIBUTES)
+        if record.exc_info:
+            line["exc_info"] = self.formatException(record.exc_info)
+        line["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
         if (trace_id := trace.current()) is not None:
-            log_record["request_id"] = trace_id
+            line["request_id"] = trace_id
+        return _encode(line)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes each line with one call, so that threads need no lock, during which they would wait for each other."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record, without the lock of other handlers."""
+        if not self.filter(record):
+            return False
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record to the file of the stream; to the stream itself if it has no file."""
+        try:
+            line = f"{self.format(record)}\n"
+            try:
+                descriptor = self.stream.fileno()
+            except UnsupportedOperation:
+                self.stream.write(line)
+            else:
+                data = line.encode()
+                while data:
+                    data = data[os.write(descriptor, data) :]
+        except Exception:  # a log line never makes a request fail
+            self.handleError(record)
 
 
 def _remove_request_lines(record: logging.LogRecord) -> bool:
@@ -36,7 +85,10 @@ def configure(service: str, level: str) -> None:
 
     The loggers of Authlib and urllib3 stay at INFO or above, because they log tokens and URLs at DEBUG.
     """
-    handler = logging.StreamHandler(sys.stdout)
+    # no line contains the place in the code, the thread, or the process, which take long to find
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    handler = _Handler(sys.stdout)
     handler.setFormatter(formatter(service))
     handler.addFilter(_remove_request_lines)
     root = logging.getLogger()
@@ -48,9 +100,4 @@ def configure(service: str, level: str) -> None:
 
 def formatter(service: str) -> logging.Formatter:
     """Return a formatter that writes each record as one line of JSON."""
-    return _Formatter(
-        "%(levelname)s %(name)s %(message)s",
-        rename_fields={"levelname": "level", "name": "logger"},
-        timestamp=True,
-        static_fields={"service": service},
-    )
+    return _Formatter(service)

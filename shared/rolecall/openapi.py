@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, current_app
 from flask.typing import ResponseReturnValue
 
 from rolecall import __version__
 from rolecall.checks import Check
-from rolecall.storage import digest
 from rolecall.web.bodies import MAX_REQUEST_BODY
+from rolecall.web.documents import Document
 from rolecall.web.routes import Kind, Route
 
 MAX_AGE: Final = 60
@@ -204,10 +204,8 @@ _COMMON_OPERATIONS: Final[Operations] = {
 
 def openapi() -> ResponseReturnValue:
     """Serve the description built by `publish`."""
-    body, tag = current_app.extensions["rolecall_openapi"]
-    response = Response(body, mimetype=JSON, headers={"Cache-Control": f"public, max-age={MAX_AGE}"})
-    response.set_etag(tag)
-    return response.make_conditional(request)
+    described: Document = current_app.extensions["rolecall_openapi"]
+    return described.response()
 
 
 ROUTE: Final = Route("openapi", "/openapi.json", ("GET",), openapi, "api", "none: OpenAPI 3.1")
@@ -216,7 +214,7 @@ ROUTE: Final = Route("openapi", "/openapi.json", ("GET",), openapi, "api", "none
 def publish(app: Flask, description: Description) -> None:
     """Build the document from the application's routes; `ROUTE` serves it."""
     text = json.dumps(document(description, app.extensions["rolecall_routes"]), separators=(",", ":"))
-    app.extensions["rolecall_openapi"] = (text.encode(), digest(text)[:32])
+    app.extensions["rolecall_openapi"] = Document.of(text, JSON, MAX_AGE)
 
 
 def document(description: Description, routes: Iterable[Route]) -> dict[str, Any]:

@@ -1,8 +1,13 @@
-"""The SQL database of a service: an engine, short transactions, and migrations with Alembic."""
+"""The SQL database of a service: an engine, short transactions, and migrations with Alembic.
+
+Administration uses sessions of the ORM. Requests that programs send often use connections, and statements of SQLAlchemy
+Core that are built once, at import: building and mapping take several times as long as the database.
+"""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -94,8 +99,9 @@ os.register_at_fork(after_in_child=WriteLock.reset)
 class Database:
     """An engine, with sessions for reading and for writing.
 
-    SQLite runs in WAL mode: readers never wait, and a writer takes the lock at its start (BEGIN IMMEDIATE), so that no
-    transaction fails halfway because of a concurrent write. `WriteLock` orders the writers of a process; between
+    SQLite runs in WAL mode: readers never wait, and each of their statements reads what was committed before it, as in
+    PostgreSQL. A writer takes the lock at its start (BEGIN IMMEDIATE), so that no transaction fails halfway because of
+    a concurrent write. `WriteLock` orders the writers of a process; between
     processes, SQLite's busy handler waits for up to 2 s.
 
     Args:
@@ -121,7 +127,6 @@ class Database:
                 connect_args={"timeout": 2.0},
             )
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = sa.create_engine(
                 url,
@@ -136,6 +141,17 @@ class Database:
 
             sa.event.listen(self.engine, "do_connect", patient_postgres.connect)
 
+    def connect(self) -> sa.Connection:
+        """Open a connection for reading; use it in a `with` block."""
+        return self.engine.connect()
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """Open a connection for writing; commit at the end of the block, or roll back if it raises."""
+        with self._written_alone(), self.engine.begin() as connection:
+            self._begin_immediate(connection)
+            yield connection
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session for reading."""
@@ -145,9 +161,19 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open a session for writing; commit at the end of the block, or roll back if it raises."""
-        engine = self.engine.execution_options(rolecall_write=True)
-        with self._written_alone(), Session(engine, expire_on_commit=False) as session, session.begin():
+        with self._written_alone(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            self._begin_immediate(session.connection())
             yield session
+
+    def _begin_immediate(self, connection: sa.Connection) -> None:
+        """Begin at the driver: for an event, SQLAlchemy would have to look for listeners in each of its steps."""
+        if not self._sqlite:
+            return
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
 
     def _written_alone(self) -> AbstractContextManager[None]:
         return self._write_lock.held() if self._write_lock is not None else nullcontext()
@@ -231,12 +257,13 @@ class Database:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         try:
-            connection = self.engine.execution_options(rolecall_write=True).connect()
+            connection = self.engine.connect()
         except sa.exc.SQLAlchemyError as error:
             raise MigrationError(unavailable_reason(error)) from error
         with connection, self._without_foreign_keys(connection):
             try:
                 transaction = connection.begin()
+                self._begin_immediate(connection)
             except sa.exc.OperationalError as error:
                 raise MigrationError(_BUSY) from error
             with transaction:
@@ -258,23 +285,18 @@ class Database:
             driver.execute("PRAGMA foreign_keys=ON")
 
 
-def insert_new(session: Session, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows whose key does not exist yet, in one statement."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    session.execute(dialect.insert(model).values(rows).on_conflict_do_nothing())
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(table).values(rows).on_conflict_do_nothing())
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # _begin_sqlite begins the transactions
+    connection.isolation_level = None  # `Database` begins the transactions
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("rolecall_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _revision(path: Path) -> str:

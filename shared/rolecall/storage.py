@@ -17,6 +17,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from rolecall import clock, events, metrics
+from rolecall.lean_redis import LeanPool, LeanRedis
 
 TIMEOUT: Final = 0.8
 """Seconds to wait for Redis, to connect or to respond."""
@@ -52,7 +53,7 @@ def connect(
     Args:
         on_connect: called with each new connection; must call `connection.on_connect()` for the handshake.
     """
-    return redis.Redis.from_url(
+    pool = LeanPool.from_url(
         url,
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
@@ -60,6 +61,7 @@ def connect(
         max_connections=64,
         redis_connect_func=on_connect,
     )
+    return LeanRedis.from_pool(pool)
 
 
 def require_noeviction(client: redis.Redis) -> None:

@@ -262,7 +262,7 @@ def test_a_key_that_another_process_published_is_known_while_somebody_reads(
         second = pool.submit(mine.verifying, new)
         goes_on.set()
         assert second.result(60) is not None
-        assert new in first.result(60)[0].decode()
+        assert new in first.result(60).body.decode()
 
 
 def test_a_clock_that_is_turned_back_to_before_the_keys_finds_one(server: Server) -> None:

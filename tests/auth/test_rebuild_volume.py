@@ -43,7 +43,7 @@ def insert(server: Server) -> None:
             :now - {age} - 60, :now - {age} - 60, :now - {age} - 30,
             'jwt', {LIFETIME}, :now - {age}, 'revoked by the client'
         FROM {source}"""
-    with engine.execution_options(rolecall_write=True).connect() as connection:
+    with engine.connect() as connection:
         if is_postgres:  # it may take longer than a request
             connection.connection.driver_connection.patience = None  # type: ignore[union-attr]
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))

@@ -212,8 +212,9 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
     for path in ("/", "/healthz", "/readyz", "/openapi.json", "/.well-known/oauth-protected-resource"):
         assert api.app.test_client().get(path, headers={"Accept": "text/html"}).status_code == 200
     api.app.test_client().get("/", headers={"Accept": "application/json"})
-    tag = api.app.test_client().get("/openapi.json").headers["ETag"]
-    api.app.test_client().get("/openapi.json", headers={"If-None-Match": tag})
+    for path in ("/openapi.json", "/.well-known/oauth-protected-resource"):
+        tag = api.app.test_client().get(path).headers["ETag"]
+        assert api.app.test_client().get(path, headers={"If-None-Match": tag}).status_code == 304
     protected = [("GET", "/invoices"), ("GET", "/invoices/i1"), ("POST", "/invoices/i1/payment"), ("GET", "/profile")]
     assert api.app.test_client().post("/invoices/i1/payment", data=b"x" * 70_000).status_code == 413
     for method, path in protected:
@@ -236,7 +237,9 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
     other = _api_again(api, resource_identifier="http://api.test/deep/down")
     watched(other, document.seen)
     for path in ("", "/deep/down", "/other"):
-        other.test_client().get(f"/.well-known/oauth-protected-resource{path}")
+        address = f"/.well-known/oauth-protected-resource{path}"
+        tag = other.test_client().get(address).headers.get("ETag", "")
+        other.test_client().get(address, headers={"If-None-Match": tag})
     broken = _api_again(api, database_url="sqlite:////nowhere/api.db")
     watched(broken, document.seen)
     broken.test_client().get("/readyz")
@@ -307,7 +310,8 @@ def _signs_in(tally: Tally, browser: Browser) -> None:
 
 def _programs_ask(server: Server) -> None:
     client = server.app.test_client()
-    for path in ("/healthz", "/readyz", "/openapi.json", "/jwks", "/.well-known/oauth-authorization-server"):
+    documents = ("/jwks", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
+    for path in ("/healthz", "/readyz", "/openapi.json", *documents):
         answer = client.get(path)
         assert answer.status_code == 200
         if "ETag" in answer.headers:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rolecall.limits import limit, network
-from rolecall.web.proxies import UNKNOWN, BehindProxies, client_address
+from rolecall.web.proxies import UNKNOWN, behind_proxies, client_address
 from support.auth_server import Server, basic, make_server, make_settings
 from support.bare_service import gunicorn
 
@@ -86,7 +86,7 @@ def effective(count: int, **environ: str) -> tuple[str, str, str]:
     """The address, the scheme, and the host that an application behind so many proxies uses."""
     own = {"REMOTE_ADDR": "192.0.2.9", "wsgi.url_scheme": "http", "HTTP_HOST": "inner.example"}
     seen: dict[str, Any] = {}
-    BehindProxies(lambda environ, _start: seen.update(environ) or (), count)({**own, **environ}, lambda *_: print)
+    behind_proxies(lambda environ, _start: seen.update(environ) or (), count)({**own, **environ}, lambda *_: print)
     return seen["REMOTE_ADDR"], seen["wsgi.url_scheme"], seen["HTTP_HOST"]
 
 

@@ -110,7 +110,7 @@ class Document:
 def refusals_described(app: Flask) -> None:
     """From now on, fail when a check refuses a request with a response whose description does not name the check."""
     inner = app.wsgi_app
-    document = Document(json.loads(app.extensions["rolecall_openapi"][0]))
+    document = Document(json.loads(app.extensions["rolecall_openapi"].body))
 
     def outer(environ: Any, start_response: Any) -> Any:
         if events._notebook.get() is not None:  # a test reads the notes itself

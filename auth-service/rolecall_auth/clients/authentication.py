@@ -127,9 +127,12 @@ def read_back_channel(endpoint: str) -> tuple[dict[str, str], Credentials]:
     Raises:
         OAuthError: invalid_request or invalid_client.
     """
-    names = {parameter.name for parameter in parameters.BY_ENDPOINT[endpoint]}
     in_url = {name for name, value in request.args.items(multi=True) if value}
-    IN_BODY(not names & in_url, expected="parameters in the body only", otherwise="parameters in the URL")
+    IN_BODY(
+        parameters.NAMES[endpoint].isdisjoint(in_url),
+        expected="parameters in the body only",
+        otherwise="parameters in the URL",
+    )
     is_form = request.mimetype == "application/x-www-form-urlencoded"
     FORM_TYPE(is_form, expected="application/x-www-form-urlencoded", actual=request.mimetype[:60])
     clean = parameters.read(endpoint, request.form)

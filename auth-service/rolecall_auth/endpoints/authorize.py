@@ -16,6 +16,7 @@ from werkzeug.datastructures import MultiDict
 from rolecall import checks, sql
 from rolecall.errors import OAuthError, description_of
 from rolecall.limits import TooMany, network
+from rolecall.responses import PreparedResponse
 from rolecall.storage import compact_json
 from rolecall.web.errors import PageError, Problem, store_unavailable
 from rolecall.web.headers import let_forms_leave
@@ -243,8 +244,8 @@ def _count_interaction(clean: dict[str, str], sign_in: SignIn | None) -> None:
 def _is_remembered(target: Target, sign_in: SignIn, wanted: Approved) -> bool:
     if target.client.always_requires_consent(target.redirect_uri):
         return False
-    with services().database.read() as session:
-        return has_consent(session, sign_in.user_id, target.client.client_id, wanted)
+    with services().database.connect() as connection:
+        return has_consent(connection, sign_in.user_id, target.client.client_id, wanted)
 
 
 def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Interaction) -> bool:
@@ -282,9 +283,8 @@ def _authorization_response(target: Target, response_parameters: list[tuple[str,
     if target.mode == "form_post":
         return _form_post(target, response_parameters)
     separator = "&" if "?" in target.redirect_uri else "?"
-    response = Response(status=303)
-    response.headers["Location"] = target.redirect_uri + separator + urlencode(response_parameters)
-    return response
+    location = target.redirect_uri + separator + urlencode(response_parameters)
+    return PreparedResponse(b"", 303, (("Location", location),))
 
 
 def _form_post(target: Target, response_parameters: list[tuple[str, str]]) -> Response:

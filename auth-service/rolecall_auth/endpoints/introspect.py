@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
 from flask import g
 from flask.typing import ResponseReturnValue
 
@@ -17,11 +16,9 @@ from rolecall_auth.clients.authentication import (
     authentication_failed,
     read_back_channel,
 )
-from rolecall_auth.jose import access_tokens
 from rolecall_auth.jose.access_tokens import AccessToken
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models import authorization as authorizations
 from rolecall_auth.models.resource import Resource
-from rolecall_auth.models.user import User
 from rolecall_auth.openid import approval, id_tokens, scopes
 from rolecall_auth.parameters import REQUIRED
 from rolecall_auth.services import services
@@ -38,7 +35,7 @@ def introspect() -> ResponseReturnValue:
     resource = _authenticate_resource(credentials)
     REQUIRED("token" in clean, expected="token", actual=sorted(clean))
     issuer = services().settings.issuer
-    token = access_tokens.read(services().keys, issuer, services().registry, clean["token"])
+    token = services().access_tokens.read(clean["token"])
     if token is None:
         return json_body({"active": False})
     g.flow_id = token.authorization_id
@@ -76,12 +73,11 @@ def _custom_claims(token: AccessToken, scope: str) -> dict[str, Any]:
     """Return the person's current claims that the claim scopes in the scope release (RFC 7662 section 2.2)."""
     if not scopes.custom_claims_of(scope):
         return {}
-    query = sa.select(Authorization, User).join(User).where(Authorization.id == token.authorization_id)
-    with services().database.read() as session:
-        row = session.execute(query).one_or_none()
-    if row is None:
+    with services().database.connect() as connection:
+        found = authorizations.with_user(connection, token.authorization_id)
+    if found is None:
         return {}
-    authorization, user = row
+    authorization, user = found
     return id_tokens.user_claims(user, approval.custom_claims(authorization, scope))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from rolecall_auth.services import services
@@ -10,8 +9,4 @@ from rolecall_auth.services import services
 
 def jwks() -> ResponseReturnValue:
     """GET /jwks: return the public part of each published key."""
-    body, tag = services().keys.public_set()
-    response = Response(body, mimetype="application/jwk-set+json")
-    response.set_etag(tag)
-    response.headers["Cache-Control"] = f"public, max-age={services().settings.jwks_max_age}"
-    return response.make_conditional(request)
+    return services().keys.public_set().response()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import json
+from operator import is_
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from flask import Response, current_app, json, request
+from flask import current_app, request
 from flask.typing import ResponseReturnValue
 
 from rolecall.vocabulary import CODE_CHALLENGE_METHOD
+from rolecall.web.documents import Document
 from rolecall_auth.clients.metadata import MEMBERS
 from rolecall_auth.models.session import ACR
 from rolecall_auth.openid import id_tokens, scopes
@@ -29,12 +32,25 @@ def openid_configuration() -> ResponseReturnValue:
 
 def metadata() -> ResponseReturnValue:
     """GET /.well-known/oauth-authorization-server; a back-channel URL is the base of the back-channel endpoints."""
-    settings = services().settings
+    settings, registry = services().settings, services().registry
     host = request.host.lower()
     back_channel = next((url for url in settings.backchannel_urls if urlsplit(url).netloc.lower() == host), None)
-    body = json.dumps(_document(back_channel or settings.issuer))
-    headers = {"Cache-Control": f"public, max-age={settings.jwks_max_age}", "Vary": "Host"}
-    return Response(body, headers=headers, mimetype="application/json")
+    base = back_channel or settings.issuer
+    source = (settings, registry.resources(), registry.claim_scopes())
+    prepared: dict[str, _Prepared] = current_app.extensions.setdefault("rolecall_metadata", {})
+    found = prepared.get(base)
+    if found is None or not all(map(is_, found.source, source)):
+        text = json.dumps(_document(base), separators=(",", ":"))
+        document = Document.of(text, "application/json", settings.jwks_max_age, ("Vary", "Host"))
+        found = prepared[base] = _Prepared(source, document)
+    return found.document.response()
+
+
+class _Prepared(NamedTuple):
+    """The metadata as they were generated from some settings, resources, and claim scopes."""
+
+    source: tuple[object, ...]
+    document: Document
 
 
 def _document(back_channel: str) -> dict[str, Any]:

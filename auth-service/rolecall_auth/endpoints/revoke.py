@@ -7,12 +7,9 @@ from flask.typing import ResponseReturnValue
 
 from rolecall import audit, checks
 from rolecall.errors import NO_STORE
-from rolecall.storage import digest
 from rolecall_auth.clients.authentication import authenticate_client, read_back_channel
-from rolecall_auth.jose import access_tokens
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.client import Client
-from rolecall_auth.models.token import RefreshToken
 from rolecall_auth.parameters import REQUIRED
 from rolecall_auth.services import services
 
@@ -32,24 +29,24 @@ def revoke() -> ResponseReturnValue:
 
 
 def _revoke_refresh_token(client: Client, token: str) -> bool:
-    with services().database.read() as session:
-        row = session.get(RefreshToken, digest(token))
-        authorization = session.get(Authorization, row.authorization_id) if row else None
-    if authorization is None:
+    with services().database.connect() as connection:
+        found = refresh_tokens.find(connection, token)
+    if found is None:
         return False
+    _, authorization = found
     OWN(
         authorization.client_id == client.client_id,
         expected="the client's own token",
         otherwise="another client's refresh token",
     )
     g.flow_id = authorization.id
-    services().revocations.end("revoked by the client", Authorization.id == authorization.id)
+    services().revocations.end_one("revoked by the client", authorization.id)
     audit.record("authorization_revoked", client_id=client.client_id)
     return True
 
 
 def _revoke_access_token(client: Client, token: str) -> None:
-    access_token = access_tokens.read(services().keys, services().settings.issuer, services().registry, token)
+    access_token = services().access_tokens.read(token)
     if access_token is None:
         return
     OWN(

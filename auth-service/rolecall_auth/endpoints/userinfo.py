@@ -10,11 +10,10 @@ from flask.typing import ResponseReturnValue
 from rolecall import audit, authorization_header, checks
 from rolecall.errors import NO_STORE, OAuthError, challenge, json_body
 from rolecall_auth import parameters
-from rolecall_auth.jose import access_tokens
 from rolecall_auth.jose.access_tokens import AccessToken
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models import authorization as authorizations
+from rolecall_auth.models import subject as subjects
 from rolecall_auth.models.client import Client
-from rolecall_auth.models.user import User
 from rolecall_auth.openid import approval, id_tokens, scopes
 from rolecall_auth.services import services
 
@@ -83,7 +82,7 @@ def _token() -> str | None:
 
 def _validate(token: str) -> AccessToken:
     issuer = services().settings.issuer
-    found = access_tokens.read(services().keys, issuer, services().registry, token)
+    found = services().access_tokens.read(token)
     if found is not None and services().revocations.is_revoked(found.authorization_id, found.token_id):
         found = None
     access_token = ALIVE.require(found, expected="an active access token", otherwise="no active access token")
@@ -95,8 +94,13 @@ def _validate(token: str) -> AccessToken:
 
 def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
     """Return the client, and the claims of the token's scope and of the `claims` parameter (section 5.5)."""
-    client, authorization, user = ALIVE.require(
-        _owner(token),
+    client = services().registry.client(token.client_id)
+    with services().database.connect() as connection:
+        found = authorizations.with_user(connection, token.authorization_id) if client is not None else None
+        sector = approval.sector(client, found[0]) if client is not None and found is not None else None
+        subject = subjects.find(connection, sector, found[1].id) if found is not None else None
+    client, (authorization, user) = ALIVE.require(
+        (client, found) if client is not None and found is not None else None,
         expected="an active client, user, and authorization",
         otherwise="one that has ended",
     )
@@ -105,18 +109,7 @@ def _claims(token: AccessToken) -> tuple[Client, dict[str, Any]]:
     scope = " ".join(identity)
     names = scopes.standard_claims_of(scope) | approval.custom_claims(authorization, scope)
     names |= approval.released_claims(client, authorization, "userinfo")
-    subject = id_tokens.subject(approval.sector(client, authorization), user.id)
+    if subject is None:  # the authorization is older than the sector
+        with services().database.begin() as connection:
+            subject = subjects.find_or_create(connection, sector, user.id)
     return client, {**id_tokens.user_claims(user, names), "sub": subject}
-
-
-def _owner(token: AccessToken) -> tuple[Client, Authorization, User] | None:
-    client = services().registry.client(token.client_id)
-    with services().database.read() as session:
-        authorization = session.get(Authorization, token.authorization_id)
-        user_id = authorization.user_id if authorization is not None else None
-        user = session.get(User, user_id) if user_id is not None else None
-    if client is None or authorization is None or user is None:
-        return None
-    if user.disabled_at is not None or authorization.ended_at is not None:
-        return None
-    return client, authorization, user

@@ -7,7 +7,7 @@ from typing import Any, Final
 from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
 from flask import g
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from rolecall import audit, checks
 from rolecall.checks import Secret
@@ -16,14 +16,14 @@ from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
 from rolecall_auth.grants.request import OAuth2Request
 from rolecall_auth.grants.token_response import issue
 from rolecall_auth.limits import ACCOUNT_AUTHORIZATION
+from rolecall_auth.models import authorization as authorizations
 from rolecall_auth.models import new_id, new_secret
-from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.consent import has_consent, normal_scope
 from rolecall_auth.models.registry import is_same_resource
 from rolecall_auth.models.session import SignIn
-from rolecall_auth.models.user import active_user
+from rolecall_auth.models.user import is_active
 from rolecall_auth.openid import scopes
 from rolecall_auth.services import services
 
@@ -109,34 +109,34 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         services().limits.count(ACCOUNT_AUTHORIZATION, grant_user.user_id)
         parameters, approved = self.request.payload.data, self.request.approved
         scope = normal_scope(self.request.scope)
-        authorization = Authorization(
-            id=new_id(),
-            user_id=grant_user.user_id,
-            client_id=self.request.client.client_id,
-            resource=approved["resource"],
-            scope=scope,
-            resources=scopes.by_resource(scope, approved["resource"]),
-            approved=approved,
-            auth_time=grant_user.auth_time,
-            requested_claims=approved["claims"] or None,
-            sid=grant_user.sid,
-            acr=self.request.authentication.acr,
-        )
-        with services().database.transaction() as session:
-            owner = active_user(session, grant_user.user_id)
-            OWNER(owner is not None, expected="an active account", actual=owner.username if owner else "none")
-            is_allowed = self._has_consent(session, grant_user.user_id)
+        authorization_id, user_id, client_id = new_id(), grant_user.user_id, self.request.client.client_id
+        values = {
+            "id": authorization_id,
+            "user_id": user_id,
+            "client_id": client_id,
+            "resource": approved["resource"],
+            "scope": scope,
+            "resources": scopes.by_resource(scope, approved["resource"]),
+            "approved": approved,
+            "auth_time": grant_user.auth_time,
+            "requested_claims": approved["claims"] or None,
+            "sid": grant_user.sid,
+            "acr": self.request.authentication.acr,
+        }
+        with services().database.begin() as connection:
+            has_owner, is_allowed = self._owner_and_consent(connection, user_id)
+            OWNER(has_owner, expected="an active account", actual=grant_user.username if has_owner else "none")
             CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
-            session.add(authorization)
-        g.flow_id = authorization.id
-        audit.record("code_issued", user_id=authorization.user_id, client_id=authorization.client_id)
+            authorizations.store(connection, values)
+        g.flow_id = authorization_id
+        audit.record("code_issued", user_id=user_id, client_id=client_id)
         code = new_secret()
         value = AuthorizationCode(
-            authorization_id=authorization.id,
-            client_id=authorization.client_id,
+            authorization_id=authorization_id,
+            client_id=client_id,
             redirect_uri=parameters.get("redirect_uri"),
-            scope=authorization.scope,
-            resource=authorization.resource,
+            scope=scope,
+            resource=approved["resource"],
             code_challenge=parameters.get("code_challenge"),
             nonce=parameters.get("nonce"),
         )
@@ -146,12 +146,17 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             response.append(("state", parameters["state"]))
         return response
 
-    def _has_consent(self, session: Session, user_id: str) -> bool:
-        """Whether the consent is still valid; no consent is stored for clients that ask every time."""
+    def _owner_and_consent(self, connection: Connection, user_id: str) -> tuple[bool, bool]:
+        """Whether the account is active, and the consent still valid.
+
+        No consent is stored for clients that ask every time.
+        """
         client, approved = self.request.client, self.request.approved
         if client.always_requires_consent(approved["redirect_uri"] or ""):
-            return True
-        return has_consent(session, user_id, client.client_id, approved, hold=True)
+            return is_active(connection, user_id), True
+        if has_consent(connection, user_id, client.client_id, approved, hold=True):
+            return True, True
+        return is_active(connection, user_id), False
 
     def query_authorization_code(  # type: ignore[override]
         self, code: str, client: Client
@@ -179,7 +184,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             REDIRECT_URI(redirect_uri == default, expected=default, actual=redirect_uri)
         RESOURCE(is_same_resource(resource, found.resource), expected=found.resource, actual=resource)
         if not services().codes.take(code, found):
-            services().revocations.end("code replayed", Authorization.id == found.authorization_id)
+            services().revocations.end_one("code replayed", found.authorization_id)
             audit.record("code_replayed", client_id=found.client_id)
             raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use", actual="first use")
@@ -188,7 +193,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             body = issue(found.authorization_id, audience, self.request.client, found.nonce)
         except OAuthError:
             # a Redis restored from an older copy contains used codes again; SQL is authoritative
-            services().revocations.end("code refused", Authorization.id == found.authorization_id)
+            services().revocations.end_one("code refused", found.authorization_id)
             raise
         return 200, body, self.TOKEN_RESPONSE_HEADER
 

@@ -13,11 +13,12 @@ from rolecall import audit, checks, events
 from rolecall.errors import unavailable
 from rolecall.vocabulary import CLIENT_AUTH_METHODS
 from rolecall_auth.grants.request import OAuth2Request, authenticated_client
-from rolecall_auth.grants.token_response import token_lifetime, token_properties, token_response
+from rolecall_auth.grants.token_response import token_lifetime, token_response
 from rolecall_auth.jose import access_tokens
+from rolecall_auth.models import authorization as authorizations
 from rolecall_auth.models import new_id
-from rolecall_auth.models.authorization import Authorization, standing_key
-from rolecall_auth.models.client import Client
+from rolecall_auth.models.authorization import AuthorizationRecord, standing_key
+from rolecall_auth.models.client import Client, hold_active
 from rolecall_auth.models.resource import Resource
 from rolecall_auth.openid import scopes
 from rolecall_auth.services import services
@@ -34,10 +35,6 @@ TOKEN_CHECKS: Final = (SCOPE, scopes.TARGET, scopes.SCOPE)
 
 _ATTEMPTS: Final = 3
 """How often the active authorization is looked up. Of concurrent requests one creates it, so the second finds it."""
-
-_ACTIVE: Final = sa.select(Authorization).where(
-    Authorization.standing_key == sa.bindparam("key"), Authorization.ended_at.is_(None)
-)
 
 
 class ClientCredentialsGrant(grants.ClientCredentialsGrant):
@@ -74,7 +71,7 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
         client, resource, scope = self.request.client, self.request.resource, self.request.scope
         authorization = _standing_authorization(client, resource, scope)
         g.flow_id = authorization.id
-        return 200, token_response(client, authorization, resource, scope, None), self.TOKEN_RESPONSE_HEADER
+        return 200, token_response(client, authorization, resource, scope, client.subject), self.TOKEN_RESPONSE_HEADER
 
 
 def _fault(unknown: set[str], allowed: set[str], personal: set[str]) -> str | None:
@@ -84,7 +81,7 @@ def _fault(unknown: set[str], allowed: set[str], personal: set[str]) -> str | No
     return scopes.unknown_scope(unknown, allowed) + reason
 
 
-def _standing_authorization(client: Client, resource: Resource, scope: str) -> Authorization:
+def _standing_authorization(client: Client, resource: Resource, scope: str) -> AuthorizationRecord:
     """Return the client's active authorization for this resource and scope, and create it if there is none.
 
     Once it exists, no token writes to SQL. It has no time of its last use and ends only with the client. One that has
@@ -96,8 +93,8 @@ def _standing_authorization(client: Client, resource: Resource, scope: str) -> A
     """
     key = standing_key(client.client_id, resource.identifier, scope)
     for _ in range(_ATTEMPTS):
-        with services().database.read() as session:
-            found = session.scalar(_ACTIVE, {"key": key})
+        with services().database.connect() as connection:
+            found = authorizations.standing(connection, key)
         if found is not None and _has_token_lifetime(found, resource):
             return found
         # another request may create it at the same time, which the unique key prevents
@@ -106,36 +103,37 @@ def _standing_authorization(client: Client, resource: Resource, scope: str) -> A
     raise unavailable("the authorization of the client was ended again and again")
 
 
-def _has_token_lifetime(authorization: Authorization, resource: Resource) -> bool:
+def _has_token_lifetime(authorization: AuthorizationRecord, resource: Resource) -> bool:
     """Record that its tokens now live longer, if they do: once after such a change of the setting or the resource.
 
     Return False if it has ended: its revocation is kept only for the lifetime that was recorded by then.
     """
-    if (authorization.token_lifetime or 0) >= token_lifetime(resource):
+    lifetime = token_lifetime(resource)
+    if (authorization.token_lifetime or 0) >= lifetime:
         return True
-    which = sa.update(Authorization).where(Authorization.id == authorization.id, Authorization.ended_at.is_(None))
-    with services().database.transaction() as session:
-        updated = session.execute(which.values(**token_properties(resource)))
-    return updated.rowcount == 1  # type: ignore[attr-defined, no-any-return]
+    with services().database.begin() as connection:
+        return authorizations.extend(connection, authorization.id, access_tokens.FORMAT, lifetime)
 
 
-def _create(client: Client, resource: Resource, scope: str, key: str) -> Authorization:
-    authorization = Authorization(
-        id=new_id(),
-        client_id=client.client_id,
-        resource=resource.identifier,
-        scope=scope,
-        resources={resource.identifier: scope},
-        token_format=access_tokens.FORMAT,
-        token_lifetime=token_lifetime(resource),
-        standing_key=key,
-    )
-    with services().database.transaction() as session:
+def _create(client: Client, resource: Resource, scope: str, key: str) -> AuthorizationRecord:
+    authorization_id = new_id()
+    values = {
+        "id": authorization_id,
+        "client_id": client.client_id,
+        "resource": resource.identifier,
+        "scope": scope,
+        "resources": {resource.identifier: scope},
+        "token_format": access_tokens.FORMAT,
+        "token_lifetime": token_lifetime(resource),
+        "standing_key": key,
+    }
+    with services().database.begin() as connection:
         # locked, so that a concurrent `disable-client` waits, and then ends this authorization
-        row = session.get(Client, client.client_id, with_for_update={"read": True})
-        if row is None or row.disabled_at is not None:
+        if not hold_active(connection, client.client_id):
             raise UnauthorizedClientError
-        session.add(authorization)
-    events.note("state", store="sql", key=f"authorization:{authorization.id[:6]}…", change="created for the client")
+        authorizations.store(connection, values)
+        authorization = authorizations.standing(connection, key)
+        assert authorization is not None
+    events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="created for the client")
     audit.record("client_authorized", client_id=client.client_id, scope=scope)
     return authorization

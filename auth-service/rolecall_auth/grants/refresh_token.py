@@ -8,16 +8,15 @@ from authlib.oauth2.rfc6749 import grants
 from flask import g
 
 from rolecall import audit, checks, clock, events
-from rolecall.storage import digest
 from rolecall.vocabulary import CLIENT_AUTH_METHODS
 from rolecall_auth.grants.request import OAuth2Request, authenticated_client
 from rolecall_auth.grants.token_response import claim, token_response
 from rolecall_auth.models import token as refresh_tokens
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.authorization import AuthorizationRecord
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import normal_scope
 from rolecall_auth.models.registry import is_same_resource
-from rolecall_auth.models.token import RefreshToken
+from rolecall_auth.models.token import RefreshTokenRecord
 from rolecall_auth.openid import scopes
 from rolecall_auth.parameters import REQUIRED
 from rolecall_auth.services import services
@@ -91,29 +90,33 @@ class RefreshGrant(grants.RefreshTokenGrant):
         token, row = self.request.form["refresh_token"], self.request.refresh_token
         authorization, settings = self.request.authorization, services().settings
         audience = services().registry.audience(authorization.resource)
-        with services().database.transaction() as session:
-            successor = refresh_tokens.rotate(session, token, row, idle=settings.refresh_idle_lifetime)
+        with services().database.begin() as connection:
+            successor = refresh_tokens.rotate(
+                connection, token, row, authorization.id, idle=settings.refresh_idle_lifetime
+            )
             change = "rotated"
             if successor is None:
-                successor = refresh_tokens.successor_in_grace(session, token, self.request.client.refresh_grace)
+                successor = refresh_tokens.successor_in_grace(connection, token, self.request.client.refresh_grace)
                 change = "same successor, within the grace"
             if successor is not None:
-                claim(session, authorization.id, audience)
+                authorization, user, subject = claim(connection, authorization.id, audience, self.request.client)
         if successor is None:
-            services().revocations.end("refresh token replayed", Authorization.id == authorization.id)
+            services().revocations.end_one("refresh token replayed", authorization.id)
             audit.record("refresh_token_replayed", client_id=authorization.client_id)
             raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use, or within the grace period", actual=change)
         events.note("state", store="sql", key=f"refresh_token:{row.token_hash[:8]}…", change=change)
-        body = token_response(self.request.client, authorization, audience, self.request.scope, successor)
+        body = token_response(
+            self.request.client, authorization, audience, self.request.scope, subject, user, successor
+        )
         return 200, body, self.TOKEN_RESPONSE_HEADER
 
 
-def _find(client: Client, token: str) -> tuple[RefreshToken, Authorization] | None:
-    with services().database.read() as session:
-        row = session.get(RefreshToken, digest(token))
-        authorization = session.get(Authorization, row.authorization_id) if row else None
-    if row is None or authorization is None:
+def _find(client: Client, token: str) -> tuple[RefreshTokenRecord, AuthorizationRecord] | None:
+    with services().database.connect() as connection:
+        found = refresh_tokens.find(connection, token)
+    if found is None:
         return None
+    row, authorization = found
     is_active = authorization.ended_at is None and clock.now() < row.expires_at
-    return (row, authorization) if is_active and authorization.client_id == client.client_id else None
+    return found if is_active and authorization.client_id == client.client_id else None

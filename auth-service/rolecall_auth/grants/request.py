@@ -9,11 +9,11 @@ from authlib.oauth2.rfc6749 import BaseGrant, UnauthorizedClientError
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from flask import request
 
-from rolecall_auth.models.authorization import Approved, Authorization
+from rolecall_auth.models.authorization import Approved, AuthorizationRecord
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
 from rolecall_auth.models.resource import Resource
-from rolecall_auth.models.token import RefreshToken
+from rolecall_auth.models.token import RefreshTokenRecord
 from rolecall_auth.openid.authentication_request import AuthenticationRequest
 
 
@@ -30,8 +30,8 @@ class OAuth2Request(AuthlibRequest):
     """Set when the client has been identified or authenticated."""
 
     authorization_code: AuthorizationCode
-    refresh_token: RefreshToken
-    authorization: Authorization
+    refresh_token: RefreshTokenRecord
+    authorization: AuthorizationRecord
     resource: Resource
     """Set by the grants when they validate a token request."""
 

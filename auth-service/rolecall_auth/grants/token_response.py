@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
 from flask import g
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from rolecall import audit, checks, clock, events
 from rolecall_auth.jose import access_tokens
+from rolecall_auth.models import authorization as authorizations
+from rolecall_auth.models import subject as subjects
 from rolecall_auth.models import token as refresh_tokens
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.authorization import AuthorizationRecord
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.resource import Resource
-from rolecall_auth.models.user import User
+from rolecall_auth.models.user import UserRecord
 from rolecall_auth.openid import approval, id_tokens, scopes
 from rolecall_auth.services import services
 
@@ -33,83 +34,70 @@ def issue(authorization_id: str, resource: Resource, client: Client, nonce: str 
     """
     settings = services().settings
     refresh_token = None
-    with services().database.transaction() as session:
-        authorization = claim(session, authorization_id, resource, Authorization.used_at.is_(None))
+    with services().database.begin() as connection:
+        authorization, user, subject = claim(connection, authorization_id, resource, client, first=True)
         scope = scopes.narrow(client, authorization.scope)
         ALIVE(bool(scope), expected="a scope that the client is registered for", otherwise="none")
         is_approved = authorization.approved is None or authorization.approved["refreshable"]
         if is_approved and approval.may_be_refreshed(client, authorization.scope):
             refresh_token = refresh_tokens.add(
-                session,
+                connection,
                 authorization_id,
                 idle=settings.refresh_idle_lifetime,
                 family_expires_at=clock.now() + settings.refresh_lifetime,
             )
     events.note("state", store="sql", key=f"authorization:{authorization_id[:6]}…", change="tokens given")
-    return token_response(client, authorization, resource, scope, refresh_token, nonce)
+    return token_response(client, authorization, resource, scope, subject, user, refresh_token, nonce)
 
 
 def claim(
-    session: Session, authorization_id: str, resource: Resource, *conditions: sa.ColumnElement[bool]
-) -> Authorization:
-    """Lock the authorization, mark it as used by tokens of the current format and lifetime, and return it.
-
-    The lock makes a concurrent end of the authorization wait until the tokens are stored.
+    connection: Connection, authorization_id: str, resource: Resource, client: Client, *, first: bool = False
+) -> tuple[AuthorizationRecord, UserRecord, str]:
+    """Claim the authorization for tokens of the current format and lifetime; see `authorization.claim`.
 
     Args:
         resource: the resource of the authorization.
-        conditions: further conditions that the authorization must meet.
+
+    Returns:
+        The authorization, the person, and the `sub` by which the client knows the person in this authorization.
 
     Raises:
         OAuthError: invalid_grant, if the authorization has ended, or its user or client is disabled.
     """
-    updated = session.execute(
-        sa.update(Authorization)
-        .where(
-            Authorization.id == authorization_id,
-            Authorization.ended_at.is_(None),
-            *conditions,
-            sa.exists().where(User.id == Authorization.user_id, User.disabled_at.is_(None)),
-            sa.exists().where(Client.client_id == Authorization.client_id, Client.disabled_at.is_(None)),
-        )
-        .values(used_at=clock.now(), **token_properties(resource))
-    )
-    ALIVE(
-        updated.rowcount == 1,  # type: ignore[attr-defined]
+    authorization, user = ALIVE.require(
+        authorizations.claim(connection, authorization_id, access_tokens.FORMAT, token_lifetime(resource), first=first),
         expected="an active authorization",
         otherwise="no active authorization",
     )
-    return session.get_one(Authorization, authorization_id)
+    subject = subjects.find_or_create(connection, approval.sector(client, authorization), user.id)
+    return authorization, user, subject
 
 
 def token_response(
     client: Client,
-    authorization: Authorization,
+    authorization: AuthorizationRecord,
     resource: Resource,
     scope: str,
-    refresh_token: str | None,
+    subject: str,
+    user: UserRecord | None = None,
+    refresh_token: str | None = None,
     nonce: str | None = None,
 ) -> dict[str, Any]:
     """Return the members of a token response, with a new access token.
 
     The response always contains the scope. With `openid`, it also contains an ID token (OpenID Connect Core section
     3.1.3.3), even after a refresh (OpenID Connect Core sections 12.1 and 12.2). The access token has the same `sub` as
-    the ID token, because clients can read their access tokens (section 8.1). Without a person, its `sub` is the
-    client's (RFC 9068 section 2.2). Both tokens contain the claims of the scope's claim scopes, for software that reads
-    nothing else.
+    the ID token, because clients can read their access tokens (section 8.1). Both tokens contain the claims of the
+    scope's claim scopes, for software that reads nothing else.
 
     Args:
         resource: the resource of the authorization. The caller has recorded its token lifetime.
         scope: the scope of the access token: that of the authorization, or less.
+        subject: the `sub`, which is the client's without a person (RFC 9068 section 2.2).
+        user: the person, if there is one.
     """
     settings = services().settings
-    user, subject = None, None
     custom_claims = approval.custom_claims(authorization, scope)
-    has_openid = "openid" in scope.split()
-    if authorization.user_id is None:
-        subject = client.subject
-    elif has_openid or custom_claims or approval.sector(client, authorization) is not None:
-        user, subject = _user_and_subject(client, authorization)
     access_token, lifetime = access_tokens.mint(
         services().keys,
         settings.issuer,
@@ -129,7 +117,7 @@ def token_response(
     }
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
-    if user is not None and subject is not None and has_openid:
+    if user is not None and "openid" in scope.split():
         standard_claims = scopes.standard_claims_of(scope) if client.claims_in_id_token else set()
         requested_claims = approval.released_claims(client, authorization, "id_token")
         body["id_token"] = id_tokens.mint(
@@ -147,17 +135,3 @@ def token_response(
 def token_lifetime(resource: Resource) -> int:
     """Return the lifetime in seconds of the resource's access tokens."""
     return resource.access_token_lifetime or services().settings.access_token_lifetime
-
-
-def token_properties(resource: Resource) -> dict[str, Any]:
-    """Return the values that record the format of the tokens issued now, and the longest lifetime of any token."""
-    lifetime = token_lifetime(resource)
-    longest = sa.case((Authorization.token_lifetime > lifetime, Authorization.token_lifetime), else_=lifetime)
-    return {"token_format": access_tokens.FORMAT, "token_lifetime": longest}
-
-
-def _user_and_subject(client: Client, authorization: Authorization) -> tuple[User, str]:
-    """Return the user, and the `sub` by which the client knows the user in this authorization."""
-    with services().database.read() as session:
-        user = session.get_one(User, authorization.user_id)
-    return user, id_tokens.subject(approval.sector(client, authorization), user.id)

@@ -6,20 +6,22 @@ import json
 import logging
 import threading
 import warnings
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
-from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
 from sqlalchemy.orm import Session
 
 from rolecall import clock
 from rolecall.sql import UNAVAILABLE, Database
-from rolecall.storage import digest
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall.web.documents import Document
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.key import SigningKey
 from rolecall_auth.models.resource import Resource
@@ -82,10 +84,28 @@ class Key:
             return "published"
         return "signing" if self.signs_until is None or now < self.signs_until else "verifying"
 
+    def public_jwk(self) -> dict[str, Any]:
+        """Return the public part of the key (RFC 7517 section 4)."""
+        return {**self.private.as_dict(private=False), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
     def sign(self, claims: dict[str, Any], *, typ: str) -> str:
         """Return a signed JWT with this `typ` header."""
-        header = {"alg": self.algorithm, "typ": typ, "kid": self.kid}
-        return jwt.encode(header, claims, self.private, algorithms=[self.algorithm])
+        payload = urlsafe_b64encode(_encode(claims).encode()).rstrip(b"=")
+        message = b"%b.%b" % (_header(self.algorithm, typ, self.kid), payload)
+        signature = _ALGORITHMS[self.algorithm].sign(message, self.private)
+        return (message + b"." + urlsafe_b64encode(signature).rstrip(b"=")).decode()
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+_ALGORITHMS: Final = {name: JWSRegistry.algorithms[name] for name in _GENERATORS}
+
+
+@lru_cache(maxsize=64)
+def _header(algorithm: str, typ: str, kid: str) -> bytes:
+    """Return the protected header of the JWS Compact Serialization (RFC 7515 section 7.1)."""
+    header = {"alg": algorithm, "typ": typ, "kid": kid}
+    return urlsafe_b64encode(_encode(header).encode()).rstrip(b"=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +212,7 @@ class Keys:
         self._stored = _StoredKeys(database, cipher, token_lifetime)
         self._jwks_max_age = jwks_max_age
         self._loaded = _Loaded(float("-inf"), ())
+        self._prepared: tuple[list[str], Document | None] = ([], None)
         self._lock = threading.Lock()
 
     @property
@@ -239,14 +260,16 @@ class Keys:
                 return found
         return None
 
-    def public_set(self) -> tuple[bytes, str]:
-        """Return the JWK Set (RFC 7517 section 5) as JSON, and its ETag."""
-        jwks = [
-            {**key.private.as_dict(private=False), "kid": key.kid, "alg": key.algorithm, "use": "sig"}
-            for key in self._published()
-        ]
-        body = json.dumps({"keys": jwks}, separators=(",", ":")).encode()
-        return body, digest(body.decode())[:32]
+    def public_set(self) -> Document:
+        """Return the JWK Set (RFC 7517 section 5), which is prepared again when another set of keys is published."""
+        published = self._published()
+        kids = [key.kid for key in published]
+        prepared_for, document = self._prepared
+        if document is None or kids != prepared_for:
+            text = _encode({"keys": [key.public_jwk() for key in published]})
+            document = Document.of(text, "application/jwk-set+json", self._jwks_max_age)
+            self._prepared = (kids, document)
+        return document
 
     def all_keys(self) -> tuple[Key, ...]:
         """Return all keys, including retired ones, the oldest first, without the cache."""

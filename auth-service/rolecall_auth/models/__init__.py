@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING, ClassVar
 
 from sqlalchemy.orm import DeclarativeBase
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
 
 
 class Model(DeclarativeBase):
     """The base class of all tables of this service. Times are seconds since the epoch."""
+
+    if TYPE_CHECKING:
+        __table__: ClassVar[Table]
 
 
 def new_secret() -> str:

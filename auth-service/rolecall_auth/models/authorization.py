@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -11,6 +12,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from rolecall import clock
 from rolecall.storage import digest
 from rolecall_auth.models import Model, new_id
+from rolecall_auth.models.client import Client
+from rolecall_auth.models.user import User, UserRecord
 
 
 class Approved(TypedDict):
@@ -81,6 +84,125 @@ class Authorization(Model):
             postgresql_where=ended_at.is_not(None),
         ),
     )
+
+
+class AuthorizationRecord(NamedTuple):
+    """The columns of an authorization that requests of programs need; see `Authorization`."""
+
+    id: str
+    user_id: str | None
+    client_id: str
+    resource: str
+    scope: str
+    auth_time: float | None
+    requested_claims: dict[str, Any] | None
+    sid: str | None
+    acr: str | None
+    approved: Approved | None
+    token_lifetime: int | None
+    ended_at: float | None
+
+
+_table: Final = Authorization.__table__
+_user: Final = User.__table__.c
+_client: Final = Client.__table__.c
+
+COLUMNS: Final = tuple(_table.c[name] for name in AuthorizationRecord._fields)
+"""The columns of `AuthorizationRecord`, in its order."""
+
+_USER_COLUMNS: Final = tuple(_user[name] for name in UserRecord._fields)
+_SIZE: Final = len(COLUMNS)
+
+_INSERT: Final = sa.insert(_table).inline()
+
+_TOKEN_PROPERTIES: Final = {
+    "token_format": sa.bindparam("format"),
+    "token_lifetime": sa.case(
+        (_table.c.token_lifetime > sa.bindparam("lifetime"), _table.c.token_lifetime), else_=sa.bindparam("lifetime")
+    ),
+}
+"""The format of the tokens issued now, and the longest lifetime of any token."""
+
+_CLAIM: Final = (
+    sa.update(_table)
+    .where(
+        _table.c.id == sa.bindparam("authorization"),
+        _table.c.ended_at.is_(None),
+        sa.exists().where(_user.id == _table.c.user_id, _user.disabled_at.is_(None)),
+        sa.exists().where(_client.client_id == _table.c.client_id, _client.disabled_at.is_(None)),
+    )
+    .values(used_at=sa.bindparam("now"), **_TOKEN_PROPERTIES)
+    # SQLite returns columns of other tables only from subqueries
+    .returning(
+        *COLUMNS, *(sa.select(each).where(_user.id == _table.c.user_id).scalar_subquery() for each in _USER_COLUMNS)
+    )
+)
+
+_CLAIM_FIRST: Final = _CLAIM.where(_table.c.used_at.is_(None))
+
+_STANDING: Final = sa.select(*COLUMNS).where(_table.c.standing_key == sa.bindparam("key"), _table.c.ended_at.is_(None))
+
+_EXTEND: Final = (
+    sa.update(_table)
+    .where(_table.c.id == sa.bindparam("authorization"), _table.c.ended_at.is_(None))
+    .values(**_TOKEN_PROPERTIES)
+)
+
+_WITH_USER: Final = (
+    sa.select(*COLUMNS, *_USER_COLUMNS)
+    .join_from(_table, User.__table__, _user.id == _table.c.user_id)
+    .where(_table.c.id == sa.bindparam("authorization"), _table.c.ended_at.is_(None), _user.disabled_at.is_(None))
+)
+
+
+def store(connection: sa.Connection, values: Mapping[str, Any]) -> None:
+    """Store a new authorization with these columns."""
+    connection.execute(_INSERT, {**values, "created_at": clock.now()})
+
+
+def claim(
+    connection: sa.Connection, authorization_id: str, token_format: str, token_lifetime: int, *, first: bool
+) -> tuple[AuthorizationRecord, UserRecord] | None:
+    """Lock an active authorization of a person, mark it as used by tokens, and return it with the person.
+
+    The lock makes a concurrent end of the authorization wait until the tokens are stored.
+
+    Args:
+        token_lifetime: lifetime in seconds of the tokens; the longest one of all tokens is stored.
+        first: whether these must be the first tokens.
+
+    Returns:
+        None if the authorization has ended, has tokens although it must not, or has a disabled user or client.
+    """
+    statement = _CLAIM_FIRST if first else _CLAIM
+    values = {
+        "authorization": authorization_id,
+        "now": clock.now(),
+        "format": token_format,
+        "lifetime": token_lifetime,
+    }
+    return _with_user(connection.execute(statement, values).one_or_none())
+
+
+def standing(connection: sa.Connection, key: str) -> AuthorizationRecord | None:
+    """Return the active authorization of a client for itself with this `standing_key`."""
+    row = connection.execute(_STANDING, {"key": key}).one_or_none()
+    return None if row is None else AuthorizationRecord(*row)
+
+
+def extend(connection: sa.Connection, authorization_id: str, token_format: str, token_lifetime: int) -> bool:
+    """Record the properties of the tokens that are issued now, as `claim` does; return False if it has ended."""
+    values = {"authorization": authorization_id, "format": token_format, "lifetime": token_lifetime}
+    return connection.execute(_EXTEND, values).rowcount == 1
+
+
+def with_user(connection: sa.Connection, authorization_id: str) -> tuple[AuthorizationRecord, UserRecord] | None:
+    """Return an active authorization with its person; None if it has ended, or has a disabled person or none."""
+    return _with_user(connection.execute(_WITH_USER, {"authorization": authorization_id}).one_or_none())
+
+
+def _with_user(row: sa.Row[Any] | None) -> tuple[AuthorizationRecord, UserRecord] | None:
+    return None if row is None else (AuthorizationRecord(*row[:_SIZE]), UserRecord(*row[_SIZE:]))
 
 
 def active_of_user(session: Session, user_id: str) -> list[Authorization]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import sqlalchemy as sa
@@ -152,6 +152,18 @@ class Client(Model, ClientMixin):
     def check_grant_type(self, grant_type: str | None) -> bool:
         """Return whether the client is registered for this grant type."""
         return grant_type in self.grant_types
+
+
+_ACTIVE: Final = (
+    sa.select(Client.__table__.c.client_id)
+    .where(Client.__table__.c.client_id == sa.bindparam("client"), Client.__table__.c.disabled_at.is_(None))
+    .with_for_update(read=True)
+)
+
+
+def hold_active(connection: sa.Connection, client_id: str) -> bool:
+    """Return whether a client is active, and lock it, so that it is not disabled before the transaction ends."""
+    return connection.scalar(_ACTIVE, {"client": client_id}) is not None
 
 
 def client_id_fault(client_id: str) -> str:

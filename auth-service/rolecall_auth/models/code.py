@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin
@@ -40,9 +40,16 @@ class AuthorizationCode(AuthorizationCodeMixin):
         """Return the redirect URI of the authorization request, or None if it had none (RFC 6749 section 4.1.3)."""
         return self.redirect_uri
 
+    def members(self) -> dict[str, Any]:
+        """Return the data by name."""
+        return {name: getattr(self, name) for name in _MEMBERS}
+
     def get_scope(self) -> str:
         """Return the granted scope."""
         return self.scope
+
+
+_MEMBERS: Final = tuple(each.name for each in fields(AuthorizationCode))
 
 
 class Codes:
@@ -54,7 +61,7 @@ class Codes:
 
     def put(self, code: str, value: AuthorizationCode, lifetime: int) -> None:
         """Store a new code for `lifetime` seconds."""
-        self._store.put("code", code, asdict(value), lifetime)
+        self._store.put("code", code, value.members(), lifetime)
 
     def find(self, code: str) -> AuthorizationCode | None:
         """Return a code or its tombstone, or None if the code is unknown or expired. Does not consume it."""
@@ -65,7 +72,7 @@ class Codes:
 
     def take(self, code: str, value: AuthorizationCode) -> bool:
         """Consume the code atomically; exactly one caller gets True."""
-        tombstone = {**asdict(value), "expires_at": clock.now() + TOMBSTONE_LIFETIME}
+        tombstone = {**value.members(), "expires_at": clock.now() + TOMBSTONE_LIFETIME}
         ttl = self._store.redis_ttl(TOMBSTONE_LIFETIME)
         taken = bool(self._take(keys=self._keys(code), args=[json.dumps(tombstone), ttl]))
         change = "taken" if taken else "presented again"

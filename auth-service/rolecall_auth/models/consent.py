@@ -11,6 +11,7 @@ from rolecall import clock
 from rolecall.sql import insert_new
 from rolecall_auth.models import Model
 from rolecall_auth.models.authorization import Approved
+from rolecall_auth.models.user import User
 
 REFRESH: Final = "without asking again"
 """Stored in place of a scope value, which has no spaces (RFC 6749 section 3.3), if the client may refresh tokens."""
@@ -31,22 +32,39 @@ class Consent(Model):
     given_at: Mapped[float] = mapped_column(sa.Double, default=clock.now)
 
 
-def has_consent(session: Session, user_id: str, client_id: str, request: Approved, *, hold: bool = False) -> bool:
+_table: Final = Consent.__table__
+
+_STORED: Final = sa.select(_table.c.scope).where(
+    _table.c.user_id == sa.bindparam("user"),
+    _table.c.client_id == sa.bindparam("client"),
+    _table.c.resource == sa.bindparam("resource"),
+)
+
+_HELD: Final = (
+    _STORED.join_from(_table, User.__table__, User.__table__.c.id == _table.c.user_id)
+    .where(User.__table__.c.disabled_at.is_(None))
+    .with_for_update(read=True, of=_table)
+)
+
+
+def has_consent(
+    connection: sa.Connection, user_id: str, client_id: str, request: Approved, *, hold: bool = False
+) -> bool:
     """Return whether all of the request has been allowed.
 
     Args:
-        hold: lock the consent, so that it cannot be withdrawn before the transaction ends.
+        hold: return False as well if the account is disabled, and lock the consent, so that it cannot be withdrawn
+            before the transaction ends.
     """
-    query = sa.select(Consent.scope).where(
-        Consent.user_id == user_id, Consent.client_id == client_id, Consent.resource == request["resource"]
-    )
-    return _items(request) <= set(session.scalars(query.with_for_update(read=True) if hold else query))
+    values = {"user": user_id, "client": client_id, "resource": request["resource"]}
+    stored = {*connection.scalars(_HELD if hold else _STORED, values)}
+    return bool(stored) and _items(request) <= stored
 
 
-def remember(session: Session, user_id: str, client_id: str, request: Approved) -> None:
+def remember(connection: sa.Connection, user_id: str, client_id: str, request: Approved) -> None:
     """Add the request to the stored consent, in one atomic statement."""
     common = {"user_id": user_id, "client_id": client_id, "resource": request["resource"], "given_at": clock.now()}
-    insert_new(session, Consent, [{**common, "scope": item} for item in sorted(_items(request))])
+    insert_new(connection, _table, [{**common, "scope": item} for item in sorted(_items(request))])
 
 
 def _items(request: Approved) -> set[str]:

@@ -24,6 +24,8 @@ Disabling a client ends its authorizations immediately, but other processes may 
 
 MAX_CLIENTS: Final = 1000
 
+_CLIENT: Final = sa.select(Client.__table__).where(Client.__table__.c.client_id == sa.bindparam("client"))
+
 _EMPTY_PATH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]+)/?((?:\?.*)?)")
 
 
@@ -58,8 +60,9 @@ class Registry:
         if cached is not None and cached[0] > clock.cache_time() - MAX_AGE:
             events.note("identity", value=client_id)
             return cached[1]
-        with self._database.read() as session:
-            client = session.get(Client, client_id)
+        with self._database.connect() as connection:
+            row = connection.execute(_CLIENT, {"client": client_id}).mappings().one_or_none()
+        client = Client(**row) if row is not None else None
         if client is not None:
             events.note("identity", value=client_id)
         with self._lock:

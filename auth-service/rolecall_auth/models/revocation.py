@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -12,10 +12,9 @@ import sqlalchemy as sa
 
 from rolecall import clock, events
 from rolecall.errors import unavailable
-from rolecall.sql import Database
+from rolecall.sql import Database, insert_new
 from rolecall_auth.models import revocation_entries as entries
-from rolecall_auth.models.authorization import Authorization
-from rolecall_auth.models.revocation_entries import ADD, ADD_WHEN_FULL, BATCH, WHOLE, Entry, Revocation
+from rolecall_auth.models.revocation_entries import ADD, ADD_WHEN_FULL, BATCH, WHOLE, Ending, Entry, Revocation
 from rolecall_auth.models.revocation_rebuild import Rebuild
 
 _RUN_ID = re.compile(rb"run_id:([0-9a-f]+)")
@@ -67,14 +66,12 @@ class Revocations:
 
     def revoke_token(self, authorization_id: str, token_id: str, expires_at: float) -> None:
         """Revoke one access token."""
-        row = Revocation(token_id=token_id, authorization_id=authorization_id, expires_at=expires_at)
+        row = {"token_id": token_id, "authorization_id": authorization_id, "expires_at": expires_at}
         with (
             self._added([Entry(authorization_id, token_id, expires_at)]),
-            suppress(sa.exc.IntegrityError),  # a concurrent request has revoked the same token
-            self._database.transaction() as session,
+            self._database.begin() as connection,
         ):
-            if session.get(Revocation, token_id) is None:
-                session.add(row)
+            insert_new(connection, Revocation.__table__, [row])  # a request may have revoked it already
         events.note("state", store="redis", key=f"{self._prefix}:revoked:{token_id[:6]}…", change="added")
 
     def end(self, reason: str, *which: sa.ColumnElement[bool]) -> int:
@@ -83,17 +80,20 @@ class Revocations:
         Authorizations that ended earlier are added to Redis again while they have valid tokens, so that repeating a
         call that failed halfway completes it.
         """
+        return self._end(reason, Ending.of(*which), {})
+
+    def end_one(self, reason: str, authorization_id: str) -> None:
+        """End an authorization and all of its tokens; see `end`."""
+        self._end(reason, entries.ONE, {"authorization": authorization_id})
+
+    def _end(self, reason: str, ending: Ending, values: dict[str, Any]) -> int:
         since = clock.now() - self._keep
-        with self._database.read() as session:
-            found = entries.of_authorizations(session, since, *which)
-        with self._added(found) as ended, self._database.transaction() as session:
-            session.execute(
-                sa.update(Authorization)
-                .where(Authorization.ended_at.is_(None), *which)
-                .values(ended_at=clock.now(), end_reason=reason, standing_key=None)
-            )
+        with self._database.connect() as connection:
+            found = ending.entries(connection, since, values)
+        with self._added(found) as ended, self._database.begin() as connection:
+            connection.execute(ending.end, {**values, "now": clock.now(), "reason": reason})
             # includes authorizations and tokens that were created in the meantime
-            ended[:] = entries.of_authorizations(session, since, *which)
+            ended[:] = ending.entries(connection, since, values)
         for entry in ended:
             key = f"authorization:{entry.authorization_id[:6]}…"
             events.note("state", store="sql", key=key, change="ended", reason=reason)

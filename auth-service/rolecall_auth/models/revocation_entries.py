@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from rolecall import clock
 from rolecall.sql import UNAVAILABLE, Database
@@ -61,6 +61,9 @@ class Revocation(Model):
     expires_at: Mapped[float] = mapped_column(sa.Double, index=True)
 
 
+_table: Final = Authorization.__table__
+
+
 def key(prefix: str, authorization_id: str) -> str:
     """Return the Redis key of an authorization's entries."""
     return f"{prefix}:revoked:{{{authorization_id}}}"
@@ -78,17 +81,45 @@ def arguments(prefix: str, entries: Sequence[Entry], keep: int) -> tuple[list[st
     return [key(prefix, entry.authorization_id) for entry in entries], values
 
 
-def of_authorizations(session: Session, since: float, *which: sa.ColumnElement[bool]) -> list[Entry]:
-    """Return an entry for each matching authorization that is active, or whose last token expires after `since`."""
-    lifetime = sa.case(
-        (Authorization.token_lifetime.is_not(None), Authorization.token_lifetime),
-        (Authorization.used_at.is_not(None), MAX_LIFETIME),  # its tokens are older than `token_lifetime`
-        else_=0,
-    )
-    expires_at = sa.func.coalesce(Authorization.ended_at, clock.now()) + lifetime
-    recent = sa.or_(Authorization.ended_at.is_(None), expires_at > since)
-    rows = session.execute(sa.select(Authorization.id, expires_at).where(recent, *which))
-    return [Entry(authorization_id, WHOLE, float(end)) for authorization_id, end in rows]
+class Ending(NamedTuple):
+    """The statements that end the authorizations which meet some conditions, and find the entries for their tokens.
+
+    `find` selects each authorization that is active, or whose last token expires after `since`, with the time of that
+    expiry. Both have the parameter `now`.
+    """
+
+    find: _Query
+    end: sa.Update
+
+    @classmethod
+    def of(cls, *which: sa.ColumnElement[bool]) -> Ending:
+        """Build the statements."""
+        lifetime = sa.case(
+            (_table.c.token_lifetime.is_not(None), _table.c.token_lifetime),
+            (_table.c.used_at.is_not(None), MAX_LIFETIME),  # its tokens are older than `token_lifetime`
+            else_=0,
+        )
+        now = sa.bindparam("now", type_=sa.Double)
+        expires_at = sa.func.coalesce(_table.c.ended_at, now) + lifetime
+        recent = sa.or_(_table.c.ended_at.is_(None), expires_at > sa.bindparam("since", type_=sa.Double))
+        values = {"ended_at": now, "end_reason": sa.bindparam("reason"), "standing_key": None}
+        return cls(
+            find=sa.select(_table.c.id, expires_at).where(recent, *which),
+            end=sa.update(_table).where(_table.c.ended_at.is_(None), *which).values(values),
+        )
+
+    def entries(self, connection: sa.Connection, since: float, values: Mapping[str, Any]) -> list[Entry]:
+        """Return the entries of the authorizations that `find` selects.
+
+        Args:
+            values: the parameters of the conditions.
+        """
+        rows = connection.execute(self.find, {**values, "now": clock.now(), "since": since})
+        return [Entry(row[0], WHOLE, float(row[1])) for row in rows]
+
+
+ONE: Final = Ending.of(_table.c.id == sa.bindparam("authorization"))
+"""Ends the authorization with the id `authorization`."""
 
 
 def batches(database: Database, since: float) -> Iterator[list[Entry]]:

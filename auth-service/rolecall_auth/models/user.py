@@ -7,7 +7,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import argon2
 import sqlalchemy as sa
@@ -51,15 +51,22 @@ class User(Model):
         return self.id
 
 
-def active_user(session: Session, user_id: str) -> User | None:
-    """Return the account, or None if it does not exist or is disabled; a session can outlive its account."""
-    user = session.get(User, user_id)
-    return user if user is not None and user.disabled_at is None else None
+class UserRecord(NamedTuple):
+    """The columns of a person that requests of programs need; see `User`."""
+
+    id: str
+    username: str
+    claims: dict[str, Any]
 
 
-def is_active(session: Session, user_id: str) -> bool:
-    """Return whether the account exists and is not disabled."""
-    return active_user(session, user_id) is not None
+_ACTIVE: Final = sa.select(User.__table__.c.id).where(
+    User.__table__.c.id == sa.bindparam("user"), User.__table__.c.disabled_at.is_(None)
+)
+
+
+def is_active(connection: sa.Connection, user_id: str) -> bool:
+    """Return whether the account exists and is not disabled; a session can outlive its account."""
+    return connection.scalar(_ACTIVE, {"user": user_id}) is not None
 
 
 def normal_username(text: str) -> str:

@@ -193,7 +193,8 @@ def _documents() -> Operations:
         **{
             (name, "GET"): Operation(
                 "Get the endpoints and capabilities of this server",
-                (json_response(f"Metadata ({clause}).", ref("Metadata")), unavailable("api")),
+                (json_response(f"Metadata ({clause}).", ref("Metadata"), "ETag"), NOT_MODIFIED, unavailable("api")),
+                (IF_NONE_MATCH,),
             )
             for name, clause in (
                 ("metadata", "RFC 8414 section 2"),

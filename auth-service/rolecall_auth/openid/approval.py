@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolecall_auth.models.authorization import Approved, Authorization
+from rolecall_auth.models.authorization import Approved, AuthorizationRecord
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.subject import sector_of
 from rolecall_auth.openid import scopes
@@ -50,7 +50,7 @@ def may_be_refreshed(client: Client, scope: str) -> bool:
     return client.check_grant_type("refresh_token") and (not openid_scopes or "offline_access" in openid_scopes)
 
 
-def sector(client: Client, authorization: Authorization) -> str | None:
+def sector(client: Client, authorization: AuthorizationRecord) -> str | None:
     """Return the sector of an authorization's `sub`, or None for a public subject.
 
     The approved sector counts, so that no change of the registration changes the subject of an authorization.
@@ -59,18 +59,20 @@ def sector(client: Client, authorization: Authorization) -> str | None:
     return approved["sector"] if approved is not None and "sector" in approved else sector_of(client)
 
 
-def released_claims(client: Client, authorization: Authorization, member: str) -> set[str]:
+def released_claims(client: Client, authorization: AuthorizationRecord, member: str) -> set[str]:
     """Return the individually requested claims that the person approved and the client is still registered for.
 
     Args:
         member: `userinfo` or `id_token` (OpenID Connect Core section 5.5).
     """
     requested = set((authorization.requested_claims or {}).get(member, ()))
+    if not requested:
+        return requested
     approved = authorization.approved
     return requested & scopes.claims_of(scopes.narrow(client, approved["scope"] if approved else authorization.scope))
 
 
-def custom_claims(authorization: Authorization, scope: str) -> set[str]:
+def custom_claims(authorization: AuthorizationRecord, scope: str) -> set[str]:
     """Return the claims that the claim scopes in a scope release, as far as the person approved them.
 
     Claims that have been added to a claim scope since are not among them.

@@ -91,6 +91,8 @@ class AuthenticationRequest:
 
     def claims_within(self, scope: str) -> dict[str, list[str]]:
         """Return the names in the `claims` parameter, by member, that belong to this scope."""
+        if not self.claims:
+            return {}
         names = scopes.claims_of(scope)
         supported = {member: sorted(names & requests.keys()) for member, requests in self.claims.items()}
         return {member: within for member, within in supported.items() if within}

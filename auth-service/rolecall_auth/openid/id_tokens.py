@@ -7,17 +7,17 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import sqlalchemy as sa
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jws import extract_compact
 
 from rolecall import clock
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models import subject as subjects
+from rolecall_auth.models.authorization import AuthorizationRecord
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.session import AMR
-from rolecall_auth.models.subject import PairwiseSubject, sector_of, subject_for
-from rolecall_auth.models.user import User
+from rolecall_auth.models.subject import sector_of
+from rolecall_auth.models.user import UserRecord
 from rolecall_auth.services import services
 
 MAX_LENGTH: Final = 8192
@@ -39,8 +39,8 @@ CLAIMS: Final = (
 
 def mint(
     client: Client,
-    authorization: Authorization,
-    user: User,
+    authorization: AuthorizationRecord,
+    user: UserRecord,
     *,
     subject: str,
     released_claims: set[str],
@@ -85,40 +85,20 @@ def at_hash(algorithm: str, access_token: str) -> str:
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
-def user_claims(user: User, names: set[str]) -> dict[str, Any]:
+def user_claims(user: UserRecord, names: set[str]) -> dict[str, Any]:
     """Return the user's non-empty claims with these names (section 5.1)."""
+    if not names:
+        return {}
     claims = {"preferred_username": user.username, **user.claims}
     return {name: claims[name] for name in sorted(names) if claims.get(name) not in (None, "")}
-
-
-def subject(sector: str | None, user_id: str) -> str:
-    """Return the `sub` by which the clients of a sector know the user, creating it on first use.
-
-    Of concurrent calls, one creates it, and the others read it.
-
-    Args:
-        sector: None for the public subject.
-    """
-    if sector is None:
-        return user_id
-    with services().database.transaction() as session:
-        try:
-            with session.begin_nested():
-                return subject_for(session, sector, user_id)
-        except sa.exc.IntegrityError:
-            return subject_for(session, sector, user_id)
 
 
 def account_for(client: Client, subject: str) -> str | None:
     """Return the id of the account that the client knows by this `sub`."""
     if client.subject_type != "pairwise":
         return subject
-    with services().database.read() as session:
-        return session.scalar(
-            sa.select(PairwiseSubject.user_id).where(
-                PairwiseSubject.subject == subject, PairwiseSubject.sector == sector_of(client)
-            )
-        )
+    with services().database.connect() as connection:
+        return subjects.user_of(connection, sector_of(client), subject)
 
 
 def subject_of_hint(client: Client, token: str) -> str | None:

@@ -130,7 +130,7 @@ def requested(client: Client, scope: str | None, identifier: str | None) -> tupl
             allowed == values,
             expected=" ".join(sorted(registered)),
             actual=" ".join(sorted(values)),
-            description=unknown_scope(values - allowed, alternatives),
+            description=unknown_scope(values - allowed, alternatives) if allowed != values else None,
         )
     return narrowed(allowed, identifier, alternatives)
 
@@ -154,12 +154,15 @@ def narrowed(values: set[str], identifier: str | None, registered: Collection[st
         of_apis &= named.scopes.keys()
         usable = {*named.scopes, *(all_identity_scopes() if "openid" in registered else ())}
         registered = [value for value in registered if value in usable]
-    fault = "The request has no scope that exists at this resource." if named else "The request has no scope."
+    description = None
+    if not (identity or of_apis):
+        fault = "The request has no scope that exists at this resource." if named else "The request has no scope."
+        description = f"{fault} {_alternatives(registered)}"
     SCOPE(
-        bool(identity or of_apis),
+        description is None,
         expected=" ".join(sorted(registered)),
         actual=" ".join(sorted(values)) or "no scope",
-        description=f"{fault} {_alternatives(registered)}",
+        description=description,
     )
     if named is None:
         named = _only_resource(of_apis) if of_apis else registry.userinfo
@@ -228,6 +231,8 @@ def standard_claims_of(scope: str) -> set[str]:
 def custom_claims_of(scope: str) -> set[str]:
     """Return the names of the claims that the claim scopes in a scope contain."""
     custom = claim_scopes()
+    if not custom:
+        return set()
     return {name for value in scope.split() if value in custom for name in custom[value].claims}
 
 
@@ -238,4 +243,4 @@ def claims_of(scope: str) -> set[str]:
 
 def scopes_of_claims(names: set[str], client: Client) -> set[str]:
     """Return the scopes that contain these claims and that the client is registered for."""
-    return {scope for scope in client.scope.split() if names & claims_of(scope)}
+    return {scope for scope in client.scope.split() if names & claims_of(scope)} if names else set()

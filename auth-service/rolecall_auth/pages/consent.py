@@ -56,10 +56,10 @@ def consent() -> ResponseReturnValue:
 
 def _remember(user_id: str, pending: PendingRequest) -> bool:
     """Store the consent; return False if the account was deleted or disabled."""
-    with services().database.transaction() as session:
-        if not is_active(session, user_id):
+    with services().database.begin() as connection:
+        if not is_active(connection, user_id):
             return False
-        remember(session, user_id, pending.client.client_id, pending.resolved)
+        remember(connection, user_id, pending.client.client_id, pending.resolved)
     return True
 
 

@@ -12,8 +12,8 @@ def current_user() -> SignIn | None:
     sign_in = services().sessions.current()
     if sign_in is None:
         return None
-    with services().database.read() as session:
-        if is_active(session, sign_in.user_id):
+    with services().database.connect() as connection:
+        if is_active(connection, sign_in.user_id):
             return sign_in
     services().sessions.end()
     return None

@@ -16,7 +16,7 @@ from joserfc.jws import extract_compact
 
 from rolecall import audit, clock
 from rolecall.sql import UNAVAILABLE
-from rolecall_auth.jose import access_tokens
+from rolecall_auth.jose.access_tokens import AccessToken
 from rolecall_auth.jose.signing_keys import KeysError
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
@@ -148,10 +148,8 @@ class Actions:
         outage.end(self._client)
         return "The authorization server responds again."
 
-    def _read(self, token: str) -> access_tokens.AccessToken:
-        access_token = access_tokens.read(
-            self._services.keys, self._services.settings.issuer, self._services.registry, token
-        )
+    def _read(self, token: str) -> AccessToken:
+        access_token = self._services.access_tokens.read(token)
         if access_token is None:
             raise Refusal(
                 HTTPStatus.CONFLICT, "the token was not issued by this server, or the token or its key has expired"

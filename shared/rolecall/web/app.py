@@ -8,26 +8,28 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, g, request, session
+from flask import Blueprint, Flask, Request, Response, abort, current_app, g, request, session
+from werkzeug.routing import MapAdapter
 
 from rolecall import clock, logs, metrics, trace
-from rolecall.clock import Clock
+from rolecall.clock import Clock, current_object
 from rolecall.settings import ServiceSettings, SettingsError
 from rolecall.web.bodies import MAX_REQUEST_BODY, REJECTED, receive_body
 from rolecall.web.cors import CrossOrigin
 from rolecall.web.errors import register_error_handlers, reject_foreign_form
-from rolecall.web.headers import SECURITY_HEADERS
+from rolecall.web.headers import SECURITY_HEADERS, CookieSessions
 from rolecall.web.health import HEALTH_PATHS
-from rolecall.web.proxies import BehindProxies
-from rolecall.web.routes import allowed_methods, current_kind, current_route, is_speculative
+from rolecall.web.proxies import behind_proxies
+from rolecall.web.routes import current_kind, current_route, is_speculative
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from prometheus_client import Counter, Histogram
 
 log = logging.getLogger("rolecall.access")
 
@@ -59,11 +61,31 @@ class Application(Flask):
     def __init__(self, import_name: str, path: str = "", trusted_proxies: int = 0) -> None:
         super().__init__(import_name)
         self.path = path
-        self._behind_proxies = BehindProxies(self._serve, trusted_proxies)
+        self._outermost = behind_proxies(self._serve, trusted_proxies)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request; return 404 if its path does not belong to the service."""
-        return self._behind_proxies(environ, start_response)
+        return self._outermost(environ, start_response)
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, because no view is asynchronous; Flask would inspect it for each call."""
+        return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return the adapter of a request, without Flask's work for subdomains and server names."""
+        if request is None:
+            return super().create_url_adapter(request)
+        environ = request.environ
+        return MapAdapter(
+            self.url_map,
+            request.host.lower(),
+            environ.get("SCRIPT_NAME", "").encode("latin-1").decode(errors="replace"),
+            "",
+            environ["wsgi.url_scheme"],
+            environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace"),
+            environ["REQUEST_METHOD"],
+            environ.get("QUERY_STRING", ""),
+        )
 
     def cross_origin_headers(self, path: str, origin: str | None = None) -> list[tuple[str, str]]:
         """Return the CORS headers of a response to a request; see `rolecall.web.cors.CrossOrigin.headers`.
@@ -125,6 +147,7 @@ def create_flask(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["style_version"] = _STYLE_VERSION
     app.extensions["rolecall_settings"] = settings
+    app.extensions["rolecall_rows"] = {}
     app.extensions["rolecall_kinds"] = {}
     app.extensions["rolecall_cross_site"] = set()
     app.register_blueprint(
@@ -136,11 +159,39 @@ def create_flask(
             static_url_path="/static/rolecall",
         )
     )
-    app.wsgi_app = _reject_invalid_hosts(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    app.session_interface = CookieSessions()
+    app.wsgi_app = _reject_invalid_hosts(_with_headers(app.wsgi_app))  # type: ignore[method-assign, assignment]
     app.before_request(_begin)
     app.after_request(_finish)
     register_error_handlers(app)
     return app
+
+
+_DEFAULTS: Final = tuple((name.lower(), (name, value)) for name, value in SECURITY_HEADERS.items())
+_OF_POPUPS: Final = tuple(row for row in _DEFAULTS if row[0] != "cross-origin-opener-policy")
+
+_STRICT_TRANSPORT: Final = ("Strict-Transport-Security", "max-age=31536000")
+
+_IN_POPUPS: Final = "rolecall.in_popups"
+"""The member of the WSGI environment that is set for the routes that clients may open in a popup window."""
+
+
+def _with_headers(application: WSGIApplication) -> WSGIApplication:
+    """Add the headers of every response that the response does not have itself."""
+
+    def middleware(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+            present = {name.lower() for name, _ in headers}
+            defaults = _OF_POPUPS if _IN_POPUPS in environ else _DEFAULTS
+            headers += [header for name, header in defaults if name not in present]
+            headers.append(("X-Request-Id", trace.current() or "-"))
+            if environ["wsgi.url_scheme"] == "https":
+                headers.append(_STRICT_TRANSPORT)
+            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
+        return application(environ, start)
+
+    return middleware
 
 
 def _reject_invalid_hosts(application: WSGIApplication) -> WSGIApplication:
@@ -178,47 +229,60 @@ def app_of_environ(create_app: Callable[[S], Flask], read_settings: Callable[[Ma
 
 
 def _begin() -> Response | None:
-    trace.begin(request.headers.get("traceparent"))
-    g.started = clock.monotonic()
-    g.kind = current_kind()
-    if status := request.environ.get(REJECTED):
+    incoming, context = current_object(request), current_object(g)
+    environ = incoming.environ
+    trace.begin(environ.get("HTTP_TRACEPARENT"))
+    context.started = clock.monotonic()
+    context.kind = current_kind()
+    if status := environ.get(REJECTED):
         abort(status)
-    reject_foreign_form()
+    if incoming.method == "POST":
+        reject_foreign_form()
     route = current_route()
-    is_unsafe_head = request.method == "HEAD" and route is not None and not route.safe
-    if is_unsafe_head or (g.kind == "page" and is_speculative()):
+    if route is None:
+        return None
+    if route.in_popups:
+        environ[_IN_POPUPS] = True
+    is_unsafe_head = incoming.method == "HEAD" and not route.safe
+    if is_unsafe_head or (route.kind == "page" and is_speculative()):
         return Response(status=204)
     return None
 
 
 def _finish(response: Response) -> Response:
+    incoming = current_object(request)
     if response.is_sequence and response.calculate_content_length() == 0:
         # an empty body has no media type (RFC 9110 section 8.3)
         del response.headers["Content-Type"]
-    row = current_route()
-    for name, value in SECURITY_HEADERS.items():
-        if not (name == "Cross-Origin-Opener-Policy" and row is not None and row.in_popups):
-            response.headers.setdefault(name, value)
-    if request.method == "HEAD":
+    if incoming.method == "HEAD":
         session.modified = False  # the session keeps its flashed messages (RFC 9110 section 9.2.1)
-    response.headers["X-Request-Id"] = trace.current() or "-"
-    if request.is_secure:
-        response.headers["Strict-Transport-Security"] = "max-age=31536000"
-    if request.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
-        seconds = clock.monotonic() - g.get("started", clock.monotonic())
-        service, route = current_app.extensions["rolecall_settings"].SERVICE, request.endpoint or "none"
-        method = request.method if request.method in allowed_methods() else "other"
-        metrics.REQUESTS.labels(service, route, method, response.status_code).inc()
-        metrics.SECONDS.labels(service, route).observe(seconds)
-        log.info(
-            "request",
-            extra={
-                "method": request.method,
-                "path": request.path[:200],
-                "status": response.status_code,
-                "milliseconds": round(seconds * 1000, 1),
-                "client_id": g.get("client_id"),
-                "flow_id": g.get("flow_id"),
-            },
-        )
+    if incoming.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
+        _account_for(incoming, response.status_code)
     return response
+
+
+def _account_for(incoming: Request, status: int) -> None:
+    """Count and log the request."""
+    context, method, rule = current_object(g), incoming.method, incoming.url_rule
+    is_allowed = rule is not None and method in (rule.methods or ())
+    seconds = clock.monotonic() - context.get("started", clock.monotonic())
+    service = current_object(current_app).extensions["rolecall_settings"].SERVICE
+    requests, duration = _metrics(service, incoming.endpoint or "none", method if is_allowed else "other", status)
+    requests.inc()
+    duration.observe(seconds)
+    log.info(
+        "request",
+        extra={
+            "method": method,
+            "path": incoming.path[:200],
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+            "client_id": context.get("client_id"),
+            "flow_id": context.get("flow_id"),
+        },
+    )
+
+
+@cache
+def _metrics(service: str, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return metrics.REQUESTS.labels(service, route, method, status), metrics.SECONDS.labels(service, route)

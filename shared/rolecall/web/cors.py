@@ -86,6 +86,8 @@ class CrossOrigin:
         }
         rules = [Rule(route.path, endpoint=route.name, methods=route.methods) for route in served]
         self._urls = Map(rules, merge_slashes=False).bind("")
+        self._constant = {route.path: self._origins[route.name] for route in served if "<" not in route.path}
+        self._beginnings = tuple(route.path.partition("<")[0] for route in served if "<" in route.path)
 
     def headers(self, path: str, origin: str | None) -> Headers:
         """Return the headers of a response; none if the path, or the origin, is not served.
@@ -94,10 +96,12 @@ class CrossOrigin:
             path: the path below that of the service.
             origin: the `Origin` header; None if the request has none, or has not been read.
         """
-        methods = [*self._urls.allowed_methods(path)]
-        if not methods:
-            return []
-        origins = self._origins[self._urls.match(path, methods[0])[0]]
+        origins = self._constant.get(path)
+        if origins is None:
+            methods = [*self._urls.allowed_methods(path)] if path.startswith(self._beginnings) else []
+            if not methods:
+                return []
+            origins = self._origins[self._urls.match(path, methods[0])[0]]
         if origins.is_any:
             return _HEADERS
         return [*_HEADERS, ("Vary", "Origin")] if origin is not None and origin in origins else []

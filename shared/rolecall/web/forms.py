@@ -7,13 +7,15 @@ from contextlib import contextmanager, suppress
 from secrets import token_hex
 from typing import Final
 
-from flask import Flask, session
+from flask import Flask, request, session
 from flask_wtf.csrf import CSRFError, CSRFProtect, generate_csrf
 
 from rolecall.web.cookies import BrowserSecrets
 
 _FIELD: Final = "csrf_token"
 """The name of Flask-WTF's secret in the session, and of its token in a form."""
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 _SECRETS: Final = BrowserSecrets("form", lifetime=None)
 
@@ -38,6 +40,8 @@ class FormProtection(CSRFProtect):  # type: ignore[misc]
         Raises:
             CSRFError: it is missing, or matches no secret of this browser.
         """
+        if apply_exemptions and (request.method in _SAFE or request.endpoint is None or self._is_exempt()):
+            return
         for secret in _SECRETS.newest_first():
             if _FIELD in session:
                 break

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Response
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from rolecall.storage import digest
 
@@ -40,6 +42,47 @@ def let_forms_leave(response: Response, *, scripts: bool = False) -> None:
     response.headers["Content-Security-Policy"] = f"{policy}; script-src 'self'" if scripts else policy
 
 
+class CookieSessions(SecureCookieSessionInterface):
+    """Flask's sessions in signed cookies, without the work for requests that do not use the session."""
+
+    def __init__(self) -> None:
+        self._serializer: tuple[Any, URLSafeTimedSerializer | None] = (None, None)
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        """Return the serializer, which is created once per key."""
+        key, serializer = self._serializer
+        if key != app.secret_key:
+            serializer = super().get_signing_serializer(app)
+            self._serializer = (app.secret_key, serializer)
+        return serializer
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of the request's cookie; an empty one if there is none."""
+        value = request.cookies.get(self.get_cookie_name(app)) if "HTTP_COOKIE" in request.environ else None
+        serializer = self.get_signing_serializer(app)
+        if not value or serializer is None:
+            return self.session_class()
+        payload = _payload(serializer, value)
+        return self.session_class(serializer.load_payload(payload) if payload is not None else None)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Set the cookie, if the session was used."""
+        if session.accessed or session.modified:
+            super().save_session(app, session, response)
+
+
+@lru_cache(maxsize=256)
+def _payload(serializer: URLSafeTimedSerializer, value: str) -> bytes | None:
+    """Return the payload of a signed cookie, or None if the signature is invalid."""
+    for signer in serializer.iter_unsigners():
+        try:
+            payload: bytes = signer.unsign(value)
+        except BadSignature:
+            continue
+        return payload
+    return None
+
+
 def cookie_settings(app: Flask, name: str, url: str) -> None:
     """Configure the session cookie; with TLS, its name gets the `__Host-` prefix (RFC 6265bis section 4.1.3.2).
 
@@ -53,7 +96,7 @@ def cookie_settings(app: Flask, name: str, url: str) -> None:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     prefix = ("__Host-" if secure else "") + (f"{name}_{parts.port}" if parts.port else name)
-    interface = SecureCookieSessionInterface()
+    interface = CookieSessions()
     interface.salt = f"cookie-session {url}"
     app.session_interface = interface
     app.config.update(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -19,11 +20,25 @@ _OBFUSCATED: Final = re.compile(r"_[A-Za-z0-9._-]+")
 _PORT: Final = re.compile(r"[0-9]{0,5}|_[A-Za-z0-9._-]+")
 
 
-class BehindProxies(ProxyFix):
-    """A WSGI application behind `count` proxies; without any, it ignores all headers that proxies add.
+def behind_proxies(application: WSGIApplication, count: int) -> WSGIApplication:
+    """Return the application as it is behind `count` proxies; without any, headers that proxies add are ignored.
 
-    Each proxy appends a value to a header, so that only the last `count` values can be trusted. `REMOTE_ADDR` becomes
-    an address without a port, as `client_address` returns it.
+    `REMOTE_ADDR` becomes an address without a port, as `client_address` returns it.
+    """
+    if count:
+        return BehindProxies(application, count)
+
+    def direct(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["REMOTE_ADDR"] = client_address(environ.get("REMOTE_ADDR", ""))
+        return application(environ, start_response)
+
+    return direct
+
+
+class BehindProxies(ProxyFix):
+    """A WSGI application behind at least one proxy.
+
+    Each proxy appends a value to a header, so that only the last `count` values can be trusted.
     """
 
     def __init__(self, application: WSGIApplication, count: int) -> None:
@@ -48,6 +63,7 @@ class BehindProxies(ProxyFix):
         return self._application(environ, start_response)
 
 
+@lru_cache(maxsize=1024)
 def client_address(node: str) -> str:
     """Return the address of a node (RFC 7239 section 6) without quotation marks, brackets, and port.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 
+from rolecall.clock import current_object
 from rolecall.web.forms import FormProtection
+
+_PURPOSES: Final = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ")
 
 Kind = Literal["page", "api"]
 
@@ -47,6 +50,7 @@ class Route:
 def register(app: Flask, routes: Sequence[Route]) -> None:
     """Add the routes to the application, with CSRF protection for every POST of a page unless its row disables it."""
     app.extensions["rolecall_routes"] = tuple(routes)
+    app.extensions["rolecall_rows"].update({route.name: route for route in routes})
     csrf = FormProtection(app) if any(route.kind == "page" and "POST" in route.methods for route in routes) else None
     for route in routes:
         app.add_url_rule(route.path, route.name, route.view, methods=list(route.methods))
@@ -69,14 +73,14 @@ def route_path(name: str) -> str:
 
 def current_route() -> Route | None:
     """Return the row of the requested URL; None if the URL has none, such as that of a static file."""
-    routes: tuple[Route, ...] = current_app.extensions.get("rolecall_routes", ())
-    return next((route for route in routes if route.name == request.endpoint), None)
+    rows: dict[str | None, Route] = current_object(current_app).extensions["rolecall_rows"]
+    return rows.get(request.endpoint)
 
 
 def current_kind() -> Kind | None:
     """Return the kind of the requested route; None if no registered route matches the request."""
-    kinds: dict[str, Kind] = current_app.extensions["rolecall_kinds"]
-    return kinds.get(request.endpoint) if request.endpoint else None
+    kinds: dict[str | None, Kind] = current_object(current_app).extensions["rolecall_kinds"]
+    return kinds.get(request.endpoint)
 
 
 def allowed_methods() -> set[str]:
@@ -86,7 +90,8 @@ def allowed_methods() -> set[str]:
 
 def is_speculative() -> bool:
     """Return whether a browser fetches a page that the user has not asked for yet: a prefetch or a prerender."""
-    return any("prefetch" in request.headers.get(name, "").lower() for name in ("Sec-Purpose", "Purpose", "X-Moz"))
+    environ = request.environ
+    return any("prefetch" in environ.get(name, "").lower() for name in _PURPOSES)
 
 
 def is_from_another_origin() -> bool:
