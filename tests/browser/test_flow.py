@@ -161,7 +161,7 @@ def test_nothing_overflows_on_a_phone(chromium: Browser, site: Stack) -> None:
     assert_fits(page)
     allow(page)
     page.click("#ask-both")
-    page.locator("summary").first.click()
+    page.locator("main summary").first.click()
     assert_fits(page)
     page.goto(f"{site.auth}/apps")
     assert_fits(page)

@@ -236,7 +236,7 @@ def test_a_change_is_computed_once_for_all_viewers(app: Flask, live: Live, monke
         assert len(changes["rows"]) == 1
     assert len(computed) == 1
     live.flows.add([event(9, "browser", "client", "GET /")])
-    assert not live.flow_list.wait(live.flow_list.version, 0), "a page that is not listed is no change"
+    assert not live.flow_list.wait(live.flow_list.version, 0), "an unlisted page view does not wake viewers"
 
 
 def test_the_changes_kept_for_viewers_are_bounded(monkeypatch: pytest.MonkeyPatch, app: Flask) -> None:

@@ -407,7 +407,7 @@ def test_a_command_of_an_unknown_service_names_the_services(
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_a_python_that_does_not_do_is_one_line(tmp_path: Path) -> None:
-    assert make_run(tmp_path, "no-such-python").startswith("rolecall: there is no no-such-python")
+    assert make_run(tmp_path, "no-such-python").startswith("rolecall: no-such-python is not installed")
     old = tmp_path / "old"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.2" >&2\nexit 1\n')
     old.chmod(0o700)

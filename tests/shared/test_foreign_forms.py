@@ -9,6 +9,7 @@ from flask import Flask, url_for
 
 from rolecall.web.routes import Route
 from rolecall_lab import catalog
+from rolecall_lab.bar import add_bar
 from rolecall_lab.compare import pages as compare
 from rolecall_lab.settings import LabSettings
 from support.auth_server import Server
@@ -88,8 +89,10 @@ def test_the_labs_pages_in_tally_are_protected_too(site: str, tally: Tally) -> N
 
 def test_the_labs_pages_that_start_a_flow_have_no_form_action(tally: Tally) -> None:
     """RFC 8414 section 2: the authorization endpoint may be on any host."""
-    catalog.show(tally.app, LabSettings(lab=True, lab_key="k", lab_redis_url="redis://localhost"))
+    lab = LabSettings(lab=True, lab_key="k", lab_redis_url="redis://localhost")
+    catalog.show(tally.app, lab)
     compare.show(tally.app)
+    add_bar(tally.app, lab)
     browser = tally.app.test_client()
     for path in ("/", "/flows", "/flows/form_post", "/compare"):
         policy = browser.get(path).headers["Content-Security-Policy"]

@@ -66,8 +66,6 @@ def create_app(lab: LabSettings) -> Flask:
         service_role="observer",
         service_role_name="lab",
         client_url=lab.client_url,
-        auth_url=lab.auth_url,
-        resource_url=lab.resource_url,
     )
     return app
 

@@ -52,8 +52,8 @@ class Row:
 
     Args:
         began: the ID of its first message, by which the list is sorted.
-        at: the time of its first message, in seconds of the lab's clock; `last` is that of its last one.
-        started: the ID of the message with which it was started last; empty if it only prepares other flows.
+        at, last: the times of its first and last message, in seconds of the lab's clock.
+        started: the ID of the message that started it most recently; empty if it only prepares other flows.
         identifiers: the identifiers whose names it may show.
         html: the row of the table; empty until it is rendered.
     """
@@ -123,7 +123,7 @@ class FlowList:
         return self._order
 
     def page(self, chosen: Filter, number: int = 1) -> list[Row]:
-        """Return the rows of a page of the matching flows; the first one has the number 1."""
+        """Return a page of the matching rows, counting from 1."""
         matching = filter(chosen.matches, self.rows())
         return [*islice(matching, (number - 1) * PAGE, number * PAGE)]
 
@@ -137,10 +137,10 @@ class FlowList:
         return self.version != version
 
     def changes(self, chosen: Filter, version: int) -> tuple[int, dict[str, Any]]:
-        """Return the current version, and what differs from the rows of another version.
+        """Return the current version, and the changes since another version.
 
-        `rows` are the changed rows that match, `gone` the IDs of those that no longer do, and `all` is set if `rows`
-        is the whole first page.
+        `rows` has the changed rows that match, `gone` the IDs of deleted rows and of rows that no longer match, and
+        `all` is true if `rows` is the whole first page.
         """
         with self._lock:
             current = self.version

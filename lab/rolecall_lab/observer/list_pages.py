@@ -27,7 +27,7 @@ def flows() -> ResponseReturnValue:
     live = current_live()
     chosen, number = _filter(), _page_number()
     rows = live.flow_list.rows()
-    # read first: what changes meanwhile is sent again
+    # read before the rows, so that the stream repeats changes made in between
     version = live.event_id(live.flow_list.version)
     shown = live.flow_list.page(chosen, number)
     return render_template(

@@ -25,7 +25,7 @@ _VARIABLE: Final = re.compile(r"\$\{[A-Z_]+:-([^}]*)\}")
 
 
 class Names:
-    """Usernames by subject identifier, and client names by client ID, including those of the lab's own seeds."""
+    """Usernames by subject identifier, and client names by client ID, starting with those in the lab's seeds."""
 
     def __init__(self) -> None:
         self._names: OrderedDict[str, str] = OrderedDict(_seeded())
@@ -52,7 +52,7 @@ class Names:
     def client(self, events: Sequence[Event]) -> str:
         """Return the client's registered name, or else its ID; empty if the flow has neither."""
         registered = next((name for event in events if (name := client_name(event))), "")
-        known = next((name for event in events if (name := client_id(event))), "")
+        known = next((name for event in events if (name := _client_id(event))), "")
         return (registered or self._names.get(known, known))[:MAX_LENGTH]
 
     def person(self, events: Sequence[Event]) -> str:
@@ -64,8 +64,16 @@ class Names:
 
 def identifiers(events: Sequence[Event]) -> frozenset[str]:
     """Return the identifiers in a flow that can have names."""
-    clients = {name for event in events if (name := client_id(event))}
+    clients = {name for event in events if (name := _client_id(event))}
     return frozenset(clients | {*subjects(events)})
+
+
+def _client_id(event: Event) -> str | None:
+    """Return the client ID in an event, or in the authorization request to which the client redirects the browser."""
+    location = event["response_headers"].get("location") if event["to"] == "client" else None
+    parameters = location.get("parameters") if isinstance(location, dict) else None
+    requested = parameters.get("client_id") if isinstance(parameters, dict) else None
+    return client_id(event) or (requested if isinstance(requested, str) else None)
 
 
 def subjects(events: Sequence[Event]) -> list[str]:
@@ -79,7 +87,7 @@ def subjects(events: Sequence[Event]) -> list[str]:
 
 def _subjects(places: Iterable[Any]) -> list[str]:
     found = (claims for place in places if isinstance(place, dict) for claims in _claims(place))
-    # in a token that a client requested for itself, or signed to authenticate, the subject is the client
+    # the subject of a client credentials token or a client assertion is the client
     subs = (claims["sub"] for claims in found if claims["sub"] not in (claims.get("client_id"), claims.get("iss")))
     return [*dict.fromkeys(sub for sub in subs if isinstance(sub, str))]
 
@@ -93,7 +101,7 @@ def _claims(place: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _usernames(events: Sequence[Event]) -> Iterator[str]:
-    """Yield the names of those who signed in, and of those for whom a code was issued."""
+    """Yield the usernames of successful sign-ins and of issued codes."""
     for event in events:
         if (event["status"] or 599) < 400 and (name := _username(event)):
             yield name
@@ -108,7 +116,7 @@ def _username(event: Event) -> str:
 
 
 def _seeded() -> dict[str, str]:
-    """Return the names in the lab's own seeds; those of other seeds are learned."""
+    """Return the names in the default seeds; names in other seeds are learned."""
     seeds = YAML(typ="safe").load(_SEEDS)
     people = {person["sub"]: person["username"] for person in seeds["people"]}
     return people | {_VARIABLE.sub(r"\1", client["client_id"]): client["client_name"] for client in seeds["clients"]}

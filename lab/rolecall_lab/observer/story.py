@@ -1,4 +1,4 @@
-"""What a recorded flow is about: its title, its summary from the catalog, and its outcome."""
+"""The story of a recorded flow: its title, its summary from the catalog, and its outcome."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ MAX_LATER: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What a flow is about; texts are empty if unknown.
+    """The story of a flow; texts are empty if unknown.
 
     Args:
-        details: the technical name if the title is that of a button, and what the owner started later in the flow.
-        started: the ID of the message with which the flow was started last; empty if it only prepares or cleans up.
+        details: the technical name if the title is that of a button, and the titles of later starts in the flow.
+        started: the ID of the message that started the flow most recently; empty if it only prepares or cleans up.
         is_setup: whether the flow only prepares other flows or cleans up after them.
     """
 
@@ -72,7 +72,7 @@ class Story:
 
 
 def story(events: Sequence[Event], now: float = 0.0) -> Story:
-    """Return what a flow is about.
+    """Return the story of a flow.
 
     Args:
         now: the lab's time; 0 if a flow that waits for a message is not to count as abandoned.
@@ -90,7 +90,7 @@ def story(events: Sequence[Event], now: float = 0.0) -> Story:
 
 
 def _start(event: Event) -> tuple[str, str, str, bool] | None:
-    """Return what a form that starts a flow is about: title, technical name, summary, whether it must be refused."""
+    """Return the title, technical name, and summary of a form that starts a flow, and whether it must be refused."""
     if event["to"] != "client" or event["method"] != "POST":
         return None
     from rolecall_lab.catalog.entries import ENTRIES  # noqa: PLC0415  the observer starts without it

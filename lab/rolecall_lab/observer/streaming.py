@@ -22,7 +22,7 @@ def current_live() -> Live:
 
 
 def last_event_id() -> str:
-    """Return the ID of the event that the page already has: from a new connection, or from the page's own URL."""
+    """Return the ID of the event that the page already has: sent on reconnection, or in the URL."""
     return request.headers.get("Last-Event-ID") or request.args.get("version", "")
 
 
@@ -30,7 +30,7 @@ def event_stream(events: Callable[[socket.socket | None], Iterator[str]]) -> Res
     """Return a stream of server-sent events, or 503 if there are too many viewers.
 
     Args:
-        events: returns the events for a connection, which is None if the server is not gunicorn.
+        events: returns the events for a connection; only gunicorn provides the connection.
     """
     if current_live().viewers() >= MAX_VIEWERS:
         text = "Too many viewers are connected. Reload the page to see new messages.\n"

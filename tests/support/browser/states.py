@@ -161,8 +161,8 @@ def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
         }.items():
             http.answers[api] = answer
             page.goto(f"{address}/invoices")
-            if page.locator("details:not([open])").count():
-                page.locator("summary").first.click()
+            if page.locator("main details:not([open])").count():
+                page.locator("main summary").first.click()
             shot(f"client-{name}")
         http.answers[api] = (401, {"error_description": "The token has expired."}, {})
         clock.set_offset(301)
@@ -299,7 +299,7 @@ def _walk_tokens(page: Page, stack: Stack, shot: Shot) -> None:
     page.click("#consent-allow")
     shot("client-invoices")
     page.click("#ask-jwt")
-    page.click("summary")
+    page.click("main summary")
     shot("client-invoices-jwt")
     page.click("#revoke")
     shot("client-revoked")
@@ -360,10 +360,10 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         assert address is not None
         page.goto(address)
         shot(f"observer-{name}")
-        page.goto(f"{page.url}?checks=yes&stores=yes&message=3#inspector")
+        page.goto(f"{page.url.partition('?')[0]}?view=everything&message=3#inspector")
         shot(f"observer-{name}-everything")
 
-    beside, as_a_picture = page.locator(".beside a"), page.get_by_role("link", name="Open in the observer")
+    beside, as_a_picture = page.locator("a[href*='/of/']").first, page.get_by_role("link", name="Open in the observer")
     if page.locator("#consent-deny").count():
         page.click("#consent-deny")
         picture("denied", beside)
