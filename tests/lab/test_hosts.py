@@ -101,6 +101,7 @@ def test_every_path_of_every_service_is_refused_under_another_name(
         ("GET", "/", {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, True),
         ("GET", "/static/observer/observer.js", {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors"}, True),
         ("GET", "/", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, True),
+        ("GET", "/", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, True),
         ("GET", "/", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, False),
         ("GET", "/", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, False),
         ("GET", "/flows/x/live", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, False),
@@ -110,13 +111,13 @@ def test_every_path_of_every_service_is_refused_under_another_name(
         ("POST", "/load", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"}, False),
     ],
 )
-def test_pages_of_other_sites_can_only_link_to_the_observer(
+def test_pages_of_other_sites_can_only_link_to_the_observer_and_embed_it(
     method: str, path: str, headers: dict[str, str], accepted: bool, service: tuple[Flask, list[str]]
 ) -> None:
     answer = service[0].test_client().open(path, method=method, headers=headers)
     answer.close()
     assert answer.status_code == (200 if accepted else 403)
-    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'self' http://localhost:8000" in answer.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize(

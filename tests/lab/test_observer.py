@@ -309,7 +309,7 @@ def test_what_another_site_may_do(app: Flask) -> None:
     policy = answer.headers["Content-Security-Policy"]
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
-    assert "frame-ancestors 'none'" in policy
+    assert "frame-ancestors 'self' http://localhost:8000" in policy
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 

@@ -53,7 +53,7 @@ def create_app(lab: LabSettings) -> Flask:
     app.wsgi_app = reject_unknown_hosts(redirected, lab)  # type: ignore[method-assign, assignment]
     app.before_request(_reject_other_sites)
     app.after_request(site.set_policy)  # runs after the next one
-    app.after_request(_set_content_security_policy)
+    app.after_request(lambda response: _set_content_security_policy(response, lab.client_url))
     checks = {"redis": lambda: not flows.store_unavailable, "reading": live.tail.is_alive}
     register(app, [*routes.ROUTES, *health_routes(app, checks)])
     app.jinja_env.filters["moment"] = _moment
@@ -76,16 +76,16 @@ def _moment(seconds: float) -> str:
 
 
 def _reject_other_sites() -> None:
-    """Reject requests from pages of other sites, except for links."""
+    """Reject requests from pages of other sites, except for links and for frames, which `frame-ancestors` limits."""
     is_navigation = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
     if is_from_another_origin() and not is_navigation:
         abort(403)
 
 
-def _set_content_security_policy(response: Response) -> Response:
-    """Allow the pages' script and its event stream."""
+def _set_content_security_policy(response: Response, client_url: str) -> Response:
+    """Allow the pages' script and its event stream, and let the client embed the pages in a frame."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"form-action 'self'; base-uri 'none'; frame-ancestors 'self' {client_url}"
     )
     return response
