@@ -44,10 +44,10 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_files_of_the_site(browser: FlaskClient, built: Path, path: str, text: str, media_type: str) -> None:
-    response = browser.get(path)
-    assert (response.status_code, response.mimetype) == (200, media_type)
-    assert text in response.text
-    policy = response.headers["Content-Security-Policy"]
+    with browser.get(path) as response:
+        assert (response.status_code, response.mimetype) == (200, media_type)
+        assert text in response.text
+        policy = response.headers["Content-Security-Policy"]
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
 
