@@ -19,8 +19,8 @@ from typing import Any
 from stores import redis_server
 from versions import HERE, Version, compared, of_service
 
-ROUNDS = 12
-EXCHANGES = 200
+ROUNDS = 8
+EXCHANGES = 100
 """In each round, of each kind, with and without the recorder."""
 
 MOST = 0.5

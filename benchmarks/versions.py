@@ -69,8 +69,6 @@ class Version:
         subprocess.run([sys.executable, "-m", module], env=self.environ | settings, check=True, timeout=60)
 
 
-
-
 def of_service(prefix: str, settings: dict[str, str]) -> dict[str, str]:
     """Return the settings of one service, without its prefix, and none of the others."""
     shared = {name: value for name, value in settings.items() if not name.startswith(PREFIXES)}

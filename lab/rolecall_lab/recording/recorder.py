@@ -15,7 +15,8 @@ from typing import Any, Final
 import redis
 
 from rolecall.storage import connect
-from rolecall_lab.recording.event import Exchange, describe
+from rolecall_lab.recording.event import Exchange, encode
+from rolecall_lab.recording.wiping import compact
 from rolecall_lab.settings import LabSettings
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,15 @@ _EMPTY: Final[dict[str, Any]] = {
     "checks": [], "changes": [],
 }  # fmt: skip
 """The members of an event whose size depends on the sender, with the values that replace them if they are too large."""
+
+
+_ADD: Final = """
+for number = 3, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[number])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+"""Adds events to the stream; one command takes the client less time than one for each event."""
 
 
 class Recorder:
@@ -125,24 +135,19 @@ class Recorder:
     def _write(self, client: redis.Redis, exchanges: list[Exchange]) -> None:
         if not exchanges:
             return
-        pipeline = client.pipeline(transaction=False)
-        written = 0
+        events = []
         for exchange in exchanges:
             try:
-                event = self._encode(exchange)
+                events.append(self._encode(exchange))
             except Exception as error:  # no input may end the thread; the loss is counted
                 log.warning("exchange not recorded", extra={"detail": type(error).__name__})
                 self._drop(1)
-                continue
-            pipeline.xadd(STREAM, {"event": event}, maxlen=MAX_EVENTS)
-            written += 1
-        pipeline.expire(STREAM, KEEP)
         try:
-            pipeline.execute()
+            client.eval(_ADD, 1, STREAM, MAX_EVENTS, KEEP, *events)
         except (redis.RedisError, OSError):
-            self._drop(written)
+            self._drop(len(events))
             return
-        self._unweighed += written
+        self._unweighed += len(events)
         if self._unweighed >= WEIGH_AFTER:
             self._unweighed = 0
             with suppress(redis.RedisError, OSError):
@@ -150,14 +155,14 @@ class Recorder:
 
     def _encode(self, exchange: Exchange) -> str:
         """Return the event as JSON; if it is too large, its largest members are left out and listed in `cut`."""
-        event = {**describe(exchange, self._lab), "process": self._process, "dropped": self._dropped}
-        text = _compact(event)
+        text = encode(exchange, self._lab, process=self._process, dropped=self._dropped)
         if len(text) > MAX_EVENT:
-            sizes = {name: len(_compact(event[name])) for name in _EMPTY}
+            event = json.loads(text)
+            sizes = {name: len(compact(event[name])) for name in _EMPTY}
             for name in sorted(sizes, key=lambda name: -sizes[name]):
                 event[name] = _EMPTY[name]
                 event["cut"] = sorted({*event["cut"], name})
-                text = _compact(event)
+                text = compact(event)
                 if len(text) <= MAX_EVENT:
                     break
         return text
@@ -165,10 +170,6 @@ class Recorder:
     def _drop(self, number: int) -> None:
         with self._lock:
             self._dropped += number
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _trim_stream(client: redis.Redis) -> None:
