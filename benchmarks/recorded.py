@@ -18,7 +18,6 @@ from werkzeug.test import Client, EnvironBuilder
 from rolecall import events
 from rolecall_lab.wsgi import auth_app
 
-
 REPLAYS = 200
 """Different exchanges of the kind in which each one is different: more than the recorder keeps parts of."""
 

@@ -19,8 +19,8 @@ from typing import Any
 from stores import redis_server
 from versions import HERE, Version, compared, of_service
 
-ROUNDS = 16
-EXCHANGES = 50
+ROUNDS = 12
+EXCHANGES = 200
 """In each round, of each kind, with and without the recorder; what else runs on the machine only adds to the time of a
 round, so the fastest of many short ones counts."""
 

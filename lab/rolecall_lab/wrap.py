@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial, wraps
-from secrets import token_hex
+from random import getrandbits
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -131,7 +131,7 @@ class Lab:
             environ["rolecall.validator"] = validator
         body = environ["wsgi.input"] = _CopyingInput(environ["wsgi.input"], MAX_FORM + 1)
         url, headers, back_channel = _url(environ), _headers(environ), self._is_back_channel(environ)
-        serving = token_hex(8)
+        serving = f"{getrandbits(64):016x}"
         notebook = events.Notebook(on_sent=partial(self._record_sent, serving))
         copy = _CopyingOutput()
 
@@ -279,11 +279,9 @@ class _CopyingOutput:
 
 def _headers(environ: WSGIEnvironment) -> dict[str, str]:
     """Return the headers of a request, with names in lower case."""
-    headers = {
-        name[5:].replace("_", "-").lower(): text
-        for name, text in environ.items()
-        if name.startswith("HTTP_") and name not in {"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"}
-    }
+    headers = {name[5:].replace("_", "-").lower(): text for name, text in environ.items() if name[:5] == "HTTP_"}
+    headers.pop("content-type", None)
+    headers.pop("content-length", None)
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if text := environ.get(name):
             headers[name.replace("_", "-").lower()] = text

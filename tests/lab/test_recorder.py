@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -310,13 +309,11 @@ def test_a_full_queue_drops_and_counts(
 ) -> None:
     app = toy(ok=True)
     lab = in_lab(app)
-    full: queue.Queue[Any] = queue.Queue(1)
-    full.put("waits")
     browser = app.test_client()
     browser.get("/token")
     lab.recorder.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(lab.recorder, "_queue", full)
+        patch.setattr(recorder, "MAX_WAITING", 0)
         assert browser.get("/token").json == {"ok": True}
     browser.get("/token")
     lab.recorder.flush()

@@ -22,10 +22,10 @@ have `json`, `cut`, `presented`, and `serving`; `base` is optional.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from random import getrandbits
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -109,7 +109,7 @@ def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> str:
         is_accepted = _is_accepted(exchange, parties["to"], members)
         event = {
             # by the system's clock, so that a change of the lab's clock does not change the order
-            "id": f"{int((began - exchange.offset) * 1e6):016x}{secrets.token_hex(4)}",
+            "id": f"{int((began - exchange.offset) * 1e6):016x}{getrandbits(32):08x}",
             "schema": SCHEMA,
             "at": round(began, 6),
             "role": lab.role,
@@ -155,11 +155,11 @@ def _declared(exchange: Exchange, facts: list[dict[str, Any]]) -> list[dict[str,
 
 def _encode_check(check: dict[str, Any], redaction: Redaction) -> str:
     """Return a check as JSON, with redacted facts; most checks of a request are the same each time."""
-    facts = (check.get("expected"), check.get("actual"))
+    expected, actual = check.get("expected"), check.get("actual")
     declared = tuple(map(check.get, _DECLARED))
-    constant = _constant(facts[0]), _constant(facts[1])
+    constant = _constant(expected), _constant(actual)
     text = _encode_plain_check(declared, constant) if None not in constant else None
-    return text or _compose_check(declared, tuple(map(redaction.fact, facts)))
+    return text or _compose_check(declared, (redaction.fact(expected), redaction.fact(actual)))
 
 
 def _constant(fact: Any) -> str | tuple[str, ...] | None:

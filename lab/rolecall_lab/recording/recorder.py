@@ -75,7 +75,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._pid = 0
         self._process = 0
-        self._queue: queue.Queue[Exchange | threading.Event] = queue.Queue(MAX_WAITING)
+        self._queue: queue.SimpleQueue[Exchange | threading.Event] = queue.SimpleQueue()
         self._dropped = 0
         self._waiting = 0  # bytes
         self._unweighed = 0  # events
@@ -85,24 +85,24 @@ class Recorder:
         size = exchange.size
         try:
             self._start()
-            if self._waiting + size > MAX_WAITING_BYTES:
-                raise queue.Full
-            self._queue.put_nowait(exchange)
-        except (queue.Full, RuntimeError):  # RuntimeError: the system cannot start another thread
+        except RuntimeError:  # the system cannot start another thread
             self._drop(1)
-        else:
-            with self._lock:
+            return
+        with self._lock:
+            is_full = self._waiting + size > MAX_WAITING_BYTES or self._queue.qsize() >= MAX_WAITING
+            if is_full:
+                self._dropped += 1
+            else:
                 self._waiting += size
+        if not is_full:
+            self._queue.put(exchange)
 
     def flush(self, seconds: float = 2.0) -> bool:
         """Wait until all queued exchanges are written or dropped; return False if that takes longer than `seconds`."""
         if self._pid != os.getpid():
             return True
         written = threading.Event()
-        try:
-            self._queue.put(written, timeout=seconds)
-        except queue.Full:
-            return False
+        self._queue.put(written)
         return written.wait(seconds)
 
     def _start(self) -> None:
@@ -110,13 +110,13 @@ class Recorder:
             return
         with self._lock:
             if self._pid != os.getpid():
-                self._queue = queue.Queue(MAX_WAITING)  # the parent process writes its own queue
+                self._queue = queue.SimpleQueue()  # the parent process writes its own queue
                 self._dropped = self._waiting = 0
                 self._process = secrets.randbits(48)  # process IDs are reused
                 threading.Thread(target=self._run, args=(self._queue,), name="lab-recorder", daemon=True).start()
                 self._pid = os.getpid()
 
-    def _run(self, waiting: queue.Queue[Exchange | threading.Event]) -> None:
+    def _run(self, waiting: queue.SimpleQueue[Exchange | threading.Event]) -> None:
         client = connect(self._lab.lab_redis_url)
         while True:
             items = [waiting.get()]

@@ -106,7 +106,7 @@ class ValueRedaction:
 
     def query(self, text: str) -> dict[str, Any]:
         """Redact parameters in the format `application/x-www-form-urlencoded`."""
-        return self.parameters(parse_qsl(text, keep_blank_values=True))
+        return self.parameters(parse_qsl(text, keep_blank_values=True)) if text else {}
 
     def url(self, text: str, *, joins: bool = False) -> Any:
         """Redact a URL: return a string, or `url` and `parameters` if it has parameters in its query or fragment."""
