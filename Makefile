@@ -75,8 +75,8 @@ audit: .venv/dev.stamp ## ask PyPI's database whether a pinned package has a kno
 fuzz: .venv/dev.stamp ## hostile requests at a stack of its own, then properties, models and descriptions at length (REQUESTS=100000)
 	@$(PY) tests/support/fuzz/run.py --requests $(or $(REQUESTS),100000)
 
-bench: .venv/dev.stamp ## measure
-	@$(PY) benchmarks/bench.py $(ARGS)
+bench: .venv/bench.stamp ## measure the services in their production form (ROWS=refresh,userinfo, COMPARE=commit, PEERS=1)
+	@ROWS="$(ROWS)" COMPARE="$(COMPARE)" PEERS="$(PEERS)" ROUNDS="$(ROUNDS)" SECONDS="$(SECONDS)" $(PY) benchmarks/bench.py
 
 screenshots: .venv/dev.stamp ## take a picture of every page
 	@$(PY) tests/support/browser/screenshots.py
@@ -84,12 +84,14 @@ screenshots: .venv/dev.stamp ## take a picture of every page
 docs: .venv/lab.stamp ## write the parts of the README that are made from the code
 	@$(PY) -P -m rolecall_lab.documentation.readme
 
-lock: ## renew the locks in requirements/ and tests/interop/python/ (UPGRADE=--upgrade for newer versions)
+lock: ## renew the locks in requirements/, tests/interop/python/, and benchmarks/ (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }
 	@for name in $(LOCKS); do \
 	  $(COMPILE) $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
-	@$(COMPILE) $(UPGRADE) tests/interop/python/requirements.in -o tests/interop/python/requirements.txt
+	@for folder in tests/interop/python benchmarks; do \
+	  $(COMPILE) $(UPGRADE) $$folder/requirements.in -o $$folder/requirements.txt || exit 1; \
+	done
 
 clean: ## forget the databases, logs and everything else that the lab wrote, containers' volumes too
 	@if [ -d .rolecall/compose ] && docker info >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
@@ -112,3 +114,8 @@ $(PY):
 .venv/dev.stamp: $(PY) requirements/dev.txt requirements/lab.txt lab/install.py
 	@$(PY) lab/install.py requirements/dev.txt
 	@touch .venv/lab.stamp $@
+
+.venv/bench.stamp: .venv/dev.stamp benchmarks/requirements.txt
+	@$(PY) -m venv --clear .venv/bench
+	@.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
+	@touch $@
