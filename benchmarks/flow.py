@@ -90,7 +90,9 @@ class Party:
             if page.location is None:
                 form = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
                 signs_in = 'name="password"' in page.text
-                form |= {"username": "alice", "password": "wonderland-lab"} if signs_in else {"decision": "allow"}
+                # `login` is the name that node-oidc-provider gives to the field
+                person = {"username": "alice", "login": "alice", "password": "wonderland-lab"}
+                form |= person if signs_in else {"decision": "allow"}
                 page = visit(url, form, {})
         raise RuntimeError("the flow does not end")
 

@@ -84,7 +84,7 @@ ROWS: Final = (
     Row("introspection", _introspection),
     Row("userinfo", _bearer("/userinfo", "openid profile email")),
     Row("key set", lambda _site, _users: _get("/jwks")),
-    Row("metadata", lambda _site, _users: _get("/.well-known/oauth-authorization-server")),
+    Row("metadata", lambda _site, _users: _get("/.well-known/openid-configuration")),
     Row("invoices, JWT", _bearer("/invoices", "invoices:read"), ("jwt",)),
     Row("invoices, introspection", _bearer("/invoices", "invoices:read"), ("introspection", "auth")),
 )

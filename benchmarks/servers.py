@@ -75,6 +75,11 @@ def _put(pid: int, cores: list[int]) -> None:
         os.sched_setaffinity(pid, cores)
 
 
+def on_last_core() -> list[int]:
+    """Return the core of the servers; no core if there is only one."""
+    return CORES[-1:] if len(CORES) > 1 else []
+
+
 def gunicorn(factory: str, port: int) -> list[str]:
     """Return the command of a service in production."""
     command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf"]
@@ -117,7 +122,7 @@ def site(version: Version, folder: Path, *, count: bool = False) -> Iterator[Sit
     """
     folder.mkdir()
     with ExitStack() as ends:
-        redis_url = ends.enter_context(redis_server(folder, CORES[-1:] if len(CORES) > 1 else ()))
+        redis_url = ends.enter_context(redis_server(folder, on_last_core()))
         ports = {name: free_port() for name in ("auth", "empty", "jwt", "introspection")}
         auth = f"http://127.0.0.1:{ports['auth']}"
         settings = version.settings(folder, redis_url, auth, f"http://127.0.0.1:{ports['jwt']}", "http://127.0.0.1:9")
