@@ -20,7 +20,7 @@ from stores import redis_server
 from versions import HERE, Version, compared, of_service
 
 ROUNDS = 12
-EXCHANGES = 200
+EXCHANGES = 100
 """In each round, of each kind, with and without the recorder; what else runs on the machine only adds to the time of a
 round, so the fastest of many short ones counts."""
 

@@ -106,7 +106,7 @@ def test_the_search_finds_what_the_walk_would_change(exchange: Exchange, lab: La
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Secrets, "complete", lambda *_: None)
         patch.setattr(parts, "known", lambda _text: None)
-        patch.setattr(event, "_constant", lambda _fact: None)
+        patch.setattr(event, "_check_texts", {})
         expected = without_id(describe(exchange, lab))
     assert found == again == expected
 

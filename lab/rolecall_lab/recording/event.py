@@ -24,14 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from random import getrandbits
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from rolecall import clock
 from rolecall_lab.recording.redaction import Redaction
-from rolecall_lab.recording.rules import MAX_ITEMS, MAX_TEXT, RANDOM, REGISTRATION_PATH
+from rolecall_lab.recording.rules import MAX_ITEMS, RANDOM, REGISTRATION_PATH
 from rolecall_lab.recording.wiping import compact
 from rolecall_lab.settings import LabSettings, Party
 
@@ -42,8 +41,14 @@ SUPPORTED_SCHEMAS: Final = frozenset({2, 3})
 MAX_FORM: Final = 64 * 1024
 """Maximum number of bytes of a request's body that are recorded."""
 
-MAX_PLAIN: Final = 200
+MAX_CONSTANT: Final = 200
 """Maximum length, in characters, of the facts of a check whose JSON is kept for the next exchange."""
+
+MAX_CHECKS: Final = 1000
+"""Maximum number of these checks."""
+
+_check_texts: dict[tuple[Any, ...], str] = {}
+"""Checks as JSON, by the types of their facts and by their values."""
 
 _DECLARED: Final = ("name", "passed", "clause", "description", "after")
 """The members of a check that are not redacted, because they are constants of the service."""
@@ -155,33 +160,39 @@ def _declared(exchange: Exchange, facts: list[dict[str, Any]]) -> list[dict[str,
 
 def _encode_check(check: dict[str, Any], redaction: Redaction) -> str:
     """Return a check as JSON, with redacted facts; most checks of a request are the same each time."""
-    expected, actual = check.get("expected"), check.get("actual")
-    declared = tuple(map(check.get, _DECLARED))
-    constant = _constant(expected), _constant(actual)
-    text = _encode_plain_check(declared, constant) if None not in constant else None
-    return text or _compose_check(declared, (redaction.fact(expected), redaction.fact(actual)))
+    facts = (check.get("expected"), check.get("actual"))
+    # equal values of different types differ in JSON, and a `Secret` equals its text
+    types = (type(facts[0]), type(facts[1]))
+    try:
+        text = _check_texts.get(name := (*types, *check.values()))
+    except TypeError:  # a list
+        text = _check_texts.get(name := (*types, *map(_hashable, check.values())))
+    if text is None:
+        text = _compose_check(check, tuple(map(redaction.fact, facts)))
+        if all(map(_is_constant, facts)):
+            if len(_check_texts) >= MAX_CHECKS:
+                _check_texts.clear()
+            _check_texts[name] = text
+    return text
 
 
-def _constant(fact: Any) -> str | tuple[str, ...] | None:
-    """Return a fact that may be the same each time, such as the names of the parameters; None if it is not a text."""
-    if type(fact) is str:
-        return fact if len(fact) < MAX_PLAIN else None
-    if type(fact) is list and len(fact) < MAX_ITEMS and all(type(each) is str for each in fact):
-        return tuple(fact)
-    return None
+def _hashable(value: Any) -> Any:
+    """Return a value that only stands for an equal one."""
+    if type(value) is list and all(type(each) is str for each in value):
+        return tuple(value)
+    return value if value is None or isinstance(value, str | int | float) else object()
 
 
-@lru_cache(maxsize=1024)
-def _encode_plain_check(declared: tuple[Any, ...], facts: tuple[str | tuple[str, ...], ...]) -> str | None:
-    """Return a check as JSON, unless a fact has to be redacted."""
-    if any(RANDOM.search(text) for fact in facts for text in ((fact,) if isinstance(fact, str) else fact)):
-        return None
-    text = _compose_check(declared, facts)
-    return text if len(text) < MAX_TEXT else None
+def _is_constant(fact: Any) -> bool:
+    """Return whether a fact may be the same each time and is recorded as it is, whatever else is in the exchange."""
+    if type(fact) is list:
+        return len(fact) < MAX_ITEMS and all(type(each) is str and _is_constant(each) for each in fact)
+    return fact is None or (type(fact) is str and len(fact) < MAX_CONSTANT and RANDOM.search(fact) is None)
 
 
-def _compose_check(declared: tuple[Any, ...], facts: tuple[Any, ...]) -> str:
-    return compact(dict(zip((*_DECLARED, "expected", "actual"), (*declared, *facts), strict=True)))
+def _compose_check(check: dict[str, Any], facts: tuple[Any, ...]) -> str:
+    declared = {name: check.get(name) for name in _DECLARED}
+    return compact({**declared, "expected": facts[0], "actual": facts[1]})
 
 
 def full_path(event: Mapping[str, Any]) -> str:

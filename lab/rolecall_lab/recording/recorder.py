@@ -22,7 +22,7 @@ from rolecall_lab.settings import LabSettings
 log = logging.getLogger(__name__)
 
 STREAM: Final = "lab:events"
-MAX_EVENTS: Final = 3000
+MAX_EVENTS: Final = 2500
 """Maximum number of events in the stream."""
 
 MAX_EVENT: Final = 32 * 1024

@@ -146,9 +146,10 @@ class ValueRedaction:
             }
         if value is None:
             return None
-        redacted = self._by_name(name, value if kind is str else str(value), joins)
-        if redacted is not None:
-            return redacted
+        if rule_for(name).is_needed:
+            redacted = self._by_name(name, value if kind is str else str(value), joins)
+            if redacted is not None:
+                return redacted
         if kind is str:
             return self.url(value) if URL.match(value) else self._text(value)
         return value if kind is not float or math.isfinite(value) else "…"
@@ -216,9 +217,10 @@ class ValueRedaction:
     def _parameter(self, name: str, text: str, joins: bool) -> Any:
         if not text:
             return ""
-        redacted = self._by_name(name, text, joins)
-        if redacted is not None:
-            return redacted
+        if rule_for(name).is_needed:
+            redacted = self._by_name(name, text, joins)
+            if redacted is not None:
+                return redacted
         if name in URL_PARAMETERS:
             return self.url(text)
         return self._text(text) if name in PLAIN_PARAMETERS else HIDDEN
