@@ -76,7 +76,7 @@ fuzz: .venv/dev.stamp ## hostile requests at a stack of its own, then properties
 	@$(PY) tests/support/fuzz/run.py --requests $(or $(REQUESTS),100000)
 
 bench: .venv/bench.stamp ## measure the services in their production form (ROWS=refresh,userinfo, COMPARE=commit, PEERS=1)
-	@ROWS="$(ROWS)" COMPARE="$(COMPARE)" PEERS="$(PEERS)" ROUNDS="$(ROUNDS)" SECONDS="$(SECONDS)" $(PY) benchmarks/bench.py
+	@ROWS="$(ROWS)" COMPARE="$(COMPARE)" PEERS="$(PEERS)" GUNICORN="$(GUNICORN)" ROUNDS="$(ROUNDS)" SECONDS="$(SECONDS)" $(PY) benchmarks/bench.py
 
 screenshots: .venv/dev.stamp ## take a picture of every page
 	@$(PY) tests/support/browser/screenshots.py

@@ -3,6 +3,7 @@
 ROWS=refresh,userinfo    only the rows whose names begin with one of these
 COMPARE=commit           an older version too, in turns
 PEERS=1                  node-oidc-provider and oauth2-mock-server too (needs npm)
+GUNICORN="--threads 4"   other options for gunicorn
 ROUNDS=3  SECONDS=2      how often, and for how long, each row is measured
 
 Each figure is the median of the rounds: requests or flows per second, times, processor time of one, SQL statements, and

@@ -83,7 +83,8 @@ def on_last_core() -> list[int]:
 def gunicorn(factory: str, port: int) -> list[str]:
     """Return the command of a service in production."""
     command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf"]
-    return [*command, "-b", f"127.0.0.1:{port}", f"applications:{factory}()"]
+    options = os.environ.get("GUNICORN", "").split()
+    return [*command, *options, "-b", f"127.0.0.1:{port}", f"applications:{factory}()"]
 
 
 @dataclass(frozen=True)

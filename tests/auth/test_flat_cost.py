@@ -17,7 +17,7 @@ from rolecall_auth.models.client import Client
 from rolecall_auth.models.user import User
 from support.auth_server import TALLY, Server, authorize_url, make_server, make_settings, query
 
-ROWS = 20_000
+ROWS = 1_000_000
 """Clients, users, and ended authorizations, of each."""
 
 LARGE = ("client", "user_account", "authorization_grant", "refresh_token", "consent")
@@ -76,6 +76,7 @@ def statements_by_request(server: Server) -> dict[str, list[Statement]]:
     code = browser.authorize(scope="openid invoices:read")["code"]
     plain = server.tokens()
     openid = server.tokens(scope="openid offline_access invoices:read", prompt="consent")
+    assert server.is_active(plain["access_token"])  # the set of revoked tokens is built before the first one
     bearer = {"Authorization": f"Bearer {openid['access_token']}"}
     get = server.app.test_client().get
     kinds: dict[str, Callable[[], Any]] = {
@@ -123,7 +124,14 @@ def test_a_million_rows(tmp_path: Path, redis_url: str) -> None:
     few = statements_by_request(server)
     multiply(server, User)
     multiply(server, Client)
-    multiply(server, Authorization, ended_at=str(clock.now() - 7200), end_reason="'revoked by the client'")
+    multiply(
+        server,
+        Authorization,
+        user_id="'row-' || n || '-id'",
+        client_id="'row-' || n || '-client_id'",
+        ended_at=str(clock.now() - 7200),
+        end_reason="'revoked by the client'",
+    )
     many = statements_by_request(server)
     assert {name: len(each) for name, each in many.items()} == {name: len(each) for name, each in few.items()}
     with server.services.database.engine.connect() as connection:
