@@ -125,7 +125,7 @@ PARTS: Final = (
     ),
     Part(
         "volume",
-        "With a million clients, users, and ended authorizations, requests need no more statements, and all use an index",
+        "With a million rows in each large table, requests need no more SQL statements, and each uses an index",
         120,
         r"models/|migrations/|rolecall/sql|grants/|test_flat_cost",
         ('make test ARGS="-m long tests/auth/test_flat_cost.py"',),
