@@ -51,7 +51,6 @@ const client = (client_id, client_secret, redirect_uris) => ({
   client_id,
   client_secret,
   redirect_uris,
-  application_type: 'native',
   grant_types: ['authorization_code', 'refresh_token'],
 })
 new Provider(ISSUER, {
