@@ -22,11 +22,8 @@ from rolecall.web.bodies import MAX_REQUEST_BODY  # noqa: E402
 
 _request_deadline = float(os.environ.get("REQUEST_DEADLINE") or 10)
 
-# from glibc's malloc.h
-_M_MMAP_THRESHOLD: Final = -3
-_M_ARENA_MAX: Final = -8
+_M_MMAP_THRESHOLD: Final = -3  # from glibc's malloc.h
 _LARGE: Final = 128 * 1024
-_ARENAS: Final = 2
 
 worker_class = "rolecall.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -60,8 +57,6 @@ def when_ready(server: Any) -> None:
     # (10 MB for a form of percent signs). Only glibc has this function
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        # by default, almost every thread has its own area of memory, and keeps what it has ever needed
-        mallopt(_M_ARENA_MAX, _ARENAS)
     for app in periodic.applications(server.app.wsgi()):
         for name in app.jinja_env.list_templates():
             app.jinja_env.get_template(name)

@@ -30,9 +30,6 @@ The response is 503, because the service recovers without a restart. `Programmin
 PostgreSQL reports missing tables and missing privileges with it; the statements themselves are constant.
 """
 
-SQLITE_CACHE: Final = 512
-"""Kilobytes of pages that a connection to SQLite keeps; the system has the file in memory, too."""
-
 POOL_TIMEOUT = 2.0
 """Seconds to wait for a connection of the pool, before the database counts as unavailable."""
 
@@ -270,7 +267,7 @@ def insert_new(session: Session, model: type[Any], rows: Sequence[Mapping[str, A
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # _begin_sqlite begins the transactions
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{SQLITE_CACHE}"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
