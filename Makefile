@@ -75,8 +75,8 @@ audit: .venv/dev.stamp ## check the pinned packages for known vulnerabilities
 fuzz: .venv/dev.stamp ## fuzz a separate stack with malformed requests, then run property-based and OpenAPI tests (REQUESTS=100000)
 	@$(PY) tests/support/fuzz/run.py --requests $(or $(REQUESTS),100000)
 
-bench: .venv/dev.stamp ## run the benchmarks
-	@$(PY) benchmarks/bench.py $(ARGS)
+bench: .venv/bench.stamp ## measure the services in their production form (ROWS=refresh,userinfo, COMPARE=commit, PEERS=1)
+	@ROWS="$(ROWS)" COMPARE="$(COMPARE)" PEERS="$(PEERS)" GUNICORN="$(GUNICORN)" ROUNDS="$(ROUNDS)" SECONDS="$(SECONDS)" $(PY) benchmarks/bench.py
 
 screenshots: .venv/dev.stamp ## take a screenshot of every page, and renew those in docs/pictures (ARGS=pictures for these only)
 	@$(PY) tests/support/browser/screenshots.py $(ARGS)
@@ -89,12 +89,14 @@ docs-site: .venv/docs.stamp ## build docs/ as a site, which the lab serves at ht
 	@$(PY) -P -m sphinx -q -E -W --keep-going -b html -d .venv/doctrees docs docs/_site
 	@echo "docs/_site/README.html"
 
-lock: ## update the locks in requirements/ and tests/interop/python/ (UPGRADE=--upgrade for newer versions)
+lock: ## update the locks in requirements/, tests/interop/python/, and benchmarks/ (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "rolecall: make lock needs uv (pip install uv)" >&2; exit 1; }
 	@for name in $(LOCKS); do \
 	  $(COMPILE) $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
-	@$(COMPILE) $(UPGRADE) tests/interop/python/requirements.in -o tests/interop/python/requirements.txt
+	@for folder in tests/interop/python benchmarks; do \
+	  $(COMPILE) $(UPGRADE) $$folder/requirements.in -o $$folder/requirements.txt || exit 1; \
+	done
 
 clean: ## delete the lab's databases, logs, and other files, and the volumes of the containers
 	@if [ -d .rolecall/compose ] && docker info >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
@@ -121,3 +123,8 @@ $(PY):
 .venv/dev.stamp: $(PY) requirements/dev.txt requirements/lab.txt lab/install.py
 	@$(PY) lab/install.py requirements/dev.txt
 	@touch .venv/lab.stamp $@
+
+.venv/bench.stamp: .venv/dev.stamp benchmarks/requirements.txt
+	@$(PY) -m venv --clear .venv/bench
+	@.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
+	@touch $@

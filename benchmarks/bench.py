@@ -1,223 +1,176 @@
-"""Prints the figures that the product promises: `make bench`. Ratios within one run matter more than any figure."""
+"""Measure the services in their production form: `make bench`.
+
+ROWS=refresh,userinfo    only the rows whose names begin with one of these
+COMPARE=commit           an older version too, in turns
+PEERS=1                  node-oidc-provider and oauth2-mock-server too (needs npm)
+GUNICORN="--threads 4"   other options for gunicorn
+ROUNDS=3  SECONDS=2      how often, and for how long, each row is measured
+
+Each figure is the median of the rounds: requests or flows per second, times, processor time of one, SQL statements, and
+Redis round trips. The services, Redis, and the empty route are on the last core, and the load is
+on the first one. Processor time is that of all processes of a service; it depends less on the rest of the machine than
+rates and times do. All traffic stays on loopback. Exit code 1: a request failed, or the recorder costs too much.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [
-    str(ROOT / each) for each in ("shared", "auth-service", "resource-service", "client-webapp", "lab", "tests")
-]
+from versions import ROOT, Version, compared
 
-import psutil
-import urllib3
+sys.path[:0] = [str(ROOT / "shared"), str(ROOT / "lab")]
 
-from rolecall_lab.launcher.environment import LAB_ENV, read_env
-from rolecall_lab.walker import Walker, connect
-from support.stack import Stack, running_stack, wait_until
-from support.tally_pages import tokens_of_a_native_client
+import peers
+import recorder
+from ceilings import ceilings
+from rows import EMPTY, USERS, Row, chosen, counts
+from servers import CORES, Load, Site, site
 
-ROUNDS = 50
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+COUNTED = 40
+"""Requests after which SQL statements and Redis round trips are counted."""
+
+MOST_REQUESTS = 50_000
 
 
-MOST_COST = 0.3
-"""Of the services' throughput, that the lab's recorder may cost."""
+@dataclass
+class Figures:
+    """The figures of a row for one site, one per round."""
+
+    rates: list[float] = field(default_factory=list)
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    errors: dict[str, int] = field(default_factory=dict)
+    sql: float | None = None
+    redis: float | None = None
 
 
 def main() -> int:
-    """Measure all of it, in about five minutes; `--quick` leaves out the fresh clone and the tests.
+    rows = chosen(os.environ.get("ROWS", ""))
+    rounds, seconds = int(os.environ.get("ROUNDS") or 3), float(os.environ.get("SECONDS") or 2)
+    with ExitStack() as ends:
+        versions = ends.enter_context(compared(os.environ.get("COMPARE", "")))
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="rolecall-bench-")))
+        load = ends.enter_context(Load())
+        sites = {each.name: ends.enter_context(site(each, folder / f"{n}")) for n, each in enumerate(versions)}
+        if os.environ.get("PEERS"):
+            sites |= ends.enter_context(peers.sites(folder))
+        figures = measure(load, sites, rows, rounds, seconds)
+        memory = {name: each.servers["auth"].memory() for name, each in sites.items()}
+        for number, version in enumerate(versions):
+            count(version, folder / f"counted-{number}", load, rows, figures[version.name])
+        print(f"{len(CORES)} cores, {USERS} connections, {rounds} rounds of {seconds:g} s\n")
+        print("\n".join(table(rows, figures)))
+        if len(versions) > 1:
+            print("\n" + "\n".join(ratios(rows, figures, versions)))
+        print("\n| memory of the authorization server | MB |\n| --- | --- |")
+        for name, used in memory.items():
+            print(f"| {name} | {used / 2**20:.0f} |")
+        print("\n| at most, one core | per second |\n| --- | --- |")
+        for name, number in ceilings():
+            print(f"| {name} | {number:,.0f} |")
+        lines, ratio = recorder.measure(versions)
+        print("\n" + "\n".join(lines))
+    errors = False
+    for name, of in figures.items():
+        for kind, each in of.items():
+            for text, number in each.errors.items():
+                print(f"bench: {name}, {kind}: {number} times: {text}", file=sys.stderr)
+                errors = True
+    if ratio > recorder.MOST:
+        print(f"bench: the recorder needs {ratio:.2f} times as much, at most {recorder.MOST}", file=sys.stderr)
+    return 1 if errors or ratio > recorder.MOST else 0
 
-    Gives 1 when the recorder costs more than it may.
-    """
-    rows: list[tuple[str, str, str]] = []
-    costs: list[float] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        began = time.monotonic()
-        with running_stack(folder):
-            rows.append(("start with new databases, all ready", f"{time.monotonic() - began:.1f} s", "–"))
-        times = []
-        for _ in range(3):
-            began = time.monotonic()
-            with running_stack(folder) as stack:
-                times.append(time.monotonic() - began)
-                if len(times) == 3:
-                    rows.append(("second start, all ready", f"{statistics.median(times):.1f} s", "2 s"))
-                    costs = measure(stack, rows)
-    if "--quick" not in sys.argv:
-        rows.insert(0, ("`make run` in a fresh clone, warm package cache, to first page", fresh(), "60 s"))
-        began = time.monotonic()
-        subprocess.run(["make", "test"], cwd=ROOT, check=True, stdout=sys.stderr)
-        rows.append(("`make test`", f"{time.monotonic() - began:.0f} s", "300 s"))
-    print("| what | measured | goal |\n| --- | --- | --- |")
+
+def measure(
+    load: Load, sites: Mapping[str, Site], rows: Sequence[Row], rounds: int, seconds: float
+) -> dict[str, dict[str, Figures]]:
+    """Return the figures of each site and row; the sites take turns."""
+    figures = {name: {row.name: Figures() for row in rows if name_has(each, row)} for name, each in sites.items()}
+    for number in range(rounds + 1):
+        for row in rows:
+            for name, each in sites.items():
+                if row.name in figures[name]:
+                    warm = number > 0
+                    run(load, each, row, seconds if warm else 0.5, figures[name][row.name] if warm else Figures())
+    return figures
+
+
+def name_has(each: Site, row: Row) -> bool:
+    return all(server in each.servers for server in row.servers) and (each.rows is None or row.name in each.rows)
+
+
+def run(load: Load, each: Site, row: Row, seconds: float, figures: Figures) -> None:
+    """Run a row once and add its figures."""
+    job: dict[str, Any] = {**row.job(each, USERS), "users": USERS, "seconds": seconds, "requests": MOST_REQUESTS}
+    servers = [each.servers[name] for name in row.servers]
+    before = sum(server.processor_time() for server in servers)
+    result = load.run({**job, "host": servers[0].url})
+    used = sum(server.processor_time() for server in servers) - before
+    times = sorted(result["times"])
+    for text, number in result["errors"].items():
+        figures.errors[text] = figures.errors.get(text, 0) + number
+    if times:
+        figures.rates.append(len(times) / result["seconds"])
+        figures.p50.append(times[len(times) // 2])
+        figures.p99.append(times[len(times) * 99 // 100])
+        figures.processor.append(used / len(times) * 1e6)
+
+
+def count(version: Version, folder: Path, load: Load, rows: Sequence[Row], figures: dict[str, Figures]) -> None:
+    """Count the SQL statements and Redis round trips of each row."""
+    with site(version, folder, count=True) as each:
+        for row in rows:
+            job = {**row.job(each, 1), "users": 1, "seconds": 10, "host": each.servers[row.servers[0]].url}
+            load.run({**job, "requests": 5})  # caches are filled
+            job = {**row.job(each, 1), "users": 1, "seconds": 10, "host": job["host"]}
+            before = counts(each, row.servers)
+            done = len(load.run({**job, "requests": COUNTED})["times"])
+            after = counts(each, row.servers)
+            figures[row.name].sql = (after["sql"] - before["sql"]) / done
+            figures[row.name].redis = (after["redis"] - before["redis"]) / done
+
+
+def table(rows: Sequence[Row], figures: Mapping[str, Mapping[str, Figures]]) -> list[str]:
+    """Return the lines of the main table."""
+    head = "| row | version | per second | p50 ms | p99 ms | µs | times an empty route | SQL | Redis |"
+    lines = [head, "| --- " * 9 + "|"]
     for row in rows:
-        print("| " + " | ".join(row) + " |")
-    if max(costs) > MOST_COST:
-        print(f"bench: the lab's recorder costs more than {MOST_COST:.0%} of the throughput", file=sys.stderr)
-        return 1
-    return 0
+        for name, of in figures.items():
+            if row.name in of and of[row.name].rates:
+                each = of[row.name]
+                cells = [row.name, name, f"{statistics.median(each.rates):,.0f}"]
+                cells += [f"{statistics.median(each.p50):.1f}", f"{statistics.median(each.p99):.0f}"]
+                cells += [f"{statistics.median(each.processor):,.0f}", ratio_text(each, of.get(EMPTY.name))]
+                cells += ["–" if number is None else f"{number:.0f}" for number in (each.sql, each.redis)]
+                lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
-def measure(stack: Stack, rows: list[tuple[str, str, str]]) -> list[float]:
-    """Memory, the flow, single requests against an empty route of the same server; gives what the recorder costs."""
-    walker = Walker()
-    page = connect(walker, stack.client, "alice", "wonderland-lab")
-    flows = []
-    for _ in range(ROUNDS):
-        page = walker.follow(walker.submit(walker.open(f"{stack.client}/invoices"), f"{stack.client}/disconnect"))
-        began = time.monotonic()
-        page = walker.follow(walker.submit(page, f"{stack.client}/connect"))
-        if 'id="consent-allow"' in page.text:
-            page = walker.follow(walker.submit(page, decision="allow"))
-        flows.append((time.monotonic() - began) * 1000)
-        assert "12 invoices" in page.text
-    rows.append(("the flow end to end, signed in already (median)", f"{statistics.median(flows):.0f} ms", "60 ms"))
-    base = median_of(walker, f"{stack.auth}/healthz")
-    rows.append(("an empty route of the same server (median)", f"{base:.1f} ms = 1.0", "–"))
-    for what, url in (
-        ("key set", f"{stack.auth}/jwks"),
-        ("metadata", f"{stack.auth}/.well-known/oauth-authorization-server"),
-        ("connected apps", f"{stack.auth}/apps"),
-        ("invoices, token checked by signature", f"{stack.client}/invoices?check=jwt"),
-        ("invoices, token checked by asking", f"{stack.client}/invoices?check=introspection"),
-    ):
-        rows.append((f"{what} (median)", f"{median_of(walker, url) / base:.1f} times an empty route", "–"))
-    rows.append(("the three services and Redis (PSS)", f"{memory(stack) / 2**20:.0f} MB", "350 MB"))
-    costs = []
-    for what, path, more in (
-        ("introspection", "/introspect", {}),
-        ("the key set", "/jwks", None),
-    ):
-        costs.append(recorder_cost(stack, path, more))
-        rows.append((f"throughput that the lab's recorder costs, {what}", f"{costs[-1]:.0%}", f"{MOST_COST:.0%}"))
-    return costs
+def ratio_text(figures: Figures, base: Figures | None) -> str:
+    if base is None or not base.processor:
+        return "–"
+    return f"{statistics.median(figures.processor) / statistics.median(base.processor):.1f}"
 
 
-def median_of(walker: Walker, url: str) -> float:
-    """Milliseconds of one request."""
-    times = []
-    for _ in range(ROUNDS):
-        began = time.monotonic()
-        assert walker.open(url).status == 200
-        times.append((time.monotonic() - began) * 1000)
-    return statistics.median(times)
-
-
-def memory(stack: Stack) -> float:
-    """Bytes, each shared page counted once over those who share it."""
-    launcher = psutil.Process(stack.pids["auth-service"]).parent()
-    assert launcher is not None
-    observer = psutil.Process(stack.pids["lab-observer"])
-    others = {*launcher.children(recursive=True)} - {observer, *observer.children(recursive=True)}
-    return float(sum(child.memory_full_info().pss for child in others))
-
-
-def recorder_cost(stack: Stack, path: str, form: dict[str, str] | None) -> float:
-    """The share of the authorization server's requests a second that the lab around it costs.
-
-    By processor time of its workers for a request, in the middle of many rounds in which both take turns: so whatever
-    else the machine does counts little.
-    """
-    environ = psutil.Process(stack.pids["auth-service"]).environ()
-    factory = f"{environ.get('PYTHONPATH', '')}{os.pathsep}{Path(__file__).parent}"
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf", "-b", f"127.0.0.1:{port}"]
-    plain = subprocess.Popen(
-        [*command, "unrecorded:auth_app()"],
-        env={**environ, "PYTHONPATH": factory},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 20)
-        headers, body = {}, None
-        if form is not None:
-            token = tokens_of_a_native_client(stack)["access_token"]
-            secret = base64.b64encode(b"invoices-api:" + read_env(LAB_ENV)["RESOURCE_SERVICE_RESOURCE_SECRET"].encode())
-            headers = {"Authorization": f"Basic {secret.decode()}"}
-            body = urlencode({**form, "token": token}).encode()
-        costs = []
-        for _ in range(ROUNDS // 2):
-            recorded, unrecorded = (
-                processor_time(f"{url}{path}", headers, body, psutil.Process(pid).children())
-                for url, pid in (
-                    (stack.auth, stack.pids["auth-service"]),
-                    (f"http://127.0.0.1:{port}", plain.pid),
-                )
-            )
-            costs.append(1 - unrecorded / recorded)
-        return statistics.median(costs)
-    finally:
-        plain.terminate()
-        plain.wait(20)
-
-
-def answers(url: str) -> bool:
-    """Whether it answers well."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def processor_time(url: str, headers: dict[str, str], body: bytes | None, workers: list[psutil.Process]) -> float:
-    """Seconds of the workers' processors for one of two hundred requests, four at a time."""
-
-    def used() -> float:
-        return sum(worker.cpu_times().user + worker.cpu_times().system for worker in workers)
-
-    pool = urllib3.PoolManager(maxsize=4)
-
-    def ask(_number: int) -> None:
-        answer = pool.request("POST" if body else "GET", url, body=body, headers={**headers, **FORM} if body else {})
-        assert answer.status == 200, answer.data
-
-    # the first questions of each worker find the set of revoked tokens being read
-    for _ in range(40):
-        pool.request("POST" if body else "GET", url, body=body, headers={**headers, **FORM} if body else {})
-    with ThreadPoolExecutor(4) as people:
-        before = used()
-        list(people.map(ask, range(200)))
-        return (used() - before) / 200
-
-
-def fresh() -> str:
-    """Clone, `make run`, wait for the first page."""
-    with tempfile.TemporaryDirectory() as name:
-        clone = Path(name) / "rolecall"
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        environ = {**os.environ, "CLIENT_PORT": "0", "AUTH_PORT": "0", "RESOURCE_PORT": "0", "OBSERVER_PORT": "0"}
-        began = time.monotonic()
-        make = shutil.which("make") or "make"
-        started = subprocess.Popen([make, "run"], cwd=clone, env=environ, stdout=subprocess.PIPE, text=True)
-        assert started.stdout is not None
-        for line in started.stdout:
-            if line.startswith("Open"):
-                break
-        notice = json.loads((clone / ".rolecall" / "running.json").read_text())
-        with urllib.request.urlopen(notice["services"]["client-webapp"]["url"], timeout=10) as page:
-            assert page.status == 200
-        took = time.monotonic() - began
-        psutil.Process(notice["pid"]).terminate()
-        started.wait(30)
-        return f"{took:.0f} s"
+def ratios(rows: Sequence[Row], figures: Mapping[str, Mapping[str, Figures]], versions: Sequence[Version]) -> list[str]:
+    """Return the lines of a table that compares the processor time of this version with that of the other one."""
+    old, new = (figures[version.name] for version in versions)
+    lines = [f"| processor time, this version / {versions[0].name} | ratio |", "| --- | --- |"]
+    for row in rows:
+        if old[row.name].processor and new[row.name].processor:
+            # the rounds are compared one by one, because the machine may be slower in some of them
+            pairs = zip(new[row.name].processor, old[row.name].processor, strict=False)
+            lines.append(f"| {row.name} | {statistics.median(a / b for a, b in pairs):.2f} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial, wraps
-from secrets import token_hex
+from functools import cached_property, partial, wraps
+from random import getrandbits
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 from flask import Flask
-from werkzeug.datastructures import EnvironHeaders
 from werkzeug.wsgi import ClosingIterator
 
 from rolecall import checks, clock, events, trace
@@ -131,38 +130,45 @@ class Lab:
         if self._lab.role == "resource_server" and (validator := environ.get("HTTP_ROLECALL_VALIDATOR")) in VALIDATORS:
             environ["rolecall.validator"] = validator
         body = environ["wsgi.input"] = _CopyingInput(environ["wsgi.input"], MAX_FORM + 1)
-        exchange = Exchange(
-            "received",
-            environ["REQUEST_METHOD"],
-            _url(environ),
-            dict(EnvironHeaders(environ)),
-            0.0,
-            back_channel=self._is_back_channel(environ),
-            own_cookies=self._own_cookies,
-            serving=token_hex(8),
-        )
-        notebook = events.Notebook(on_sent=partial(self._record_sent, exchange.serving))
+        url, headers, back_channel = _url(environ), _headers(environ), self._is_back_channel(environ)
+        serving = f"{getrandbits(64):016x}"
+        notebook = events.Notebook(on_sent=partial(self._record_sent, serving))
+        copy = _CopyingOutput()
 
         def start(
             status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
         ) -> Callable[[bytes], object]:
-            exchange.status = int(status[:3])
-            exchange.response_headers = [*headers]
-            exchange.trace = trace.current()
+            copy.begin(status, headers)
             if self._lab.role == "resource_server":
                 headers = [*headers, ("Rolecall-Checks", self._checks_header(environ, notebook, began))]
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         def finish() -> None:
-            exchange.milliseconds = (clock.monotonic() - began) * 1000
-            exchange.ended, exchange.offset = self._clock.now(), self._clock.offset
-            exchange.request_body = body.copy()
-            exchange.notes = [note for note in notebook.notes if note["kind"] != "sent"]
-            self.recorder.record(exchange)
+            self.recorder.record(
+                Exchange(
+                    "received",
+                    environ["REQUEST_METHOD"],
+                    url,
+                    headers,
+                    (clock.monotonic() - began) * 1000,
+                    back_channel=back_channel,
+                    trace=copy.trace,
+                    serving=serving,
+                    request_body=body.copy(),
+                    status=copy.status,
+                    response_headers=copy.headers,
+                    body=copy.body,
+                    notes=[note for note in notebook.notes if note["kind"] != "sent"],
+                    own_cookies=self._own_cookies,
+                    ended=self._clock.now(),
+                    offset=self._clock.offset,
+                )
+            )
 
         with events.watching(notebook):
             response = self._app(environ, start)
-        return ClosingIterator(_copy_body(response, exchange), [getattr(response, "close", lambda: None), finish])
+        close = getattr(response, "close", None)
+        return ClosingIterator(copy.passing_on(response), [close, finish] if close else finish)
 
     def _record_sent(self, serving: str, message: dict[str, Any]) -> None:
         response = message["response"]
@@ -189,8 +195,13 @@ class Lab:
             return False
         if self._lab.role == "resource_server" or "HTTP_AUTHORIZATION" in environ:
             return True
-        routes = self._flask.extensions.get("rolecall_routes", ())
-        return any(route.kind == "api" and route.path == environ.get("PATH_INFO") for route in routes)
+        return environ.get("PATH_INFO") in self._api_paths
+
+    @cached_property
+    def _api_paths(self) -> frozenset[str]:
+        return frozenset(
+            route.path for route in self._flask.extensions.get("rolecall_routes", ()) if route.kind == "api"
+        )
 
     def _checks_header(self, environ: WSGIEnvironment, notebook: events.Notebook, began: float) -> str:
         """Describe the validation for the client's page; without expected and actual values if it would be too long."""
@@ -241,13 +252,40 @@ class _CopyingInput(io.RawIOBase):
         return bytes(self._copy)
 
 
-def _copy_body(response: Iterable[bytes], exchange: Exchange) -> Iterator[bytes]:
-    """Pass on a response's body and copy it if it is JSON; one byte more than allowed shows that it is too long."""
-    copies = is_json(dict(exchange.response_headers).get("Content-Type", ""))
-    for chunk in response:
-        if copies and len(exchange.body) <= MAX_BODY:
-            exchange.body += chunk[: MAX_BODY + 1 - len(exchange.body)]
-        yield chunk
+class _CopyingOutput:
+    """A copy of a response: its status, headers, and trace ID, and its body if that is JSON."""
+
+    __slots__ = ("body", "headers", "status", "trace")
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers: list[tuple[str, str]] = []
+        self.trace: str | None = None
+        self.body = b""
+
+    def begin(self, status: str, headers: list[tuple[str, str]]) -> None:
+        self.status = int(status[:3])
+        self.headers = [*headers]
+        self.trace = trace.current()
+
+    def passing_on(self, response: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass on the body; one byte more than allowed shows that it is too long."""
+        copies = any(name == "Content-Type" and is_json(text) for name, text in self.headers)
+        for chunk in response:
+            if copies and len(self.body) <= MAX_BODY:
+                self.body += chunk[: MAX_BODY + 1 - len(self.body)]
+            yield chunk
+
+
+def _headers(environ: WSGIEnvironment) -> dict[str, str]:
+    """Return the headers of a request, with names in lower case."""
+    headers = {name[5:].replace("_", "-").lower(): text for name, text in environ.items() if name[:5] == "HTTP_"}
+    headers.pop("content-type", None)
+    headers.pop("content-length", None)
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if text := environ.get(name):
+            headers[name.replace("_", "-").lower()] = text
+    return headers
 
 
 def _url(environ: WSGIEnvironment) -> str:

@@ -12,11 +12,11 @@ import pytest
 import redis
 import requests
 
-from rolecall_lab.recording.event import Exchange, describe
+from rolecall_lab.recording.event import Exchange
 from rolecall_lab.recording.flows import Flows, read_flows
 from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.settings import LabSettings
-from support.recorded_events import event, mark, plain
+from support.recorded_events import describe, event, mark, plain
 from support.small_services import KEY, SmallServices
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}

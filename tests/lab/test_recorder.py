@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from rolecall import checks, clock, events
 from rolecall.http import HttpClient
 from rolecall.web.routes import Route
 from rolecall_lab.recording import recorder
-from rolecall_lab.recording.event import Exchange, describe
+from rolecall_lab.recording.event import Exchange
 from rolecall_lab.recording.flows import read_events, read_flows
 from rolecall_lab.recording.marks import masked
 from rolecall_lab.recording.recorder import STREAM
@@ -25,6 +24,7 @@ from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.recording.rules import MAX_BODY
 from rolecall_lab.settings import LabSettings
 from rolecall_lab.wrap import MAX_CHECKS_HEADER, Lab
+from support.recorded_events import describe
 from support.small_services import ACCESS_TOKEN, CLAIMS, KEY, SECRETS, STATE, SmallServices, basic, flask_app, s256, toy
 
 LONG = checks.define("test.long", "RFC 6749 section 4.1", "invalid_request", "Long.")
@@ -97,7 +97,8 @@ def test_codes_and_tokens_are_whole_where_they_are_marked_and_nowhere_else(
 
 
 def test_a_password_that_is_sent_as_a_token_is_not_recorded() -> None:
-    found = Redaction(KEY).wipe(Redaction(KEY).query("token=x"))
+    redacting = Redaction(KEY)
+    found = redacting.wipe(redacting.query("token=x"))
     assert found["token"]["value"] == "x"
     redacting = Redaction(KEY)
     text = json.dumps(
@@ -308,13 +309,11 @@ def test_a_full_queue_drops_and_counts(
 ) -> None:
     app = toy(ok=True)
     lab = in_lab(app)
-    full: queue.Queue[Any] = queue.Queue(1)
-    full.put("waits")
     browser = app.test_client()
     browser.get("/token")
     lab.recorder.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(lab.recorder, "_queue", full)
+        patch.setattr(recorder, "MAX_WAITING", 0)
         assert browser.get("/token").json == {"ok": True}
     browser.get("/token")
     lab.recorder.flush()
@@ -327,7 +326,7 @@ def test_an_event_that_cannot_be_made_ends_nothing(
     app = toy(ok=True)
     lab = in_lab(app)
     with monkeypatch.context() as patch:
-        patch.setattr(recorder, "describe", lambda *_: 1 / 0)
+        patch.setattr(recorder, "encode", lambda *_args, **_named: 1 / 0)
         assert app.test_client().get("/token").json == {"ok": True}
         lab.recorder.flush()
     app.test_client().get("/token")

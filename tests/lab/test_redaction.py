@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from rolecall_lab.recording.event import Exchange, describe
+from rolecall_lab.recording.event import Exchange
 from rolecall_lab.recording.marks import masked
 from rolecall_lab.recording.redaction import Redaction
 from rolecall_lab.settings import LabSettings
+from support.recorded_events import describe
 from support.small_services import KEY, SECRETS, STATE, b64, basic, s256
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -164,7 +165,7 @@ def test_a_request_uri_is_the_clients_choice_unless_it_was_pushed() -> None:
     pushed = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c"
     for request_uri, chosen in ((pushed, 0), ("https://client.example/request.jwt", 1)):
         redacted = Redaction(KEY)
-        assert redacted.parameters([("request_uri", request_uri)])["request_uri"]["value"] == request_uri
+        assert redacted.wipe(redacted.parameters([("request_uri", request_uri)]))["request_uri"]["value"] == request_uri
         assert (len(redacted.handles), len(redacted.chosen)) == (1, chosen)
 
 

@@ -124,6 +124,21 @@ PARTS: Final = (
         ("docker",),
     ),
     Part(
+        "volume",
+        "With a million rows in each large table, requests need no more SQL statements, and each uses an index",
+        120,
+        r"models/|migrations/|rolecall/sql|grants/|test_flat_cost",
+        ('make test ARGS="-m long tests/auth/test_flat_cost.py"',),
+    ),
+    Part(
+        "volume-postgresql",
+        "The same on PostgreSQL",
+        240,
+        r"models/|migrations/|test_flat_cost",
+        ('make test-postgres ARGS="-m long tests/auth/test_flat_cost.py"',),
+        ("docker",),
+    ),
+    Part(
         "issuers",
         "The tests of the authorization server under a path, and two labs whose issuers share a process and a host",
         95,

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from rolecall import clock
+from rolecall_lab.recording.event import Exchange, encode
+from rolecall_lab.settings import LabSettings
 
 BEGAN = float(int(clock.now()))
 """Seconds; events are numbered by the milliseconds after it. What is a day old is forgotten."""
+
+
+def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
+    """The event of an exchange as it is read again."""
+    event: dict[str, Any] = json.loads(encode(exchange, lab))
+    return event
 
 
 def hash_of(text: str) -> str:

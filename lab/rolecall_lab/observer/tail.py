@@ -17,6 +17,7 @@ from rolecall_lab.observer.exports.json_events import fault
 from rolecall_lab.observer.texts import clean
 from rolecall_lab.recording.flows import Flows
 from rolecall_lab.recording.recorder import KEEP, MAX_EVENTS, STREAM
+from rolecall_lab.recording.sharing import Sharing
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Tail:
         self.offset = 0.0  # Seconds between the lab's clock and the system clock.
         self._last = "0"
         self._next_cleanup = 0.0
+        self._sharing = Sharing()
         self._entries: OrderedDict[str, str] = OrderedDict()  # Event ID to the ID of its stream entry.
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -87,7 +89,7 @@ class Tail:
         for name, fields in entries:
             self._last = name.decode()
             try:
-                event = clean(json.loads(fields[b"event"]))
+                event = self._sharing.share(clean(json.loads(fields[b"event"])))
                 if fault(event) or not all(isinstance(event.get(member), int) for member in ("process", "dropped")):
                     raise ValueError(self._last)
                 self._entries[event["id"]] = self._last

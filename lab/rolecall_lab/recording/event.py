@@ -22,15 +22,16 @@ have `json`, `cut`, `presented`, and `serving`; `base` is optional.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import getrandbits
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from rolecall import clock
 from rolecall_lab.recording.redaction import Redaction
-from rolecall_lab.recording.rules import REGISTRATION_PATH
+from rolecall_lab.recording.rules import MAX_ITEMS, RANDOM, REGISTRATION_PATH
+from rolecall_lab.recording.wiping import compact
 from rolecall_lab.settings import LabSettings, Party
 
 SCHEMA: Final = 3
@@ -39,6 +40,18 @@ SUPPORTED_SCHEMAS: Final = frozenset({2, 3})
 
 MAX_FORM: Final = 64 * 1024
 """Maximum number of bytes of a request's body that are recorded."""
+
+MAX_CONSTANT: Final = 200
+"""Maximum length, in characters, of the facts of a check whose JSON is kept for the next exchange."""
+
+MAX_CHECKS: Final = 1000
+"""Maximum number of these checks."""
+
+_check_texts: dict[tuple[Any, ...], str] = {}
+"""Checks as JSON, by the types of their facts and by their values."""
+
+_DECLARED: Final = ("name", "passed", "clause", "description", "after")
+"""The members of a check that are not redacted, because they are constants of the service."""
 
 _CALLERS: Final[dict[str, Party]] = {"/introspect": "resource_server"}
 """Callers on the back channel that are not the client, by path; an event of the sender is more reliable."""
@@ -72,8 +85,12 @@ class Exchange:
         return 2000 + len(self.url) + len(self.request_body) + len(self.body)
 
 
-def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
-    """Return the event of an exchange, with only what may be recorded."""
+def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> str:
+    """Return the event of an exchange as JSON, with only what may be recorded.
+
+    Args:
+        further: members that are not from the exchange.
+    """
     redaction = Redaction(lab.lab_key, exchange.own_cookies)
     cut: list[str] = []
     parts = urlsplit(exchange.url)
@@ -85,40 +102,97 @@ def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
     request_members = _redact_request(exchange, redaction, cut, parts, base, headers)
     requested, redaction.handles = redaction.handles, set()
     redaction.identities = None  # the service only returns those that it knows
-    members = request_members | _redact_response(exchange, redaction, cut)
+    redacted = request_members | _redact_response(exchange, redaction, cut)
+    checks: list[str] = redacted.pop("checks")
     returned = redaction.handles
-    members = redaction.wipe(members)
-    # what a check declares is not wiped, because it is constant
-    checks = (note for note in exchange.notes if note["kind"] == "check")
-    members["checks"] = [
-        {name: check.get(name) for name in ("name", "passed", "clause", "description", "after")} | facts
-        for check, facts in zip(checks, members["checks"], strict=True)
-    ]
+    redaction.link_hash_claims()
     began = exchange.ended - exchange.milliseconds / 1000
     parties = _parties(exchange, lab, parts.path.removeprefix(base))
     trace, span = _trace(headers.get("traceparent", ""))
-    is_accepted = _is_accepted(exchange, parties["to"], members)
-    return {
-        # by the system's clock, so that a change of the lab's clock does not change the order
-        "id": f"{int((began - exchange.offset) * 1e6):016x}{secrets.token_hex(4)}",
-        "schema": SCHEMA,
-        "at": round(began, 6),
-        "role": lab.role,
-        "direction": exchange.direction,
-        **parties,
-        "method": exchange.method[:20],
-        **members,
-        "status": exchange.status,
-        "failure": exchange.failure,
-        "milliseconds": round(exchange.milliseconds, 2),
-        "cut": cut,
-        "handles": sorted(requested | returned),
-        "chosen": sorted(redaction.chosen),
-        "presented": [] if is_accepted else sorted(requested - returned - redaction.chosen),
-        "trace": exchange.trace or trace,
-        "span": span,
-        "serving": exchange.serving or None,
-    }
+
+    def event(members: dict[str, Any], checks: str) -> str:
+        is_accepted = _is_accepted(exchange, parties["to"], members)
+        event = {
+            # by the system's clock, so that a change of the lab's clock does not change the order
+            "id": f"{int((began - exchange.offset) * 1e6):016x}{getrandbits(32):08x}",
+            "schema": SCHEMA,
+            "at": round(began, 6),
+            "role": lab.role,
+            "direction": exchange.direction,
+            **parties,
+            "method": exchange.method[:20],
+            **members,
+            "status": exchange.status,
+            "failure": exchange.failure,
+            "milliseconds": round(exchange.milliseconds, 2),
+            "cut": cut,
+            "handles": sorted(requested | returned),
+            "chosen": sorted(redaction.chosen),
+            "presented": [] if is_accepted else sorted(requested - returned - redaction.chosen),
+            "trace": exchange.trace or trace,
+            "span": span,
+            "serving": exchange.serving or None,
+            **further,
+        }
+        return f'{compact(event)[:-1]},"checks":{checks}}}'
+
+    text = redaction.complete(event(redacted, f"[{','.join(checks)}]"))
+    if text is None:
+        wiped = redaction.wipe({**redacted, "checks": _facts(exchange, redaction)})
+        text = event(wiped, compact(_declared(exchange, wiped.pop("checks"))))
+    return text
+
+
+def _checks(exchange: Exchange) -> list[dict[str, Any]]:
+    return [note for note in exchange.notes if note["kind"] == "check"]
+
+
+def _facts(exchange: Exchange, redaction: Redaction) -> list[dict[str, Any]]:
+    return [{key: redaction.fact(check.get(key)) for key in ("expected", "actual")} for check in _checks(exchange)]
+
+
+def _declared(exchange: Exchange, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add what the checks declare, which is never wiped, because it is constant."""
+    return [
+        {key: check.get(key) for key in _DECLARED} | fact for check, fact in zip(_checks(exchange), facts, strict=True)
+    ]
+
+
+def _encode_check(check: dict[str, Any], redaction: Redaction) -> str:
+    """Return a check as JSON, with redacted facts; most checks of a request are the same each time."""
+    facts = (check.get("expected"), check.get("actual"))
+    # equal values of different types differ in JSON, and a `Secret` equals its text
+    types = (type(facts[0]), type(facts[1]))
+    try:
+        text = _check_texts.get(name := (*types, *check.values()))
+    except TypeError:  # a list
+        text = _check_texts.get(name := (*types, *map(_hashable, check.values())))
+    if text is None:
+        text = _compose_check(check, tuple(map(redaction.fact, facts)))
+        if all(map(_is_constant, facts)):
+            if len(_check_texts) >= MAX_CHECKS:
+                _check_texts.clear()
+            _check_texts[name] = text
+    return text
+
+
+def _hashable(value: Any) -> Any:
+    """Return a value that only stands for an equal one."""
+    if type(value) is list and all(type(each) is str for each in value):
+        return tuple(value)
+    return value if value is None or isinstance(value, str | int | float) else object()
+
+
+def _is_constant(fact: Any) -> bool:
+    """Return whether a fact may be the same each time and is recorded as it is, whatever else is in the exchange."""
+    if type(fact) is list:
+        return len(fact) < MAX_ITEMS and all(type(each) is str and _is_constant(each) for each in fact)
+    return fact is None or (type(fact) is str and len(fact) < MAX_CONSTANT and RANDOM.search(fact) is None)
+
+
+def _compose_check(check: dict[str, Any], facts: tuple[Any, ...]) -> str:
+    declared = {name: check.get(name) for name in _DECLARED}
+    return compact({**declared, "expected": facts[0], "actual": facts[1]})
 
 
 def full_path(event: Mapping[str, Any]) -> str:
@@ -158,14 +232,10 @@ def _redact_response(exchange: Exchange, redaction: Redaction, cut: list[str]) -
     has_json = is_json(dict(headers).get("content-type", ""))
     return {
         "response_headers": part("response_headers", redaction.response_headers(headers)),
-        "body": part("body", redaction.json_body(exchange.body, joins=True) if has_json else None),
+        "body": part("body", redaction.json_body(exchange.body, is_response=True) if has_json else None),
         "checks": part(
             "checks",
-            [
-                {key: redaction.fact(note.get(key)) for key in ("expected", "actual")}
-                for note in exchange.notes
-                if note["kind"] == "check"
-            ],
+            [_encode_check(check, redaction) for check in _checks(exchange)],
         ),
         "changes": part(
             "changes",

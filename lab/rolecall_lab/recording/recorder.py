@@ -15,13 +15,14 @@ from typing import Any, Final
 import redis
 
 from rolecall.storage import connect
-from rolecall_lab.recording.event import Exchange, describe
+from rolecall_lab.recording.event import Exchange, encode
+from rolecall_lab.recording.wiping import compact
 from rolecall_lab.settings import LabSettings
 
 log = logging.getLogger(__name__)
 
 STREAM: Final = "lab:events"
-MAX_EVENTS: Final = 5000
+MAX_EVENTS: Final = 2500
 """Maximum number of events in the stream."""
 
 MAX_EVENT: Final = 32 * 1024
@@ -54,6 +55,15 @@ _EMPTY: Final[dict[str, Any]] = {
 """The members of an event whose size depends on the sender, with the values that replace them if they are too large."""
 
 
+_ADD: Final = """
+for number = 3, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[number])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+"""Adds events to the stream; one command takes the client less time than one for each event."""
+
+
 class Recorder:
     """Accepts exchanges without blocking; a daemon thread in each process redacts them and writes them to Redis.
 
@@ -65,7 +75,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._pid = 0
         self._process = 0
-        self._queue: queue.Queue[Exchange | threading.Event] = queue.Queue(MAX_WAITING)
+        self._queue: queue.SimpleQueue[Exchange | threading.Event] = queue.SimpleQueue()
         self._dropped = 0
         self._waiting = 0  # bytes
         self._unweighed = 0  # events
@@ -75,24 +85,24 @@ class Recorder:
         size = exchange.size
         try:
             self._start()
-            if self._waiting + size > MAX_WAITING_BYTES:
-                raise queue.Full
-            self._queue.put_nowait(exchange)
-        except (queue.Full, RuntimeError):  # RuntimeError: the system cannot start another thread
+        except RuntimeError:  # the system cannot start another thread
             self._drop(1)
-        else:
-            with self._lock:
+            return
+        with self._lock:
+            is_full = self._waiting + size > MAX_WAITING_BYTES or self._queue.qsize() >= MAX_WAITING
+            if is_full:
+                self._dropped += 1
+            else:
                 self._waiting += size
+        if not is_full:
+            self._queue.put(exchange)
 
     def flush(self, seconds: float = 2.0) -> bool:
         """Wait until all queued exchanges are written or dropped; return False if that takes longer than `seconds`."""
         if self._pid != os.getpid():
             return True
         written = threading.Event()
-        try:
-            self._queue.put(written, timeout=seconds)
-        except queue.Full:
-            return False
+        self._queue.put(written)
         return written.wait(seconds)
 
     def _start(self) -> None:
@@ -100,13 +110,13 @@ class Recorder:
             return
         with self._lock:
             if self._pid != os.getpid():
-                self._queue = queue.Queue(MAX_WAITING)  # the parent process writes its own queue
+                self._queue = queue.SimpleQueue()  # the parent process writes its own queue
                 self._dropped = self._waiting = 0
                 self._process = secrets.randbits(48)  # process IDs are reused
                 threading.Thread(target=self._run, args=(self._queue,), name="lab-recorder", daemon=True).start()
                 self._pid = os.getpid()
 
-    def _run(self, waiting: queue.Queue[Exchange | threading.Event]) -> None:
+    def _run(self, waiting: queue.SimpleQueue[Exchange | threading.Event]) -> None:
         client = connect(self._lab.lab_redis_url)
         while True:
             items = [waiting.get()]
@@ -125,24 +135,19 @@ class Recorder:
     def _write(self, client: redis.Redis, exchanges: list[Exchange]) -> None:
         if not exchanges:
             return
-        pipeline = client.pipeline(transaction=False)
-        written = 0
+        events = []
         for exchange in exchanges:
             try:
-                event = self._encode(exchange)
+                events.append(self._encode(exchange))
             except Exception as error:  # no input may end the thread; the loss is counted
                 log.warning("exchange not recorded", extra={"detail": type(error).__name__})
                 self._drop(1)
-                continue
-            pipeline.xadd(STREAM, {"event": event}, maxlen=MAX_EVENTS)
-            written += 1
-        pipeline.expire(STREAM, KEEP)
         try:
-            pipeline.execute()
+            client.eval(_ADD, 1, STREAM, MAX_EVENTS, KEEP, *events)
         except (redis.RedisError, OSError):
-            self._drop(written)
+            self._drop(len(events))
             return
-        self._unweighed += written
+        self._unweighed += len(events)
         if self._unweighed >= WEIGH_AFTER:
             self._unweighed = 0
             with suppress(redis.RedisError, OSError):
@@ -150,14 +155,14 @@ class Recorder:
 
     def _encode(self, exchange: Exchange) -> str:
         """Return the event as JSON; if it is too large, its largest members are left out and listed in `cut`."""
-        event = {**describe(exchange, self._lab), "process": self._process, "dropped": self._dropped}
-        text = _compact(event)
+        text = encode(exchange, self._lab, process=self._process, dropped=self._dropped)
         if len(text) > MAX_EVENT:
-            sizes = {name: len(_compact(event[name])) for name in _EMPTY}
+            event = json.loads(text)
+            sizes = {name: len(compact(event[name])) for name in _EMPTY}
             for name in sorted(sizes, key=lambda name: -sizes[name]):
                 event[name] = _EMPTY[name]
                 event["cut"] = sorted({*event["cut"], name})
-                text = _compact(event)
+                text = compact(event)
                 if len(text) <= MAX_EVENT:
                     break
         return text
@@ -165,10 +170,6 @@ class Recorder:
     def _drop(self, number: int) -> None:
         with self._lock:
             self._dropped += number
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _trim_stream(client: redis.Redis) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -73,22 +74,23 @@ class Redaction(ValueRedaction):
                 result[_header_name(name)] = HIDDEN
         return result
 
-    def json_body(self, body: bytes, *, joins: bool = False) -> Any:
-        """Redact a JSON body, whose top-level members join exchanges if `joins` is set.
+    def json_body(self, body: bytes, *, is_response: bool = False) -> Any:
+        """Redact a JSON body; the top-level members of a response join exchanges.
 
         Returns None if the body is not JSON or is too long.
         """
         if len(body) > MAX_BODY:
             self.cut = True
             return None
-        try:
-            return self.json(json.loads(body, parse_constant=str), joins=joins)
-        except (ValueError, RecursionError):
-            return None
+        return self.part(body, partial(_redact_json, body, joins=True)) if is_response else _redact_json(body, self)
+
+    def complete(self, text: str) -> str | None:
+        """Return the JSON of an event with the values of its marks, or None if its members have to be wiped."""
+        return self._secrets.complete(text)
 
     def wipe(self, value: Any) -> Any:
         """Return the redacted parts of the exchange without the secrets that were found in any of them."""
-        self._link_hash_claims()
+        self.link_hash_claims()
         return self._secrets.wipe(value, self.hash)
 
     def _authorization(self, text: str) -> dict[str, Any]:
@@ -145,6 +147,14 @@ class Redaction(ValueRedaction):
         return names
 
 
+def _redact_json(body: bytes, redaction: ValueRedaction, *, joins: bool = False) -> Any:
+    try:
+        return redaction.json(json.loads(body, parse_constant=str), joins=joins)
+    except (ValueError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=512)
 def _header_name(name: str) -> str:
     """Return the name of a header, or `?` if it looks like data."""
     return name if HEADER_NAME.fullmatch(name) and not RANDOM.search(name) else "?"

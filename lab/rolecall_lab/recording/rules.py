@@ -124,6 +124,7 @@ class Rule:
         followed: in full, with its hash.
         marked: as a mark.
         value_kept: as a mark that includes the value.
+        is_needed: there is any rule for this name.
     """
 
     hidden: bool
@@ -131,15 +132,15 @@ class Rule:
     followed: bool
     marked: bool
     value_kept: bool
+    is_needed: bool
 
 
 @lru_cache(maxsize=512)
 def rule_for(name: str) -> Rule:
     """Return the rule for the parameter or member of this name."""
-    return Rule(
-        hidden=_HIDDEN.search(name) is not None,
-        joins=name in _SERVER_ISSUED or name in CLIENT_CHOSEN,
-        followed=name in _FOLLOWED,
-        marked=_MARKED.fullmatch(name) is not None,
-        value_kept=name in _VALUE_KEPT,
-    )
+    hidden = _HIDDEN.search(name) is not None
+    joins = name in _SERVER_ISSUED or name in CLIENT_CHOSEN
+    followed = name in _FOLLOWED
+    marked = _MARKED.fullmatch(name) is not None
+    is_needed = hidden or joins or followed or marked or name in IDENTITIES
+    return Rule(hidden, joins, followed, marked, name in _VALUE_KEPT, is_needed)

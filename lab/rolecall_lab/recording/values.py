@@ -6,16 +6,18 @@ import base64
 import hashlib
 import hmac
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from rolecall.checks import Secret
+from rolecall_lab.recording import parts
 from rolecall_lab.recording.marks import shorten, token_hashes, unverified_jwt
 from rolecall_lab.recording.rules import (
     CLIENT_CHOSEN,
     HASH_CLAIMS,
     IDENTITIES,
+    MAX_BODY,
     MAX_DEPTH,
     MAX_ITEMS,
     MAX_TEXT,
@@ -76,13 +78,15 @@ class ValueRedaction:
         mark: dict[str, Any] = {"shown": shorten(text), "hash": self.hash(text)}
         keep_value = keep_value and self.keeps_tokens
         if keep_value and len(text) <= MAX_VALUE:
-            mark["value"] = text
+            mark["value"] = self._secrets.placeholder(text)
         elif keep_value:
             self.cut = True
-        header, claims = unverified_jwt(text)
-        if claims is not None:
-            self._secrets.add(text.rpartition(".")[2])
-            mark |= self._jwt_parts(header, claims)
+        if text.count(".") == 2 and len(text) <= MAX_BODY:
+            # nobody types a secret into the wrong field of a JWT, so its client IDs may be recorded
+            jwt = self.part(text.encode(errors="surrogatepass"), lambda part: part._jwt_parts(text))
+            if jwt:
+                self._secrets.add(text.rpartition(".")[2])
+                mark |= jwt
         return mark
 
     def parameters(self, pairs: Sequence[tuple[str, str]], *, joins: bool = True) -> dict[str, Any]:
@@ -102,20 +106,20 @@ class ValueRedaction:
 
     def query(self, text: str) -> dict[str, Any]:
         """Redact parameters in the format `application/x-www-form-urlencoded`."""
-        return self.parameters(parse_qsl(text, keep_blank_values=True))
+        return self.parameters(parse_qsl(text, keep_blank_values=True)) if text else {}
 
     def url(self, text: str, *, joins: bool = False) -> Any:
         """Redact a URL: return a string, or `url` and `parameters` if it has parameters in its query or fragment."""
         try:
-            parts = urlsplit(text)
+            split = urlsplit(text)
         except ValueError:
             return HIDDEN
-        base = f"{parts.scheme}:" if parts.scheme else ""
-        base += f"//{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
-        base = self._text(base + self.path(parts.path))
+        base = f"{split.scheme}:" if split.scheme else ""
+        base += f"//{split.netloc.rpartition('@')[2]}" if split.netloc else ""
+        base = self._text(base + self.path(split.path))
         # a fragment without `=` only refers to a position in a page
-        fragment = parts.fragment if "=" in parts.fragment else ""
-        pairs = [pair for part in (parts.query, fragment) if part for pair in parse_qsl(part, keep_blank_values=True)]
+        fragment = split.fragment if "=" in split.fragment else ""
+        pairs = [pair for part in (split.query, fragment) if part for pair in parse_qsl(part, keep_blank_values=True)]
         return {"url": base, "parameters": self.parameters(pairs, joins=joins)} if pairs else base
 
     def path(self, text: str) -> str:
@@ -142,12 +146,36 @@ class ValueRedaction:
             }
         if value is None:
             return None
-        redacted = self._by_name(name, value if kind is str else str(value), joins)
-        if redacted is not None:
-            return redacted
+        if rule_for(name).is_needed:
+            redacted = self._by_name(name, value if kind is str else str(value), joins)
+            if redacted is not None:
+                return redacted
         if kind is str:
             return self.url(value) if URL.match(value) else self._text(value)
         return value if kind is not float or math.isfinite(value) else "…"
+
+    def part(self, text: bytes, redact: Callable[[ValueRedaction], Any]) -> Any:
+        """Redact a part of a message that other exchanges are likely to repeat, such as the claims of a token.
+
+        Args:
+            redact: redacts the part with the redaction that it is called with, which has not seen anything else.
+        """
+        if (known := parts.known(text)) is not None:
+            self._client_ids |= known.client_ids
+            return known.redacted
+        part = ValueRedaction(self._key.decode())
+        part.keeps_tokens = self.keeps_tokens
+        value = redact(part)
+        if not (part.handles or part.cut or part._hashes or part._tokens or part._secrets.found):
+            parts.keep(text, parts.Part(value, frozenset(part._client_ids)))
+        self.handles |= part.handles
+        self.chosen |= part.chosen
+        self.cut |= part.cut
+        self._client_ids |= part._client_ids
+        self._secrets.update(part._secrets)
+        self._tokens += part._tokens
+        self._hash_claims += part._hash_claims
+        return value
 
     def fact(self, value: Any) -> Any:
         """Redact a value that was reported by a check or a state change: mark secrets and random texts."""
@@ -170,12 +198,11 @@ class ValueRedaction:
         self._secrets.hide(text)
         return True
 
-    def _jwt_parts(self, header: Any, claims: Any) -> dict[str, Any]:
-        """Redact the parts of a JWT, in which nobody types a secret into the wrong field."""
-        identities, self.identities = self.identities, None
-        parts = {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
-        self.identities = identities
-        return parts
+    def _jwt_parts(self, text: str) -> dict[str, Any]:
+        header, claims = unverified_jwt(text)
+        if claims is None:
+            return {}
+        return {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
 
     def _hidden_json(self, value: Any) -> Any:
         self._secrets.hide_json(value)
@@ -190,9 +217,10 @@ class ValueRedaction:
     def _parameter(self, name: str, text: str, joins: bool) -> Any:
         if not text:
             return ""
-        redacted = self._by_name(name, text, joins)
-        if redacted is not None:
-            return redacted
+        if rule_for(name).is_needed:
+            redacted = self._by_name(name, text, joins)
+            if redacted is not None:
+                return redacted
         if name in URL_PARAMETERS:
             return self.url(text)
         return self._text(text) if name in PLAIN_PARAMETERS else HIDDEN
@@ -228,7 +256,7 @@ class ValueRedaction:
         if name in CLIENT_CHOSEN or (name == "request_uri" and not text.startswith("urn:")):
             self.chosen.add(self.hash(text))
 
-    def _link_hash_claims(self) -> None:
+    def link_hash_claims(self) -> None:
         """Give each claim that is the hash of a code or token the keyed hash of that code or token."""
         if not self._hash_claims:
             return

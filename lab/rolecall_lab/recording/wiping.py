@@ -1,23 +1,50 @@
-"""Wiping: the secrets that were found in one part of an exchange are removed from its other parts."""
+"""Wiping: the secrets that were found in one part of an exchange are removed from its other parts.
+
+The values of marks are the only place where secrets may be recorded. Until the end, a placeholder stands for each of
+them, so that a secret anywhere in the JSON of an event means that there is something to wipe. Most events do not have
+one, and searching their text takes a tenth of the time of a walk through all values.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
+import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from rolecall_lab.recording.marks import shorten
 from rolecall_lab.recording.rules import EVENT_MEMBERS, JWT, MIN_SECRET
+
+compact: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+"""Return a value as JSON without spaces."""
+
+_PLACEHOLDER: Final = f"value-{secrets.token_hex(16)}-"
+"""The start of placeholders; random, so that no message contains it."""
+
+_numbers: Final = itertools.count()
 
 
 class Secrets:
     """The secrets of one exchange."""
 
-    __slots__ = ("_all", "_hidden")
+    __slots__ = ("_all", "_hidden", "_values")
 
     def __init__(self) -> None:
         self._all: set[str] = set()
         self._hidden: set[str] = set()
+        self._values: dict[str, str] = {}
+
+    @property
+    def found(self) -> bool:
+        """Whether there are any."""
+        return bool(self._all)
+
+    def update(self, others: Secrets) -> None:
+        """Add the secrets of a part of the exchange."""
+        self._all |= others._all
+        self._hidden |= others._hidden
+        self._values |= others._values
 
     def add(self, secret: str) -> None:
         """Add a secret that may be recorded in marks only."""
@@ -32,17 +59,40 @@ class Secrets:
         """Add all strings and numbers of a JSON value as secrets that may not be recorded at all."""
         self.hide(*_texts(value))
 
+    def placeholder(self, value: str) -> str:
+        """Return what stands for the value of a mark until the end."""
+        placeholder = f"{_PLACEHOLDER}{next(_numbers)}."
+        self._values[placeholder] = value
+        return placeholder
+
+    def complete(self, text: str) -> str | None:
+        """Return the JSON of an event with the values of its marks, or None if `wipe` has to be called."""
+        if self._may_occur_in(text):
+            return None
+        for placeholder, value in self._values.items():
+            text = text.replace(placeholder, compact(value)[1:-1])
+        return text
+
     def wipe(self, value: Any, keyed_hash: Callable[[str], str]) -> Any:
         """Return the JSON value without the secrets, except for the values of marks.
 
         Args:
             keyed_hash: the hash of the marks.
         """
-        if not self._all and "eyJ" not in json.dumps(value):
-            return value  # the common case; walking through the value takes as long as the rest of the redaction
         # longest first, because replacing a secret that is part of a longer one would leave the rest of the longer one
         secrets = sorted((secret for secret in self._all if len(secret) >= MIN_SECRET), key=len, reverse=True)
         return self._wiped(value, secrets, keyed_hash)
+
+    def _may_occur_in(self, text: str) -> bool:
+        """Return whether `wipe` may change the value of which this is the JSON; its strings may be escaped."""
+        for secret in self._all:
+            escaped = compact(secret)
+            if len(secret) >= MIN_SECRET:
+                if escaped[1:-1] in text:
+                    return True
+            elif secret and secret in self._hidden and escaped in text:
+                return True
+        return any(map(self._contains_hidden, self._values.values())) or JWT.search(text) is not None
 
     def _wiped(self, value: Any, secrets: list[str], keyed_hash: Callable[[str], str]) -> Any:
         kind = type(value)
@@ -54,15 +104,18 @@ class Secrets:
                     value = value.replace(secret, shorten(secret))
             return JWT.sub(r"\1…", value) if "eyJ" in value else value
         if kind is dict:
+            text = value.get("value")
+            text = self._values.get(text, text) if isinstance(text, str) else None
             wiped = {
                 key
                 if len(key) < MIN_SECRET or key in EVENT_MEMBERS
-                else self._wiped(key, secrets, keyed_hash): self._wiped(each, secrets, keyed_hash)
+                else self._wiped(key, secrets, keyed_hash): self._wiped(
+                    text if key == "value" and text is not None else each, secrets, keyed_hash
+                )
                 for key, each in value.items()
             }
-            text = value.get("value")
             # a genuine mark: only we can compute its hash
-            if isinstance(text, str) and value.get("hash") == keyed_hash(text) and not self._contains_hidden(text):
+            if text is not None and value.get("hash") == keyed_hash(text) and not self._contains_hidden(text):
                 wiped["value"] = text
             return wiped
         return [self._wiped(each, secrets, keyed_hash) for each in value] if kind is list else value
