@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
-from flask import current_app
+from flask import Flask, current_app
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def current_object(proxy: T) -> T:
 def current() -> Clock:
     """Return the clock of the current application, or that of the process."""
     try:
-        app = current_object(current_app)
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     except RuntimeError:
         return PROCESS
     found: Clock = app.extensions.get("rolecall_clock", PROCESS)

@@ -33,7 +33,7 @@ class _Formatter(logging.Formatter):
             "message": record.getMessage(),
             "service": self._service,
         }
-        line.update((name, value) for name, value in record.__dict__.items() if name not in _ATTRIBUTES)
+        line |= {name: value for name, value in record.__dict__.items() if name not in _ATTRIBUTES}
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
         line["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()

@@ -199,3 +199,41 @@ def test_a_jwt_without_a_claim_of_access_tokens_is_none(server: Server, missing:
     assert not server.is_active(key.sign(found, typ="JWT"))
     assert not server.is_active(key.sign(claims(token), typ="logout+jwt"))
     assert server.is_active(key.sign(claims(token), typ="JWT"))
+
+
+def test_a_verified_token_is_valid_until_it_expires(server: Server) -> None:
+    token = server.tokens()["access_token"]
+    assert server.is_active(token)
+    expires_at = claims(token)["exp"]
+    clock.set_offset(expires_at - clock.now() + 1)
+    assert not server.is_active(token)
+    clock.set_offset(0)
+    assert server.is_active(token)
+
+
+def test_a_verified_token_is_valid_until_its_key_is_retired(server: Server) -> None:
+    token = server.tokens()["access_token"]
+    assert server.is_active(token)
+    server.services.keys.retire(jwt.get_unverified_header(token)["kid"])
+    assert not server.is_active(token)
+
+
+def test_a_verified_token_is_valid_until_it_is_revoked(server: Server) -> None:
+    token = server.tokens()["access_token"]
+    assert server.is_active(token)
+    server.post("/revoke", TALLY, token=token)
+    assert not server.is_active(token)
+
+
+def test_an_altered_token_is_verified_again(server: Server) -> None:
+    token = server.tokens()["access_token"]
+    assert server.is_active(token)
+    assert not server.is_active(token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB"))
+
+
+def test_the_number_of_verified_tokens_is_limited(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_tokens, "MAX_VERIFIED", 2)
+    given = [server.tokens()["access_token"] for _ in range(3)]
+    assert all(server.is_active(token) for token in given)
+    assert len(server.services.access_tokens._verified) == 2
+    assert all(server.is_active(token) for token in given)

@@ -90,8 +90,10 @@ class Registry:
     def resource(self, identifier: str) -> Resource | None:
         """Return the resource with this identifier, or with one of which only an empty path is spelled differently."""
         resources = (*self.resources(), self.userinfo)
-        exact = (resource for resource in resources if resource.identifier == identifier)
-        return next(exact, next((each for each in resources if is_same_resource(each.identifier, identifier)), None))
+        for resource in resources:
+            if resource.identifier == identifier:
+                return resource
+        return next((each for each in resources if is_same_resource(each.identifier, identifier)), None)
 
     def audience(self, identifier: str) -> Resource:
         """Return the resource that tokens are issued for; the userinfo endpoint if the resource has been removed."""
@@ -110,7 +112,7 @@ class Registry:
 
 def is_same_resource(one: str, other: str) -> bool:
     """Whether two identifiers are equal, with or without the slash of an empty path (RFC 3986 section 6.2.3)."""
-    return _with_path(one) == _with_path(other)
+    return one == other or _with_path(one) == _with_path(other)
 
 
 def _with_path(identifier: str) -> str:

@@ -162,11 +162,11 @@ def _encode_check(check: dict[str, Any], redaction: Redaction) -> str:
     """Return a check as JSON, with redacted facts; most checks of a request are the same each time."""
     facts = (check.get("expected"), check.get("actual"))
     # equal values of different types differ in JSON, and a `Secret` equals its text
-    types = (type(facts[0]), type(facts[1]))
+    rest = (type(facts[0]), type(facts[1]), *map(check.get, _DECLARED))
     try:
-        text = _check_texts.get(name := (*types, *check.values()))
+        text = _check_texts.get(name := (*facts, *rest))
     except TypeError:  # a list
-        text = _check_texts.get(name := (*types, *map(_hashable, check.values())))
+        text = _check_texts.get(name := (*map(_hashable, facts), *rest))
     if text is None:
         text = _compose_check(check, tuple(map(redaction.fact, facts)))
         if all(map(_is_constant, facts)):

@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote_plus
 
+from rolecall_lab.recording.findings import HIDDEN
 from rolecall_lab.recording.marks import thumbprint, unverified_jwt
 from rolecall_lab.recording.rules import (
     CLIENT_PATH,
@@ -27,7 +28,7 @@ from rolecall_lab.recording.rules import (
     REQUEST_HEADERS,
     RESPONSE_HEADERS,
 )
-from rolecall_lab.recording.values import HIDDEN, ValueRedaction
+from rolecall_lab.recording.values import ValueRedaction
 
 
 class Redaction(ValueRedaction):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from sys import intern
 from typing import Any, Final
 
-from rolecall_lab.recording.values import HIDDEN
+from rolecall_lab.recording.findings import HIDDEN
 
 MAX_CHECKS: Final = 1000
 MAX_LENGTH: Final = 200

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from rolecall.checks import Secret
 from rolecall_lab.recording import parts
-from rolecall_lab.recording.marks import shorten, token_hashes, unverified_jwt
+from rolecall_lab.recording.findings import HIDDEN, Findings
+from rolecall_lab.recording.marks import shorten, unverified_jwt
 from rolecall_lab.recording.rules import (
-    CLIENT_CHOSEN,
     HASH_CLAIMS,
     IDENTITIES,
     MAX_BODY,
     MAX_DEPTH,
     MAX_ITEMS,
-    MAX_TEXT,
     MAX_VALUE,
     MIN_RANDOM,
-    MIN_SECRET,
     PARAMETER_NAME,
     PLAIN_PARAMETERS,
     PRIVATE_KEY_MEMBERS,
@@ -32,45 +27,10 @@ from rolecall_lab.recording.rules import (
     URL_PARAMETERS,
     rule_for,
 )
-from rolecall_lab.recording.wiping import Secrets
-
-HIDDEN: Final = {"hidden": True}
-"""Replaces a value that is not recorded at all."""
 
 
-class ValueRedaction:
-    """The redaction of the values of one exchange.
-
-    `handles` collects the keyed hashes that join the exchange to others; `chosen` is the subset of the values that a
-    client chose. `cut` becomes true when a value is too long or has too many parts. `identities` is the set of client
-    IDs and usernames that may be recorded, or None if all may; `keeps_tokens` is whether marks may include the value.
-
-    Args:
-        key: the key of the hashes, which must be the same in all services.
-        own_cookies: the names of cookies that may be recorded; browsers send the cookies of a host to all of its ports.
-    """
-
-    def __init__(self, key: str, own_cookies: Iterable[str] = ()) -> None:
-        self.handles: set[str] = set()
-        self.chosen: set[str] = set()
-        self.cut = False
-        self.identities: frozenset[str] | None = None
-        self.keeps_tokens = True
-        self._key = key.encode()
-        self._own_cookies = frozenset(own_cookies)
-        self._hashes: dict[str, str] = {}
-        self._client_ids: set[str] = set()  # may look random, but are not secret
-        self._secrets = Secrets()
-        self._tokens: list[str] = []  # codes and access tokens
-        self._hash_claims: list[dict[str, Any]] = []  # claims that may be the hash of one of the tokens
-
-    def hash(self, text: str) -> str:
-        """Return the HMAC-SHA256, shortened to 16 hexadecimal digits, which shows only whether values are equal."""
-        keyed_hash = self._hashes.get(text)
-        if keyed_hash is None:
-            keyed_hash = hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256").hex()[:16]
-            self._hashes[text] = keyed_hash
-        return keyed_hash
+class ValueRedaction(Findings):
+    """The redaction of the values of one exchange; see `Findings` for its arguments."""
 
     def mark(self, text: str, *, keep_value: bool = False) -> dict[str, Any]:
         """Return the mark of a secret, with its value if `keep_value` is set and the value is short enough."""
@@ -168,13 +128,7 @@ class ValueRedaction:
         value = redact(part)
         if not (part.handles or part.cut or part._hashes or part._tokens or part._secrets.found):
             parts.keep(text, parts.Part(value, frozenset(part._client_ids)))
-        self.handles |= part.handles
-        self.chosen |= part.chosen
-        self.cut |= part.cut
-        self._client_ids |= part._client_ids
-        self._secrets.update(part._secrets)
-        self._tokens += part._tokens
-        self._hash_claims += part._hash_claims
+        self._add(part)
         return value
 
     def fact(self, value: Any) -> Any:
@@ -191,28 +145,11 @@ class ValueRedaction:
             return [self.fact(each) for each in [*value][:MAX_ITEMS]]
         return self.path(str(value))
 
-    def _is_hidden_identity(self, text: str) -> bool:
-        """Return whether a client ID or username is unknown to the service; if so, hide it in the whole exchange."""
-        if self.identities is None or text in self.identities or not text:
-            return False
-        self._secrets.hide(text)
-        return True
-
     def _jwt_parts(self, text: str) -> dict[str, Any]:
         header, claims = unverified_jwt(text)
         if claims is None:
             return {}
         return {"unverified_header": self.json(header), "unverified_claims": self.json(claims)}
-
-    def _hidden_json(self, value: Any) -> Any:
-        self._secrets.hide_json(value)
-        return HIDDEN
-
-    def _text(self, text: str) -> str:
-        if len(text) <= MAX_TEXT:
-            return text
-        self.cut = True
-        return text[:MAX_TEXT]
 
     def _parameter(self, name: str, text: str, joins: bool) -> Any:
         if not text:
@@ -245,21 +182,3 @@ class ValueRedaction:
         if name in {"code", "access_token"}:
             self._tokens.append(text)
         return self.mark(text, keep_value=rule.value_kept) if rule.marked else None
-
-    def _join(self, name: str, text: str) -> None:
-        if name == "code_verifier":
-            text = base64.urlsafe_b64encode(hashlib.sha256(text.encode(errors="replace")).digest()).decode().rstrip("=")
-        if len(text) < MIN_SECRET:
-            return
-        self.handles.add(self.hash(text))
-        # the client chooses a request URI, unless the request was pushed: then it is a URN (RFC 9126 section 2.2)
-        if name in CLIENT_CHOSEN or (name == "request_uri" and not text.startswith("urn:")):
-            self.chosen.add(self.hash(text))
-
-    def link_hash_claims(self) -> None:
-        """Give each claim that is the hash of a code or token the keyed hash of that code or token."""
-        if not self._hash_claims:
-            return
-        hashes = {text: self.hash(token) for token in self._tokens for text in token_hashes(token)}
-        for claim in self._hash_claims:
-            claim["hash"] = hashes.get(claim["value"], claim["hash"])

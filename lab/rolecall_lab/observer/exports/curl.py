@@ -15,8 +15,8 @@ from rolecall_lab.observer.picture import PARTIES, Picture, lay_out, step_title
 from rolecall_lab.observer.texts import is_mark, is_text, pairs, text_of
 from rolecall_lab.observer.values import MAY_SEE, marks, token_names
 from rolecall_lab.recording.event import full_path
+from rolecall_lab.recording.findings import HIDDEN
 from rolecall_lab.recording.recorded_flow import Loss
-from rolecall_lab.recording.values import HIDDEN
 
 _OMITTED_HEADERS: Final = frozenset({"host", "content-length", "cookie", "authorization", "traceparent", "origin"})
 _HIDDEN: Final = "(hidden)"
