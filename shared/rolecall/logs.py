@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import sys
-from datetime import UTC, datetime
 from io import UnsupportedOperation
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
+
+from pythonjsonlogger.json import JsonFormatter
 
 from rolecall import trace
 
-_ATTRIBUTES: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
-"""The attributes of every log record; all others are additional facts."""
 
-_encode: Final = json.JSONEncoder(default=str).encode
-
-
-class _Formatter(logging.Formatter):
-    """Writes a record as one line of JSON."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__()
-        self._service = service
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            "service": self._service,
-        }
-        line |= {name: value for name, value in record.__dict__.items() if name not in _ATTRIBUTES}
-        if record.exc_info:
-            line["exc_info"] = self.formatException(record.exc_info)
-        line["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
+class _Formatter(JsonFormatter):
+    def add_fields(self, log_record: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        super().add_fields(log_record, record, message_dict)
         if (trace_id := trace.current()) is not None:
-            line["request_id"] = trace_id
-        return _encode(line)
+            log_record["request_id"] = trace_id
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -100,4 +79,9 @@ def configure(service: str, level: str) -> None:
 
 def formatter(service: str) -> logging.Formatter:
     """Return a formatter that writes each record as one line of JSON."""
-    return _Formatter(service)
+    return _Formatter(
+        "%(levelname)s %(name)s %(message)s",
+        rename_fields={"levelname": "level", "name": "logger"},
+        timestamp=True,
+        static_fields={"service": service},
+    )
