@@ -14,7 +14,7 @@ from urllib.parse import quote_plus, urlencode
 
 import jwt
 
-from rolecall import clock
+from rolecall import checks, clock
 from rolecall.http import HttpResponse
 from rolecall.vocabulary import CLIENT_ASSERTION_TYPE
 from rolecall_client.id_token import FindKey
@@ -26,6 +26,19 @@ B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]{1,8192}=*")
 
 _ERROR_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,60}")
 """RFC 6749 appendix A.7, without spaces."""
+
+ACCESS_TOKEN = checks.define(
+    "client.access_token",
+    "RFC 6749 section 5.1",
+    "invalid_token_response",
+    "The response has no access token of the characters that a header may contain.",
+)
+TOKEN_TYPE = checks.define(
+    "client.token_type",
+    "RFC 6749 section 7.1",
+    "invalid_token_response",
+    "The token_type is not Bearer, the only one that Tally can use.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +189,14 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
     body = json_object(response)
     access_token, expires_in, scope = body.get("access_token"), body.get("expires_in"), body.get("scope")
     token_type = body.get("token_type")
-    if not isinstance(access_token, str) or not B64TOKEN.fullmatch(access_token):
-        raise FlowError("invalid_token_response", "It has no access token of the characters that a header may contain.")
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        raise FlowError("invalid_token_response", "Its token_type is not Bearer, the only one that Tally can use.")
+    has_token = isinstance(access_token, str) and B64TOKEN.fullmatch(access_token) is not None
+    ACCESS_TOKEN.note(has_token, expected="an access token", actual="an access token" if has_token else "none")
+    if not has_token:
+        raise FlowError(ACCESS_TOKEN.error, ACCESS_TOKEN.description)
+    is_bearer = isinstance(token_type, str) and token_type.lower() == "bearer"
+    TOKEN_TYPE.note(is_bearer, expected="Bearer", actual=readable(token_type) or "none")
+    if not is_bearer:
+        raise FlowError(TOKEN_TYPE.error, TOKEN_TYPE.description)
     context.tokens |= {
         "client_id": context.client_id,
         "access_token": access_token,

@@ -20,7 +20,7 @@ from rolecall.openapi import (
     string,
     unavailable,
 )
-from rolecall_client import id_token, limits
+from rolecall_client import flow, id_token, limits
 from rolecall_client.flows import authorization_code, refresh_token, sign_in
 from rolecall_client.issuer import ISSUER
 from rolecall_client.settings import Settings
@@ -127,7 +127,7 @@ _OPERATIONS: Final[Operations] = {
             html(
                 502,
                 "Another server returned an invalid response, or the ID token is invalid.",
-                checks=(ISSUER, *checks.defined_in(id_token), sign_in.SUBJECT),
+                checks=(ISSUER, *checks.defined_in(flow), *checks.defined_in(id_token), sign_in.SUBJECT),
             ),
             too_many("page", limits.SESSION),
             unavailable("page"),
@@ -149,7 +149,7 @@ _OPERATIONS: Final[Operations] = {
         html(400, "The CSRF token or the refresh token is invalid, or the client has registered again."),
         _NOT_CONNECTED,
         unavailable("page"),
-        further=(*checks.defined_in(id_token), refresh_token.SAME_SIGN_IN),
+        further=(*checks.defined_in(flow), *checks.defined_in(id_token), refresh_token.SAME_SIGN_IN),
     ),
     ("revoke", "POST"): _button(
         "Revoke the access token",
