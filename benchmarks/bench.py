@@ -15,6 +15,7 @@ rates and times do. All traffic stays on loopback. Exit code 1: a request failed
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -54,6 +55,7 @@ class Figures:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # everything that was started is stopped
     rows = chosen(os.environ.get("ROWS", ""))
     rounds, seconds = int(os.environ.get("ROUNDS") or 3), float(os.environ.get("SECONDS") or 2)
     with ExitStack() as ends:
