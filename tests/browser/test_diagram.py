@@ -155,6 +155,18 @@ def test_a_presentation_goes_on_where_it_was(projector: Page, flows: dict[str, s
     expect(projector.locator("#stage")).to_be_visible()
 
 
+def test_a_presentation_starts_at_the_selected_message(projector: Page, flows: dict[str, str]) -> None:
+    projector.goto(flows["refused"])
+    refused = projector.locator("#part-diagram .row.response.refused").first
+    refused.locator("a.message").click()
+    expect(projector.locator("#inspector")).to_be_visible()
+    projector.keyboard.press("p")
+    expect(projector.locator("#stage")).to_be_visible()
+    expect(projector.locator("#part-diagram .row.now")).to_have_attribute(
+        "data-message", refused.get_attribute("data-message") or ""
+    )
+
+
 def test_without_script_a_presentation_is_a_large_diagram_with_captions(
     chromium: Browser, flows: dict[str, str]
 ) -> None:

@@ -210,10 +210,10 @@ GROUPS: Final[Mapping[str, tuple[Entry, ...]]] = {
     "Get, use, and revoke tokens": _TOKENS,
     "Sign users in": (*_CLIENT_SIGN_IN, *SIGN_IN),
     "Register and authenticate clients": REGISTRATION,
-    "Rejected by the authorization endpoint": _refused_at(2),
-    "Rejected by the token endpoint": _refused_at(3),
-    "Rejected by the Invoices API": _refused_at(4),
-    "Rejected by the client": tuple(entry for entry in REFUSED if BAD_ID_TOKEN in entry.expected),
+    "Refused by the authorization endpoint": _refused_at(2),
+    "Refused by the token endpoint": _refused_at(3),
+    "Refused by the Invoices API": _refused_at(4),
+    "Refused by the client": tuple(entry for entry in REFUSED if BAD_ID_TOKEN in entry.expected),
     "Mistakes of a provider that the client notices": mistaken.ENTRIES,
 }
 

@@ -269,7 +269,7 @@ def _end(token: str, picture: Picture, number: int) -> str:
         if isinstance(event["body"], dict) and event["body"].get("active") is False:
             return f"Not active: the authorization server said so {here}"
         if event["status"] == 401 and event["to"] == "resource_server":
-            return f"Rejected by the API {here}"
+            return f"Refused by the API {here}"
     return ""
 
 

@@ -72,6 +72,8 @@ export function go(step) {
 export function start() {
   flow.classList.add("presented", "paced");
   stage.hidden = false;
+  const message = new URLSearchParams(location.search).get("message");
+  if (at === 0) at = 1 + slides().findLastIndex((each) => each.dataset.message === message);
   remember({ present: "" });
   draw();
 }
