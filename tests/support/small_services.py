@@ -127,7 +127,7 @@ class SmallServices:
 
     def written(self) -> None:
         for lab in self.labs.values():
-            assert lab.recorder.flush()
+            assert lab.recorder.flush(20)
 
     def _connect(self) -> Any:
         parameters = {
