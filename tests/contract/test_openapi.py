@@ -39,7 +39,7 @@ from support.auth_server import (
     query,
     with_scope,
 )
-from support.described import CHECKS_MADE, SUMS_UP, Document, watched
+from support.described import CHECKS_MADE, SUMS_UP, Document, fetched_twice, watched
 from support.grants import OBTAIN
 from support.invoices_api import Api, FakeServer, token
 from support.openid_answers import clients_register, clients_register_in_vain, registries_are_away, relying_parties_ask
@@ -212,9 +212,7 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
     for path in ("/", "/healthz", "/readyz", "/openapi.json", "/.well-known/oauth-protected-resource"):
         assert api.app.test_client().get(path, headers={"Accept": "text/html"}).status_code == 200
     api.app.test_client().get("/", headers={"Accept": "application/json"})
-    for path in ("/openapi.json", "/.well-known/oauth-protected-resource"):
-        tag = api.app.test_client().get(path).headers["ETag"]
-        assert api.app.test_client().get(path, headers={"If-None-Match": tag}).status_code == 304
+    fetched_twice(api.app, "/openapi.json", "/.well-known/oauth-protected-resource")
     protected = [("GET", "/invoices"), ("GET", "/invoices/i1"), ("POST", "/invoices/i1/payment"), ("GET", "/profile")]
     assert api.app.test_client().post("/invoices/i1/payment", data=b"x" * 70_000).status_code == 413
     for method, path in protected:
@@ -236,10 +234,7 @@ def test_every_answer_of_the_invoices_api(api: Api) -> None:
     assert api.get("/invoices?limit=0", good).status_code == 400
     other = _api_again(api, resource_identifier="http://api.test/deep/down")
     watched(other, document.seen)
-    for path in ("", "/deep/down", "/other"):
-        address = f"/.well-known/oauth-protected-resource{path}"
-        tag = other.test_client().get(address).headers.get("ETag", "")
-        other.test_client().get(address, headers={"If-None-Match": tag})
+    fetched_twice(other, *(f"/.well-known/oauth-protected-resource{path}" for path in ("", "/deep/down", "/other")))
     broken = _api_again(api, database_url="sqlite:////nowhere/api.db")
     watched(broken, document.seen)
     broken.test_client().get("/readyz")
@@ -311,11 +306,7 @@ def _signs_in(tally: Tally, browser: Browser) -> None:
 def _programs_ask(server: Server) -> None:
     client = server.app.test_client()
     documents = ("/jwks", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
-    for path in ("/healthz", "/readyz", "/openapi.json", *documents):
-        answer = client.get(path)
-        assert answer.status_code == 200
-        if "ETag" in answer.headers:
-            assert client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    fetched_twice(server.app, "/healthz", "/readyz", "/openapi.json", *documents)
     given = server.tokens()
     server.refresh(given["refresh_token"])
     server.refresh("none")

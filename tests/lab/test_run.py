@@ -411,7 +411,9 @@ def test_a_python_that_does_not_do_is_one_line(tmp_path: Path) -> None:
     old = tmp_path / "old"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.2" >&2\nexit 1\n')
     old.chmod(0o700)
-    assert make_run(tmp_path, str(old)).startswith("rolecall: Python 3.9.2 is too old, 3.11 or newer is needed")
+    assert make_run(tmp_path, str(old)).startswith(
+        "rolecall: Python 3.9.2 is too old; Python 3.11 or newer is required"
+    )
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as u\nfind = u.find_spec\n"
         "u.find_spec = lambda name: None if name == 'ensurepip' else find(name)\n"

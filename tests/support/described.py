@@ -166,5 +166,14 @@ def watched(app: Flask, seen: set[tuple[str, int]] | None = None) -> Document:
     return document
 
 
+def fetched_twice(app: Flask, *paths: str) -> None:
+    """Fetch documents, and those with an ETag once more with it (RFC 9110 section 13.1.2)."""
+    client = app.test_client()
+    for path in paths:
+        answer = client.get(path)
+        if tag := answer.headers.get("ETag"):
+            assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
+
+
 def _value(schema: dict[str, Any], text: str) -> Any:
     return int(text) if schema["type"] == "integer" else text

@@ -25,6 +25,13 @@ def connected(stack: Stack, who: str = "alice", password: str = "wonderland-lab"
     return walker, connect(walker, stack.client, who, password)
 
 
+def withdraw_consent(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> None:
+    """Disconnect Tally at the authorization server, so that the next request asks the person."""
+    walker = Walker()
+    apps = walker.follow(walker.submit(walker.open(f"{stack.auth}/sign-in"), username=who, password=password))
+    walker.submit(apps, f"{stack.auth}/apps/disconnect", client_id="tally")
+
+
 def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
     """Send the page's form to another of Tally's addresses, and follow."""
     return walker.follow(walker.submit(page, f"{stack.client}{path}"))

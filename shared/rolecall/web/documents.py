@@ -29,7 +29,7 @@ class Document:
         """
         etag = f'"{digest(text)[:32]}"'
         headers = (("Content-Type", media_type), ("ETag", etag), ("Cache-Control", f"public, max-age={max_age}"))
-        return cls(text.encode(), (*headers, *more))
+        return cls(f"{text}\n".encode(), (*headers, *more))
 
     def response(self) -> Response:
         """Return the document, or 304 if the client has it already (RFC 9110 section 13.1.2)."""
