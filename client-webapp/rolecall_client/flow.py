@@ -30,13 +30,13 @@ _ERROR_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,60}")
 ACCESS_TOKEN = checks.define(
     "client.access_token",
     "RFC 6749 section 5.1",
-    "invalid_token_response",
+    "invalid_request",
     "The response has no access token of the characters that a header may contain.",
 )
 TOKEN_TYPE = checks.define(
     "client.token_type",
     "RFC 6749 section 7.1",
-    "invalid_token_response",
+    "invalid_request",
     "The token_type is not Bearer, the only one that Tally can use.",
 )
 
@@ -192,11 +192,11 @@ def keep_tokens(context: Context, response: HttpResponse) -> None:
     has_token = isinstance(access_token, str) and B64TOKEN.fullmatch(access_token) is not None
     ACCESS_TOKEN.note(has_token, expected="an access token", actual="an access token" if has_token else "none")
     if not has_token:
-        raise FlowError(ACCESS_TOKEN.error, ACCESS_TOKEN.description)
+        raise FlowError("invalid_token_response", ACCESS_TOKEN.description)
     is_bearer = isinstance(token_type, str) and token_type.lower() == "bearer"
     TOKEN_TYPE.note(is_bearer, expected="Bearer", actual=readable(token_type) or "none")
     if not is_bearer:
-        raise FlowError(TOKEN_TYPE.error, TOKEN_TYPE.description)
+        raise FlowError("invalid_token_response", TOKEN_TYPE.description)
     context.tokens |= {
         "client_id": context.client_id,
         "access_token": access_token,

@@ -88,13 +88,13 @@ def json_response(error: OAuthError) -> Response:
         headers["WWW-Authenticate"] = error.challenge
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    body = json.dumps({"error": error.error, "error_description": description_of(error)})
+    body = json.dumps({"error": error.error, "error_description": description_of(error)}) + "\n"
     return Response(body, status=error.status, headers=headers, mimetype="application/json")
 
 
 def json_body(body: Mapping[str, Any], status: int = 200) -> Response:
     """Return a JSON object as a response that must not be cached."""
-    return PreparedResponse(_encode(body).encode(), status, _JSON_HEADERS)
+    return PreparedResponse(f"{_encode(body)}\n".encode(), status, _JSON_HEADERS)
 
 
 def challenge(scheme: str, **parameters: str) -> str:

@@ -181,6 +181,7 @@ BAD_TOKEN_ANSWERS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("answer", "says"), BAD_TOKEN_ANSWERS.values(), ids=BAD_TOKEN_ANSWERS.keys())
 def test_a_bad_token_answer_is_explained(tally: Tally, answer: Any, says: str) -> None:
+    """RFC 6749 sections 5.1 and 7.1."""
     browser = tally.browser()
     state = browser.begin()["state"]
     tally.http.answers[TOKEN] = answer
