@@ -127,7 +127,7 @@ def test_a_flow_is_presented_message_by_message(projector: Page, flows: dict[str
         if step < last:
             assert projector.evaluate(IN_VIEW, "#part-diagram .now"), told[-1]
             assert projector.locator("#part-diagram .now").count() == 1
-    assert "The client sends the same code a second time, as an attacker who stole it would." in told
+    assert "The client sends the same code a second time, as happens when a code is stolen." in told
     assert "The authorization server refuses: the code was already used. Its authorization has ended." in told
     assert told[-1].endswith("RFC 6749 section 4.1.2")
     assert "Refused by the authorization server, as it should be" in told[-1]

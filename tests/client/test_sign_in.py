@@ -44,7 +44,7 @@ def test_the_page_says_who_and_how_tally_knows(tally: Tally, issuer: Issuer) -> 
     page = browser.client.get("/me").text
     assert "Alice &lt;b&gt;Liddell" in page
     assert page.count(f"<bdi>{SUB}</bdi>") == 2, "side by side"
-    for said in ("auth_time", "at_hash", "alice@wonderland.test", "Connected and signed in are different", "not now"):
+    for said in ("auth_time", "at_hash", "alice@wonderland.test", "Connected is not signed in", "not now"):
         assert said in page
     assert "eyJ" not in page
     assert TOKENS["access_token"] not in page

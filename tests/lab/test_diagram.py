@@ -136,7 +136,7 @@ def test_every_message_has_a_caption_and_a_refusal_says_who_and_why() -> None:
     again["checks"] = [check("token.code_once", False) | {"description": "The code was already used."}]
     told = captions([*events, again])
     assert len(told) == 2 * (len(events) + 1)
-    assert told[-2] == "The client sends the same code a second time, as an attacker who stole it would."
+    assert told[-2] == "The client sends the same code a second time, as happens when a code is stolen."
     assert told[-1] == "The authorization server refuses: the code was already used."
     assert "The client exchanges the code for tokens, directly and not through the browser." in told
     assert all(text.endswith(".") for text in told)

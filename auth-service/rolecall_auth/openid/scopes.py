@@ -44,7 +44,7 @@ _MAX_VALUE: Final = 100
 """Maximum length of an unknown value in an error, in characters."""
 
 _SENTENCES: Final[Mapping[str, str]] = {
-    "openid": "know that it is you",
+    "openid": "confirm who you are",
     "profile": "see your profile, such as your names, picture, birthday, and language",
     "email": "see your email address",
     "address": "see your postal address",

@@ -214,7 +214,7 @@ GROUPS: Final[Mapping[str, tuple[Entry, ...]]] = {
     "Refused by the token endpoint": _refused_at(3),
     "Refused by the Invoices API": _refused_at(4),
     "Refused by the client": tuple(entry for entry in REFUSED if BAD_ID_TOKEN in entry.expected),
-    "Mistakes of a provider that the client notices": mistaken.ENTRIES,
+    "Provider mistakes that the client detects": mistaken.ENTRIES,
 }
 
 ENTRIES: Final[Mapping[str, Entry]] = {entry.name: entry for group in GROUPS.values() for entry in group}

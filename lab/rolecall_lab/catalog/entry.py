@@ -86,6 +86,14 @@ class Entry:
         return next(index for index, outcome in enumerate(self.expected) if outcome not in SUCCESSES)
 
     @property
+    def label(self) -> str:
+        """The expected outcome in a few words."""
+        if not self.is_refused:
+            return "works"
+        expected = self.expected[self.first_refusal]
+        return "error page, no redirect" if expected == NO_RESPONSE else expected
+
+    @property
     def uses_the_browser(self) -> bool:
         """Whether the browser carries one of the messages."""
         return any(step.diagram == 2 for step in self.flow.steps)

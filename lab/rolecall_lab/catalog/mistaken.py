@@ -47,7 +47,7 @@ def entry(name: str, title: str) -> Entry:
     rule = alteration.refusal.removeprefix(TOKEN_RULE)
     noticed = f"the check `{alteration.refusal}`" if rule != alteration.refusal else f"the error `{alteration.refusal}`"
     return Entry(
-        f"mistake_{name}",
+        f"mistake_{name.lower()}",
         sign_in,
         title,
         "A provider makes this mistake on purpose, and the client must refuse to sign the user in.",
@@ -86,7 +86,7 @@ def _flow(name: str, title: str, clause: str) -> Flow:
     steps = tuple(
         replace(step, build=at_provider(step.build), handle=at_provider(step.handle)) for step in sign_in.FLOW.steps
     )
-    return Flow(f"mistake_{name}", title, clause, steps)
+    return Flow(f"mistake_{name.lower()}", title, clause, steps)
 
 
 def _settings(name: str) -> Settings:

@@ -1,1 +1,1 @@
-"""Tally's page /compare: one token validated by introspection (RFC 7662) and by its signature (RFC 9068 section 4)."""
+"""Tally's page /compare: one token validated by introspection (RFC 7662) and locally (RFC 9068 section 4)."""

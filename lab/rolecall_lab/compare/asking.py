@@ -11,7 +11,7 @@ from rolecall.http import Unreachable
 from rolecall_client.services import services
 from rolecall_lab.compare.report import objects, report
 
-WAYS: Final = {"introspection": "Introspection", "jwt": "Signed token"}
+WAYS: Final = {"introspection": "Introspection", "jwt": "Local validation"}
 """The API's validation methods: the value of the request header, and the title on the page."""
 
 _ERROR: Final = re.compile(r'error="([a-z_]{1,40})"')

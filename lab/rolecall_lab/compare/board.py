@@ -60,7 +60,7 @@ EVENTS: Final = {
             "Retire the key",
             "the key is retired",
             "rejects the token within a second",
-            "accepts the token until the API fetches the keys again, at most 5 min after the last time",
+            "accepts the token until the API fetches the keys again, at most 5 min after the last fetch",
             ends_token=True,
         ),
         Event("disable", "Disable Tally", "the client is disabled", _AT_ONCE, _UNTIL_EXPIRY, ends_token=True),

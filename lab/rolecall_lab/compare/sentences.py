@@ -23,8 +23,8 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "bearer.validator": ("The requested validator is known.", "The requested validator is unknown."),
     "metadata.issuer": (
-        "The metadata of the authorization server name the issuer that the API trusts: {actual}.",
-        "The metadata name the issuer {actual}; the API trusts {expected}.",
+        "The metadata of the authorization server names the issuer that the API trusts: {actual}.",
+        "The metadata names the issuer {actual}; the API trusts {expected}.",
     ),
     "token.active": (
         "The authorization server reports that the token is active.",

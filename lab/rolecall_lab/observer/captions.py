@@ -45,7 +45,7 @@ def caption(row: Row, picture: Picture) -> str:
         return ""
     if row.kind == "request":
         if row.refused:
-            return f"{_the(row.start, picture)} sends a request, but gets no response: {event['failure']}."
+            return f"{the_party(row.start, picture)} sends a request, but gets no response: {event['failure']}."
         return _request(row, event, picture)
     if row.refused:
         return _refusal(row, event, picture)
@@ -55,7 +55,7 @@ def caption(row: Row, picture: Picture) -> str:
 def _request(row: Row, event: Event, picture: Picture) -> str:
     repeated = _repeated_code(event, picture.messages[: row.number - 1])
     if repeated:
-        return f"{_the(row.start, picture)} sends the same code a second time, as an attacker who stole it would."
+        return f"{the_party(row.start, picture)} sends the same code a second time, as happens when a code is stolen."
     grant = event["form"].get("grant_type")
     if isinstance(grant, str):
         return _GRANTS.get(grant, f"The client requests a token (`{grant[:40]}`).")
@@ -89,7 +89,7 @@ def _response(row: Row, event: Event, picture: Picture) -> str:
         if "response_type" in parameters or "request_uri" in parameters or "request" in parameters:
             return "The client sends the browser to the authorization server with an authorization request."
         is_redirect = event["status"] in range(300, 400)
-        return "The client accepts the response and continues." if is_redirect else "The client shows the result."
+        return "The client redirects the browser to its next page." if is_redirect else "The client shows the result."
     if row.start == "resource_server":
         return "The API accepts the token and returns the data."
     return _filled("{sender} responds.", row, picture)
@@ -106,7 +106,7 @@ def _introspection(body: Mapping[str, Any]) -> str:
 
 def _refusal(row: Row, event: Event, picture: Picture) -> str:
     """Return who refused what, and why: the first failed check, the error code, or the status."""
-    who = _the(row.start, picture)
+    who = the_party(row.start, picture)
     failed = next((check for check in event["checks"] if not check["passed"]), None)
     if failed is not None:
         return f"{who} refuses: {lowered(str(failed.get('description') or failed['name'])).rstrip('.')}."
@@ -128,11 +128,11 @@ def _repeated_code(event: Event, earlier: Sequence[Event]) -> bool:
 
 
 def _filled(text: str, row: Row, picture: Picture) -> str:
-    receiver = _the(row.end, picture)
-    return text.format(sender=_the(row.start, picture), receiver=receiver[0].lower() + receiver[1:])
+    receiver = the_party(row.end, picture)
+    return text.format(sender=the_party(row.start, picture), receiver=receiver[0].lower() + receiver[1:])
 
 
-def _the(lane: str, picture: Picture) -> str:
+def the_party(lane: str, picture: Picture) -> str:
     """Return the title of a lane at the beginning of a sentence; a host name has no article."""
     title = picture.title(lane)
     return f"The {title[0].lower()}{title[1:]}" if lane in PARTIES and title == PARTIES[lane][0] else title

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from rolecall_lab.observer.captions import caption
+from rolecall_lab.observer.captions import caption, the_party
 from rolecall_lab.observer.parts import Part
 from rolecall_lab.observer.picture import Lane, Picture, Row, step_title
 from rolecall_lab.observer.values import Value
@@ -78,14 +78,7 @@ class Fold:
     left: int
     span: int
     rows: list[Item]
-
-    @property
-    def caption(self) -> str:
-        """Return a sentence about the fold for present mode."""
-        if self.part == "owner":
-            request = " the request" if self.title.endswith(("allows", "denies")) else ""
-            return f"{self.title}{request} at the authorization server; the client never sees the password."
-        return {"setup": "Before the flow, the client prepares itself.", "cleanup": "The lab cleans up."}[self.part]
+    caption: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +143,24 @@ def _fold(part: Part, items: Sequence[Item], picture: Picture, view: View) -> Fo
     is_refused = any(item.row.refused for item in items)
     left = min(item.left for item in items)
     right = max(item.left + item.span for item in items)
-    title = {"owner": _owner_title(events), "setup": "Setup", "cleanup": "Cleanup"}.get(part, "")
-    if part != "owner":
-        title += f": {_purposes(events)}"
-    return Fold(part, title, count, view.everything or is_refused, is_refused, left, right - left, [*items])
+    title, text = _owner_texts(events) if part == "owner" else _other_texts(part, events, items[0], picture)
+    return Fold(part, title, count, view.everything or is_refused, is_refused, left, right - left, [*items], text)
+
+
+def _owner_texts(events: Sequence[Event]) -> tuple[str, str]:
+    """Return the title and the caption of the owner's pages."""
+    title = _owner_title(events)
+    request = " the request" if title.endswith(("allows", "denies")) else ""
+    return title, f"{title}{request} at the authorization server; the client never sees the password."
+
+
+def _other_texts(part: Part, events: Sequence[Event], first: Item, picture: Picture) -> tuple[str, str]:
+    """Return the title and the caption of setup or cleanup."""
+    purposes = ", ".join(dict.fromkeys(map(_purpose, events)))
+    title = f"{'Setup' if part == 'setup' else 'Cleanup'}: {purposes}"
+    if purposes == "metadata":
+        return title, f"{the_party(first.row.start, picture)} fetches metadata, which it then keeps for a while."
+    return title, "The client registers itself first." if part == "setup" else "The lab cleans up."
 
 
 def _owner_title(events: Sequence[Event]) -> str:
@@ -169,11 +176,6 @@ def _owner_actions(forms: Sequence[Event]) -> Iterator[tuple[str, bool]]:
     decisions = [event["form"].get("decision") for event in forms]
     yield "allows", "allow" in decisions
     yield "denies", "deny" in decisions
-
-
-def _purposes(events: Sequence[Event]) -> str:
-    purposes = dict.fromkeys(_purpose(event) for event in events)
-    return ", ".join(purposes)
 
 
 def _purpose(event: Event) -> str:
