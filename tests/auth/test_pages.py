@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rolecall import clock
+from rolecall.web.bodies import MAX_REQUEST_BODY
 from rolecall_auth.models.authorization import Authorization
 from support.auth_server import Server, another_tab, authorize_url, csrf_token, make_server, make_settings, query
 
@@ -149,6 +150,9 @@ def test_pages_for_popups_have_no_opener_policy(server: Server) -> None:
         ended,
     ]
     steps += [browser.client.get("/authorize"), browser.client.get("/sign-up")]
+    steps.append(browser.client.post("/sign-in", headers={"Sec-Fetch-Site": "cross-site"}))
+    steps.append(browser.client.post("/sign-in", data={"username": "x" * 2 * MAX_REQUEST_BODY}))
+    assert [step.status_code for step in steps[-2:]] == [403, 413]
     for step in steps:
         assert "Cross-Origin-Opener-Policy" not in step.headers
     for path in ("/", "/apps", "/sign-out", "/jwks", "/nowhere"):

@@ -234,15 +234,15 @@ def _begin() -> Response | None:
     trace.begin(environ.get("HTTP_TRACEPARENT"))
     context.started = clock.monotonic()
     context.kind = current_kind()
+    route = current_route()
+    if route is not None and route.in_popups:
+        environ[_IN_POPUPS] = True
     if status := environ.get(REJECTED):
         abort(status)
     if incoming.method == "POST":
         reject_foreign_form()
-    route = current_route()
     if route is None:
         return None
-    if route.in_popups:
-        environ[_IN_POPUPS] = True
     is_unsafe_head = incoming.method == "HEAD" and not route.safe
     if is_unsafe_head or (route.kind == "page" and is_speculative()):
         return Response(status=204)
