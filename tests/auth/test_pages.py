@@ -102,6 +102,13 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
 
 
+@pytest.mark.parametrize("path", ["/jwks", "/.well-known/openid-configuration", "/", "/apps"])
+def test_head_has_the_headers_of_get(server: Server, path: str) -> None:
+    """RFC 9110 section 9.3.2; in particular `Vary`, with which a cache would update what it has stored."""
+    get, head = (server.app.test_client().open(path, method=method).headers for method in ("GET", "HEAD"))
+    assert {**get, "X-Request-Id": ""} == {**head, "X-Request-Id": ""}
+
+
 def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str) -> None:
     """RFC 6265bis section 4.1.3.2."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://auth.test"))

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import Blueprint, Flask, Request, Response, abort, current_app, g, request, session
+from flask import Blueprint, Flask, Request, Response, abort, current_app, g, request
 from werkzeug.routing import MapAdapter
 
 from rolecall import clock, logs, metrics, trace
@@ -254,8 +254,6 @@ def _finish(response: Response) -> Response:
     if response.is_sequence and response.calculate_content_length() == 0:
         # an empty body has no media type (RFC 9110 section 8.3)
         del response.headers["Content-Type"]
-    if incoming.method == "HEAD":
-        session.modified = False  # the session keeps its flashed messages (RFC 9110 section 9.2.1)
     if incoming.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
         _account_for(incoming, response.status_code)
     return response
