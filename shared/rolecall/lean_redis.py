@@ -29,8 +29,8 @@ class LeanPool(redis.ConnectionPool):
         return connection
 
     def _prepare(self, connection: Any) -> None:
+        connection.connect()  # if this fails, Redis is unavailable, and a second attempt would only take longer
         try:
-            connection.connect()
             is_ready = not connection.can_read()  # it could read the rest of a response, or the end of the connection
         except (redis.ConnectionError, redis.TimeoutError, OSError):
             is_ready = False

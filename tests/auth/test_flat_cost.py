@@ -41,7 +41,7 @@ def multiply(server: Server, model: type[Any], **changes: str) -> None:
     source = f"generate_series(1, {ROWS}) AS numbers (n)" if is_postgres else numbers
     statement = f"""INSERT INTO {table.name} ({", ".join(names)}) SELECT {", ".join(values)}
         FROM {source} CROSS JOIN (SELECT * FROM {table.name} LIMIT 1) AS one"""
-    with engine.execution_options(rolecall_write=True).connect() as connection:
+    with engine.connect() as connection:
         if is_postgres:  # it may take longer than a request
             connection.connection.driver_connection.patience = None  # type: ignore[union-attr]
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rolecall import clock
+from rolecall.web.bodies import MAX_REQUEST_BODY
 from rolecall_auth.models.authorization import Authorization
 from support.auth_server import Server, another_tab, authorize_url, csrf_token, make_server, make_settings, query
 
@@ -101,6 +102,13 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
 
 
+@pytest.mark.parametrize("path", ["/jwks", "/.well-known/openid-configuration", "/", "/apps"])
+def test_head_has_the_headers_of_get(server: Server, path: str) -> None:
+    """RFC 9110 section 9.3.2; in particular `Vary`, with which a cache would update what it has stored."""
+    get, head = (server.app.test_client().open(path, method=method).headers for method in ("GET", "HEAD"))
+    assert {**get, "X-Request-Id": ""} == {**head, "X-Request-Id": ""}
+
+
 def test_with_tls_the_cookie_has_the_host_prefix(tmp_path: Path, redis_url: str) -> None:
     """RFC 6265bis section 4.1.3.2."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://auth.test"))
@@ -149,6 +157,9 @@ def test_pages_for_popups_have_no_opener_policy(server: Server) -> None:
         ended,
     ]
     steps += [browser.client.get("/authorize"), browser.client.get("/sign-up")]
+    steps.append(browser.client.post("/sign-in", headers={"Sec-Fetch-Site": "cross-site"}))
+    steps.append(browser.client.post("/sign-in", data={"username": "x" * 2 * MAX_REQUEST_BODY}))
+    assert [step.status_code for step in steps[-2:]] == [403, 413]
     for step in steps:
         assert "Cross-Origin-Opener-Policy" not in step.headers
     for path in ("/", "/apps", "/sign-out", "/jwks", "/nowhere"):

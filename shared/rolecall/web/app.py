@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import Blueprint, Flask, Request, Response, abort, current_app, g, request, session
+from flask import Blueprint, Flask, Request, Response, abort, current_app, g, request
 from werkzeug.routing import MapAdapter
 
 from rolecall import clock, logs, metrics, trace
@@ -234,15 +234,15 @@ def _begin() -> Response | None:
     trace.begin(environ.get("HTTP_TRACEPARENT"))
     context.started = clock.monotonic()
     context.kind = current_kind()
+    route = current_route()
+    if route is not None and route.in_popups:
+        environ[_IN_POPUPS] = True
     if status := environ.get(REJECTED):
         abort(status)
     if incoming.method == "POST":
         reject_foreign_form()
-    route = current_route()
     if route is None:
         return None
-    if route.in_popups:
-        environ[_IN_POPUPS] = True
     is_unsafe_head = incoming.method == "HEAD" and not route.safe
     if is_unsafe_head or (route.kind == "page" and is_speculative()):
         return Response(status=204)
@@ -254,8 +254,6 @@ def _finish(response: Response) -> Response:
     if response.is_sequence and response.calculate_content_length() == 0:
         # an empty body has no media type (RFC 9110 section 8.3)
         del response.headers["Content-Type"]
-    if incoming.method == "HEAD":
-        session.modified = False  # the session keeps its flashed messages (RFC 9110 section 9.2.1)
     if incoming.endpoint not in {"healthz", "readyz", "static", "rolecall.static"}:
         _account_for(incoming, response.status_code)
     return response

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -67,6 +67,8 @@ class CookieSessions(SecureCookieSessionInterface):
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Set the cookie, if the session was used."""
+        if request.method == "HEAD":
+            session.modified = False  # it keeps its flashed messages (RFC 9110 section 9.2.1)
         if session.accessed or session.modified:
             super().save_session(app, session, response)
 

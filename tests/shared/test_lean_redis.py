@@ -1,0 +1,75 @@
+"""The lean Redis client: connections that cannot be made, that were lost, or whose response nobody has read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from rolecall import storage
+
+
+def pool_of(client: redis.Redis) -> Any:
+    return client.connection_pool
+
+
+def greeting(url: str) -> tuple[redis.Redis, list[object]]:
+    """Return a client, and the list of the connections that it has made."""
+    greeted: list[object] = []
+
+    def greet(connection: Any) -> None:
+        connection.on_connect()
+        greeted.append(connection)
+
+    return storage.connect(url, on_connect=greet), greeted
+
+
+def test_no_connection_is_tried_more_often_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt may take all of its timeout, and the response must be 503 after two seconds."""
+    attempts: list[object] = []
+
+    def refuse(connection: object) -> None:
+        attempts.append(connection)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(redis.Connection, "_connect", refuse)
+    client = storage.connect("redis://127.0.0.1:9")
+    counts = []
+    for _ in range(3):
+        attempts.clear()
+        with pytest.raises(redis.ConnectionError):
+            client.get("name")
+        counts.append(len(attempts))
+    assert counts == [2, 2, 2]
+    assert not pool_of(client)._in_use_connections
+    assert pool_of(client)._created_connections == 1
+
+
+def test_a_response_that_nobody_read_is_not_that_of_the_next_command(redis_url: str) -> None:
+    client = storage.connect(redis_url)
+    client.set("name", "value")
+    connection: Any = pool_of(client).get_connection()
+    connection.send_command("PING")
+    assert connection.can_read(1)
+    pool_of(client).release(connection)
+    assert client.get("name") == b"value"
+    assert pool_of(client)._created_connections == 1
+
+
+def test_an_error_response_keeps_the_connection(redis_url: str) -> None:
+    client, greeted = greeting(redis_url)
+    client.set("name", "value")
+    for _ in range(3):
+        with pytest.raises(redis.ResponseError):
+            client.incr("name")
+    assert client.get("name") == b"value"
+    assert len(greeted) == 1
+
+
+def test_a_closed_connection_is_replaced_and_greeted(redis_url: str) -> None:
+    client, greeted = greeting(redis_url)
+    client.set("name", "value")
+    redis.Redis.from_url(redis_url).client_kill_filter(_type="normal")
+    assert client.get("name") == b"value"
+    assert len(greeted) == 2
