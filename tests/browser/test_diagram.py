@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -165,6 +166,11 @@ def test_a_presentation_starts_at_the_selected_message(projector: Page, flows: d
     expect(projector.locator("#part-diagram .row.now")).to_have_attribute(
         "data-message", refused.get_attribute("data-message") or ""
     )
+    switch = projector.locator(".tools a.turn", has_text="Show everything")
+    expect(switch).to_have_attribute("href", re.compile(r"[?&]present"))
+    projector.keyboard.press("p")
+    expect(projector.locator("#stage")).to_be_hidden()
+    expect(switch).not_to_have_attribute("href", re.compile(r"[?&]present"))
 
 
 def test_without_script_a_presentation_is_a_large_diagram_with_captions(

@@ -17,13 +17,21 @@ function slides() {
   );
 }
 
-function remember(changes) {
-  const address = new URL(location);
+function changed(address, changes) {
+  const result = new URL(address);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null) address.searchParams.delete(name);
-    else address.searchParams.set(name, value);
+    if (value === null) result.searchParams.delete(name);
+    else result.searchParams.set(name, value);
   }
-  history.replaceState(null, "", address);
+  return result;
+}
+
+// The switches of the page keep present mode, and do not bring it back after its end.
+function remember({ present, ...others }) {
+  const changes = present === undefined ? others : { present, ...others };
+  history.replaceState(null, "", changed(location, changes));
+  if (present === undefined) return;
+  for (const link of document.querySelectorAll("a.turn")) link.href = changed(link.href, { present });
 }
 
 function say(text, state = "") {
