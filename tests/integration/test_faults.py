@@ -127,7 +127,7 @@ def test_redis_restarts_empty_and_the_picture_says_that_messages_are_missing(
     redis_server.stop()
     # so many that the first are given up before Redis is back
     assert {call_api() for _ in range(20)} <= {200, 503}
-    wait_until(lambda: "Redis does not answer" in flow_page(lab, flow))
+    wait_until(lambda: "Redis is unavailable" in flow_page(lab, flow))
     redis_server.start()
     wait_until(lambda: call_api() == 200)
     # the next message of the same process reports the loss, and there are several processes
@@ -136,7 +136,7 @@ def test_redis_restarts_empty_and_the_picture_says_that_messages_are_missing(
     assert EMPTIED in page
     assert len(messages(page, "GET /invoices")) > len(before), "it does not go on"
     assert "POST /token" in page, "what was seen before is gone"
-    assert "Redis does not answer" not in page
+    assert "Redis is unavailable" not in page
 
 
 def test_the_observer_is_dead_and_nobody_notices(lab: Stack) -> None:
