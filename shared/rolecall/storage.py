@@ -17,7 +17,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from rolecall import clock, events, metrics
-from rolecall.lean_redis import LeanPool, LeanRedis
+from rolecall.lean_redis import LeanRedis
 
 TIMEOUT: Final = 0.8
 """Seconds to wait for Redis, to connect or to respond."""
@@ -53,7 +53,7 @@ def connect(
     Args:
         on_connect: called with each new connection; must call `connection.on_connect()` for the handshake.
     """
-    pool = LeanPool.from_url(
+    pool = redis.ConnectionPool.from_url(
         url,
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
