@@ -85,9 +85,9 @@ class Redaction(ValueRedaction):
             return None
         return self.part(body, partial(_redact_json, body, joins=True)) if is_response else _redact_json(body, self)
 
-    def complete(self, text: str) -> str | None:
-        """Return the JSON of an event with the values of its marks, or None if its members have to be wiped."""
-        return self._secrets.complete(text)
+    def complete(self, event: dict[str, Any]) -> bytes | None:
+        """Return an event as JSON with the values of its marks, or None if its members have to be wiped."""
+        return self._secrets.complete(event)
 
     def wipe(self, value: Any) -> Any:
         """Return the redacted parts of the exchange without the secrets that were found in any of them."""
