@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from rolecall_lab.recording.rules import MAX_BODY
 
+_decode: Final = json.JSONDecoder(parse_constant=str).decode
+
 _MEMBERS: Final = frozenset({"shown", "hash", "value"})
 
 _THUMBPRINT_MEMBERS: Final[dict[str, tuple[str, ...]]] = {
@@ -76,4 +78,16 @@ def unverified_part(text: str) -> Any:
         ValueError: it is not JSON in base64url.
         RecursionError: it is too deep.
     """
-    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), parse_constant=str)
+    return decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def decode(text: bytes) -> Any:
+    """Return the value of a JSON text; constants that are not JSON, such as NaN, become strings.
+
+    `json.loads` would create a decoder each time.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is too deep.
+    """
+    return _decode(text.decode(json.detect_encoding(text), "surrogatepass"))
