@@ -97,7 +97,9 @@ def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> bytes:
     redaction = Redaction(lab.lab_key, exchange.own_cookies)
     cut: list[str] = []
     parts = urlsplit(exchange.url)
-    headers = {name.lower(): text for name, text in exchange.request_headers.items()}
+    headers = exchange.request_headers
+    if exchange.direction == "sent":
+        headers = {name.lower(): text for name, text in headers.items()}
     redaction.keeps_tokens = REGISTRATION_PATH.search(parts.path) is None
     if exchange.direction == "received":
         redaction.identities = frozenset(note["value"] for note in exchange.notes if note["kind"] == "identity")
@@ -162,12 +164,12 @@ def _declared(exchange: Exchange, facts: list[dict[str, Any]]) -> list[dict[str,
 def _encode_check(check: dict[str, Any], redaction: Redaction) -> dict[str, Any] | orjson.Fragment:
     """Return a check, with redacted facts; if it may be the same each time, as most are, it is kept as JSON."""
     facts = (check.get("expected"), check.get("actual"))
-    # equal values of different types differ in JSON, and a `Secret` equals its text
-    types = type(facts[0]), type(facts[1])
-    try:
-        text = _check_texts.get(name := (*types, *check.values()))
-    except TypeError:  # a list
-        text = _check_texts.get(name := (*types, *map(_hashable, check.values())))
+    kinds = (type(facts[0]), type(facts[1]))
+    if kinds == (str, str):
+        name = tuple(check.values())
+    else:  # equal values of different types differ in JSON, and a `Secret` equals its text
+        name = (*kinds, *map(_hashable, check.values()))
+    text = _check_texts.get(name)
     if text is not None:
         return text
     encoded = {key: check.get(key) for key in _DECLARED}
@@ -206,7 +208,7 @@ def is_json(content_type: str) -> bool:
 
 
 def _redact_request(
-    exchange: Exchange, redaction: Redaction, cut: list[str], parts: SplitResult, base: str, headers: dict[str, str]
+    exchange: Exchange, redaction: Redaction, cut: list[str], parts: SplitResult, base: str, headers: Mapping[str, str]
 ) -> dict[str, Any]:
     def part(name: str, value: Any) -> Any:
         return _part(name, value, redaction, cut)

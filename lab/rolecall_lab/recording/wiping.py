@@ -108,7 +108,9 @@ class Secrets:
                     return True
             elif secret and secret in self._hidden and escaped in text:
                 return True
-        return any(map(self._contains_hidden, self._values.values())) or _JWT.search(text) is not None
+        if any(map(self._contains_hidden, self._values.values())):
+            return True
+        return b"eyJ" in text and _JWT.search(text) is not None
 
     def _wiped(self, value: Any, secrets: list[str], keyed_hash: Callable[[str], str]) -> Any:
         kind = type(value)
