@@ -97,9 +97,7 @@ def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> bytes:
     redaction = Redaction(lab.lab_key, exchange.own_cookies)
     cut: list[str] = []
     parts = urlsplit(exchange.url)
-    headers = exchange.request_headers
-    if exchange.direction == "sent":
-        headers = {name.lower(): text for name, text in headers.items()}
+    headers = {name.lower(): text for name, text in exchange.request_headers.items()}
     redaction.keeps_tokens = REGISTRATION_PATH.search(parts.path) is None
     if exchange.direction == "received":
         redaction.identities = frozenset(note["value"] for note in exchange.notes if note["kind"] == "identity")
@@ -208,7 +206,7 @@ def is_json(content_type: str) -> bool:
 
 
 def _redact_request(
-    exchange: Exchange, redaction: Redaction, cut: list[str], parts: SplitResult, base: str, headers: Mapping[str, str]
+    exchange: Exchange, redaction: Redaction, cut: list[str], parts: SplitResult, base: str, headers: dict[str, str]
 ) -> dict[str, Any]:
     def part(name: str, value: Any) -> Any:
         return _part(name, value, redaction, cut)
