@@ -117,9 +117,9 @@ class ValueRedaction(Findings):
             if key in private:
                 redacted = self._hidden_json(each)
             # most members, without further calls
-            elif kind is str and len(each) <= MAX_TEXT and not rule_for(key).is_needed and not URL.match(each):
-                redacted = each
-            elif (kind is int or kind is bool) and not rule_for(key).is_needed:
+            elif (kind is str and len(each) <= MAX_TEXT and not rule_for(key).is_needed and not URL.match(each)) or (
+                (kind is int or kind is bool) and not rule_for(key).is_needed
+            ):
                 redacted = each
             else:
                 redacted = self.json(each, key, depth + 1, joins=joins)
