@@ -163,10 +163,9 @@ def _encode_check(check: dict[str, Any], redaction: Redaction) -> dict[str, Any]
     """Return a check, with redacted facts; if it may be the same each time, as most are, it is kept as JSON."""
     facts = (check.get("expected"), check.get("actual"))
     kinds = (type(facts[0]), type(facts[1]))
-    if kinds == (str, str):
-        name = tuple(check.values())
-    else:  # equal values of different types differ in JSON, and a `Secret` equals its text
-        name = (*kinds, *map(_hashable, check.values()))
+    # equal values of different types differ in JSON, and a `Secret` equals its text
+    rest = check.values() if kinds == (str, str) else (*kinds, *map(_hashable, check.values()))
+    name = tuple(rest)
     text = _check_texts.get(name)
     if text is not None:
         return text

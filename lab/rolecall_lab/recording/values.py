@@ -114,12 +114,10 @@ class ValueRedaction(Findings):
         result = {}
         for key, each in value.items() if len(value) <= MAX_ITEMS else [*value.items()][:MAX_ITEMS]:
             kind = type(each)
+            is_plain = kind is int or kind is bool or (kind is str and len(each) <= MAX_TEXT and not URL.match(each))
             if key in private:
                 redacted = self._hidden_json(each)
-            # most members, without further calls
-            elif (kind is str and len(each) <= MAX_TEXT and not rule_for(key).is_needed and not URL.match(each)) or (
-                (kind is int or kind is bool) and not rule_for(key).is_needed
-            ):
+            elif is_plain and not rule_for(key).is_needed:  # most members, without further calls
                 redacted = each
             else:
                 redacted = self.json(each, key, depth + 1, joins=joins)
