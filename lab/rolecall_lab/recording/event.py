@@ -56,6 +56,8 @@ _check_texts: dict[tuple[Any, ...], orjson.Fragment] = {}
 _DECLARED: Final = ("name", "passed", "clause", "description", "after")
 """The members of a check that are not redacted, because they are constants of the service."""
 
+_HASHABLE: Final = (str, int, float)
+
 _CALLERS: Final[dict[str, Party]] = {"/introspect": "resource_server"}
 """Callers on the back channel that are not the client, by path; an event of the sender is more reliable."""
 
@@ -164,8 +166,10 @@ def _encode_check(check: dict[str, Any], redaction: Redaction) -> dict[str, Any]
     facts = (check.get("expected"), check.get("actual"))
     kinds = (type(facts[0]), type(facts[1]))
     # equal values of different types differ in JSON, and a `Secret` equals its text
-    rest = check.values() if kinds == (str, str) else (*kinds, *map(_hashable, check.values()))
-    name = tuple(rest)
+    if kinds == (str, str):
+        name = tuple(check.values())
+    else:
+        name = (*kinds, *map(_hashable, facts), *map(check.get, _DECLARED))
     text = _check_texts.get(name)
     if text is not None:
         return text
@@ -183,7 +187,7 @@ def _hashable(value: Any) -> Any:
     """Return a value that only stands for an equal one."""
     if type(value) is list and all(type(each) is str for each in value):
         return tuple(value)
-    return value if value is None or isinstance(value, str | int | float) else object()
+    return value if value is None or isinstance(value, _HASHABLE) else object()
 
 
 def _is_constant(fact: Any) -> bool:

@@ -130,14 +130,14 @@ class ValueRedaction(Findings):
         Args:
             redact: redacts the part with the redaction that it is called with, which has not seen anything else.
         """
-        if (known := parts.known(text)) is not None:
+        if (known := parts.known(name := parts.name_of(text))) is not None:
             self._client_ids |= known.client_ids
             return known.redacted
         part = ValueRedaction(self._key)
         part.keeps_tokens = self.keeps_tokens
         value = redact(part)
         if not (part.handles or part.cut or part._hashes or part._tokens or part._secrets.found):
-            parts.keep(text, parts.Part(value, frozenset(part._client_ids)))
+            parts.keep(name, parts.Part(value, frozenset(part._client_ids)))
         self._add(part)
         return value
 
