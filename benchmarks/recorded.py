@@ -86,7 +86,7 @@ class Measured:
         with events.watching(events.Notebook()) as notebook:
             response: Any = self.plain({**sent, "wsgi.input": io.BytesIO(body)}, lambda *args: started.extend(args))
             text = b"".join(response)
-            response.close()
+            getattr(response, "close", lambda: None)()
         if not started[0].startswith("200"):
             raise RuntimeError(f"{path}: {started[0]} {text.decode()[:300]}")
         notes = [note for note in notebook.notes if note["kind"] != "sent"]

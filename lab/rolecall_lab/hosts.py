@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -27,9 +28,11 @@ def reject_unknown_hosts(application: WSGIApplication, lab: LabSettings) -> WSGI
     Host header or, behind trusted proxies that change it, in the host that the application uses.
     """
 
+    is_known = lru_cache(maxsize=64)(lab.is_known_host)
+
     def middleware(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         received = environ.get("werkzeug.proxy_fix.orig", environ)
-        if all(lab.is_known_host(each.get("HTTP_HOST") or "") for each in (received, environ)):
+        if is_known(received.get("HTTP_HOST") or "") and is_known(environ.get("HTTP_HOST") or ""):
             return application(environ, start_response)
         text = f"The lab does not accept requests under this host name. Open it at {lab.own_url}"
         return plain_response(403, text, start_response, ("Connection", "close"))
@@ -47,9 +50,10 @@ def redirect_to_public_host(application: WSGIApplication, app: Flask, public_url
     """
     public = urlsplit(public_url)
     port = f":{public.port}" if public.port else ""
+    public_host = public.netloc.lower()
 
     def is_other_name(host: str) -> bool:
-        return host != public.netloc.lower() and host.endswith(port) and is_own_machine(host.removesuffix(port))
+        return host != public_host and host.endswith(port) and is_own_machine(host.removesuffix(port))
 
     def is_for_browsers(environ: WSGIEnvironment) -> bool:
         path = environ.get("PATH_INFO", "")

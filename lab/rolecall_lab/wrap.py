@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial, wraps
+from functools import cached_property, lru_cache, partial, wraps
 from random import getrandbits
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import click
 from flask import Flask
-from werkzeug.wsgi import ClosingIterator
 
 from rolecall import checks, clock, events, trace
 from rolecall.clock import Clock
@@ -133,7 +132,6 @@ class Lab:
         url, headers, back_channel = _url(environ), _headers(environ), self._is_back_channel(environ)
         serving = f"{getrandbits(64):016x}"
         notebook = events.Notebook(on_sent=partial(self._record_sent, serving))
-        copy = _CopyingOutput()
 
         def start(
             status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -165,10 +163,10 @@ class Lab:
                 )
             )
 
+        copy = _CopyingOutput(finish)
         with events.watching(notebook):
-            response = self._app(environ, start)
-        close = getattr(response, "close", None)
-        return ClosingIterator(copy.passing_on(response), [close, finish] if close else finish)
+            copy.response = self._app(environ, start)
+        return copy
 
     def _record_sent(self, serving: str, message: dict[str, Any]) -> None:
         response = message["response"]
@@ -253,11 +251,17 @@ class _CopyingInput(io.RawIOBase):
 
 
 class _CopyingOutput:
-    """A copy of a response: its status, headers, and trace ID, and its body if that is JSON."""
+    """A response and a copy of it: its status, headers, and trace ID, and its body if that is JSON.
 
-    __slots__ = ("body", "headers", "status", "trace")
+    Args:
+        finish: is called when the response is closed.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_finish", "body", "headers", "response", "status", "trace")
+
+    def __init__(self, finish: Callable[[], None]) -> None:
+        self._finish = finish
+        self.response: Iterable[bytes] = ()
         self.status: int | None = None
         self.headers: list[tuple[str, str]] = []
         self.trace: str | None = None
@@ -268,24 +272,35 @@ class _CopyingOutput:
         self.headers = [*headers]
         self.trace = trace.current()
 
-    def passing_on(self, response: Iterable[bytes]) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         """Pass on the body; one byte more than allowed shows that it is too long."""
         copies = any(name == "Content-Type" and is_json(text) for name, text in self.headers)
-        for chunk in response:
+        for chunk in self.response:
             if copies and len(self.body) <= MAX_BODY:
                 self.body += chunk[: MAX_BODY + 1 - len(self.body)]
             yield chunk
 
+    def close(self) -> None:
+        """Close the response, and finish its record."""
+        if (close := getattr(self.response, "close", None)) is not None:
+            close()
+        self._finish()
+
 
 def _headers(environ: WSGIEnvironment) -> dict[str, str]:
     """Return the headers of a request, with names in lower case."""
-    headers = {name[5:].replace("_", "-").lower(): text for name, text in environ.items() if name[:5] == "HTTP_"}
+    headers = {_header_name(name): text for name, text in environ.items() if name[:5] == "HTTP_"}
     headers.pop("content-type", None)
     headers.pop("content-length", None)
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if text := environ.get(name):
             headers[name.replace("_", "-").lower()] = text
     return headers
+
+
+@lru_cache(maxsize=512)
+def _header_name(name: str) -> str:
+    return name[5:].replace("_", "-").lower()
 
 
 def _url(environ: WSGIEnvironment) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ def test_equal_checks_are_one_object() -> None:
     first, second, third = (shared.share(event(actual))["checks"][0] for actual in ("x", "x", "y"))
     assert first is second
     assert first is not third
+
+
+def test_the_names_of_members_are_shared() -> None:
+    shared = Sharing()
+    texts = [json.dumps(event("x") | {"form": {"a_name_of_a_member": 1}}) for _ in range(2)]
+    first, second = (next(iter(shared.share(json.loads(text))["form"])) for text in texts)
+    assert first is second
 
 
 def test_checks_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,3 +148,33 @@ def test_a_cached_check_is_searched_too(settings: Callable[..., LabSettings]) ->
         headers = {"Authorization": "Basic " + base64.b64encode(f"tally:{password}".encode()).decode()}
         described = describe(Exchange("received", "GET", "/", headers, 1, notes=[check]), settings())
         assert described["checks"][0]["expected"] == shown
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 2**70, "plain"])
+@pytest.mark.parametrize("place", ["body", "check"])
+def test_secrets_are_wiped_beside_values_that_orjson_does_not_support(
+    odd: Any, place: str, settings: Callable[..., LabSettings]
+) -> None:
+    check = {
+        "kind": "check",
+        "name": "c",
+        "passed": True,
+        "clause": "RFC",
+        "description": "d",
+        "expected": "pässwörtlich",
+    }
+    exchange = Exchange(
+        "received",
+        "POST",
+        "/",
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        1,
+        request_body=urlencode({"password": "pässwörtlich"}).encode(),
+        response_headers=[("Content-Type", "application/json")],
+        body=json.dumps({"note": "pässwörtlich", "odd": odd if place == "body" else ""}).encode(),
+        notes=[{**check, "actual": odd if place == "check" else ""}],
+    )
+    for _ in range(2):
+        described = describe(exchange, settings())
+        assert described["body"]["note"] == described["checks"][0]["expected"] == "päs…"
+        assert (described["body"]["odd"] if place == "body" else described["checks"][0]["actual"]) == odd

@@ -23,10 +23,13 @@ have `json`, `cut`, `presented`, and `serving`; `base` is optional.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import getrandbits
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
+
+import orjson
 
 from rolecall import clock
 from rolecall_lab.recording.redaction import Redaction
@@ -47,11 +50,13 @@ MAX_CONSTANT: Final = 200
 MAX_CHECKS: Final = 1000
 """Maximum number of these checks."""
 
-_check_texts: dict[tuple[Any, ...], str] = {}
+_check_texts: dict[tuple[Any, ...], orjson.Fragment] = {}
 """Checks as JSON, by the types of their facts and by their values."""
 
 _DECLARED: Final = ("name", "passed", "clause", "description", "after")
 """The members of a check that are not redacted, because they are constants of the service."""
+
+_HASHABLE: Final = (str, int, float)
 
 _CALLERS: Final[dict[str, Party]] = {"/introspect": "resource_server"}
 """Callers on the back channel that are not the client, by path; an event of the sender is more reliable."""
@@ -85,7 +90,7 @@ class Exchange:
         return 2000 + len(self.url) + len(self.request_body) + len(self.body)
 
 
-def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> str:
+def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> bytes:
     """Return the event of an exchange as JSON, with only what may be recorded.
 
     Args:
@@ -103,16 +108,15 @@ def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> str:
     requested, redaction.handles = redaction.handles, set()
     redaction.identities = None  # the service only returns those that it knows
     redacted = request_members | _redact_response(exchange, redaction, cut)
-    checks: list[str] = redacted.pop("checks")
     returned = redaction.handles
     redaction.link_hash_claims()
     began = exchange.ended - exchange.milliseconds / 1000
     parties = _parties(exchange, lab, parts.path.removeprefix(base))
     trace, span = _trace(headers.get("traceparent", ""))
 
-    def event(members: dict[str, Any], checks: str) -> str:
+    def event(members: dict[str, Any]) -> dict[str, Any]:
         is_accepted = _is_accepted(exchange, parties["to"], members)
-        event = {
+        return {
             # by the system's clock, so that a change of the lab's clock does not change the order
             "id": f"{int((began - exchange.offset) * 1e6):016x}{getrandbits(32):08x}",
             "schema": SCHEMA,
@@ -134,12 +138,11 @@ def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> str:
             "serving": exchange.serving or None,
             **further,
         }
-        return f'{compact(event)[:-1]},"checks":{checks}}}'
 
-    text = redaction.complete(event(redacted, f"[{','.join(checks)}]"))
+    text = redaction.complete(event(redacted))
     if text is None:
         wiped = redaction.wipe({**redacted, "checks": _facts(exchange, redaction)})
-        text = event(wiped, compact(_declared(exchange, wiped.pop("checks"))))
+        text = compact(event({**wiped, "checks": _declared(exchange, wiped["checks"])}))
     return text
 
 
@@ -158,29 +161,33 @@ def _declared(exchange: Exchange, facts: list[dict[str, Any]]) -> list[dict[str,
     ]
 
 
-def _encode_check(check: dict[str, Any], redaction: Redaction) -> str:
-    """Return a check as JSON, with redacted facts; most checks of a request are the same each time."""
+def _encode_check(check: dict[str, Any], redaction: Redaction) -> dict[str, Any] | orjson.Fragment:
+    """Return a check, with redacted facts; if it may be the same each time, as most are, it is kept as JSON."""
     facts = (check.get("expected"), check.get("actual"))
+    kinds = (type(facts[0]), type(facts[1]))
     # equal values of different types differ in JSON, and a `Secret` equals its text
-    rest = (type(facts[0]), type(facts[1]), *map(check.get, _DECLARED))
-    try:
-        text = _check_texts.get(name := (*facts, *rest))
-    except TypeError:  # a list
-        text = _check_texts.get(name := (*map(_hashable, facts), *rest))
-    if text is None:
-        text = _compose_check(check, tuple(map(redaction.fact, facts)))
-        if all(map(_is_constant, facts)):
-            if len(_check_texts) >= MAX_CHECKS:
-                _check_texts.clear()
-            _check_texts[name] = text
-    return text
+    if kinds == (str, str):
+        name = tuple(check.values())
+    else:
+        name = (*kinds, *map(_hashable, facts), *map(check.get, _DECLARED))
+    text = _check_texts.get(name)
+    if text is not None:
+        return text
+    encoded = {key: check.get(key) for key in _DECLARED}
+    encoded |= {"expected": redaction.fact(facts[0]), "actual": redaction.fact(facts[1])}
+    if all(map(_is_constant, facts)):
+        if len(_check_texts) >= MAX_CHECKS:
+            _check_texts.clear()
+        with suppress(TypeError):  # a surrogate
+            _check_texts[name] = orjson.Fragment(orjson.dumps(encoded))
+    return encoded
 
 
 def _hashable(value: Any) -> Any:
     """Return a value that only stands for an equal one."""
     if type(value) is list and all(type(each) is str for each in value):
         return tuple(value)
-    return value if value is None or isinstance(value, str | int | float) else object()
+    return value if value is None or isinstance(value, _HASHABLE) else object()
 
 
 def _is_constant(fact: Any) -> bool:
@@ -188,11 +195,6 @@ def _is_constant(fact: Any) -> bool:
     if type(fact) is list:
         return len(fact) < MAX_ITEMS and all(type(each) is str and _is_constant(each) for each in fact)
     return fact is None or (type(fact) is str and len(fact) < MAX_CONSTANT and RANDOM.search(fact) is None)
-
-
-def _compose_check(check: dict[str, Any], facts: tuple[Any, ...]) -> str:
-    declared = {name: check.get(name) for name in _DECLARED}
-    return compact({**declared, "expected": facts[0], "actual": facts[1]})
 
 
 def full_path(event: Mapping[str, Any]) -> str:

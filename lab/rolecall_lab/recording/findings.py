@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
-from collections.abc import Iterable
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, Final
 
 from rolecall_lab.recording.marks import token_hashes
@@ -24,18 +24,18 @@ class Findings:
     IDs and usernames that may be recorded, or None if all may; `keeps_tokens` is whether marks may include the value.
 
     Args:
-        key: the key of the hashes, which must be the same in all services.
+        key: the key of the hashes, which must be the same in all services, or that of another instance.
         own_cookies: the names of cookies that may be recorded; browsers send the cookies of a host to all of its ports.
     """
 
-    def __init__(self, key: str, own_cookies: Iterable[str] = ()) -> None:
+    def __init__(self, key: str | bytes, own_cookies: Collection[str] = ()) -> None:
         self.handles: set[str] = set()
         self.chosen: set[str] = set()
         self.cut = False
         self.identities: frozenset[str] | None = None
         self.keeps_tokens = True
-        self._key = key.encode()
-        self._own_cookies = frozenset(own_cookies)
+        self._key = _hash_key(key) if isinstance(key, str) else key
+        self._own_cookies = own_cookies
         self._hashes: dict[str, str] = {}
         self._client_ids: set[str] = set()  # may look random, but are not secret
         self._secrets = Secrets()
@@ -43,10 +43,11 @@ class Findings:
         self._hash_claims: list[dict[str, Any]] = []  # claims that may be the hash of one of the tokens
 
     def hash(self, text: str) -> str:
-        """Return the HMAC-SHA256, shortened to 16 hexadecimal digits, which shows only whether values are equal."""
+        """Return the keyed hash (BLAKE2b, 16 hexadecimal digits), which shows only whether values are equal."""
         keyed_hash = self._hashes.get(text)
         if keyed_hash is None:
-            keyed_hash = hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256").hex()[:16]
+            encoded = text.encode(errors="surrogatepass")
+            keyed_hash = hashlib.blake2b(encoded, key=self._key, digest_size=8).hexdigest()
             self._hashes[text] = keyed_hash
         return keyed_hash
 
@@ -94,3 +95,9 @@ class Findings:
         hashes = {text: self.hash(token) for token in self._tokens for text in token_hashes(token)}
         for claim in self._hash_claims:
             claim["hash"] = hashes.get(claim["value"], claim["hash"])
+
+
+@lru_cache
+def _hash_key(key: str) -> bytes:
+    """Return a key of the length that BLAKE2b allows."""
+    return hashlib.sha256(key.encode()).digest()

@@ -10,9 +10,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from rolecall_lab.recording.rules import MAX_BODY
+
+_decode: Final = json.JSONDecoder(parse_constant=str).decode
 
 _MEMBERS: Final = frozenset({"shown", "hash", "value"})
 
@@ -63,10 +66,16 @@ def unverified_jwt(text: str) -> tuple[Any, Any]:
     if len(parts) != 3 or len(text) > MAX_BODY:
         return None, None
     try:
-        header, claims = map(unverified_part, parts[:2])
+        header, claims = _header(parts[0]), unverified_part(parts[1])
     except (ValueError, RecursionError):
         return None, None
     return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else (None, None)
+
+
+@lru_cache(maxsize=64)
+def _header(text: str) -> Any:
+    """Return the header of a JWT, which may not be changed; most tokens of a server have the same one."""
+    return unverified_part(text)
 
 
 def unverified_part(text: str) -> Any:
@@ -76,4 +85,16 @@ def unverified_part(text: str) -> Any:
         ValueError: it is not JSON in base64url.
         RecursionError: it is too deep.
     """
-    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), parse_constant=str)
+    return decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def decode(text: bytes) -> Any:
+    """Return the value of a JSON text; constants that are not JSON, such as NaN, become strings.
+
+    `json.loads` would create a decoder each time.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is too deep.
+    """
+    return _decode(text.decode(json.detect_encoding(text), "surrogatepass"))

@@ -24,18 +24,19 @@ class Part:
     client_ids: frozenset[str]
 
 
-def _name(text: bytes) -> bytes:
+def name_of(text: bytes) -> bytes:
+    """Return the name under which a part with this text is kept."""
     return hashlib.blake2b(text, digest_size=32).digest()  # faster than SHA-256 of OpenSSL for short texts
 
 
-def known(text: bytes) -> Part | None:
-    """Return the redacted part with this text, if there is one."""
-    return _parts.get(_name(text))
+def known(name: bytes) -> Part | None:
+    """Return the redacted part of this name, if there is one."""
+    return _parts.get(name)
 
 
-def keep(text: bytes, part: Part) -> None:
+def keep(name: bytes, part: Part) -> None:
     """Keep a part, and forget the oldest one if there are too many."""
-    _parts[_name(text)] = part
+    _parts[name] = part
     if len(_parts) > MAX_PARTS:
         with suppress(KeyError):  # another thread was faster
             _parts.popitem(last=False)

@@ -26,7 +26,7 @@ MAX_EVENTS: Final = 2500
 """Maximum number of events in the stream."""
 
 MAX_EVENT: Final = 32 * 1024
-"""Maximum size of an event, in characters; most have three thousand."""
+"""Maximum size of an event, in bytes; most have three thousand."""
 
 MAX_STREAM: Final = 48 * 1024 * 1024
 """Maximum size of the stream in Redis, in bytes, checked after each `WEIGH_AFTER` events of a process."""
@@ -153,7 +153,7 @@ class Recorder:
             with suppress(redis.RedisError, OSError):
                 _trim_stream(client)
 
-    def _encode(self, exchange: Exchange) -> str:
+    def _encode(self, exchange: Exchange) -> bytes:
         """Return the event as JSON; if it is too large, its largest members are left out and listed in `cut`."""
         text = encode(exchange, self._lab, process=self._process, dropped=self._dropped)
         if len(text) > MAX_EVENT:

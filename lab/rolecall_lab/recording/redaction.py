@@ -9,14 +9,13 @@ it (see `wiping`), in case it also occurs where it is not expected.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote_plus
 
 from rolecall_lab.recording.findings import HIDDEN
-from rolecall_lab.recording.marks import thumbprint, unverified_jwt
+from rolecall_lab.recording.marks import decode, thumbprint, unverified_jwt
 from rolecall_lab.recording.rules import (
     CLIENT_PATH,
     HEADER_NAME,
@@ -47,7 +46,7 @@ class Redaction(ValueRedaction):
         """Redact the headers of a request, whose names are in lower case; the values of unknown headers are hidden."""
         result: dict[str, Any] = {}
         self.cut |= len(headers) > MAX_ITEMS
-        for name, text in [*headers.items()][:MAX_ITEMS]:
+        for name, text in headers.items() if len(headers) <= MAX_ITEMS else [*headers.items()][:MAX_ITEMS]:
             if name in REQUEST_HEADERS:
                 result[name] = self._text(text)
             elif name == "authorization":
@@ -65,12 +64,12 @@ class Redaction(ValueRedaction):
         result: dict[str, Any] = {}
         self.cut |= len(headers) > MAX_ITEMS
         for name, text in headers[:MAX_ITEMS]:
-            if name == "location":
+            if name in RESPONSE_HEADERS:
+                result[name] = self._text(text)
+            elif name == "location":
                 result[name] = self.url(text, joins=True)
             elif name == "set-cookie":
                 result.setdefault(name, []).extend(self._cookies([text.partition(";")[0]]))
-            elif name in RESPONSE_HEADERS:
-                result[name] = self._text(text)
             else:
                 result[_header_name(name)] = HIDDEN
         return result
@@ -83,11 +82,13 @@ class Redaction(ValueRedaction):
         if len(body) > MAX_BODY:
             self.cut = True
             return None
-        return self.part(body, partial(_redact_json, body, joins=True)) if is_response else _redact_json(body, self)
+        if is_response and b'_token":' not in body:
+            return self.part(body, partial(_redact_json, body, joins=True))
+        return _redact_json(body, self, joins=is_response)
 
-    def complete(self, text: str) -> str | None:
-        """Return the JSON of an event with the values of its marks, or None if its members have to be wiped."""
-        return self._secrets.complete(text)
+    def complete(self, event: dict[str, Any]) -> bytes | None:
+        """Return an event as JSON with the values of its marks, or None if its members have to be wiped."""
+        return self._secrets.complete(event)
 
     def wipe(self, value: Any) -> Any:
         """Return the redacted parts of the exchange without the secrets that were found in any of them."""
@@ -150,7 +151,7 @@ class Redaction(ValueRedaction):
 
 def _redact_json(body: bytes, redaction: ValueRedaction, *, joins: bool = False) -> Any:
     try:
-        return redaction.json(json.loads(body, parse_constant=str), joins=joins)
+        return redaction.json(decode(body), joins=joins)
     except (ValueError, RecursionError):
         return None
 

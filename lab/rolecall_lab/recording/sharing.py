@@ -33,13 +33,17 @@ class Sharing:
             return self._share_check(value)
         if value == HIDDEN:
             return HIDDEN
-        return {name: self.share(each) for name, each in value.items()}
+        return self._share_members(value)
+
+    def _share_members(self, value: dict[str, Any]) -> dict[str, Any]:
+        # a program that reads JSON gets new names with each event
+        return {intern(name): self.share(each) for name, each in value.items()}
 
     def _share_check(self, check: dict[str, Any]) -> Any:
         text = json.dumps(check)
         known = self._checks.get(text)
         if known is None:
-            known = self._checks[text] = {name: self.share(each) for name, each in check.items()}
+            known = self._checks[text] = self._share_members(check)
             if len(self._checks) > MAX_CHECKS:
                 self._checks.popitem(last=False)
         else:

@@ -17,6 +17,7 @@ from rolecall_lab.recording.rules import (
     MAX_BODY,
     MAX_DEPTH,
     MAX_ITEMS,
+    MAX_TEXT,
     MAX_VALUE,
     MIN_RANDOM,
     PARAMETER_NAME,
@@ -96,14 +97,7 @@ class ValueRedaction(Findings):
             self.cut |= len(value) > MAX_ITEMS
             if kind is list:
                 return [self.json(each, name, depth + 1) for each in value[:MAX_ITEMS]]
-            members_join = joins and depth == 0
-            private = PRIVATE_KEY_MEMBERS if "kty" in value else frozenset()
-            return {
-                self._text(key): self._hidden_json(each)
-                if key in private
-                else self.json(each, key, depth + 1, joins=members_join)
-                for key, each in [*value.items()][:MAX_ITEMS]
-            }
+            return self._members(value, depth, joins=joins and depth == 0)
         if value is None:
             return None
         if rule_for(name).is_needed:
@@ -114,20 +108,36 @@ class ValueRedaction(Findings):
             return self.url(value) if URL.match(value) else self._text(value)
         return value if kind is not float or math.isfinite(value) else "…"
 
+    def _members(self, value: dict[str, Any], depth: int, *, joins: bool) -> dict[str, Any]:
+        """Redact the members of a JSON object at `depth`."""
+        private = PRIVATE_KEY_MEMBERS if "kty" in value else ()
+        result = {}
+        for key, each in value.items() if len(value) <= MAX_ITEMS else [*value.items()][:MAX_ITEMS]:
+            kind = type(each)
+            is_plain = kind is int or kind is bool or (kind is str and len(each) <= MAX_TEXT and not URL.match(each))
+            if key in private:
+                redacted = self._hidden_json(each)
+            elif is_plain and not rule_for(key).is_needed:  # most members, without further calls
+                redacted = each
+            else:
+                redacted = self.json(each, key, depth + 1, joins=joins)
+            result[key if len(key) <= MAX_TEXT else self._text(key)] = redacted
+        return result
+
     def part(self, text: bytes, redact: Callable[[ValueRedaction], Any]) -> Any:
         """Redact a part of a message that other exchanges are likely to repeat, such as the claims of a token.
 
         Args:
             redact: redacts the part with the redaction that it is called with, which has not seen anything else.
         """
-        if (known := parts.known(text)) is not None:
+        if (known := parts.known(name := parts.name_of(text))) is not None:
             self._client_ids |= known.client_ids
             return known.redacted
-        part = ValueRedaction(self._key.decode())
+        part = ValueRedaction(self._key)
         part.keeps_tokens = self.keeps_tokens
         value = redact(part)
         if not (part.handles or part.cut or part._hashes or part._tokens or part._secrets.found):
-            parts.keep(text, parts.Part(value, frozenset(part._client_ids)))
+            parts.keep(name, parts.Part(value, frozenset(part._client_ids)))
         self._add(part)
         return value
 

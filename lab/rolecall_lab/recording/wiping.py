@@ -9,20 +9,32 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import orjson
+
 from rolecall_lab.recording.marks import shorten
 from rolecall_lab.recording.rules import EVENT_MEMBERS, JWT, MIN_SECRET
 
-compact: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-"""Return a value as JSON without spaces."""
+_encode_any: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+_JWT: Final = re.compile(JWT.pattern.encode())
 
 _PLACEHOLDER: Final = f"value-{secrets.token_hex(16)}-"
 """The start of placeholders; random, so that no message contains it."""
 
 _numbers: Final = itertools.count()
+
+
+def compact(value: Any) -> bytes:
+    """Return any value as JSON without spaces; `orjson` does not support surrogates and integers of over 64 bits."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return _encode_any(value).encode()
 
 
 class Secrets:
@@ -65,12 +77,16 @@ class Secrets:
         self._values[placeholder] = value
         return placeholder
 
-    def complete(self, text: str) -> str | None:
-        """Return the JSON of an event with the values of its marks, or None if `wipe` has to be called."""
-        if self._may_occur_in(text):
+    def complete(self, event: dict[str, Any]) -> bytes | None:
+        """Return an event as JSON with the values of its marks, or None if `wipe` has to be called."""
+        try:
+            text = orjson.dumps(event)
+            if self._may_occur_in(text):
+                return None
+            for placeholder, value in self._values.items():
+                text = text.replace(placeholder.encode(), orjson.dumps(value)[1:-1])
+        except TypeError:  # the search needs texts that are all escaped in the same way
             return None
-        for placeholder, value in self._values.items():
-            text = text.replace(placeholder, compact(value)[1:-1])
         return text
 
     def wipe(self, value: Any, keyed_hash: Callable[[str], str]) -> Any:
@@ -83,16 +99,18 @@ class Secrets:
         secrets = sorted((secret for secret in self._all if len(secret) >= MIN_SECRET), key=len, reverse=True)
         return self._wiped(value, secrets, keyed_hash)
 
-    def _may_occur_in(self, text: str) -> bool:
+    def _may_occur_in(self, text: bytes) -> bool:
         """Return whether `wipe` may change the value of which this is the JSON; its strings may be escaped."""
         for secret in self._all:
-            escaped = compact(secret)
+            escaped = orjson.dumps(secret)
             if len(secret) >= MIN_SECRET:
                 if escaped[1:-1] in text:
                     return True
             elif secret and secret in self._hidden and escaped in text:
                 return True
-        return any(map(self._contains_hidden, self._values.values())) or JWT.search(text) is not None
+        if any(map(self._contains_hidden, self._values.values())):
+            return True
+        return b"eyJ" in text and _JWT.search(text) is not None
 
     def _wiped(self, value: Any, secrets: list[str], keyed_hash: Callable[[str], str]) -> Any:
         kind = type(value)
