@@ -93,7 +93,7 @@ def tally(redis_url: str, *, lab: bool = True) -> tuple[Flask, FakeHttp]:
             public_url="http://tally.test", issuer="http://auth.test", resource_url="http://api.test",
             resource_identifier="http://api.test", client_id="tally", client_secret="client-secret-value",
             redis_url=redis_url, secret_key="a secret key of the tests, long enough", log_level="CRITICAL",
-            data_key=MultiFernet([Fernet(Fernet.generate_key())]), lab=lab,
+            data_key=MultiFernet([Fernet(Fernet.generate_key())]), lab=True,
         ),
         http,  # type: ignore[arg-type]
     )  # fmt: skip
