@@ -15,6 +15,11 @@ only => axe.run(document, {resultTypes: ['violations'], ...only && {runOnly: [on
   `${each.impact} ${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 120)).slice(0, 3)}`))
 """
 
+_SETTLED = """() => Promise.all(document.getAnimations()
+  .filter(each => each.effect.getComputedTiming().endTime < Infinity).map(each => each.finished.catch(() => null)))
+  .then(() => null)"""
+"""Waits until no row fades in any more, because axe-core would find too little contrast in it."""
+
 
 @cache
 def _source() -> str:
@@ -27,6 +32,7 @@ def violations(page: Page, only: str | None = None) -> list[str]:
     Args:
         only: the one rule to check.
     """
+    page.evaluate(_SETTLED)
     page.evaluate(_source())
     found: list[str] = page.evaluate(_AXE, only)
     return found
