@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from rolecall import clock
+from rolecall_auth.models import revocation_rebuild
 from support.auth_server import INVOICES, RESOURCE, TALLY, Server, make_server, make_settings
 from support.servers import RedisServer
 
@@ -87,8 +88,9 @@ class Watch:
 
 
 def test_five_million_ended_authorizations(
-    tmp_path: Path, own_redis: RedisServer, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, own_redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(revocation_rebuild, "REBUILD_WAIT", 1.0)  # as in production
     server = make_server(make_settings(tmp_path, own_redis.url, lab=False, access_token_lifetime=LIFETIME))
     client, timings = server.services.store.client, {}
     client.config_set("maxmemory", MAXMEMORY)
