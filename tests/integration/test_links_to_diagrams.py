@@ -89,7 +89,7 @@ def test_pages_lead_to_the_messages_behind_them(stack: Stack) -> None:
     diagram_of(stack, invoices.text, "POST /connect", "GET /invoices")
     page = press(walker, walker.open(stack.client), stack, "/sign-in")
     if 'value="allow"' in page.text:
-        diagram_of(stack, page.text, "POST /sign-in", "GET /authorize")
+        diagram_of(stack, page.text, "POST /sign-in", f"GET {stack.base}/authorize")
         page = walker.follow(walker.submit(page, decision="allow"))
     assert page.url.endswith("/me")
     diagram_of(stack, page.text, "POST /sign-in", "GET /callback")
