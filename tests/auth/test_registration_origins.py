@@ -12,6 +12,7 @@ from rolecall_lab import wsgi
 from support.auth_server import ISSUER, Server, another_process
 from support.registration import MINIMAL, Web, registered, with_web
 
+OWN_ORIGIN = "/".join(ISSUER.split("/")[:3])
 LISTED = Origins("https://spa.example, http://one.test:3000 localhost 127.0.0.1 [::1] *.localhost *.test")
 
 
@@ -81,9 +82,7 @@ def test_a_page_of_another_origin_changes_nothing_and_reads_nothing(server: Serv
     assert ask(picky, "GET", path, None, token).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "origin", [None, "http://localhost:3000", "https://spa.example", "/".join(ISSUER.split("/")[:3])]
-)
+@pytest.mark.parametrize("origin", [None, "http://localhost:3000", "https://spa.example", OWN_ORIGIN])
 def test_programs_listed_origins_and_the_server_itself_are_served(server: Server, origin: str | None) -> None:
     picky = another_process(server, registration_origins=LISTED)
     made = ask(picky, "POST", "/register", origin, json=MINIMAL)
