@@ -36,7 +36,8 @@ def empty() -> Flask:
 
 
 def _service(name: str) -> Flask:
-    package = f"rolecall_{name}" if find_spec(f"rolecall_{name}") else f"{name}_service"
+    # only an older version has the second name; the virtual environment has the first one of this version
+    package = f"{name}_service" if find_spec(f"{name}_service") else f"rolecall_{name}"
     settings = importlib.import_module(f"{package}.settings").Settings.from_environ(os.environ, lab=True)
     app: Flask = importlib.import_module(package).create_app(settings)
     if os.environ.get("COUNT"):

@@ -59,7 +59,11 @@ def running(name: str, command: list[str], port: int, environ: Mapping[str, str]
         )
     _put(process.pid, CORES[-1:])
     try:
-        wait_for_port(port, process)
+        try:
+            wait_for_port(port, process)
+        except RuntimeError:
+            print(log.read_text(errors="replace")[-2000:], file=sys.stderr)
+            raise
         yield Server(name, f"http://127.0.0.1:{port}", process)
     finally:
         process.terminate()
