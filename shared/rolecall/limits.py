@@ -115,6 +115,10 @@ class Limits:
             remaining = reset - (clock.now() - clock.offset())
             raise TooMany(limit, max(1, min(round(remaining), rate.get_expiry())))
 
+    def give_back(self, limit: Limit, *key: str) -> None:
+        """Undo the count of an attempt that did not take place after all."""
+        self._limiter.hit(self._rates[limit.setting], limit.name, *key, cost=-1)
+
     def reset(self, limit: Limit, *key: str) -> None:
         """Forget the attempts of a party, after a successful one."""
         self._limiter.clear(self._rates[limit.setting], limit.name, *key)

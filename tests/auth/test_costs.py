@@ -151,8 +151,8 @@ def metadata(prepared: Prepared) -> Callable[[], Any]:
 
 
 COSTS = (
-    (plain, authorize, Cost(3, 1, 3)),
-    (plain, token, Cost(2, 1, 2)),
+    (plain, authorize, Cost(2, 1, 3)),
+    (plain, token, Cost(2, 1, 1)),
     (plain, refresh, Cost(4, 1)),
     (plain, refresh_with_an_unknown_token, Cost(1, 0)),
     (plain, introspect, Cost(0, 0, 1)),
@@ -160,11 +160,11 @@ COSTS = (
     (plain, revoke_refresh_token, Cost(4, 1, 2)),
     (plain, key_set, Cost(0, 0)),
     (plain, metadata, Cost(0, 0)),
-    (with_openid, authorize, Cost(3, 1, 3)),
-    (with_openid, token, Cost(2, 1, 2)),
+    (with_openid, authorize, Cost(2, 1, 3)),
+    (with_openid, token, Cost(2, 1, 1)),
     (with_openid, refresh, Cost(4, 1)),
     (with_openid, userinfo, Cost(1, 0, 1)),
-    (pairwise, token, Cost(3, 1, 2)),
+    (pairwise, token, Cost(3, 1, 1)),
     (pairwise, refresh, Cost(5, 1)),
     (pairwise, userinfo, Cost(2, 0, 1)),
 )

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_auth.models.authorization import Authorization
-from rolecall_auth.models.consent import Consent
 from rolecall_auth.models.key import SigningKey
 from rolecall_auth.models.revocation_entries import Entry
 from rolecall_auth.models.user import User
@@ -226,28 +225,6 @@ def test_a_decision_that_was_taken_back_before_it_was_used_gives_no_code(server:
     assert answer.status_code == 400 or query(answer.location)["error"] == "access_denied"
     with server.services.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Authorization)) == 0
-
-
-def test_a_consent_taken_back_between_the_look_and_the_code_gives_none(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rolecall_auth.endpoints import authorize
-
-    browser = server.browser()
-    browser.sign_in()
-    browser.authorize()
-    genuine = authorize.has_consent
-
-    def then_taken_back(session: Any, *what: str) -> bool:
-        found = genuine(session, *what)
-        with server.services.database.engine.connect() as connection:
-            session.rollback()
-            connection.execute(sa.delete(Consent))
-            connection.commit()
-        return found
-
-    monkeypatch.setattr(authorize, "has_consent", then_taken_back)
-    assert query(browser.request().location)["error"] == "access_denied"
 
 
 def test_the_same_revocation_many_times_at_once(server: Server) -> None:

@@ -182,12 +182,17 @@ def test_a_code_expires_on_the_clock(server: Server) -> None:
     assert server.redeem(code).status_code == 200, "an early presentation after all: nothing was consumed"
 
 
-def test_a_replayed_code_ends_everything_it_gave(server: Server) -> None:
+@pytest.mark.parametrize("later", [0, 61, 86400], ids=["at once", "after its expiry", "a day later"])
+def test_a_replayed_code_ends_everything_it_gave(server: Server, later: float) -> None:
     """RFC 6749 section 4.1.2: deny, and revoke all tokens previously issued."""
     code = server.code()
     tokens = server.redeem(code).json
     assert server.is_active(tokens["access_token"])
-    assert server.redeem(code).json["error"] == "invalid_grant"
+    clock.set_offset(later)
+    response = server.redeem(code).json
+    clock.set_offset(0)
+    assert response["error"] == "invalid_grant"
+    assert "already used" in response["error_description"]
     assert not server.is_active(tokens["access_token"])
     assert server.refresh(tokens["refresh_token"]).json["error"] == "invalid_grant"
 

@@ -97,7 +97,7 @@ def test_everything_that_any_flow_sends_is_explained(events: list[Event], monkey
         ("member", "kty"), ("member", "amount_minor"),
         ("error", "access_denied"), ("error", "invalid_client"), ("error", "invalid_token"),
         ("status", "303"), ("check", "client.state"), ("check", "token.signature"), ("check", "token.active"),
-        ("change", "code set"), ("change", "code taken"), ("change", "code presented again"), ("change", "session set"),
+        ("change", "code set"), ("change", "authorization tokens given"), ("change", "session set"),
         ("change", "refresh_token rotated"), ("change", "authorization ended"), ("change", "revoked added"),
     }  # fmt: skip
 

@@ -25,9 +25,7 @@ from rolecall_auth.authorization_server import engine, from_authlib
 from rolecall_auth.grants.authorization_code import CodeGrant
 from rolecall_auth.grants.request import OAuth2Request
 from rolecall_auth.limits import AUTHORIZATION
-from rolecall_auth.models.authorization import Approved
 from rolecall_auth.models.client import Client
-from rolecall_auth.models.consent import has_consent
 from rolecall_auth.models.interaction import LOST, Interaction
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.openid import approval, authentication_request, request_object
@@ -220,11 +218,15 @@ def _proceed(
         if taken.shown != grant.request.approved:
             # the client's registration has changed since the person decided
             return redirect(url_for("consent", interaction=_store_interaction(clean, sign_in)), 303)
-        return _success(target, grant, sign_in)
-    if "consent" not in authentication.prompts and _is_remembered(target, sign_in, grant.request.approved):
-        if name is not None:
-            services().interactions.take(name)
-        return _success(target, grant, sign_in)
+        response = _success(target, grant, sign_in, decided=True)
+        if response is not None:
+            return response
+    elif "consent" not in authentication.prompts and not target.client.always_requires_consent(target.redirect_uri):
+        response = _success(target, grant, sign_in, decided=False)
+        if response is not None:
+            if name is not None:
+                services().interactions.take(name)
+            return response
     CONSENTED(not authentication.silent, expected="a remembered consent", otherwise="no consent")
     return redirect(url_for("consent", interaction=name or _store_interaction(clean, sign_in)), 303)
 
@@ -241,13 +243,6 @@ def _count_interaction(clean: dict[str, str], sign_in: SignIn | None) -> None:
     services().budget.spend(size, request.remote_addr, is_anonymous=sign_in is None)
 
 
-def _is_remembered(target: Target, sign_in: SignIn, wanted: Approved) -> bool:
-    if target.client.always_requires_consent(target.redirect_uri):
-        return False
-    with services().database.connect() as connection:
-        return has_consent(connection, sign_in.user_id, target.client.client_id, wanted)
-
-
 def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Interaction) -> bool:
     """Whether the user disconnected the client after this decision; only for clients without stored consents."""
     if not target.client.always_requires_consent(target.redirect_uri):
@@ -256,15 +251,16 @@ def _was_disconnected_since(target: Target, sign_in: SignIn, interaction: Intera
     return disconnected is not None and disconnected["at"] >= (interaction.decided_at or 0)
 
 
-def _success(target: Target, grant: CodeGrant, sign_in: SignIn) -> Response:
+def _success(target: Target, grant: CodeGrant, sign_in: SignIn, *, decided: bool) -> Response | None:
+    """Return the response with a code, or None if the person has to decide."""
     try:
-        response_parameters = grant.create_authorization_response(target.redirect_uri, sign_in)
+        response_parameters = grant.create_authorization_response(target.redirect_uri, sign_in, decided=decided)
     except TooMany as error:
         if not grant.request.authentication.silent:
             raise
         # no page may be shown (OpenID Connect Core section 3.1.2.1)
         return _error_redirect(target, OAuthError("temporarily_unavailable", error.message))
-    return _authorization_response(target, response_parameters)
+    return None if response_parameters is None else _authorization_response(target, response_parameters)
 
 
 def _error_redirect(target: Target, error: OAuthError) -> Response:

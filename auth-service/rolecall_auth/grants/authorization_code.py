@@ -9,18 +9,18 @@ from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
 from flask import g
 from sqlalchemy import Connection
 
-from rolecall import audit, checks
+from rolecall import audit, checks, clock
 from rolecall.checks import Secret
 from rolecall.errors import OAuthError
 from rolecall.vocabulary import CLIENT_AUTH_METHODS, CODE_CHALLENGE_METHOD
 from rolecall_auth.grants.request import OAuth2Request
-from rolecall_auth.grants.token_response import issue
+from rolecall_auth.grants.token_response import HasTokens, issue
 from rolecall_auth.limits import ACCOUNT_AUTHORIZATION
 from rolecall_auth.models import authorization as authorizations
 from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.code import AuthorizationCode
-from rolecall_auth.models.consent import has_consent, normal_scope
+from rolecall_auth.models.consent import hold_consent, normal_scope
 from rolecall_auth.models.registry import is_same_resource
 from rolecall_auth.models.session import SignIn
 from rolecall_auth.models.user import is_active
@@ -44,6 +44,12 @@ CONSENT = checks.define(
 )
 RESOURCE = checks.define(
     "token.resource", "RFC 8707 section 2.2", "invalid_target", "The code was not issued for this resource."
+)
+ONCE = checks.define(
+    "token.code_once",
+    "RFC 6749 section 4.1.2",
+    "invalid_grant",
+    "The code was already used. Its authorization has ended.",
 )
 ALIVE = checks.define(
     "token.code",
@@ -72,13 +78,6 @@ VERIFIER = checks.define(
     "invalid_grant",
     "The code_verifier does not match the code_challenge.",
 )
-ONCE = checks.define(
-    "token.code_once",
-    "RFC 6749 section 4.1.2",
-    "invalid_grant",
-    "The code was already used. Its authorization has ended.",
-)
-
 TOKEN_CHECKS: Final = (ALIVE, REDIRECT_URI, RESOURCE, VERIFIER_SENT, NO_STRAY_VERIFIER, VERIFIER, ONCE)
 """The checks of a token request."""
 
@@ -94,57 +93,73 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         self,
         redirect_uri: str,  # noqa: ARG002
         grant_user: SignIn,
-    ) -> list[tuple[str, str]]:
+        *,
+        decided: bool,
+    ) -> list[tuple[str, str]] | None:
         """Create an authorization, and a code that is bound to the client, the redirect URI, and the challenge.
 
         The authorization is stored in SQL before its code leaves the server, so that anything which ends the
         authorization, such as a withdrawn consent or a replay, also ends the code.
 
+        Args:
+            decided: whether the person has just allowed the request, so that a missing consent is one withdrawn since.
+
         Returns:
-            The parameters of the authorization response; the endpoint applies the `response_mode`.
+            The parameters of the authorization response; the endpoint applies the `response_mode`. None if the person
+            has to decide; nothing is stored.
 
         Raises:
+            OAuthError: access_denied, if the account is disabled or the consent has been withdrawn.
             TooMany: the account has given too many authorizations; nothing is stored.
         """
         services().limits.count(ACCOUNT_AUTHORIZATION, grant_user.user_id)
-        parameters, approved = self.request.payload.data, self.request.approved
-        scope = normal_scope(self.request.scope)
-        authorization_id, user_id, client_id = new_id(), grant_user.user_id, self.request.client.client_id
-        values = {
-            "id": authorization_id,
-            "user_id": user_id,
-            "client_id": client_id,
-            "resource": approved["resource"],
-            "scope": scope,
-            "resources": scopes.by_resource(scope, approved["resource"]),
-            "approved": approved,
-            "auth_time": grant_user.auth_time,
-            "requested_claims": approved["claims"] or None,
-            "sid": grant_user.sid,
-            "acr": self.request.authentication.acr,
-        }
-        with services().database.begin() as connection:
-            has_owner, is_allowed = self._owner_and_consent(connection, user_id)
-            OWNER(has_owner, expected="an active account", actual=grant_user.username if has_owner else "none")
-            CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
-            authorizations.store(connection, values)
-        g.flow_id = authorization_id
-        audit.record("code_issued", user_id=user_id, client_id=client_id)
-        code = new_secret()
+        authorization = self._store_authorization(grant_user, decided)
+        if authorization is None:
+            services().limits.give_back(ACCOUNT_AUTHORIZATION, grant_user.user_id)
+            return None
+        g.flow_id = authorization["id"]
+        audit.record("code_issued", user_id=authorization["user_id"], client_id=authorization["client_id"])
+        code, parameters = new_secret(), self.request.payload.data
         value = AuthorizationCode(
-            authorization_id=authorization_id,
-            client_id=client_id,
+            authorization_id=authorization["id"],
+            client_id=authorization["client_id"],
             redirect_uri=parameters.get("redirect_uri"),
-            scope=scope,
-            resource=approved["resource"],
+            scope=authorization["scope"],
+            resource=authorization["resource"],
             code_challenge=parameters.get("code_challenge"),
             nonce=parameters.get("nonce"),
+            expires_at=clock.now() + services().settings.code_lifetime,
         )
-        services().codes.put(code, value, services().settings.code_lifetime)
+        services().codes.put(code, value)
         response = [("code", code)]
         if "state" in parameters:
             response.append(("state", parameters["state"]))
         return response
+
+    def _store_authorization(self, user: SignIn, decided: bool) -> dict[str, Any] | None:
+        """Store an authorization and return its columns; None if the person has to decide."""
+        approved, scope = self.request.approved, normal_scope(self.request.scope)
+        values = {
+            "id": new_id(),
+            "user_id": user.user_id,
+            "client_id": self.request.client.client_id,
+            "resource": approved["resource"],
+            "scope": scope,
+            "resources": scopes.by_resource(scope, approved["resource"]),
+            "approved": approved,
+            "auth_time": user.auth_time,
+            "requested_claims": approved["claims"] or None,
+            "sid": user.sid,
+            "acr": self.request.authentication.acr,
+        }
+        with services().database.begin() as connection:
+            has_owner, is_allowed = self._owner_and_consent(connection, user.user_id)
+            if has_owner and not is_allowed and not decided:
+                return None
+            OWNER(has_owner, expected="an active account", actual=user.username if has_owner else "none")
+            CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
+            authorizations.store(connection, values)
+        return values
 
     def _owner_and_consent(self, connection: Connection, user_id: str) -> tuple[bool, bool]:
         """Whether the account is active, and the consent still valid.
@@ -154,28 +169,37 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         client, approved = self.request.client, self.request.approved
         if client.always_requires_consent(approved["redirect_uri"] or ""):
             return is_active(connection, user_id), True
-        if has_consent(connection, user_id, client.client_id, approved, hold=True):
+        if hold_consent(connection, user_id, client.client_id, approved):
             return True, True
         return is_active(connection, user_id), False
 
     def query_authorization_code(  # type: ignore[override]
         self, code: str, client: Client
     ) -> AuthorizationCode:
-        """Return the code if it was issued to this client. Requests of other clients do not consume or end it."""
+        """Return the code if it was issued to this client, and is valid or was used before.
+
+        Requests of other clients do not use or end it.
+        """
         found = services().codes.find(code)
+        if found is not None and found.expires_at <= clock.now() and not self._was_used(found):
+            found = None
         return ALIVE.require(
             found if found is not None and found.client_id == client.client_id else None,
             expected="a valid code of this client",
             otherwise="no valid code of this client",
         )
 
+    def _was_used(self, code: AuthorizationCode) -> bool:
+        with services().database.connect() as connection:
+            return authorizations.has_tokens(connection, code.authorization_id)
+
     def create_token_response(self) -> Any:
-        """Consume the code atomically, then issue the tokens.
+        """Issue the tokens of the authorization, which uses up the code in the same atomic step.
 
         Any further use of the code ends the authorization. SQL decides the order of concurrent uses: tokens are only
         issued while the authorization is active, so the first use gets no tokens, or tokens that end right after.
         """
-        code, found = self.request.form["code"], self.request.authorization_code
+        found = self.request.authorization_code
         resource = self.request.form.get("resource", found.resource)
         g.flow_id = found.authorization_id
         if found.redirect_uri is None and "redirect_uri" in self.request.form:
@@ -183,18 +207,17 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             default, redirect_uri = self.request.client.get_default_redirect_uri(), self.request.form["redirect_uri"]
             REDIRECT_URI(redirect_uri == default, expected=default, actual=redirect_uri)
         RESOURCE(is_same_resource(resource, found.resource), expected=found.resource, actual=resource)
-        if not services().codes.take(code, found):
-            services().revocations.end_one("code replayed", found.authorization_id)
-            audit.record("code_replayed", client_id=found.client_id)
-            raise ONCE.refusal(expected="first use", actual="used before")
-        ONCE.note(True, expected="first use", actual="first use")
         try:
             audience = services().registry.audience(found.resource)
             body = issue(found.authorization_id, audience, self.request.client, found.nonce)
+        except HasTokens:
+            services().revocations.end_one("code replayed", found.authorization_id)
+            audit.record("code_replayed", client_id=found.client_id)
+            raise ONCE.refusal(expected="first use", actual="used before") from None
         except OAuthError:
-            # a Redis restored from an older copy contains used codes again; SQL is authoritative
             services().revocations.end_one("code refused", found.authorization_id)
             raise
+        ONCE.note(True, expected="first use", actual="first use")
         return 200, body, self.TOKEN_RESPONSE_HEADER
 
 

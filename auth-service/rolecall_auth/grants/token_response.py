@@ -22,6 +22,10 @@ from rolecall_auth.services import services
 ALIVE = checks.define("token.authorization", "RFC 6749 section 5.2", "invalid_grant", "The authorization has ended.")
 
 
+class HasTokens(Exception):
+    """The authorization has tokens already, so its code was used before."""
+
+
 def issue(authorization_id: str, resource: Resource, client: Client, nonce: str | None) -> dict[str, Any]:
     """Issue the first tokens of an authorization and return the token response (RFC 6749 section 5.1).
 
@@ -29,8 +33,9 @@ def issue(authorization_id: str, resource: Resource, client: Client, nonce: str 
         resource: the resource of the authorization.
 
     Raises:
-        OAuthError: invalid_grant, if the authorization has ended or already has tokens, or if the client is no longer
-            registered for any of its scope.
+        HasTokens: nothing is changed.
+        OAuthError: invalid_grant, if the authorization has ended, or if the client is no longer registered for any of
+            its scope.
     """
     settings = services().settings
     refresh_token = None
@@ -57,18 +62,21 @@ def claim(
 
     Args:
         resource: the resource of the authorization.
+        first: whether these must be the first tokens.
 
     Returns:
         The authorization, the person, and the `sub` by which the client knows the person in this authorization.
 
     Raises:
+        HasTokens: these would not be the first tokens.
         OAuthError: invalid_grant, if the authorization has ended, or its user or client is disabled.
     """
-    authorization, user = ALIVE.require(
-        authorizations.claim(connection, authorization_id, access_tokens.FORMAT, token_lifetime(resource), first=first),
-        expected="an active authorization",
-        otherwise="no active authorization",
+    found = authorizations.claim(
+        connection, authorization_id, access_tokens.FORMAT, token_lifetime(resource), first=first
     )
+    if found is None and first and authorizations.has_tokens(connection, authorization_id):
+        raise HasTokens
+    authorization, user = ALIVE.require(found, expected="an active authorization", otherwise="no active authorization")
     subject = subjects.find_or_create(connection, approval.sector(client, authorization), user.id)
     return authorization, user, subject
 

@@ -140,6 +140,10 @@ _CLAIM: Final = (
 
 _CLAIM_FIRST: Final = _CLAIM.where(_table.c.used_at.is_(None))
 
+_HAS_TOKENS: Final = sa.select(_table.c.id).where(
+    _table.c.id == sa.bindparam("authorization"), _table.c.used_at.is_not(None)
+)
+
 _STANDING: Final = sa.select(*COLUMNS).where(_table.c.standing_key == sa.bindparam("key"), _table.c.ended_at.is_(None))
 
 _EXTEND: Final = (
@@ -182,6 +186,11 @@ def claim(
         "lifetime": token_lifetime,
     }
     return _with_user(connection.execute(statement, values).one_or_none())
+
+
+def has_tokens(connection: sa.Connection, authorization_id: str) -> bool:
+    """Return whether tokens have been issued for an authorization, which may have ended."""
+    return connection.execute(_HAS_TOKENS, {"authorization": authorization_id}).one_or_none() is not None
 
 
 def standing(connection: sa.Connection, key: str) -> AuthorizationRecord | None:

@@ -34,30 +34,27 @@ class Consent(Model):
 
 _table: Final = Consent.__table__
 
-_STORED: Final = sa.select(_table.c.scope).where(
-    _table.c.user_id == sa.bindparam("user"),
-    _table.c.client_id == sa.bindparam("client"),
-    _table.c.resource == sa.bindparam("resource"),
-)
-
 _HELD: Final = (
-    _STORED.join_from(_table, User.__table__, User.__table__.c.id == _table.c.user_id)
-    .where(User.__table__.c.disabled_at.is_(None))
+    sa.select(_table.c.scope)
+    .join_from(_table, User.__table__, User.__table__.c.id == _table.c.user_id)
+    .where(
+        _table.c.user_id == sa.bindparam("user"),
+        _table.c.client_id == sa.bindparam("client"),
+        _table.c.resource == sa.bindparam("resource"),
+        User.__table__.c.disabled_at.is_(None),
+    )
     .with_for_update(read=True, of=_table)
 )
 
 
-def has_consent(
-    connection: sa.Connection, user_id: str, client_id: str, request: Approved, *, hold: bool = False
-) -> bool:
-    """Return whether all of the request has been allowed.
+def hold_consent(connection: sa.Connection, user_id: str, client_id: str, request: Approved) -> bool:
+    """Lock the consent of an active account, so that it cannot be withdrawn before the transaction ends.
 
-    Args:
-        hold: return False as well if the account is disabled, and lock the consent, so that it cannot be withdrawn
-            before the transaction ends.
+    Returns:
+        Whether all of the request has been allowed.
     """
     values = {"user": user_id, "client": client_id, "resource": request["resource"]}
-    stored = {*connection.scalars(_HELD if hold else _STORED, values)}
+    stored = {*connection.scalars(_HELD, values)}
     return bool(stored) and _items(request) <= stored
 
 

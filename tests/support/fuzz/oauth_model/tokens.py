@@ -9,7 +9,7 @@ from hypothesis.stateful import precondition, rule
 from werkzeug.test import TestResponse
 
 from rolecall import clock
-from rolecall_auth.models.code import TOMBSTONE_LIFETIME
+from rolecall_auth.models.code import REPLAY_PERIOD
 from support.auth_server import VERIFIER, claims
 from support.fuzz.oauth_model.state import (
     PAY,
@@ -51,7 +51,7 @@ class TokenEndpoint(State):
             "wrong resource": {"resource": "http://elsewhere.test"},
         }.get(how, {})
         response = self.server.post("/token", app.headers, **form)
-        ends = code.expires_at if code.used_at is None else code.used_at + TOMBSTONE_LIFETIME
+        ends = code.expires_at if code.used_at is None else code.expires_at + REPLAY_PERIOD
         if now >= ends or how in {"wrong client", "wrong verifier", "wrong uri"}:
             # only the right client with the right request can end a grant
             assert_error(response, "invalid_grant")
