@@ -15,6 +15,8 @@ from werkzeug.serving import make_server
 
 from rolecall_lab.control import clock
 from rolecall_lab.launcher import processes
+from rolecall_lab.observer import app as observer
+from rolecall_lab.observer.live import Live
 from rolecall_lab.settings import LabSettings, Role
 from rolecall_lab.wrap import Lab, wrap
 from support.small_services import KEY, SmallServices, flask_app
@@ -49,6 +51,21 @@ def settings(own_redis: Any) -> Callable[..., LabSettings]:
         return LabSettings(role=role, lab=True, lab_key=KEY, lab_redis_url=own_redis.url, **more)
 
     return make
+
+
+@pytest.fixture
+def app(settings: Callable[..., LabSettings]) -> Iterator[Flask]:
+    """The observer."""
+    made = observer.create_app(settings("observer"))
+    yield made
+    made.extensions["observer"].tail.stop()
+
+
+@pytest.fixture
+def live(app: Flask) -> Live:
+    """What the observer knows of the flows."""
+    found: Live = app.extensions["observer"]
+    return found
 
 
 @pytest.fixture

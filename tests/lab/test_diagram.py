@@ -10,7 +10,6 @@ import pytest
 import redis
 from flask import Flask
 
-from rolecall_lab.observer import app as observer
 from rolecall_lab.observer.captions import caption
 from rolecall_lab.observer.diagram import Diagram, Fold, View, diagram
 from rolecall_lab.observer.live import Live
@@ -161,16 +160,8 @@ def test_a_response_has_a_caption_of_its_own(line: str, status: int, more: dict[
     assert captions([{**event(1, "client", "authorization_server", line, status), **more}])[-1] == told
 
 
-@pytest.fixture
-def app(settings: Any) -> Iterator[Flask]:
-    made = observer.create_app(settings("observer"))
-    yield made
-    made.extensions["observer"].tail.stop()
-
-
-def test_the_page_has_all_that_the_picture_has(app: Flask, store: redis.Redis) -> None:
+def test_the_page_has_all_that_the_picture_has(app: Flask, live: Live, store: redis.Redis) -> None:
     """Steps, gaps, values, stored data, and checks that passed and failed; the same elements are a list on a phone."""
-    live: Live = app.extensions["observer"]
     events = plain_flow()
     events[6]["checks"] = [check("introspect.token", False) | {"description": "The token is unknown."}]
     for each in events:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 from flask import Flask
 
-from rolecall_lab.observer import app as observer
 from rolecall_lab.observer import flow_list
 from rolecall_lab.observer.flow_list import MAX_CHANGES, PAGE, Filter
 from rolecall_lab.observer.live import MAX_VIEWERS, Live
@@ -22,19 +21,6 @@ from support.recorded_events import BEGAN, check, event, mark, plain, plain_flow
 
 AUTHORIZE = {"response_type": "code", "client_id": "ledger-1", "scope": "openid", "state": plain("state-ledger-1")}
 CODE, TOKEN = "code-ledger-0123", "token-ledger-0123"
-
-
-@pytest.fixture
-def app(settings: Callable[..., Any]) -> Iterator[Flask]:
-    made = observer.create_app(settings("observer"))
-    yield made
-    made.extensions["observer"].tail.stop()
-
-
-@pytest.fixture
-def live(app: Flask) -> Live:
-    found: Live = app.extensions["observer"]
-    return found
 
 
 def listed(app: Flask, query: str = "") -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,19 +24,6 @@ from support.observer_app import load, parts, record, shown
 from support.recorded_events import BEGAN, event, hash_of, mark, plain, plain_flow
 
 SCRIPT = "<script>alert(1)</script>"
-
-
-@pytest.fixture
-def app(settings: Callable[..., LabSettings]) -> Iterator[Flask]:
-    made = observer.create_app(settings("observer"))
-    yield made
-    made.extensions["observer"].tail.stop()
-
-
-@pytest.fixture
-def live(app: Flask) -> Live:
-    found: Live = app.extensions["observer"]
-    return found
 
 
 def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: redis.Redis) -> None:

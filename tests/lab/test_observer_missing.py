@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,24 +17,10 @@ from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.picture import lay_out
 from rolecall_lab.recording.flows import Flows
 from rolecall_lab.recording.recorder import STREAM
-from rolecall_lab.settings import LabSettings
 from support.observer_app import load, parts, record, shown
 from support.recorded_events import event, hash_of, mark, plain, plain_flow
 
 MISSING = "Redis was emptied or full at this point; messages may be missing"
-
-
-@pytest.fixture
-def app(settings: Callable[..., LabSettings]) -> Iterator[Flask]:
-    made = observer.create_app(settings("observer"))
-    yield made
-    made.extensions["observer"].tail.stop()
-
-
-@pytest.fixture
-def live(app: Flask) -> Live:
-    found: Live = app.extensions["observer"]
-    return found
 
 
 def calls(first: int, number: int) -> list[dict[str, Any]]:

@@ -1,16 +1,12 @@
 // The list of flows: rows appear and change while the page is open; filters, focus, and scroll position stay.
+import { listen } from "./stream.js";
+
 const list = document.getElementById("list");
 const rows = document.getElementById("rows");
 const empty = document.getElementById("empty");
 const note = document.getElementById("note");
-const live = document.getElementById("live");
 const size = Number(list.dataset.size);
 const isFirstPage = list.dataset.page === "1";
-
-function say(text, state) {
-  live.textContent = text;
-  live.className = `live ${state}`;
-}
 
 function element(html) {
   const template = document.createElement("template");
@@ -69,13 +65,4 @@ function show(data) {
   if (moved) scrollBy({ top: moved.getBoundingClientRect().top - before, behavior: "instant" });
 }
 
-const address = new URL(list.dataset.live, location);
-address.searchParams.set("version", list.dataset.version);
-const source = new EventSource(address);
-source.onopen = () => say("Live", "on");
-source.onerror = () => say(source.readyState === EventSource.CLOSED ? "Not live: reload the page" : "Reconnecting …", "off");
-source.onmessage = (event) => {
-  const data = JSON.parse(event.data);
-  show(data);
-  say(data.away ? "Redis is unavailable: no new flows" : "Live", data.away ? "off" : "on");
-};
+listen(list, "flows", show);

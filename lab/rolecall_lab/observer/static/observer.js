@@ -1,18 +1,13 @@
 // The page of a flow: live updates, the keyboard, and following a value wherever it is.
 import { chosen, close, flow, markChosen, move, reveal, select, synchronize } from "./inspector.js";
 import { draw, end, go, isPresenting, start } from "./present.js";
+import { listen } from "./stream.js";
 
-const live = document.getElementById("live");
 const STEPS = {
   ArrowRight: 1, ArrowDown: 1, PageDown: 1, ArrowLeft: -1, ArrowUp: -1, PageUp: -1, Home: -Infinity, End: Infinity,
 };
 let followed = null;
 let pinned = false;
-
-function say(text, state) {
-  live.textContent = text;
-  live.className = `live ${state}`;
-}
 
 function light() {
   flow.classList.toggle("following", followed !== null);
@@ -96,15 +91,4 @@ markChosen();
 const opened = flow.querySelector(".row.chosen");
 if (opened) reveal(opened);
 
-if (flow.dataset.live) {
-  const address = new URL(flow.dataset.live, location);
-  address.searchParams.set("version", flow.dataset.version);
-  const source = new EventSource(address);
-  source.onopen = () => say("Live", "on");
-  source.onerror = () => say(source.readyState === EventSource.CLOSED ? "Not live: reload the page" : "Reconnecting …", "off");
-  source.onmessage = (event) => {
-    const data = JSON.parse(event.data);
-    show(data);
-    say(data.away ? "Redis is unavailable: no new messages" : "Live", data.away ? "off" : "on");
-  };
-}
+if (flow.dataset.live) listen(flow, "messages", show);
