@@ -47,6 +47,8 @@ NODES = {
     "auth.example": UNKNOWN,
     "[2001:db8::1": UNKNOWN,
     "unix:": UNKNOWN,
+    f"_{'x' * 255}": f"_{'x' * 255}",
+    f"_{'x' * 256}": UNKNOWN,
 }
 
 

@@ -111,7 +111,7 @@ class CrossOrigin:
         added = self.headers(environ.get("PATH_INFO", ""), environ.get("HTTP_ORIGIN"))
         if not added:
             return start_response
-        replaced = {name for name, _ in added}
+        replaced = {name for name, _ in added} - {"Vary"}  # a response may have several of these
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
             kept = [header for header in headers if header[0] not in replaced]

@@ -29,6 +29,10 @@ SECURITY_HEADERS: Final = {
 """Defaults for every response; a view may set its own value."""
 
 
+_MAX_COOKIE: Final = 4096
+"""Bytes of a cookie that every browser stores (RFC 6265 section 6.1); recent cookies are kept in memory."""
+
+
 def let_forms_leave(response: Response, *, scripts: bool = False) -> None:
     """Omit `form-action` from a page whose forms redirect to another party.
 
@@ -62,7 +66,7 @@ class CookieSessions(SecureCookieSessionInterface):
         serializer = self.get_signing_serializer(app) if value else None
         if not value or serializer is None:
             return self.session_class()
-        payload = _payload(serializer, value)
+        payload = _payload(serializer, value) if len(value) <= _MAX_COOKIE else None
         return self.session_class(serializer.load_payload(payload) if payload is not None else None)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "unknown"
 """The address of a client whose address no proxy names (RFC 7239 section 6.2)."""
 
+_MAX_NODE: Final = 256
+"""Characters of an address; anything can be in the header of a proxy, and recent addresses are kept in memory."""
+
 _OBFUSCATED: Final = re.compile(r"_[A-Za-z0-9._-]+")
 _PORT: Final = re.compile(r"[0-9]{0,5}|_[A-Za-z0-9._-]+")
 
@@ -63,15 +66,19 @@ class BehindProxies(ProxyFix):
         return self._application(environ, start_response)
 
 
-@lru_cache(maxsize=1024)
 def client_address(node: str) -> str:
     """Return the address of a node (RFC 7239 section 6) without quotation marks, brackets, and port.
 
     An IPv4-mapped address becomes an IPv4 address, and an obfuscated identifier remains as it is.
 
     Returns:
-        `UNKNOWN` for everything else.
+        `UNKNOWN` for everything else, and for more than `_MAX_NODE` characters.
     """
+    return _client_address(node) if len(node) <= _MAX_NODE else UNKNOWN
+
+
+@lru_cache(maxsize=1024)
+def _client_address(node: str) -> str:
     node = node.strip(' \t"')
     name, _, port = node.rpartition(":")
     for each in (node, name) if _PORT.fullmatch(port) else (node,):
