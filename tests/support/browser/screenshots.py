@@ -1,4 +1,6 @@
-"""Takes a picture of every page in every state, wide and narrow, light and dark: `make screenshots`.
+"""Takes a picture of every page in every state: wide, as on a projector, and on a phone, light and dark.
+
+`make screenshots` runs it.
 
 axe-core also checks each page, and the command prints what it finds. First, it renews the pictures of the documents in
 docs/pictures; `make screenshots ARGS=pictures` does nothing else.
@@ -25,10 +27,12 @@ FOLDER = Path(__file__).parents[3] / "test-results" / "screenshots"
 TALLEST = 6000
 """The maximum height of a picture in pixels."""
 LOOKS = {
-    "wide-light": (1280, 800, "light"),
-    "wide-dark": (1280, 800, "dark"),
-    "narrow-light": (360, 740, "light"),
-    "narrow-dark": (360, 740, "dark"),
+    "wide-light": (1440, 900, "light"),
+    "wide-dark": (1440, 900, "dark"),
+    "projector-light": (1280, 720, "light"),
+    "projector-dark": (1280, 720, "dark"),
+    "phone-light": (390, 844, "light"),
+    "phone-dark": (390, 844, "dark"),
 }
 MORE = {"phone-320": (320, 640, "light"), "zoomed-180": (180, 370, "light"), "4k": (3840, 2160, "light")}
 """Looks that must be named: `screenshots.py 4k`."""
@@ -73,7 +77,8 @@ def main(looks: list[str]) -> int:
                 page.evaluate("scrollTo(0, 0)")
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
-                clip = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
+                is_whole = not look.startswith("projector")  # a room sees only the first screen
+                clip = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST) if is_whole else height}
                 file = FOLDER / f"{name}-{look}.png"
                 # without animations, so that the picture shows the final state
                 page.screenshot(path=file, full_page=True, clip=clip, animations="disabled")  # type: ignore[arg-type]

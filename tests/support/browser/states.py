@@ -388,6 +388,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     if page.locator("#consent-allow").count():
         page.click("#consent-allow")
     picture("replayed", as_a_picture)
+    walk_observer(page, stack, page.url.partition("?")[0], shot)
     page.goto(f"{stack.client}/compare")
     page.get_by_role("button", name="Send it with both methods").click()
     page.get_by_role("button", name="Revoke the token").click()
@@ -398,6 +399,33 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         page.locator("#disconnect-tally").first.click()
     page.goto(f"{stack.auth}/sign-out")
     page.click("#logout-confirm")
+
+
+def walk_observer(page: Page, stack: Stack, flow: str, shot: Shot) -> None:
+    """The observer's other looks at a refused flow, and its list."""
+    page.goto(flow)
+    page.locator(".row.response.refused a.message").first.click()
+    page.wait_for_selector("#flow.inspected")
+    shot("observer-inspector")
+    page.goto(f"{flow}?embedded")
+    shot("observer-embedded")
+    page.goto(f"{flow}?present")
+    shot("observer-present")
+    for _ in range(40):
+        if page.locator(".row.now.refused").count():
+            break
+        page.keyboard.press("ArrowRight")
+    shot("observer-present-refused")
+    page.keyboard.press("End")
+    shot("observer-present-end")
+    page.goto(f"{stack.observer}/?outcome=refused")
+    shot("observer-flows-filtered")
+    page.goto(f"{stack.observer}/?client=nobody")
+    shot("observer-flows-none")
+    page.goto(f"{stack.observer}/?follow")
+    shot("observer-flows-following")
+    page.goto(f"{stack.observer}/docs/")
+    shot("observer-docs")
 
 
 def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
