@@ -1,4 +1,4 @@
-"""Introspection and revocation (RFC 7662, RFC 7009), and what happens when Redis forgets."""
+"""Introspection and revocation (RFC 7662, RFC 7009), also after a loss of data in Redis."""
 
 from __future__ import annotations
 
@@ -135,14 +135,14 @@ def test_introspection_is_503_while_somebody_rebuilds(server: Server) -> None:
 
 
 def test_another_redis_is_noticed(tmp_path: Path, own_redis: RedisServer) -> None:
-    """A restarted Redis may have come back with an old copy: its run_id tells."""
+    """A restarted Redis may have loaded an old copy; its new run_id shows that it was restarted."""
     server = make_server(make_settings(tmp_path, own_redis.url))
     tokens = server.tokens()
     server.post("/revoke", TALLY, token=tokens["access_token"])
     alive = server.tokens()
     own_redis.stop()
     own_redis.start()
-    # the copy that came back believes itself to be complete, and is not
+    # the restored copy is marked as complete, but is not
     server.services.store.client.set(f"{server.services.store.prefix}:revoked-run-id", "the run id of long ago")
     assert not server.is_active(tokens["access_token"])
     assert server.is_active(alive["access_token"])
@@ -180,7 +180,7 @@ def test_a_dead_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -
 def test_a_full_redis_is_503_and_heals(
     tmp_path: Path, own_redis: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`noeviction`: what must be kept and cannot be is refused, and nothing is half done."""
+    """`noeviction`: a request whose data cannot be stored is refused, and leaves no partial result."""
     server = make_server(make_settings(tmp_path, own_redis.url))
     tokens, others, code = server.tokens(), server.tokens(), server.code()
     signed_in, stranger = server.browser(), server.browser()
@@ -190,9 +190,9 @@ def test_a_full_redis_is_503_and_heals(
     store = server.services.store.client
     store.config_set("maxmemory", 1)
     try:
-        assert server.is_active(tokens["access_token"]), "what only reads goes on"
+        assert server.is_active(tokens["access_token"]), "requests that only read still succeed"
         assert server.refresh(tokens["refresh_token"]).status_code == 200
-        # a replay ends what the code gave, which is kept even now
+        # a replay ends the authorization, which can be recorded even now
         assert [server.redeem(code).status_code for _ in range(3)] == [200, 400, 400], "used once all the same"
         assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200
         assert not server.is_active(tokens["access_token"])

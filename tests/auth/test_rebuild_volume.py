@@ -56,7 +56,7 @@ def insert(server: Server) -> None:
 
 
 class Watch:
-    """The largest memory of this process, and what introspection returns, while the block runs."""
+    """The peak memory of this process, and the responses of introspection, while the block runs."""
 
     def __init__(self, server: Server, tokens: dict[str, str]) -> None:
         self.server, self.tokens = server, tokens

@@ -99,7 +99,7 @@ def test_openid_and_a_resource_drop_the_values_of_others(server: Server) -> None
 
 
 def test_offline_access_without_openid_is_dropped(server: Server) -> None:
-    """OpenID Connect Core section 11; what clients of the Model Context Protocol request by default."""
+    """OpenID Connect Core section 11; clients of the Model Context Protocol request it by default."""
     for resource in ("-", NOTES):
         tokens = granted(server, "mcp", scope="notes:read offline_access", resource=resource)
         assert tokens["scope"] == "notes:read"

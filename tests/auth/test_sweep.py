@@ -1,4 +1,4 @@
-"""What is over is removed, and nothing that is still good for something."""
+"""The sweep removes rows that are no longer needed, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several tabs of one browser: those that a browser without cookies opens at once, and how many may be pending."""
+"""Several tabs of one browser: simultaneous first requests without cookies, and the number of pending requests."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_sign_in_pages_that_a_new_browser_opens_at_once_are_both_usable(server: 
 def test_a_token_of_another_browser_is_rejected(server: Server) -> None:
     browser, other = server.browser(), server.browser()
     form = {"csrf_token": csrf_token(other.client.get("/sign-in")), **ALICE}
-    for _ in range(2):  # without any cookie, and with one of its own
+    for _ in range(2):  # first without any cookie, then with its own
         answer = browser.client.post("/sign-in", data=form)
         assert answer.status_code == 400
         assert "This page has expired" in answer.text
@@ -90,7 +90,7 @@ def test_a_token_of_another_browser_is_rejected(server: Server) -> None:
 
 
 def test_another_browser_cannot_take_a_pending_request(server: Server) -> None:
-    """Neither without a cookie, nor with that of a request of its own."""
+    """Another browser has no cookie for the request, and the cookie of its own request is not accepted."""
     browser, thief = server.browser(), server.browser()
     location = browser.request().location
     thief.request()
