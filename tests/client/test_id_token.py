@@ -126,7 +126,7 @@ BAD: dict[str, tuple[Make, str]] = {
 
 @pytest.mark.parametrize(("make", "rule"), BAD.values(), ids=BAD.keys())
 def test_a_bad_id_token_signs_nobody_in(tally: Tally, issuer: Issuer, make: Make, rule: str) -> None:
-    """OpenID Connect Core sections 2, 3.1.3.7 and 3.1.3.8: the rule that it breaks refuses it, and no other."""
+    """OpenID Connect Core sections 2, 3.1.3.7 and 3.1.3.8: only the check of the violated rule fails."""
     browser = tally.browser()
     asked = browser.begin("/sign-in")
     issuer.answer(make(issuer, asked["nonce"]))
