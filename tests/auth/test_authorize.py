@@ -255,7 +255,7 @@ def test_consent_of_public_clients_elsewhere_is_remembered(server: Server, host:
 
 
 def test_pkce_is_optional_only_for_confidential_clients_of_the_profile_openid(server: Server) -> None:
-    """RFC 9700 section 2.1.1; section 4.8.2 for a verifier without a challenge."""
+    """RFC 9700 sections 2.1.1 and 4.8.2: the latter about a verifier without a challenge."""
     server.add(
         a_client(client_id="oidc", profile="openid"),
         a_client(client_id="oidc-public", profile="openid", token_endpoint_auth_method="none", secret_hash=None),

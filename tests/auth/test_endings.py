@@ -35,7 +35,7 @@ pytestmark = pytest.mark.database
 
 
 def test_a_form_of_another_site_signs_nobody_out(server: Server) -> None:
-    """RFC 6749 section 3.1: POST /authorize. Such a form sends no Lax cookie, so the response must not set one."""
+    """RFC 6749 section 3.1: POST /authorize. The browser sends no Lax cookie, so the response must not set a cookie."""
     browser = server.browser()
     browser.sign_in()
     form = query(authorize_url())

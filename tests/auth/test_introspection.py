@@ -172,7 +172,7 @@ def test_a_dead_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -
     assert server.app.test_client().get("/healthz").status_code == 200
     assert server.app.test_client().get("/jwks").status_code == 200
     own_redis.start()
-    assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200, "a repetition sets it right"
+    assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200, "it can be repeated"
     assert not server.is_active(tokens["access_token"])
     assert server.app.test_client().get("/readyz").status_code == 200
 
@@ -193,7 +193,7 @@ def test_a_full_redis_is_503_and_heals(
         assert server.is_active(tokens["access_token"]), "requests that only read still succeed"
         assert server.refresh(tokens["refresh_token"]).status_code == 200
         # a replay ends the authorization, which can be recorded even now
-        assert [server.redeem(code).status_code for _ in range(3)] == [200, 400, 400], "used once all the same"
+        assert [server.redeem(code).status_code for _ in range(3)] == [200, 400, 400], "a code is used once"
         assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200
         assert not server.is_active(tokens["access_token"])
         assert server.is_active(others["access_token"]), "a revocation leaves the others valid"
@@ -210,7 +210,7 @@ def test_a_full_redis_is_503_and_heals(
             told = query(browser.request(scope="invoices:pay").location)
             assert (told["error"], told["state"]) == ("temporarily_unavailable", "st4te")
             [line] = [line for line in capsys.readouterr().out.splitlines() if "store unavailable" in line]
-            assert "maxmemory" in line, "an operator reads why"
+            assert "maxmemory" in line, "the log has the cause"
     finally:
         store.config_set("maxmemory", 0)
     assert server.redeem(code).json == {**server.redeem("none").json, "error_description": ANY}

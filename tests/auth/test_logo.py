@@ -68,7 +68,7 @@ def test_each_format_is_known_by_its_first_bytes(make: Any) -> None:
     assert raster(make(300, 200)) == (FORMATS[make], 300, 200)
     for length in range(len(make(300, 200))):
         found = raster(make(300, 200)[:length])
-        assert found in {None, (FORMATS[make], 300, 200)}, "a truncated image is not recognized as another format"
+        assert found in {None, (FORMATS[make], 300, 200)}, "a truncated image was recognized as another format"
 
 
 @each_format
@@ -110,7 +110,7 @@ def test_a_logo_that_comes_late_is_not_kept(server: Server) -> None:
     client = registered(server)
 
     class Slow:
-        """Sends the next request to the registration during a fetch."""
+        """A fetcher that sends the next request to the registration during a fetch."""
 
         def __init__(self, method: str, **members: Any) -> None:
             self.next = (method, members)

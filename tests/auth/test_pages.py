@@ -32,9 +32,9 @@ def test_the_session_is_renewed_at_sign_in(server: Server) -> None:
     thief = another_tab(browser.client)
     browser.client.post("/sign-in", data={"csrf_token": token, "username": "alice", "password": "wonderland-lab"})
     assert browser.client.get("/apps").status_code == 200
-    assert "/sign-in" in thief.get("/apps").location, "cookies known before are worth nothing"
+    assert "/sign-in" in thief.get("/apps").location, "a cookie from before the sign-in is still accepted"
     again = browser.client.post("/apps/disconnect", data={"csrf_token": token, "client_id": "tally"})
-    assert again.status_code == 400, "a form known before is worth nothing"
+    assert again.status_code == 400, "a form from before the sign-in is still accepted"
 
 
 def test_wrong_password_and_unknown_name_look_the_same(server: Server) -> None:
@@ -104,7 +104,7 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
 
 @pytest.mark.parametrize("path", ["/jwks", "/.well-known/openid-configuration", "/", "/apps"])
 def test_head_has_the_headers_of_get(server: Server, path: str) -> None:
-    """RFC 9110 section 9.3.2; in particular `Vary`, with which a cache would update what it has stored."""
+    """RFC 9110 section 9.3.2; in particular `Vary`, with which a cache updates its stored response."""
     get, head = (server.app.test_client().open(path, method=method).headers for method in ("GET", "HEAD"))
     assert {**get, "X-Request-Id": ""} == {**head, "X-Request-Id": ""}
 

@@ -106,7 +106,7 @@ def successes(responses: list[Any]) -> list[dict[str, Any]]:
 
 
 def is_usable(server: Server, tokens: dict[str, Any], client: dict[str, str]) -> bool:
-    """Whether the access token is active or the refresh token is accepted."""
+    """Return whether the access token is active or the refresh token is accepted."""
     return server.is_active(tokens["access_token"]) or (
         server.refresh(tokens["refresh_token"], client).status_code == 200
     )
@@ -114,7 +114,7 @@ def is_usable(server: Server, tokens: dict[str, Any], client: dict[str, str]) ->
 
 @PARTS
 def test_a_code_is_redeemed_once_at_most(workers: Workers, browser: Browser, part: int) -> None:
-    """RFC 6749 section 4.1.2; the other fifteen attempts revoke the tokens of the first one."""
+    """RFC 6749 section 4.1.2; the other fifteen attempts revoke the tokens of the first attempt."""
     redeemed = 0
     for _ in range(CODES):
         code = browser.authorize()["code"]
@@ -122,7 +122,7 @@ def test_a_code_is_redeemed_once_at_most(workers: Workers, browser: Browser, par
         assert len(given) <= 1
         assert not any(is_usable(workers.first, tokens, TALLY) for tokens in given)
         redeemed += len(given)
-    assert redeemed, "no presentation was ever the first"
+    assert redeemed, "no attempt succeeded in any round"
 
 
 @PARTS
@@ -135,7 +135,7 @@ def test_a_refresh_token_without_grace_is_used_once_at_most(workers: Workers, br
         assert len(given) <= 1
         assert not any(is_usable(workers.first, tokens, STRICT) for tokens in [family, *given])
         refreshed += len(given)
-    assert refreshed, "no presentation was ever the first"
+    assert refreshed, "no attempt succeeded in any round"
 
 
 @PARTS

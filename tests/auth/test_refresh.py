@@ -37,14 +37,14 @@ def test_what_a_client_may_not_have_any_more_is_not_given_again(server: Server) 
     tokens = server.tokens(scope="invoices:read profile")
     with server.services.database.transaction() as session:
         session.execute(sa.update(Client).values(scope="profile"))
-    clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
+    clock.set_offset(clock.offset() + 6)  # clients are read again every five seconds
     narrow = server.refresh(tokens["refresh_token"]).json
     assert narrow["scope"] == claims(narrow["access_token"])["scope"] == "profile"
     refused = server.refresh(narrow["refresh_token"], scope="invoices:read profile").json
     assert refused["error"] == "invalid_scope"
     with server.services.database.transaction() as session:
         session.execute(sa.update(Client).values(scope="invoices:pay"))
-    clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
+    clock.set_offset(clock.offset() + 6)  # clients are read again every five seconds
     assert server.refresh(narrow["refresh_token"]).json["error"] == "invalid_scope"
 
 

@@ -77,7 +77,7 @@ def test_a_redis_that_is_new_is_marked_before_anybody_relies_on_it(server: Serve
     fresh = Server(app, app.extensions["rolecall_auth"])
     assert app.test_client().get("/readyz").status_code == 200
     clock.set_offset(1)
-    assert is_in(present(fresh, signed(claims()))), "the first that comes is let in"
+    assert is_in(present(fresh, signed(claims()))), "the first new assertion is accepted"
     assert is_asked_for_another(present(fresh, before))
 
 

@@ -139,7 +139,7 @@ def test_a_posted_request_belongs_to_the_first_browser_that_opens_it(server: Ser
 
 
 def test_all_issuers_of_a_host_share_the_limit(tmp_path: Any, redis_url: str) -> None:
-    """A browser sends all cookies with the `__Host-` prefix to all of them, and the length of a header is limited."""
+    """A browser sends all `__Host-` cookies to all issuers of the host, and the length of a header is limited."""
     servers = [make_server(make_settings(tmp_path, redis_url, issuer=f"https://id.test/{name}")) for name in "ab"]
     jar = servers[0].app.test_client()
     for number in range(MAX_COOKIES + 4):

@@ -161,7 +161,7 @@ def test_basic_is_form_urlencoded_within(server: Server) -> None:
 
 
 def test_public_and_post_clients_authenticate_as_registered(server: Server) -> None:
-    """RFC 6749 sections 2.1 and 2.2: with their identifier, and with a secret if they have one."""
+    """RFC 6749 sections 2.1 and 2.2: with their identifier, and with their secret, if any."""
     server.add(
         a_client(client_id="poster", token_endpoint_auth_method="client_secret_post"),
         a_client(client_id="public", token_endpoint_auth_method="none", secret_hash=None),
@@ -179,7 +179,7 @@ def test_a_code_expires_on_the_clock(server: Server) -> None:
     clock.set_offset(61)
     assert server.redeem(code).json["error"] == "invalid_grant"
     clock.set_offset(0)
-    assert server.redeem(code).status_code == 200, "the expired attempt consumed the code"
+    assert server.redeem(code).status_code == 200, "the late attempt consumed the code"
 
 
 @pytest.mark.parametrize("later", [0, 61, 86400], ids=["at once", "after its expiry", "a day later"])

@@ -1,4 +1,4 @@
-"""Tally: the flow from the client's side, and every error that can end it."""
+"""The flow from the side of the client, Tally, and every error that can end it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "another algorithm of the issuer's": (signed(key="ES256-1"), "alg"),
     "an algorithm that is a number": (signed(alg=256), "alg"),
     "the header names another algorithm than its key's": (signed(key="ES256-1", alg="RS256"), "kid"),
-    "a key that nobody published": (signed(key="RS256-9"), "kid"),
+    "an unpublished key": (signed(key="RS256-9"), "kid"),
     "a critical extension": (signed(crit=["b64"], b64=False), "header"),
     "another key under a published kid": (signed(key="RS256-9", kid="RS256-1"), "signature"),
     "changed": (other_claims_under_the_signature, "signature"),

@@ -51,7 +51,7 @@ ANYWHERE = [each for each in ALTERATIONS.values() if not each.secure and each no
 SECURE = [each for each in ALTERATIONS.values() if each.secure]
 
 ALARMS = {"mixed_up", "unknown_state", "repeated_parameter", "another_subject"}
-"""The refusals that are written to the audit log, besides those of ID tokens."""
+"""The errors that are written to the audit log, besides those of ID tokens."""
 
 
 @dataclass

@@ -267,9 +267,9 @@ def test_an_answer_that_comes_as_a_form_is_taken_by_the_browser_that_asked(tally
     posted = elsewhere.post("/callback", data=answer)
     assert posted.status_code == 303
     assert "c0de" not in posted.location
-    assert not tally.http.to(TOKEN), "nothing happens without the cookie"
+    assert not tally.http.to(TOKEN), "the code was redeemed without the cookie"
     another = tally.browser().client.get(posted.location)
-    assert another.status_code == 400, "and it takes nothing from the browser that asked"
+    assert another.status_code == 400, "another browser could continue the flow"
     assert browser.client.get(posted.location).location == "/me"
     assert browser.client.get(posted.location).status_code == 400
 

@@ -111,7 +111,7 @@ def test_the_front_names_whom_it_could_not_reach_and_nobody_else(containers: Sta
         docker("compose", "start", "resource-service")
     lines = [json.loads(line[line.index("{") :]) for line in logged.splitlines() if '"service": "front"' in line]
     assert {line["detail"] for line in lines} == {"http://resource-service:8002 did not answer"}
-    assert {line["path"] for line in lines} == {"/invoices"}, "what was asked may be secret"
+    assert {line["path"] for line in lines} == {"/invoices"}, "the log has a query, which may be secret"
 
 
 @pytest.mark.parametrize("killed", ["auth-service", "client-webapp"])
@@ -168,7 +168,7 @@ def test_a_server_killed_at_work_leaves_nothing_half_made(containers: Stack) -> 
         if not signed_in:
             page = walker.open(f"{containers.auth}/sign-up")
             made = walker.submit(page, username=name, password="a good long one")
-            assert made.status in {302, 303}, "the name is taken, but no one can sign in with it"
+            assert made.status in {302, 303}, "the name is taken, but signing in with it fails"
         take_back(containers, name, "a good long one")
         assert statuses(held.open(f"{containers.client}/invoices?check=introspection")) in (
             ["401"],

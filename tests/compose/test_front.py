@@ -116,7 +116,7 @@ UNREAD = {
     414: b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     505: b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
 }
-"""Those of which the front reads no Accept."""
+"""Requests that the front rejects before it reads the Accept header."""
 
 
 def port_of(front: Front) -> str:
@@ -138,7 +138,7 @@ def test_a_refusal_is_a_page_for_a_person_and_json_for_a_program(front: Front, s
     answered, headers, body = front.ask(port, refused("text/html,*/*;q=0.8")[status])
     assert (answered, headers["content-type"]) == (status, "text/html")
     assert f"Error · {status}" in body
-    assert "<center>" not in body, "nginx's own"
+    assert "<center>" not in body, "the page is nginx's default page"
     well_made(front, port, headers)
     answered, headers, body = front.ask(port, refused("application/json")[status])
     assert (answered, headers["content-type"]) == (status, "application/json")
@@ -166,7 +166,7 @@ def test_another_host_gets_no_more_than_that(front: Front) -> None:
         assert "Error · 421" in body
         well_made(front, port, headers)
     status, headers, _ = front.ask("HTTPS_PORT", asked, plain=True)
-    assert status == 400, "no TLS at a port of TLS"
+    assert status == 400, "plain HTTP on a TLS port"
     well_made(front, "HTTP_PORT", headers)
 
 

@@ -29,7 +29,7 @@ from support.stack import Stack, wait_until
 pytestmark = pytest.mark.compose
 
 DURING = 2.5
-"""Seconds that a fault lasts."""
+"""The duration of a fault in seconds."""
 
 DATABASES = ("auth", "resource")
 """The databases in PostgreSQL; each has a role of the same name."""
@@ -200,7 +200,7 @@ for address in addresses:
     if error:
         raise OSError(-error, address)
 """
-"""Adds or deletes blackhole routes like `ip route add blackhole`, which is not installed in any image here."""
+"""A program that adds or deletes blackhole routes like `ip route add blackhole`; no image here has `ip`."""
 
 
 @contextmanager

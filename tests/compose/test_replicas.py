@@ -17,7 +17,7 @@ READ = "import sys, urllib.request; print(urllib.request.urlopen('http://127.0.0
 
 
 def kids(name: str) -> set[str]:
-    """Return the key IDs that one container publishes; enough requests that each worker responds to one."""
+    """Return the key IDs that one container publishes, from enough requests to reach each of its workers."""
     sets = {docker("exec", name, "python", "-c", READ) for _ in range(3)}
     return {key["kid"] for text in sets for key in json.loads(text)["keys"]}
 

@@ -45,7 +45,7 @@ def keeps_to_its_schema(schema: Any, known: Known) -> None:
     assert known.keys() <= {operation.path for operation in operations}
     for operation in operations:
         headers, names = known.get(operation.path, ({}, {}))
-        # without parameters and body, there are no invalid requests
+        # an operation without parameters and body has no invalid requests
         for mode in GenerationMode if operation.query or operation.body else (GenerationMode.POSITIVE,):
             _keeps(operation, mode, {}, {}, len(operations))
             if headers or names:

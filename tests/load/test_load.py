@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.embedded]
 
 CONNECTIONS: Final = 64
 SECONDS: Final = 8.0
-"""How long each kind of request is repeated."""
+"""The time for which each kind of request is repeated."""
 
 PLAYGROUND: Final = "openid-playground:lab-only-openid-playground-6b1d8e3f9a2c7504"
 RETURNS_TO: Final = "http://localhost:9000/callback"

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.long, pytest.mark.embedded]
 MINUTE = 60.0
 CLIENTS = 64
 CLIENTS_OF_THE_OBSERVER = 500
-"""More than it has threads."""
+"""More connections than the observer has threads."""
 
 
 @pytest.fixture(scope="module")

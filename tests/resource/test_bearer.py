@@ -344,7 +344,7 @@ def test_an_id_that_no_database_takes_is_asked_of_none(api: Api, method: str, pa
     assert response.status_code == 404
     assert response.json == api.get("/invoices/nope", token()).json
     assert not [statement for statement in statements if "\0" in statement or "UPDATE" in statement]
-    assert len([statement for statement in statements if "invoice" in statement]) == 1, "only that of the other request"
+    assert len([statement for statement in statements if "invoice" in statement]) == 1, "the ID is in an SQL statement"
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/invoices/", "/invoices/a/b"])

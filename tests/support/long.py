@@ -99,7 +99,7 @@ PARTS: Final = (
     ),
     Part(
         "load",
-        "16 and 64 connections at once on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
+        "16 and 64 simultaneous connections on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
         310,
         r"/sql\.py|worker\.py|gunicorn_conf|grants/|tests/load|support/slow_clients",
         (

@@ -1,4 +1,4 @@
-"""Takes a picture of every page in every state, wide and narrow, light and dark: `make screenshots`.
+"""Take a picture of every page in every state, wide and narrow, light and dark: `make screenshots`.
 
 axe-core also checks each page, and the command prints what it finds. First, it renews the pictures of the documents in
 docs/pictures; `make screenshots ARGS=pictures` does nothing else.
