@@ -1,4 +1,4 @@
-"""What every test gets: the fixtures of `support`, the right marks, a clock that is turned back, and a search for
+"""The setup of every test: the fixtures of `support`, the right marks, a clock that is turned back, and a search for
 leaked secrets at the end.
 """
 
@@ -19,12 +19,12 @@ pytest_plugins = ["pytester", "support.fixtures", "support.leaks"]
 
 def pytest_configure() -> None:
     effort.load_profile()
-    # on a busy machine, a rebuild of nothing can take more than the second that requests wait for it
+    # on a busy machine, even an empty rebuild can take longer than the second that requests wait for it
     vars(revocation_rebuild)["REBUILD_WAIT"] = 30.0
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Use one process more than there are cores: most tests wait now and then, for a service, a browser, or Redis."""
+    """Use one process more than there are cores, because most tests sometimes wait for a service, browser, or Redis."""
     return min((os.cpu_count() or 1) + 1, 8)
 
 
@@ -42,9 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def shared_fixture(item: pytest.Item) -> str | None:
-    """Name the group of tests that one process of pytest-xdist has to run, because they share what is costly to make.
+    """Return the group of tests that one process of pytest-xdist must run, because they share an expensive fixture.
 
-    The tests that use `stack` are two groups, in two processes with a stack each: with a browser, and without.
+    The tests that use `stack` form two groups, with and without a browser, each in a process with its own stack.
     """
     fixtures = getattr(item, "_fixtureinfo", None)
     if fixtures is None or item.get_closest_marker("xdist_group"):

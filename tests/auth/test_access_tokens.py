@@ -59,7 +59,7 @@ def test_a_resource_chooses_the_algorithm(server: Server, algorithm: str) -> Non
 
 
 def test_a_resource_chooses_the_lifetime(server: Server) -> None:
-    """RFC 6749 section 5.1: `expires_in` says so, after a refresh too."""
+    """RFC 6749 section 5.1: `expires_in` is that lifetime, also after a refresh."""
     change(server, access_token_lifetime=3600)
     given = server.tokens()
     again = dict(server.refresh(given["refresh_token"]).json or {})
@@ -93,7 +93,7 @@ def test_a_client_gets_such_tokens_for_itself(server: Server) -> None:
 
 @pytest.mark.parametrize("rotated_first", [False, True])
 def test_keys_verify_as_long_as_the_longest_token(server: Server, rotated_first: bool) -> None:
-    """RFC 7517 section 5: also if the keys were read just before the resource got the longer lifetime."""
+    """RFC 7517 section 5: also if a process read the keys just before the resource got the longer lifetime."""
     runner = server.app.test_cli_runner()
     server.tokens()
     if rotated_first:
@@ -111,7 +111,7 @@ def test_keys_verify_as_long_as_the_longest_token(server: Server, rotated_first:
 
 
 def test_a_token_never_outlives_its_key(server: Server) -> None:
-    """A process that still has the longer lifetime of a resource signs tokens that the key verifies."""
+    """A process that still uses the longer lifetime of a resource only signs tokens that the key can verify."""
     server.services.registry.resources()[0].access_token_lifetime = 3600
     body = server.tokens()
     found = claims(body["access_token"])

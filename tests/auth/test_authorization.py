@@ -1,4 +1,4 @@
-"""What an authorization records: the request as the person approved it, and the scope at each resource."""
+"""The contents of an authorization: the request as the person approved it, and the scope at each resource."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_later_registration_narrows_what_was_approved(server: Server) -> None:
 
 
 def test_the_subject_of_a_client_is_random_and_kept(server: Server) -> None:
-    """RFC 9068 section 2.2, RFC 9700 section 4.15: neither a client ID nor a person's identifier."""
+    """RFC 9068 section 2.2, RFC 9700 section 4.15: it differs from every client ID and every person's identifier."""
     new = registered(server, subject="usr_chosen")["client_id"]
     server.add(a_client(client_id="second"))
     with server.services.database.read() as session:
@@ -105,7 +105,7 @@ def test_no_client_id_looks_like_a_subject(server: Server, prefix: str) -> None:
 
 
 def test_the_format_and_the_longest_lifetime_of_its_tokens_are_recorded(server: Server) -> None:
-    """The set of revoked tokens needs an authorization that ended only as long as one of its tokens lives."""
+    """The set of revoked tokens needs an ended authorization only until the last of its tokens expires."""
     longer = another_process(server, access_token_lifetime=900)
     tokens = server.tokens()
 

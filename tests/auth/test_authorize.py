@@ -73,9 +73,9 @@ REDIRECTED = {
 
 @pytest.mark.parametrize(("changes", "error"), REDIRECTED.values(), ids=REDIRECTED.keys())
 def test_other_faults_go_back_to_the_client_with_iss(server: Server, changes: dict[str, str], error: str) -> None:
-    """RFC 6749 section 4.1.2.1 and RFC 9207 section 2: every error answer names the issuer.
+    """RFC 6749 section 4.1.2.1 and RFC 9207 section 2: every error response names the issuer.
 
-    PKCE as RFC 7636 sections 4.3 and 4.4.1 want it; resources: RFC 8707 section 2; 303: RFC 9700 section 4.12.
+    PKCE: RFC 7636 sections 4.3 and 4.4.1; resources: RFC 8707 section 2; status 303: RFC 9700 section 4.12.
 
     The response type: RFC 6749 section 3.1.1.
     """
@@ -139,7 +139,7 @@ def test_the_only_registered_redirect_uri_may_be_left_out_but_not_one_of_two(ser
 
 
 def test_an_openid_request_names_its_redirect_uri(server: Server) -> None:
-    """OpenID Connect Core section 3.1.2.1: REQUIRED, also of a client that has registered one alone."""
+    """OpenID Connect Core section 3.1.2.1: REQUIRED, even if the client has registered only one URI."""
     browser = server.browser()
     assert browser.request(redirect_uri="-", scope="invoices:read").status_code == 303
     for more in ({}, {"response_mode": "form_post"}, {"prompt": "none"}):
@@ -218,7 +218,7 @@ def test_native_loopback_clients_are_asked_every_time_and_may_choose_the_port(se
     ],
 )
 def test_consent_of_public_clients_on_a_device_is_never_remembered(server: Server, uri: str) -> None:
-    """RFC 8252 section 8.6: other software on the device can receive the response. A secret protects the others."""
+    """RFC 8252 section 8.6: other software on the device can receive the response. A secret protects other clients."""
     common = {"redirect_uris": [uri], "application_type": "native"}
     assert redirect_uri_fault(uri, "native", lab=True) is None
     public = a_client(client_id="public", token_endpoint_auth_method="none", secret_hash=None, **common)
@@ -255,7 +255,7 @@ def test_consent_of_public_clients_elsewhere_is_remembered(server: Server, host:
 
 
 def test_pkce_is_optional_only_for_confidential_clients_of_the_profile_openid(server: Server) -> None:
-    """RFC 9700 sections 2.1.1 and 4.8.2: the latter for the stray verifier."""
+    """RFC 9700 sections 2.1.1 and 4.8.2: the latter about a verifier without a challenge."""
     server.add(
         a_client(client_id="oidc", profile="openid"),
         a_client(client_id="oidc-public", profile="openid", token_endpoint_auth_method="none", secret_hash=None),

@@ -201,7 +201,7 @@ def test_the_profile_openid_goes_by_openid_connect_core_9(server: Server) -> Non
 
 @pytest.mark.parametrize("profile", ["oauth2.1", "fapi2"])
 def test_the_other_profiles_take_the_issuer_as_a_string_alone(server: Server, profile: str) -> None:
-    """draft-ietf-oauth-rfc7523bis section 4: else whoever else an assertion is for could use it here."""
+    """draft-ietf-oauth-rfc7523bis section 4: otherwise another audience of an assertion could use it here."""
     server.add(signer("strict", profile=profile))
     assert is_in(present(server, signed(claims("strict"))))
     for audience in AUDIENCES:
@@ -212,13 +212,13 @@ def test_an_assertion_is_used_once(server: Server) -> None:
     first, other = signed(claims(jti="once")), signed(claims("certified", jti="once"))
     assert is_in(present(server, first))
     assert is_refused(present(server, first))
-    assert is_refused(present(server, signed(claims(jti="once"), "RS256"))), "it is the jti that counts"
+    assert is_refused(present(server, signed(claims(jti="once"), "RS256"))), "only the jti decides"
     assert is_refused(present(server, first, "/revoke"))
     assert is_in(present(server, other)), "each client has its own"
 
 
 def test_what_is_refused_uses_nothing_up(server: Server) -> None:
-    """Else whoever saw a jti could spend it."""
+    """Otherwise anyone who knows a `jti` could invalidate it."""
     good = claims(jti="kept")
     assert is_refused(present(server, signed(good, key=ECKey.generate_key("P-256"))))
     assert is_refused(present(server, signed({**good, "aud": "https://other.test"})))
@@ -250,7 +250,7 @@ def test_of_32_parallel_uses_one_passes(server: Server) -> None:
 
 
 def again(server: Server, **changes: Any) -> Server:
-    """The same databases, other settings."""
+    """Return a server with the same databases and other settings."""
     app = create_app(dataclasses.replace(server.services.settings, **changes))
     opened.append(app.extensions["rolecall_auth"])
     return Server(app, app.extensions["rolecall_auth"], server.ids)
@@ -325,7 +325,7 @@ def bad_jwts() -> dict[str, str]:
 
 @pytest.mark.parametrize("what", bad_jwts())
 def test_bad_jwts(server: Server, what: str) -> None:
-    """RFC 8725; the issue's list of bad input."""
+    """RFC 8725, and further malformed input."""
     response = present(server, bad_jwts()[what])
     assert is_refused(response)
 
@@ -376,7 +376,7 @@ def test_one_authentication_a_request(server: Server) -> None:
     assert server.post("/token", {}, **form, client_secret=SECRET).json["error"] == "invalid_request"
     for name in ("client_assertion", "client_assertion_type"):
         assert server.post("/token", TALLY, **{name: form[name]}).json["error"] == "invalid_request"
-    assert is_in(present(server, form["client_assertion"])), "and nothing was used up"
+    assert is_in(present(server, form["client_assertion"])), "a rejected request used up the assertion"
 
 
 def test_type_and_client_id_beside_it_must_agree(server: Server) -> None:
@@ -400,7 +400,7 @@ def test_who_guesses_is_slowed_down(server: Server) -> None:
 
 
 def test_used_assertions_are_bounded_by_address(server: Server) -> None:
-    """What is remembered for an hour counts in full, and what is forgotten in a minute hardly."""
+    """The longer the server has to remember an assertion, the more it counts towards the limit."""
     server = again(server, assertion_bytes_limit=limit("500/hour"))
     for _ in range(20):
         assert is_in(present(server, signed(claims())))
@@ -425,7 +425,7 @@ def test_redis_is_away(server: Server) -> None:
 
 
 def test_the_metadata_names_methods_and_algorithms(server: Server) -> None:
-    """RFC 8414 section 2: algorithms MUST be named with these methods, and `none` never."""
+    """RFC 8414 section 2: with these methods, the algorithms MUST be listed, and never `none`."""
     document = server.app.test_client().get("/.well-known/oauth-authorization-server").json
     assert document is not None
     for endpoint in ("token", "revocation"):
@@ -435,7 +435,7 @@ def test_the_metadata_names_methods_and_algorithms(server: Server) -> None:
 
 
 def test_base64_is_canonical(server: Server) -> None:
-    """Else one assertion would have several forms."""
+    """Otherwise an assertion would have several encodings."""
     header, payload, signature = signed(claims()).split(".")
     assert len(base64.urlsafe_b64decode(signature + "==")) == 64
     last = chr(ord(signature[-1]) + 1)

@@ -1,4 +1,4 @@
-"""A client gets tokens for itself (RFC 6749 section 4.4), from one standing authorization per resource and scope."""
+"""Tokens without a user (RFC 6749 section 4.4): one permanent authorization per client, resource, and scope."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_response_and_the_token(server: Server) -> None:
 
 
 def test_introspection_names_the_kind_of_the_subject(server: Server) -> None:
-    """RFC 7662 section 2.2; a person's token has no such member."""
+    """RFC 7662 section 2.2; the response for a person's token has no such member."""
     found = server.introspect(access_token(server, scope="invoices:read"))
     assert (found["active"], found["sub"], found["sub_kind"]) == (True, subject(server), "client")
     assert "sub_kind" not in server.introspect(server.tokens()["access_token"])
@@ -108,7 +108,7 @@ def test_a_wrong_request_changes_nothing(server: Server, form: dict[str, str], e
 
 @pytest.mark.parametrize("scope", ["openid profile email offline_access", "profile", "openid"])
 def test_a_client_that_only_has_scopes_about_people_gets_nothing(server: Server, scope: str) -> None:
-    """RFC 6749 section 4.4.2: without a scope, too."""
+    """RFC 6749 section 4.4.2: also if it requests no scope."""
     server.add(a_service(client_id="people", scope=scope))
     for form in ({}, {"scope": scope}):
         answer = ask(server, basic("people", SERVICE_SECRET), **form)
@@ -330,7 +330,7 @@ def test_the_command_registers_a_service(server: Server) -> None:
 def test_a_lifetime_that_grows_while_the_authorization_ends_gives_no_token_of_it(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The revocation of the ended one is kept for a shorter time than such a token is valid."""
+    """The revocation of the ended authorization is kept for a shorter time than such a token would be valid."""
     ask(server)
     [first] = authorizations(server)
     genuine = client_credentials._has_token_lifetime

@@ -1,4 +1,4 @@
-"""Clients' keys: from where, which of them, and what is made of any JWT or key (RFC 7517, OpenID Connect Core 10)."""
+"""Clients' keys: their source, their selection, and invalid keys and JWTs (RFC 7517, OpenID Connect Core 10)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from support.signing import (
 def test_where_too_much_is_fetched_the_client_may_try_again(
     server: Server, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not refused as if its keys were wrong, and no failure of its own is counted."""
+    """The server responds with 503, not as if the keys were invalid, and does not count a failed authentication."""
     server.add(signer("far", jwks=None, jwks_uri=keeper.url + "/keys"))
     with monkeypatch.context() as patched:
         patched.setattr(server.services.fetcher, "_waiting", fetcher._Slots(0, 1))
@@ -55,7 +55,7 @@ def keeper() -> Iterator[Keeper]:
 
 
 def test_keys_come_from_jwks_uri_and_again_when_one_is_unknown(server: Server, keeper: Keeper) -> None:
-    """OpenID Connect Core section 10.1.1: at once, and then at most once in some seconds."""
+    """OpenID Connect Core section 10.1.1: immediately the first time, then at most once per `MIN_LIFETIME`."""
     server.add(signer("far", jwks=None, jwks_uri=keeper.url + "/keys"))
     assert is_in(present(server, signed(claims("far"))))
     assert is_in(present(server, signed(claims("far"))))
@@ -73,7 +73,7 @@ def test_keys_come_from_jwks_uri_and_again_when_one_is_unknown(server: Server, k
 
 
 def test_a_key_that_was_changed_under_its_old_name_is_fetched_too(server: Server, keeper: Keeper) -> None:
-    """Whoever forgets to change `kid` with the key (OpenID Connect Core section 10.1.1) is not shut out."""
+    """A client that changes its key but not the `kid` (OpenID Connect Core section 10.1.1) can still authenticate."""
     server.add(signer("far", jwks=None, jwks_uri=keeper.url + "/keys"))
     assert is_in(present(server, signed(claims("far"))))
     other = ECKey.generate_key("P-256")
@@ -82,7 +82,7 @@ def test_a_key_that_was_changed_under_its_old_name_is_fetched_too(server: Server
     assert len(keeper.asked) == 2
     for _ in range(3):
         assert is_refused(present(server, signed(claims("far"))))
-    assert len(keeper.asked) == 2, "a wrong signature makes nobody ask again and again"
+    assert len(keeper.asked) == 2, "each invalid signature caused another fetch"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys":{}}', b'{"keys":[5,null,{}]}', b"\xff", b"[" * 60000])

@@ -1,4 +1,4 @@
-"""Each member of client metadata: told as it was registered, bounded, and never an error of the server's."""
+"""Each member of client metadata: it is returned as registered, has a limit, and never causes a server error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EVERY: dict[str, Any] = {
 
 
 def test_every_member_is_told_as_it_was_registered(server: Server) -> None:
-    """RFC 7591 section 3.2.1; of `jwks` and `jwks_uri` there is one."""
+    """RFC 7591 section 3.2.1; a client has either `jwks` or `jwks_uri`."""
     assert EVERY.keys() == {member.name for member in MEMBERS} - {"jwks_uri"}
     with_web(server, Web(sector=(json.dumps(EVERY["redirect_uris"]).encode(), "application/json")))
     client = registered(server, **EVERY)
@@ -67,7 +67,7 @@ TEXTS = [member for member in MEMBERS if member.kind in {"text", "uri"} and not 
 
 @pytest.mark.parametrize("name", [each.name for each in TEXTS if each.name not in {"scope", "sector_identifier_uri"}])
 def test_a_text_is_kept_up_to_its_length(server: Server, name: str) -> None:
-    """What is longer is refused here: not every database would."""
+    """The server rejects a longer text, because not every database does."""
     [member] = [each for each in TEXTS if each.name == name]
     longest = (HOST if member.kind == "uri" else "").ljust(member.max_length, "x")
     assert registered(server, **{name: longest})[name] == longest
@@ -76,7 +76,7 @@ def test_a_text_is_kept_up_to_its_length(server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["https", "org.example.app"])
 def test_a_host_is_as_long_as_a_host_may_be(server: Server, scheme: str) -> None:
-    """RFC 1035 section 2.3.4; without a name of its own the client is called by its host, as much as fits."""
+    """RFC 1035 section 2.3.4; a client without a name is named after its host, truncated if necessary."""
     host = "a." * 122 + "a" * 9
     client = registered(server, redirect_uris=[f"{scheme}://{host}/"], application_type="native")
     assert client["client_name"] == host[:100]
@@ -87,7 +87,7 @@ def test_a_host_is_as_long_as_a_host_may_be(server: Server, scheme: str) -> None
 
 @pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
 def test_no_part_of_a_private_key_is_registered(server: Server, member: str) -> None:
-    """RFC 7591 section 2: not beside a good key either."""
+    """RFC 7591 section 2: not even if another key of the set is valid."""
     public = RSAKey.generate_key(2048).as_dict(private=False)
     assert register(server, jwks={"keys": [*KEYS["keys"], {**public, member: "AQAB"}]}).status_code == 400
 

@@ -1,4 +1,4 @@
-"""What an administrator does in a terminal: register APIs and clients, make accounts, look why nothing starts."""
+"""The administrator's commands: register APIs and clients, create accounts, and find out why nothing starts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_public_client_has_no_secret(server: Server) -> None:
 
 
 def test_clients_that_sign(server: Server, tmp_path: Path) -> None:
-    """RFC 7523: one has its secret sealed, as it must be read back; the other has keys of its own, and no secret."""
+    """RFC 7523: the server encrypts the secret of one, because it needs the plain value; the other only has a key."""
     done = run(server, *CLIENT, "--auth-method", "client_secret_jwt")
     [secret] = re.findall(r"shown again\): (\S{43})", done.output)
     with server.services.database.read() as session:
@@ -90,7 +90,7 @@ def test_clients_that_sign(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_client_may_sign_people_in(server: Server) -> None:
-    """The same table of metadata stands behind the command and behind registration (RFC 7591 section 2)."""
+    """The command and dynamic registration use the same table of metadata (RFC 7591 section 2)."""
     done = run(server, *CLIENT[:-1], "openid email", "--profile", "openid")
     assert done.exit_code == 0, done.output
     with server.services.database.read() as session:
@@ -100,7 +100,7 @@ def test_a_client_may_sign_people_in(server: Server) -> None:
 
 
 def test_a_client_has_the_grants_that_are_named_or_the_default_ones(server: Server) -> None:
-    """RFC 7591 section 2: an update with other options replaces them."""
+    """RFC 7591 section 2: an update with other options replaces the grants."""
     for options, grant_types in (
         ((), ["authorization_code", "refresh_token"]),
         (("--grant", "authorization_code"), ["authorization_code"]),
@@ -163,7 +163,7 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(server: Server, tmp_path:
 
 
 def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
-    """OpenID Connect Core section 5.1: userinfo tells it, each claim of its type."""
+    """OpenID Connect Core section 5.1: userinfo returns each claim, with the right type."""
     file = tmp_path / "claims.json"
     server.add(relying_party())
     token = tokens(server, scope="openid profile email address phone")["access_token"]
@@ -248,13 +248,13 @@ def test_what_is_known_of_a_person(server: Server, tmp_path: Path) -> None:
     ],
 )
 def test_redirect_uris(uri: str, kind: str, allowed: bool) -> None:
-    """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3; no mark of a host's gets into another header."""
+    """RFC 6749 section 3.1.2, RFC 8252 sections 7.1 to 7.3; no character of a host ends up in another header."""
     assert (redirect_uri_fault(uri, kind, lab=False) is None) == allowed
 
 
 @pytest.mark.parametrize("name", sorted(RESPONSE_PARAMETERS))
 def test_redirect_uris_have_no_parameter_of_the_response(name: str) -> None:
-    """RFC 6749 section 3.1, RFC 9207 section 2: it must not be in the response twice, however it is written."""
+    """RFC 6749 section 3.1, RFC 9207 section 2: a response must not have it twice, however it is encoded."""
     encoded = "".join(f"%{ord(each):02x}" for each in name)
     plain = (f"{name}=1", f"a=1&{name}=", name, f"{encoded}=1", f"%{ord(name[0]):02X}{name[1:]}&a=1")
     for query in (*plain, f"a=1;{name}=2", f"+{name}=1", f"{name}%20=1"):
@@ -370,7 +370,7 @@ def test_check_says_what_is_wrong(server: Server) -> None:
 
 
 def test_a_lost_data_key_is_one_line_at_the_start(server: Server) -> None:
-    """The images ask `flask check` before they start."""
+    """The images run `flask check` before they start."""
     done = run(another_process(server, data_key=MultiFernet([Fernet(Fernet.generate_key())])), "check")
     assert done.exit_code == 1
     assert done.output.splitlines() == [

@@ -1,4 +1,4 @@
-"""What the person saw is what is granted: decisions, consents, and later changes of a client's registration."""
+"""A grant never exceeds what the person saw: decisions, consents, and later changes of a client's registration."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ CHANGES: dict[str, Callable[[Server], None]] = {
 @pytest.mark.parametrize("moment", ["while the page is open", "after the decision"])
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_decision_about_another_request_does_not_count(server: Server, name: str, moment: str) -> None:
-    """RFC 6749 section 4.1.1: the person decides about what the page showed, and is asked again otherwise."""
+    """RFC 6749 section 4.1.1: a decision counts for the request that the page showed, and for no other request."""
     server.add(relying_party(scope="openid invoices:read", grant_types=["authorization_code"], profile="oauth2.1"))
     request = {"client_id": "rp", "scope": "-", "redirect_uri": "-"}
     if name == "claims":
@@ -182,7 +182,7 @@ def test_a_remembered_consent_does_not_cover_refreshing_that_no_page_has_shown(s
 
 
 def test_a_new_sector_does_not_change_the_subject(server: Server) -> None:
-    """OpenID Connect Core section 12.2: the `sub` of a refreshed ID token is the original one."""
+    """OpenID Connect Core section 12.2: a refreshed ID token has the original `sub`."""
     server.add(relying_party(scope="openid offline_access", subject_type="pairwise"))
     request = ASKED | {"scope": "openid offline_access", "prompt": "consent"}
     given = server.redeem(server.code(**request), RP, redirect_uri=RP_CALLBACK).json
@@ -254,7 +254,7 @@ def test_one_page_yields_one_code(server: Server) -> None:
 
 
 def test_max_age_holds_when_the_decision_is_used(server: Server) -> None:
-    """OpenID Connect Core section 3.1.2.1: 14 minutes on the consent page are more than one."""
+    """OpenID Connect Core section 3.1.2.1: 14 minutes on the consent page exceed a `max_age` of one minute."""
     server.add(relying_party(scope="openid"))
     browser = server.browser()
     location = browser.request(**ASKED | {"scope": "openid", "max_age": "60"}).location

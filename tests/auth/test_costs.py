@@ -1,4 +1,4 @@
-"""What a request costs: SQL statements, transactions that write, and round trips to Redis; none of them may grow.
+"""The cost of each request: SQL statements, writing transactions, and round trips to Redis; none of them may grow.
 
 These figures do not depend on the machine. Clients, resources, and keys are cached, as they are under load.
 """
@@ -75,7 +75,7 @@ class Prepared:
         self.browser.sign_in()
         self.redeem(self.browser.authorize(**self.changes)["code"])
         self.tokens = dict(self.redeem(self.code()).json or {})
-        with server.app.app_context():  # the first question builds the set of revoked tokens
+        with server.app.app_context():  # the first introspection builds the set of revoked tokens
             server.services.revocations.is_revoked("none", "none")
 
     def code(self) -> str:

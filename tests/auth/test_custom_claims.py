@@ -169,7 +169,7 @@ def test_a_request_without_a_scope_does_not_include_it(op: Server) -> None:
 
 
 def test_a_client_without_a_person_has_none(op: Server) -> None:
-    """RFC 6749 section 4.4: neither by default nor when it requests the scope."""
+    """RFC 6749 section 4.4: not by default, and not if it requests the scope."""
     op.add(a_service(scope="invoices:read groups"))
     body = dict(op.post("/token", SERVICE, grant_type="client_credentials").json or {})
     assert body["scope"] == "invoices:read"
@@ -180,7 +180,7 @@ def test_a_client_without_a_person_has_none(op: Server) -> None:
 
 
 def test_a_client_can_have_the_standard_claims_in_its_id_tokens(op: Server) -> None:
-    """OpenID Connect Core section 5.4: off by default; those of the granted scope only, after a refresh too."""
+    """OpenID Connect Core section 5.4: off by default; only the claims of the granted scope, also after a refresh."""
     scope = "openid email offline_access invoices:read"
     body = tokens(op, scope=scope, prompt="consent")
     assert "email" not in claims(body["id_token"])
@@ -196,7 +196,7 @@ def test_a_client_can_have_the_standard_claims_in_its_id_tokens(op: Server) -> N
 
 
 def test_no_claim_of_a_person_replaces_one_of_the_protocol(op: Server) -> None:
-    """RFC 9068 section 2.2.2: even if a row in the database says so."""
+    """RFC 9068 section 2.2.2: not even if a row in the database has such a claim."""
     with op.services.database.transaction() as session:
         session.get_one(ClaimScope, "groups").claims = sorted(RESERVED)
     set_claims(op, **dict.fromkeys(RESERVED, "forged"))

@@ -1,4 +1,4 @@
-"""What must end everything does, also in the worst order and when a store fails half-way."""
+"""Endings, such as a revocation, take full effect, also in the worst order and when a store fails halfway."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.database
 
 
 def test_a_form_of_another_site_signs_nobody_out(server: Server) -> None:
-    """RFC 6749 section 3.1: POST /authorize. Such a form brings no Lax cookie, so its answer must set none."""
+    """RFC 6749 section 3.1: POST /authorize. The browser sends no Lax cookie, so the response must not set a cookie."""
     browser = server.browser()
     browser.sign_in()
     form = query(authorize_url())
@@ -59,7 +59,7 @@ def test_a_request_from_another_site_waits_for_whoever_opens_it_first(server: Se
 
 
 def connected(server: Server) -> tuple[Browser, dict[str, Any]]:
-    """A person's browser, and what an app was given there, with the code that it was given for."""
+    """Return a person's browser, and the token response that an app got there, together with its code."""
     browser = server.browser()
     browser.sign_in()
     code = browser.authorize()["code"]
@@ -93,7 +93,7 @@ ENDINGS: dict[str, Callable[[Server, Browser, dict[str, Any]], Any]] = {
 def test_what_ended_while_redis_failed_is_not_active_afterwards(
     server: Server, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """RFC 7009 section 2: SQL knows, and the set in Redis is not used before the missing entries were added."""
+    """RFC 7009 section 2: SQL has the revocation, and the set in Redis is not used until it has the missing entries."""
     browser, tokens = connected(server)
     assert server.is_active(tokens["access_token"])
     failing_once(monkeypatch, server.services.revocations)
@@ -105,7 +105,7 @@ def test_what_ended_while_redis_failed_is_not_active_afterwards(
 def test_what_ended_while_redis_was_emptied_is_not_active_afterwards(
     server: Server, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """RFC 7009 section 2: also when somebody's question had the set rebuilt from SQL just before SQL knew."""
+    """RFC 7009 section 2: also if an introspection caused a rebuild just before SQL had the revocation."""
     browser, tokens = connected(server)
     revocations, steps = server.services.revocations, []
     genuine = revocations._add
@@ -184,7 +184,7 @@ def test_a_disabled_person_is_signed_out_wherever_they_go(server: Server) -> Non
 
 
 def test_a_redis_that_went_back_to_an_older_copy_gives_a_code_no_second_life(server: Server) -> None:
-    """RFC 6749 section 4.1.2: MUST NOT be used more than once; SQL knows that this one was."""
+    """RFC 6749 section 4.1.2: MUST NOT be used more than once; SQL records that this code was used."""
     code = server.code()
     client = server.services.store.client
     [key] = server.redis_keys("code:*")
@@ -292,7 +292,7 @@ def test_a_port_that_is_none_is_no_redirect_uri(server: Server, port: str) -> No
 
 @pytest.mark.parametrize("path", ["/sign-in", "/sign-up"])
 def test_head_changes_nothing(server: Server, path: str) -> None:
-    """RFC 9110 section 9.2.1: a safe method; it brings no CSRF token either."""
+    """RFC 9110 section 9.2.1: HEAD is a safe method; it does not send a CSRF token either."""
     client = server.app.test_client()
     form = {"username": "mallory" if path == "/sign-up" else "alice", "password": "wonderland-lab"}
     response = client.head(path, data=form)
@@ -302,7 +302,7 @@ def test_head_changes_nothing(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/sign-in", "/apps", "/jwks", "/nowhere", "/healthz"])
 def test_a_body_that_is_too_long_is_refused_whatever_would_be_done_with_it(server: Server, path: str) -> None:
-    """RFC 9110 section 15.5.14: who is signed in already would only be sent on by /sign-in."""
+    """RFC 9110 section 15.5.14: also at /sign-in, which would only redirect a person who is already signed in."""
     browser = server.browser()
     browser.sign_in()
     for method in ("GET", "POST", "PUT"):

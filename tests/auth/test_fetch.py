@@ -1,4 +1,4 @@
-"""What is fetched on a client's word: from whom, how much, how long, how often (RFC 9101 section 10.4.1)."""
+"""Fetches of URLs that clients register: hosts, and limits of size, time, and number (RFC 9101 section 10.4.1)."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _until(condition: Callable[[], bool], otherwise: str) -> None:
 
 @pytest.fixture
 def held(fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """Has so many ask a host that says nothing yet, each for a path of its own or all for one; waits until they do."""
+    """Start this many fetches from a host that does not respond yet, each of a different path or all of the same."""
     monkeypatch.setattr(fetch, "TIMEOUT", 20.0)
     names = _with_literals(resolver(["127.0.0.1"]), socket.getaddrinfo)
     monkeypatch.setattr(fetch.socket, "getaddrinfo", names)
@@ -158,7 +158,7 @@ def held(fetcher: Fetcher, site: Callable[..., Site], monkeypatch: pytest.Monkey
 def test_a_slow_host_holds_up_its_own_and_nobody_elses(
     fetcher: Fetcher, site: Callable[..., Site], held: Callable[..., Site], path: str
 ) -> None:
-    """RFC 9101 section 10.4.1: who waits for another's fetch holds a thread as well, and is counted."""
+    """RFC 9101 section 10.4.1: a request that waits for the fetch of another one holds a thread too, and counts."""
     slow = held("slow.test", fetch.MAX_PER_HOST, path)
     for more in ("/one", "/more"):
         with pytest.raises(fetch.FetchBusy, match="from this host"):
@@ -169,7 +169,7 @@ def test_a_slow_host_holds_up_its_own_and_nobody_elses(
 def test_half_of_what_a_process_serves_at_once_goes_on(
     fetcher: Fetcher, site: Callable[..., Site], held: Callable[..., Site]
 ) -> None:
-    """Many hosts of one actor hold up fetches, and nothing besides: what is kept is given as before."""
+    """Many slow hosts of one attacker block only new fetches: cached responses are still returned."""
     there = site(answer(b"good"))
     get(fetcher, there.url())
     held("one.test", fetch.MAX_PER_HOST)
@@ -215,7 +215,7 @@ def test_what_is_too_large_or_none_is_refused(fetcher: Fetcher, site: Callable[.
 
 
 def test_a_bomb_is_not_unpacked(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is cut off as early as something large is: no more comes out of the decoder than may come."""
+    """It is rejected as early as any large response: the decoder never returns more than the maximum."""
     import urllib3.response
 
     unpacked = []
@@ -257,7 +257,7 @@ def test_addresses_that_are_public(address: str) -> None:
 
 
 def resolver(*answers: list[str]) -> Callable[..., Any]:
-    """Says the first, then the next, and the last for ever; `asked` counts."""
+    """Return a resolver that returns these answers in order, then repeats the last; `asked` has an item per call."""
     asked = []
 
     def getaddrinfo(_host: str, port: int, **_: Any) -> Any:
@@ -291,7 +291,7 @@ def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.Mon
 def test_a_name_that_changes_its_address_is_asked_for_once(
     site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS rebinding: what was judged is what is connected to."""
+    """DNS rebinding: the connection uses the address that was checked."""
     good = site(answer(b"good"))
     bad = site(answer(b"bad"), host="127.0.0.2", port=good.port)
     names = resolver(["127.0.0.1"], ["127.0.0.2"])
@@ -309,7 +309,7 @@ def test_a_name_that_changes_its_address_is_asked_for_once(
 
 
 def _with_literals(names: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
-    """urllib3 passes the address, a literal, through the resolver: no name is looked up by that."""
+    """Use the real resolver for literal addresses, which urllib3 passes through it without a lookup of a name."""
 
     def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> Any:
         return names(host, *args, **kwargs) if host[-1].isalpha() else real(host, *args, **kwargs)
@@ -348,7 +348,7 @@ def test_http_on_loopback_is_for_the_lab_only(site: Callable[..., Site]) -> None
 
 
 def test_the_lab_asks_a_container_by_its_name(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody on the Internet has a name without a dot, and only an address of a network of its own is asked."""
+    """A name without a dot cannot be on the Internet, and its address must be in a local network."""
     there = site(answer(b"{}"))
     monkeypatch.setattr(socket, "getaddrinfo", _with_literals(resolver(["127.0.0.1"]), socket.getaddrinfo))
     assert get(Fetcher(lab=True), there.url(host="my-client")).body == b"{}"

@@ -58,7 +58,7 @@ def get(fetcher: Fetcher, url: str, **kwargs: Any) -> Fetched:
 def test_an_answer_is_kept_as_long_as_it_says(
     fetcher: Fetcher, site: Callable[..., Site], headers: list[str], seconds: float
 ) -> None:
-    """RFC 9111 sections 5.2.2 and 5.3; the clock is turned, nobody waits."""
+    """RFC 9111 sections 5.2.2 and 5.3; the test turns the clock instead of waiting."""
     there = site(answer(b"{}", *headers))
     get(fetcher, there.url())
     clock.set_offset(seconds - 2)
@@ -76,7 +76,7 @@ def test_fresher_may_be_asked_for_but_not_more_often(fetcher: Fetcher, site: Cal
     assert len(there.asked) == 1
     for _ in range(3):
         get(fetcher, there.url(), renew=True)
-    assert len(there.asked) == 2, "at once, and no more"
+    assert len(there.asked) == 2, "only the first renewal causes a fetch"
     clock.set_offset(MIN_LIFETIME + 1)
     get(fetcher, there.url())
     assert len(there.asked) == 2

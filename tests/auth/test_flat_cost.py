@@ -18,7 +18,7 @@ from rolecall_auth.models.user import User
 from support.auth_server import TALLY, Server, authorize_url, make_server, make_settings, query
 
 ROWS = 1_000_000
-"""Clients, users, and ended authorizations, of each."""
+"""The number of clients, of users, and of ended authorizations."""
 
 LARGE = ("client", "user_account", "authorization_grant", "refresh_token", "consent")
 """Tables that grow with the number of clients and people."""

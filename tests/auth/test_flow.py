@@ -1,4 +1,4 @@
-"""The authorization code flow with PKCE, as RFC 6749 section 4.1 has it."""
+"""The authorization code flow with PKCE (RFC 6749 section 4.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Introspection and revocation (RFC 7662, RFC 7009), and what happens when Redis forgets."""
+"""Introspection and revocation (RFC 7662, RFC 7009), also after a loss of data in Redis."""
 
 from __future__ import annotations
 
@@ -135,14 +135,14 @@ def test_introspection_is_503_while_somebody_rebuilds(server: Server) -> None:
 
 
 def test_another_redis_is_noticed(tmp_path: Path, own_redis: RedisServer) -> None:
-    """A restarted Redis may have come back with an old copy: its run_id tells."""
+    """A restarted Redis may have loaded an old copy; its new run_id shows that it was restarted."""
     server = make_server(make_settings(tmp_path, own_redis.url))
     tokens = server.tokens()
     server.post("/revoke", TALLY, token=tokens["access_token"])
     alive = server.tokens()
     own_redis.stop()
     own_redis.start()
-    # the copy that came back believes itself to be complete, and is not
+    # the restored copy is marked as complete, but is not
     server.services.store.client.set(f"{server.services.store.prefix}:revoked-run-id", "the run id of long ago")
     assert not server.is_active(tokens["access_token"])
     assert server.is_active(alive["access_token"])
@@ -172,7 +172,7 @@ def test_a_dead_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -
     assert server.app.test_client().get("/healthz").status_code == 200
     assert server.app.test_client().get("/jwks").status_code == 200
     own_redis.start()
-    assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200, "a repetition sets it right"
+    assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200, "it can be repeated"
     assert not server.is_active(tokens["access_token"])
     assert server.app.test_client().get("/readyz").status_code == 200
 
@@ -180,7 +180,7 @@ def test_a_dead_redis_is_503_and_heals(tmp_path: Path, own_redis: RedisServer) -
 def test_a_full_redis_is_503_and_heals(
     tmp_path: Path, own_redis: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`noeviction`: what must be kept and cannot be is refused, and nothing is half done."""
+    """`noeviction`: a request whose data cannot be stored is refused, and leaves no partial result."""
     server = make_server(make_settings(tmp_path, own_redis.url))
     tokens, others, code = server.tokens(), server.tokens(), server.code()
     signed_in, stranger = server.browser(), server.browser()
@@ -190,10 +190,10 @@ def test_a_full_redis_is_503_and_heals(
     store = server.services.store.client
     store.config_set("maxmemory", 1)
     try:
-        assert server.is_active(tokens["access_token"]), "what only reads goes on"
+        assert server.is_active(tokens["access_token"]), "requests that only read still succeed"
         assert server.refresh(tokens["refresh_token"]).status_code == 200
-        # a replay ends what the code gave, which is kept even now
-        assert [server.redeem(code).status_code for _ in range(3)] == [200, 400, 400], "used once all the same"
+        # a replay ends the authorization, which can be recorded even now
+        assert [server.redeem(code).status_code for _ in range(3)] == [200, 400, 400], "a code is used once"
         assert server.post("/revoke", TALLY, token=tokens["access_token"]).status_code == 200
         assert not server.is_active(tokens["access_token"])
         assert server.is_active(others["access_token"]), "a revocation leaves the others valid"
@@ -210,7 +210,7 @@ def test_a_full_redis_is_503_and_heals(
             told = query(browser.request(scope="invoices:pay").location)
             assert (told["error"], told["state"]) == ("temporarily_unavailable", "st4te")
             [line] = [line for line in capsys.readouterr().out.splitlines() if "store unavailable" in line]
-            assert "maxmemory" in line, "an operator reads why"
+            assert "maxmemory" in line, "the log has the cause"
     finally:
         store.config_set("maxmemory", 0)
     assert server.redeem(code).json == {**server.redeem("none").json, "error_description": ANY}

@@ -47,7 +47,7 @@ Hosted = tuple[Client, Server, Server]
 
 @pytest.fixture
 def hosted(tmp_path: Path, redis_url: str) -> Hosted:
-    """Two issuers of one host in one application, with one Redis, one secret key, and one client ID."""
+    """Return two issuers of one host in one application, with one Redis, one secret key, and one client ID."""
     servers = []
     for path in PATHS:
         (folder := tmp_path / path[3:]).mkdir()
@@ -173,7 +173,7 @@ def test_signed_in_at_one_issuer_is_not_signed_in_at_the_other(hosted: Hosted) -
     assert cookie.path == "/"
     known = browser.get_cookie(f"{one.cookie_name}_known", "id.test")
     assert known is not None
-    # the content of a cookie is worth nothing under the name of the other
+    # the value of one cookie is not accepted under the name of the other
     thief = Client(browser.application, TestResponse)
     thief.set_cookie(two.cookie_name, cookie.value, domain="id.test", secure=True)
     thief.set_cookie(f"{two.cookie_name}_known", known.value, domain="id.test", secure=True)

@@ -1,4 +1,4 @@
-"""Signing keys: published, signing, verifying, gone; on the clock (rule 8 of the design; RFC 7517, RFC 8414)."""
+"""Signing keys: published, signing, verifying, and removed, at the right times (RFC 7517, RFC 8414)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def header(token: str) -> dict[str, str]:
 
 
 def test_a_key_an_algorithm_from_the_first_start_and_no_private_parts(server: Server) -> None:
-    """RFC 9068 section 2.1: RS256 must be there; ES256 signs. Each has a name of its own."""
+    """RFC 9068 section 2.1: RS256 must be supported; ES256 signs. Each key has a unique `kid`."""
     keys = server.app.test_client().get("/jwks").json["keys"]
     assert sorted(key["alg"] for key in keys) == sorted(ID_TOKEN_ALGORITHMS)
     assert len({key["kid"] for key in keys}) == EACH
@@ -72,7 +72,7 @@ def test_rotation_publishes_then_signs_then_verifies_then_ends(server: Server) -
 
 
 def test_tokens_outlive_a_lifetime_that_was_shortened(tmp_path: Path, redis_url: str) -> None:
-    """Whoever had a token of an hour keeps it, though tokens live for minutes by the time the keys are rotated."""
+    """Tokens issued for an hour stay valid after the lifetime was shortened to minutes and the keys were rotated."""
     settings = make_settings(tmp_path, redis_url, access_token_lifetime=3600)
     long = make_server(settings)
     token = long.tokens()["access_token"]
@@ -135,7 +135,7 @@ def test_a_key_that_somebody_else_may_hold_is_retired_at_once(server: Server) ->
 def test_retiring_while_another_key_waits_to_sign(server: Server) -> None:
     signing = header(server.tokens()["access_token"])["kid"]
     command(server, "rotate")
-    assert "It signs from now on" not in command(server, "retire", signing), "the one that waits takes over"
+    assert "It signs from now on" not in command(server, "retire", signing), "the waiting key takes over"
     taken_over = header(server.tokens()["access_token"])["kid"]
     assert taken_over != signing
     assert taken_over in kids(server)
@@ -195,7 +195,7 @@ def test_private_keys_are_sealed_and_a_lost_data_key_is_one_clear_line(server: S
 
 
 def test_metadata_claim_what_is_there(tmp_path: Path, redis_url: str) -> None:
-    """RFC 8414 section 2; through a back-channel address, the back-channel endpoints stand under it."""
+    """RFC 8414 section 2; metadata from a back-channel address have the back-channel endpoints at that address."""
     server = make_server(make_settings(tmp_path, redis_url, backchannel_urls=("http://auth-service:8001",)))
     client = server.app.test_client()
     public = client.get("/.well-known/oauth-authorization-server", headers={"Host": "whoever.test"})
@@ -228,7 +228,7 @@ def test_keys_that_were_read_once_outlive_an_outage_of_the_database(
         raise sa.exc.OperationalError("SELECT", {}, Exception("gone"))
 
     monkeypatch.setattr(server.services.keys._stored, "load", away)
-    clock.set_offset(5)  # what is kept grows old
+    clock.set_offset(5)  # the cached keys become stale
     assert kids(server) == before
     assert server.services.keys.signing("ES256")
     fresh = Keys(
@@ -242,7 +242,7 @@ def test_keys_that_were_read_once_outlive_an_outage_of_the_database(
 def test_a_key_that_another_process_published_is_known_while_somebody_reads(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two requests at once, after a quiet time: the second must not judge by the keys of before."""
+    """Two simultaneous requests after a quiet period: the second must not use the old keys."""
     mine = server.services.keys
     mine.verifying("none")
     other = Keys(server.services.database, mine._cipher, jwks_max_age=300, token_lifetime=300)
@@ -266,6 +266,6 @@ def test_a_key_that_another_process_published_is_known_while_somebody_reads(
 
 
 def test_a_clock_that_is_turned_back_to_before_the_keys_finds_one(server: Server) -> None:
-    """There was none before the first: nobody who turns the lab's clock shall be told that a store is away."""
+    """No key existed at that time, but turning the lab's clock must not look like an outage of a store."""
     clock.set_offset(-100 * 86400)
     assert server.is_active(server.tokens()["access_token"])

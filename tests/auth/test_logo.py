@@ -1,4 +1,4 @@
-"""Logos: what counts as one, how large it may be, and which one stays when several come at once."""
+"""Logos: the accepted formats, the maximum size, and which logo is kept after simultaneous updates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def gif(width: int, height: int) -> bytes:
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """With an application segment and a Huffman table, which have sizes of their own, before the frame."""
+    """Return a JPEG with an application segment and a Huffman table, which contain other sizes, before the frame."""
     before = b"\xff\xe0\0\6JFIF" + b"\xff\xc4\0\x08" + bytes([0, 17, 0, 17, 0, 17])
     return b"\xff\xd8" + before + b"\xff\xc2\0\x0b\x08" + struct.pack(">HH", height, width) + bytes(6)
 
@@ -68,7 +68,7 @@ def test_each_format_is_known_by_its_first_bytes(make: Any) -> None:
     assert raster(make(300, 200)) == (FORMATS[make], 300, 200)
     for length in range(len(make(300, 200))):
         found = raster(make(300, 200)[:length])
-        assert found in {None, (FORMATS[make], 300, 200)}, "cut short it is no other image"
+        assert found in {None, (FORMATS[make], 300, 200)}, "a truncated image was recognized as another format"
 
 
 @each_format
@@ -97,7 +97,7 @@ def test_a_jpeg_that_leads_nowhere_ends() -> None:
 
 
 def test_a_registration_stands_without_its_logo(server: Server) -> None:
-    """It cannot be fetched: the letter stays, and nothing else of the registration hangs on it."""
+    """If the logo cannot be fetched, the registration still succeeds; pages show a letter instead."""
     web = with_web(server, Web())
     client = registered(server, logo_uri=LOGO)
     assert (client["logo_uri"], web.asked) == (LOGO, [LOGO])
@@ -105,12 +105,12 @@ def test_a_registration_stands_without_its_logo(server: Server) -> None:
 
 
 def test_a_logo_that_comes_late_is_not_kept(server: Server) -> None:
-    """While one was fetched, the client changed to another, or ended."""
+    """During the fetch of a logo, the client changed to another logo, or was deleted."""
     with_web(server, Web(logo=(png(1, 1), "image/png")))
     client = registered(server)
 
     class Slow:
-        """In the time that a fetch takes, the next thing happens."""
+        """A fetcher that sends the next request to the registration during a fetch."""
 
         def __init__(self, method: str, **members: Any) -> None:
             self.next = (method, members)

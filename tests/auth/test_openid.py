@@ -1,4 +1,4 @@
-"""OpenID Connect Core: ID tokens, userinfo, claims, and what they say of whom."""
+"""OpenID Connect Core: ID tokens, userinfo, and the claims about each person."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def userinfo(server: Server, token: str, method: str = "GET", **form: str) -> An
 
 
 def test_an_id_token_says_who_signed_in_when_and_for_whom(op: Server) -> None:
-    """OpenID Connect Core sections 2 and 3.1.3.7: nothing of the profile, unless it was asked for.
+    """OpenID Connect Core sections 2 and 3.1.3.7: no profile claims, unless they were requested.
 
     With `at_hash`: OpenID Connect Core sections 3.1.3.3 and 3.1.3.6.
     """
@@ -121,7 +121,7 @@ def test_userinfo_by_get_by_post_with_header_and_by_post_with_body(op: Server) -
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer a b", "Bearer " + "x" * 9000, "Bearer é"])
 def test_userinfo_refuses_what_is_no_token(header: str, op: Server) -> None:
-    """RFC 6750 section 3.1: a token that cannot be one is `invalid_token`, a header without any is malformed."""
+    """RFC 6750 section 3.1: a malformed token is an `invalid_token`, a header without a token an `invalid_request`."""
     answer = op.app.test_client().get("/userinfo", headers={"Authorization": header})
     expected = (401, "invalid_token") if header.strip() != "Bearer" else (400, "invalid_request")
     assert (answer.status_code, answer.json["error"]) == expected
@@ -166,11 +166,11 @@ def test_a_token_for_an_api_is_for_userinfo_as_well_with_openid(op: Server) -> N
     found = op.introspect(given["access_token"])
     assert found["aud"] == [RESOURCE, ISSUER]
     assert userinfo(op, given["access_token"]).status_code == 200
-    assert op.introspect(tokens(op)["access_token"]) == {"active": False}, "the API has no part in it"
+    assert op.introspect(tokens(op)["access_token"]) == {"active": False}, "the API is not an audience"
 
 
 def test_an_api_reads_the_owners_claims_only_with_a_token_that_has_openid(op: Server) -> None:
-    """RFC 9068 section 3: whoever receives a token for several audiences can use it at each of them."""
+    """RFC 9068 section 3: each audience of a token can use it at the other audiences."""
     with_openid = tokens(op, scope="openid email invoices:read")["access_token"]
     assert op.introspect(with_openid)["aud"] == [RESOURCE, ISSUER]
     assert userinfo(op, with_openid).json["email"] == ALICE["email"]
@@ -233,7 +233,7 @@ def test_single_claims_for_userinfo_and_for_the_id_token(op: Server) -> None:
     }
     with op.services.database.read() as session:
         [kept] = session.scalars(sa.select(Authorization.requested_claims))
-    assert kept == {"userinfo": ["email", "name"], "id_token": ["given_name"]}, "nothing is kept that nobody knows"
+    assert kept == {"userinfo": ["email", "name"], "id_token": ["given_name"]}, "unknown claims are not stored"
     found = verified(op, given["id_token"])
     assert found["given_name"] == "Alice"
     assert "email" not in found
@@ -241,7 +241,7 @@ def test_single_claims_for_userinfo_and_for_the_id_token(op: Server) -> None:
 
 
 def test_single_claims_are_asked_about_on_the_consent_page(op: Server) -> None:
-    """Who asks for the address one by one does not get it unseen."""
+    """A client that requests the address as a single claim does not get it without the person's consent."""
     browser = op.browser()
     browser.sign_in()
     asked: dict[str, str] = {"client_id": "rp", "redirect_uri": CALLBACK, "scope": "openid", "nonce": "n"}
@@ -269,7 +269,7 @@ def test_a_client_without_the_scope_gets_none_of_its_claims(op: Server) -> None:
     ],
 )
 def test_a_malformed_claims_parameter_is_refused(claims: str, op: Server) -> None:
-    """OpenID Connect Core sections 5.5 and 5.5.1: a sub or acr that cannot be had is never passed over."""
+    """OpenID Connect Core sections 5.5 and 5.5.1: an invalid `sub` or `acr` is never ignored."""
     browser = op.browser()
     browser.sign_in()
     answer = browser.authorize(client_id="rp", redirect_uri=CALLBACK, scope="openid", claims=claims)
@@ -297,7 +297,7 @@ def test_a_scope_that_nobody_knows_is_ignored_beside_openid(op: Server) -> None:
 
 
 def test_pairwise_subjects_are_one_a_sector(op: Server) -> None:
-    """OpenID Connect Core section 8: userinfo, ID token and access token, which the client can read, say the same."""
+    """OpenID Connect Core section 8: userinfo, the ID token, and the access token have the same subject."""
     sector = "https://sector.test/uris.json"
     op.add(
         relying_party(client_id="one", subject_type="pairwise"),
@@ -325,14 +325,14 @@ def test_pairwise_subjects_are_one_a_sector(op: Server) -> None:
     ],
 )
 def test_what_is_no_host_is_no_sector(uris: list[str], sector: str) -> None:
-    """OpenID Connect Core section 8.1: of clients of earlier releases as well."""
+    """OpenID Connect Core section 8.1: also for clients of earlier releases."""
     assert sector_of(relying_party(client_id="one", subject_type="pairwise", redirect_uris=uris)) == sector
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("scope", ["invoices:read", "profile", "openid invoices:read", "-"])
 def test_no_api_tells_a_pairwise_client_who_the_person_is(profile: str, scope: str, op: Server) -> None:
-    """OpenID Connect Core section 8.1: not even one that an earlier release registered for it."""
+    """OpenID Connect Core section 8.1: not even if an earlier release registered the client for the API."""
     op.add(relying_party(client_id="one", subject_type="pairwise", scope=f"{SCOPE} invoices:read", profile=profile))
     browser = op.browser()
     browser.sign_in()
@@ -342,7 +342,7 @@ def test_no_api_tells_a_pairwise_client_who_the_person_is(profile: str, scope: s
         return
     given = op.redeem(answer["code"], basic("one", SECRET), redirect_uri=CALLBACK).json
     assert given is not None
-    assert given["scope"] == "openid", "as a scope that nobody knows"
+    assert given["scope"] == "openid", "the scope of the API is ignored like an unknown scope"
 
 
 def test_an_authorization_keeps_its_subject_when_the_client_becomes_pairwise(op: Server) -> None:
@@ -370,7 +370,7 @@ def test_a_person_without_claims_has_a_name_to_be_called_by(op: Server) -> None:
 
 
 def test_discovery_is_valid_and_says_what_there_is(tmp_path: Path, redis_url: str) -> None:
-    """OpenID Connect Discovery sections 3 and 4, RFC 8414 sections 2 and 3: by Authlib's validator as well."""
+    """OpenID Connect Discovery sections 3 and 4, RFC 8414 sections 2 and 3: Authlib's validator accepts it too."""
     server = make_server(make_settings(tmp_path, redis_url, issuer="https://op.example", lab=False))
     client = server.app.test_client()
     document = client.get("/.well-known/openid-configuration").json

@@ -32,9 +32,9 @@ def test_the_session_is_renewed_at_sign_in(server: Server) -> None:
     thief = another_tab(browser.client)
     browser.client.post("/sign-in", data={"csrf_token": token, "username": "alice", "password": "wonderland-lab"})
     assert browser.client.get("/apps").status_code == 200
-    assert "/sign-in" in thief.get("/apps").location, "cookies known before are worth nothing"
+    assert "/sign-in" in thief.get("/apps").location, "a cookie from before the sign-in is still accepted"
     again = browser.client.post("/apps/disconnect", data={"csrf_token": token, "client_id": "tally"})
-    assert again.status_code == 400, "a form known before is worth nothing"
+    assert again.status_code == 400, "a form from before the sign-in is still accepted"
 
 
 def test_wrong_password_and_unknown_name_look_the_same(server: Server) -> None:
@@ -88,7 +88,7 @@ def test_cookies_and_headers_are_hardened(server: Server, tmp_path: Path) -> Non
     ],
 )
 def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: str, status: int) -> None:
-    """Pages, answers for programs, refusals, and what is refused before the application sees it."""
+    """Pages, JSON responses, errors, and requests that are rejected before the application sees them."""
     response = server.app.test_client().get(path, environ_overrides={"HTTP_HOST": host, "PATH_INFO": path})
     assert response.status_code == (404 if server.path and path == "//apps" else status)
     assert "evil" not in response.headers.get("Location", "")
@@ -104,7 +104,7 @@ def test_every_kind_of_answer_has_the_headers(server: Server, path: str, host: s
 
 @pytest.mark.parametrize("path", ["/jwks", "/.well-known/openid-configuration", "/", "/apps"])
 def test_head_has_the_headers_of_get(server: Server, path: str) -> None:
-    """RFC 9110 section 9.3.2; in particular `Vary`, with which a cache would update what it has stored."""
+    """RFC 9110 section 9.3.2; in particular `Vary`, with which a cache updates its stored response."""
     get, head = (server.app.test_client().open(path, method=method).headers for method in ("GET", "HEAD"))
     assert {**get, "X-Request-Id": ""} == {**head, "X-Request-Id": ""}
 
@@ -171,7 +171,7 @@ def test_several_tabs_are_answered_each(server: Server) -> None:
     first, second = browser.request(state="one"), browser.request(state="two")
     page_of_second = browser.client.get(second.location)
     answer = browser.sign_in(path=first.location)
-    # the form of the other tab was made before the sign-in: it goes on, and its password is not looked at
+    # the other tab loaded its form before the sign-in, so it only continues, and its password is not checked
     stale = browser.client.post(
         second.location, data={"csrf_token": csrf_token(page_of_second), "username": "x", "password": "y"}
     )
@@ -256,7 +256,7 @@ def test_taking_it_back_ends_everything_the_app_was_given(server: Server) -> Non
     assert server.refresh(tokens["refresh_token"]).json["error"] == "invalid_grant"
     assert "No app is connected" in browser.client.get("/apps").text
     assert "/consent" in browser.request().location
-    assert server.redeem(pending).json["error"] == "invalid_grant", "a code that was on its way"
+    assert server.redeem(pending).json["error"] == "invalid_grant", "a code that was not yet redeemed"
 
 
 def test_one_person_cannot_take_back_from_another(server: Server) -> None:
@@ -328,7 +328,7 @@ def test_unknown_pages_and_methods_are_explained(server: Server) -> None:
 
 
 def test_forged_forwarding_headers_change_nothing(server: Server) -> None:
-    """RFC 9700 section 4.13: headers of a proxy count only when there is one."""
+    """RFC 9700 section 4.13: without a proxy, forwarding headers are ignored."""
     headers = {"X-Forwarded-Host": "evil.test", "X-Forwarded-Proto": "https", "Host": "evil.test"}
     document = server.app.test_client().get("/.well-known/oauth-authorization-server", headers=headers).json
     assert "evil" not in str(document)

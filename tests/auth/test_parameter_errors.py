@@ -1,4 +1,4 @@
-"""A value that can be read and is wrong gets the error that its RFC names; nothing is consumed."""
+"""A readable but invalid value gets the error that its RFC specifies, and consumes no code or token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNREADABLE = ["é", "a\nb", "x" * 20_000]
 
 @pytest.mark.parametrize("token", UNREADABLE)
 def test_an_unreadable_refresh_token_is_an_invalid_grant(server: Server, token: str) -> None:
-    """RFC 6749 section 5.2: a client then asks the person again, and does not retry without end."""
+    """RFC 6749 section 5.2: a client then asks the person again instead of retrying forever."""
     refused = server.refresh(token)
     assert (refused.status_code, refused.json["error"]) == (400, "invalid_grant")
     stranger = server.post("/token", grant_type="refresh_token", refresh_token=token)
@@ -42,7 +42,7 @@ def test_a_malformed_scope_is_an_invalid_scope(server: Server, scope: str) -> No
 
 @pytest.mark.parametrize("token", UNREADABLE)
 def test_an_unreadable_token_is_inactive_and_already_revoked(server: Server, token: str) -> None:
-    """RFC 7662 sections 2.2 and 2.3, RFC 7009 section 2.2; only for those who authenticate."""
+    """RFC 7662 sections 2.2 and 2.3, RFC 7009 section 2.2; only for callers that authenticate."""
     assert server.introspect(token) == {"active": False}
     assert server.post("/revoke", TALLY, token=token).status_code == 200
     for path in ("/introspect", "/revoke"):
@@ -84,7 +84,7 @@ def test_an_unreadable_client_id_beside_good_credentials_is_refused(server: Serv
 
 @pytest.mark.parametrize("path", ["/token", "/revoke"])
 def test_an_empty_header_is_no_second_method(server: Server, path: str) -> None:
-    """RFC 6749 section 2.3: one method, in the body."""
+    """RFC 6749 section 2.3: the only method is the one in the body."""
     server.add(a_client(client_id="post", token_endpoint_auth_method="client_secret_post"))
     form = {"client_id": "post", "client_secret": SECRET, "grant_type": "refresh_token", "refresh_token": "x"}
     answer = server.post(path, {"Authorization": ""}, **form, token="x")

@@ -1,4 +1,4 @@
-"""What an authentication request wants of the sign-in, and how its answer travels (OpenID Connect Core 3.1.2)."""
+"""Parameters that control the sign-in, and the response modes (OpenID Connect Core 3.1.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def op(server: Server) -> Server:
 
 @pytest.fixture
 def alice(op: Server) -> Browser:
-    """Signed in, and the relying party is allowed `openid`."""
+    """Return Alice's browser, in which she is signed in and has allowed the relying party `openid`."""
     browser = op.browser()
     browser.sign_in()
     browser.authorize(**ASKED)
@@ -69,7 +69,7 @@ def test_prompt_none_with_somebody_elses_hint_is_login_required(op: Server, alic
 
 
 def test_a_sub_that_is_asked_for_is_not_passed_over(op: Server, alice: Browser) -> None:
-    """OpenID Connect Core sections 3.1.2.1 and 5.5.1: of several one will do; a hint of somebody else contradicts."""
+    """OpenID Connect Core sections 3.1.2.1 and 5.5.1: any of `values` may match; a hint for another user conflicts."""
     mine, hint = op.ids["alice"], tokens(op)["id_token"]
 
     def asked(**sub: Any) -> str:
@@ -80,7 +80,7 @@ def test_a_sub_that_is_asked_for_is_not_passed_over(op: Server, alice: Browser) 
     assert silent(alice, claims=asked(values=["usr_nobody", op.ids["bob"]]))["error"] == "login_required"
     for other in ({"value": op.ids["bob"]}, {"values": [op.ids["bob"], "usr_nobody"]}):
         answer = silent(alice, claims=asked(**other), id_token_hint=hint)
-        assert answer["error"] == "invalid_request", "alice would be told to who wants bob"
+        assert answer["error"] == "invalid_request", "the client asked for Bob, but would get Alice"
         assert answer["error_description"].startswith("The id_token_hint and the claims parameter name different users")
 
 
@@ -112,7 +112,7 @@ def test_a_prompt_that_makes_no_sense_is_refused(prompt: str, alice: Browser) ->
 
 
 def asked_again(browser: Browser, who: str = "alice", **changes: str) -> str:
-    """Sign in because the client wants it, and allow if asked; gives the code."""
+    """Sign in because the client requires it, allow if asked, and return the code."""
     response = browser.request(**ASKED, **changes)
     assert "/sign-in" in response.location, response.location
     response = browser.sign_in(who, response.location)
@@ -209,7 +209,7 @@ def test_login_hint_fills_in_the_name(op: Server) -> None:
 
 
 def test_what_is_only_for_the_eye_is_accepted_and_what_is_unknown_ignored(alice: Browser) -> None:
-    """OpenID Connect Core sections 3.1.2.1 and 5.2: no language and no display is an error; two of one are."""
+    """OpenID Connect Core sections 3.1.2.1 and 5.2: unknown languages and displays are ignored, not repeated ones."""
     further = {"ui_locales": "de fr", "claims_locales": "de", "display": "touch", "unheard-of": "x"}
     assert "code" in alice.authorize(**ASKED, **further)
     assert "code" in alice.authorize(**ASKED, ui_locales="no such language!", display="on a wall")
@@ -224,7 +224,7 @@ def test_a_max_age_that_is_no_number_is_refused(value: str, alice: Browser) -> N
 
 
 def posted(page: Any) -> tuple[str, dict[str, str]]:
-    """Where the form goes, and what it carries."""
+    """Return the form's action and its fields."""
     action = re.search(r'<form method="post" action="([^"]+)" id="answer">', page.text)
     assert action is not None, page.text
     fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text)
@@ -232,7 +232,7 @@ def posted(page: Any) -> tuple[str, dict[str, str]]:
 
 
 def test_form_post_carries_the_answer_in_a_form(alice: Browser) -> None:
-    """OAuth 2.0 Form Post Response Mode section 2: nothing in an address; a button where there are no scripts."""
+    """OAuth 2.0 Form Post Response Mode section 2: no parameters in a URL; a button for browsers without scripts."""
     page = alice.request(**ASKED | {"state": 'x"><b>'}, response_mode="form_post")
     assert page.status_code == 200
     assert "Location" not in page.headers
@@ -280,7 +280,7 @@ def test_post_works_like_get(op: Server) -> None:
 
 
 def test_a_query_in_a_redirect_uri_is_kept_and_must_match(op: Server) -> None:
-    """RFC 6749 section 3.1.2: kept as it is registered; added or missing ones are refused on a page."""
+    """RFC 6749 section 3.1.2: it is kept as registered; an added or missing parameter is an error on a page."""
     kept = CALLBACK + "?a=1&b=%20x"
     op.add(relying_party(client_id="kept", redirect_uris=[kept]))
     browser = op.browser()

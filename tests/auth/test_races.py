@@ -1,6 +1,6 @@
-"""Codes, tokens, assertions, and registrations that many requests use at the same moment, in two processes' stead.
+"""Codes, tokens, assertions, and registrations that many requests use at the same moment.
 
-Two applications serve each race. They share the stores, and nothing in memory, as two workers do.
+Two applications serve each race. Like two workers, they share the stores but no memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from support.signing import claims, is_in, is_refused, present, signed, signer
 pytestmark = [pytest.mark.database, pytest.mark.long]
 
 PARTS = pytest.mark.parametrize("part", range(4))
-"""For tests of many rounds: parts run in parallel, and end long before a test's time is over."""
+"""For tests of many rounds: the parts run in parallel, and each ends long before the timeout of a test."""
 
 CODES = 400 // 4
 FAMILIES = 400 // 4
@@ -51,10 +51,10 @@ STRICT = basic("strict", SECRET)
 
 
 class Workers:
-    """Two applications on the same stores, which take turns.
+    """Two applications on the same stores, which serve calls alternately.
 
     Args:
-        first: the one that tests use for everything outside a race.
+        first: the application that tests use outside of a race.
     """
 
     def __init__(self, first: Server) -> None:
@@ -62,7 +62,7 @@ class Workers:
         self._turns = itertools.cycle([first, another_process(first)])
 
     def race(self, count: int, call: Callable[[Server], Any]) -> list[Any]:
-        """Return the results of `count` calls at the same moment, each to the application whose turn it is."""
+        """Return the results of `count` simultaneous calls, alternately to the two applications."""
         return race(self.calls(count, call))
 
     def calls(self, count: int, call: Callable[[Server], Any]) -> list[Callable[[], Any]]:
@@ -90,7 +90,7 @@ def browser(workers: Workers) -> Browser:
 
 
 def families(workers: Workers, browser: Browser, count: int, client: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Token responses for new authorizations of a client, one after the other."""
+    """Yield token responses for new authorizations of a client."""
     client_id = "strict" if client is STRICT else "lenient"
     for _ in range(count):
         response = workers.first.redeem(browser.authorize(client_id=client_id)["code"], client)
@@ -99,14 +99,14 @@ def families(workers: Workers, browser: Browser, count: int, client: dict[str, s
 
 
 def successes(responses: list[Any]) -> list[dict[str, Any]]:
-    """The token responses among responses of which all others must be invalid_grant."""
+    """Return the token responses; all other responses must be `invalid_grant`."""
     refused = [response for response in responses if response.status_code != 200]
     assert {(response.status_code, response.json["error"]) for response in refused} <= {(400, "invalid_grant")}
     return [response.json for response in responses if response.status_code == 200]
 
 
 def is_usable(server: Server, tokens: dict[str, Any], client: dict[str, str]) -> bool:
-    """Whether the access token is active or the refresh token is accepted."""
+    """Return whether the access token is active or the refresh token is accepted."""
     return server.is_active(tokens["access_token"]) or (
         server.refresh(tokens["refresh_token"], client).status_code == 200
     )
@@ -114,7 +114,7 @@ def is_usable(server: Server, tokens: dict[str, Any], client: dict[str, str]) ->
 
 @PARTS
 def test_a_code_is_redeemed_once_at_most(workers: Workers, browser: Browser, part: int) -> None:
-    """RFC 6749 section 4.1.2; the other fifteen presentations end what the first one gave."""
+    """RFC 6749 section 4.1.2; the other fifteen attempts revoke the tokens of the first attempt."""
     redeemed = 0
     for _ in range(CODES):
         code = browser.authorize()["code"]
@@ -122,12 +122,12 @@ def test_a_code_is_redeemed_once_at_most(workers: Workers, browser: Browser, par
         assert len(given) <= 1
         assert not any(is_usable(workers.first, tokens, TALLY) for tokens in given)
         redeemed += len(given)
-    assert redeemed, "no presentation was ever the first"
+    assert redeemed, "no attempt succeeded in any round"
 
 
 @PARTS
 def test_a_refresh_token_without_grace_is_used_once_at_most(workers: Workers, browser: Browser, part: int) -> None:
-    """RFC 9700 section 4.14.2; the other fifteen presentations end the family."""
+    """RFC 9700 section 4.14.2; the other fifteen attempts end the family."""
     refreshed = 0
     for family in families(workers, browser, FAMILIES, STRICT):
         token = family["refresh_token"]
@@ -135,12 +135,12 @@ def test_a_refresh_token_without_grace_is_used_once_at_most(workers: Workers, br
         assert len(given) <= 1
         assert not any(is_usable(workers.first, tokens, STRICT) for tokens in [family, *given])
         refreshed += len(given)
-    assert refreshed, "no presentation was ever the first"
+    assert refreshed, "no attempt succeeded in any round"
 
 
 @PARTS
 def test_within_the_grace_a_family_has_one_line(workers: Workers, browser: Browser, part: int) -> None:
-    """RFC 9700 section 4.14.2: all get the same successor; when old and new race, one line continues, or none."""
+    """RFC 9700 section 4.14.2: all get the same successor; after a race of old and new, at most one token is valid."""
     outcomes = Counter[str]()
     for family in families(workers, browser, FAMILIES, LENIENT):
         old = family["refresh_token"]
@@ -167,7 +167,7 @@ def test_within_the_grace_a_family_has_one_line(workers: Workers, browser: Brows
 @pytest.mark.parametrize("how", ["revoke", "disconnect"])
 @PARTS
 def test_an_ending_reaches_parallel_refreshes(workers: Workers, browser: Browser, part: int, how: str) -> None:
-    """RFC 7009 section 2: nothing of the authorization is usable afterwards."""
+    """RFC 7009 section 2: no token of the authorization can be used afterwards."""
     form = {"client_id": "lenient", "csrf_token": csrf_token(browser.client.get("/sign-out"))}
     for family in families(workers, browser, ENDINGS, LENIENT):
         token = family["refresh_token"]

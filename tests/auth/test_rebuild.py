@@ -1,4 +1,4 @@
-"""The rebuild of the set of revoked tokens: one owner, in batches, and never an active token that was revoked."""
+"""The rebuild of the set of revoked tokens: it has one owner, runs in batches, and never activates a revoked token."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ pytestmark = pytest.mark.database
 
 @pytest.fixture
 def server(tmp_path: Path, redis_url: str) -> Server:
-    """As in production, where expired entries are kept for a minute only."""
+    """Return a server with the production settings, under which expired entries are kept for a minute only."""
     return make_server(make_settings(tmp_path, redis_url, lab=False))
 
 
 class Held:
-    """A rebuild that waits before each batch until `step` lets it go on."""
+    """A rebuild that waits before each batch until `step` lets it continue."""
 
     def __init__(self, server: Server) -> None:
         self.server, self.client = server, server.services.store.client
@@ -73,7 +73,7 @@ class Held:
         assert self._arrived.acquire(timeout=60)
 
     def step(self) -> None:
-        """Let it write one batch, and return when the next is about to be written, or the rebuild has ended."""
+        """Let it write one batch, and return when the next one is about to be written or the rebuild has ended."""
         self._go_on.release()
         self.arrived()
 
@@ -83,7 +83,7 @@ class Held:
         wait_until(lambda: not [each for each in threading.enumerate() if each.name == "revocations"])
 
     def introspect(self, token: str) -> int | bool:
-        """The status of the response, or whether the token is active; any text is a token of no authorization."""
+        """Return whether the token is active, or the status of an error; a text without a dot is an unknown token."""
         if "." not in token:
             with self.server.app.app_context(), pytest.raises(Exception, match="temporarily_unavailable"):
                 self.server.services.revocations.is_revoked(token, token)
@@ -100,7 +100,7 @@ class Held:
 
 @pytest.fixture
 def held(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    """A rebuild in batches of one row, for which requests do not wait."""
+    """Return a rebuild in batches of one row, for which requests do not wait."""
     monkeypatch.setattr(revocation_entries, "BATCH", 1)
     monkeypatch.setattr(revocation_rebuild, "REBUILD_WAIT", 0)
     with holding(server, monkeypatch) as rebuild:
@@ -117,7 +117,7 @@ def holding(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
 
 
 def ended(server: Server, seconds: float, lifetime: int | None = 300, **values: Any) -> str:
-    """The id of an authorization that ended so many seconds ago."""
+    """Return the id of an authorization that ended this many seconds ago."""
     row = Authorization(
         **{
             "user_id": server.ids["alice"],
@@ -147,14 +147,14 @@ def rebuilt(server: Server) -> None:
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The log messages since the last call."""
+    """Return the log messages since the last call."""
     found = [record.message for record in caplog.records]
     caplog.clear()
     return found
 
 
 def final_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The log messages since the last call, when no rebuild is running any more: it logs after requests go on."""
+    """Wait until the rebuild has ended, because it logs after requests continue; then return the log messages."""
     wait_until(lambda: not [each for each in threading.enumerate() if each.name == "revocations"])
     return messages(caplog)
 
@@ -178,7 +178,7 @@ def test_a_rebuild_that_takes_longer_than_its_lease_has_one_owner_and_completes(
 
 
 def test_tokens_are_inactive_or_unknown_until_the_set_is_complete(server: Server, held: Held) -> None:
-    """RFC 7662 section 4: a revoked token is never active, and a 503 says nothing about the others."""
+    """RFC 7662 section 4: a revoked token is never active, and a 503 reveals nothing about the others."""
     revoked, single, alive = (server.tokens()["access_token"] for _ in range(3))
     with server.services.database.read() as session:
         of_revoked = session.scalars(sa.select(Authorization.id).order_by(Authorization.created_at)).first()
@@ -391,7 +391,7 @@ def test_entries_that_could_not_be_added_need_no_rebuild(
 def test_entries_that_could_not_be_added_are_added_by_the_next_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other processes know of them before this one is asked."""
+    """Other processes reject the tokens before this process receives another request."""
     tokens, others = server.tokens(), server.tokens()
     with monkeypatch.context() as patched:
         patched.setattr(server.services.revocations, "_add", lambda _: (_ for _ in ()).throw(redis.TimeoutError("cut")))

@@ -19,7 +19,7 @@ from support.auth_server import INVOICES, RESOURCE, TALLY, Server, make_server, 
 from support.servers import RedisServer
 
 ENDED, RECENT = 5_000_000, 200_000
-"""Ended authorizations, and those of them that ended within the lifetime of their longest access token."""
+"""The number of ended authorizations, and of recent ones, whose access tokens may not have expired."""
 
 LIFETIME = 3600
 WORKER_GROWTH = 50 << 20
@@ -56,7 +56,7 @@ def insert(server: Server) -> None:
 
 
 class Watch:
-    """The largest memory of this process, and what introspection returns, while the block runs."""
+    """The peak memory of this process, and the responses of introspection, while the block runs."""
 
     def __init__(self, server: Server, tokens: dict[str, str]) -> None:
         self.server, self.tokens = server, tokens

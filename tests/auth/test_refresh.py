@@ -22,7 +22,7 @@ def test_rotation_gives_new_tokens_of_the_same_authorization(server: Server) -> 
 
 
 def test_scope_narrows_the_access_token_and_not_the_family(server: Server) -> None:
-    """RFC 6749 section 6: the refresh token's scope stays what the owner granted."""
+    """RFC 6749 section 6: the scope of the refresh token does not change."""
     tokens = server.tokens(scope="invoices:read profile")
     narrow = server.refresh(tokens["refresh_token"], scope="profile").json
     assert narrow["scope"] == claims(narrow["access_token"])["scope"] == "profile"
@@ -33,18 +33,18 @@ def test_scope_narrows_the_access_token_and_not_the_family(server: Server) -> No
 
 
 def test_what_a_client_may_not_have_any_more_is_not_given_again(server: Server) -> None:
-    """RFC 6749 section 6 allows less than was granted; a registration may have become narrower."""
+    """RFC 6749 section 6 allows a narrower scope than was granted; the client may be registered for less since then."""
     tokens = server.tokens(scope="invoices:read profile")
     with server.services.database.transaction() as session:
         session.execute(sa.update(Client).values(scope="profile"))
-    clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
+    clock.set_offset(clock.offset() + 6)  # clients are read again every five seconds
     narrow = server.refresh(tokens["refresh_token"]).json
     assert narrow["scope"] == claims(narrow["access_token"])["scope"] == "profile"
     refused = server.refresh(narrow["refresh_token"], scope="invoices:read profile").json
     assert refused["error"] == "invalid_scope"
     with server.services.database.transaction() as session:
         session.execute(sa.update(Client).values(scope="invoices:pay"))
-    clock.set_offset(clock.offset() + 6)  # clients are read anew every five seconds
+    clock.set_offset(clock.offset() + 6)  # clients are read again every five seconds
     assert server.refresh(narrow["refresh_token"]).json["error"] == "invalid_scope"
 
 

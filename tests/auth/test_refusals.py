@@ -1,4 +1,4 @@
-"""Refusals help developers: responses name what is supported, and the log tells failures apart."""
+"""Refusals help developers: responses list the supported values, and the log distinguishes the causes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def attempts(server: Server) -> dict[str, Any]:
 def test_a_wrong_method_is_told_apart_from_an_unknown_client_in_the_log(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """RFC 6749 section 5.2: the response is the same for all of them, and says nothing to those who guess."""
+    """RFC 6749 section 5.2: all of them get the same response, which does not help an attacker."""
     caplog.set_level(logging.INFO)
     answers = attempts(server)
     assert len({(answer.status_code, answer.text) for answer in answers.values()}) == 1
@@ -65,7 +65,7 @@ def test_a_wrong_method_is_told_apart_from_an_unknown_client_in_the_events(serve
 def test_another_redirect_uri_is_logged_with_the_registered_ones(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """RFC 9700 section 2.1; the page says nothing of it."""
+    """RFC 9700 section 2.1; the page does not show them."""
     caplog.set_level(logging.INFO)
     server.add(a_client(client_id="many", redirect_uris=[f"https://app.example/{'x' * 500}/{n}" for n in range(9)]))
     page = server.browser().request(redirect_uri=CALLBACK + "2")

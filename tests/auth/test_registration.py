@@ -31,12 +31,12 @@ DAY = 86400
 
 
 def _test_id(value: Any) -> str | None:
-    """Return a short id that is the same in every process; pytest numbers what is not a string."""
+    """Return a short id that is the same in every process; pytest would number a value that is not a string."""
     return value[:30] if isinstance(value, str) else None
 
 
 def test_a_registered_client_signs_people_in(server: Server) -> None:
-    """RFC 7591 section 3.2.1; the profile is what the setting says."""
+    """RFC 7591 section 3.2.1; the setting determines the profile."""
     client = registered(server, client_name="A new app", grant_types=["authorization_code", "refresh_token"])
     assert client["client_secret_expires_at"] == 0
     assert client["client_id_issued_at"] <= clock.now()
@@ -190,7 +190,7 @@ def test_both_key_sets_or_several_hosts_without_a_sector_are_refused(server: Ser
     ],
 )
 def test_a_sector_is_a_host_that_is_somebodys(tmp_path: Path, redis_url: str, uris: list[str]) -> None:
-    """OpenID Connect Core section 8.1: whoever may answer anywhere else is no sector, unless a document says so."""
+    """OpenID Connect Core section 8.1: other redirect URIs give no sector, unless a sector document lists them."""
     server = make_server(make_settings(tmp_path, redis_url, lab=False, issuer="https://op.example"))
     asked = {"redirect_uris": uris, "application_type": "native", "scope": "openid"}
     answer = register(server, **asked, subject_type="pairwise")
@@ -265,7 +265,7 @@ def guarded(tmp_path: Path, redis_url: str) -> Server:
 
 
 def test_in_production_an_initial_access_token_is_needed_and_taken_once(guarded: Server) -> None:
-    """RFC 7591 section 3: of 32 who show it at once, one registers; a refused attempt does not use it up."""
+    """RFC 7591 section 3: of 32 parallel requests with it, one succeeds; a refused attempt does not use it up."""
     for wrong in (None, "wrong"):
         answer = register(guarded, token=wrong)
         assert (answer.status_code, answer.json["error"]) == (401, "invalid_token")
@@ -309,17 +309,17 @@ def test_where_it_is_closed_nobody_registers_and_the_metadata_say_nothing(tmp_pa
 
 
 def test_a_registration_is_read_replaced_and_ended(server: Server) -> None:
-    """RFC 7592 sections 2.1, 2.2 and 2.3. What is told: RFC 7592 section 3."""
+    """RFC 7592 sections 2.1, 2.2 and 2.3. The response: RFC 7592 section 3."""
     client = registered(server, client_name="Before", contacts=["me@rp.test"], policy_uri="https://rp.test/policy")
     read = manage(server, client)
     assert read.status_code == 200
     assert read.json == {
         name: value for name, value in client.items() if name not in {"client_secret", "client_secret_expires_at"}
-    }, "its token is told again, as RFC 7592 section 3 wants it"
+    }, "the response has the token again (RFC 7592 section 3)"
     changed = manage(server, client, "PUT", client_name="After", client_secret=client["client_secret"])
     assert changed.status_code == 200, changed.text
     assert changed.json["client_name"] == "After"
-    assert not {"contacts", "policy_uri"} & changed.json.keys(), "what is left out is reset"
+    assert not {"contacts", "policy_uri"} & changed.json.keys(), "omitted members are reset"
     mine = basic(client["client_id"], client["client_secret"])
     code = server.code(client_id=client["client_id"], redirect_uri=URI, scope="openid")
     given = server.redeem(code, mine, redirect_uri=URI).json
@@ -370,7 +370,7 @@ def test_updates_at_once_leave_one_of_them_whole(server: Server) -> None:
 
 
 def test_an_end_that_failed_half_way_can_be_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 7592 section 2.3: until all has ended its token is good for that, and for nothing else."""
+    """RFC 7592 section 2.3: until everything has ended, its token can repeat the deletion, and do nothing else."""
     client = registered(server)
     mine = basic(client["client_id"], client["client_secret"])
     code = server.code(client_id=client["client_id"], redirect_uri=URI, scope="openid")
@@ -412,9 +412,9 @@ def consent_page(server: Server, client: dict[str, Any]) -> str:
 
 
 def test_logo_policy_and_terms_stand_on_the_consent_page(server: Server) -> None:
-    """RFC 7591 section 2: the logo comes from us, so that nobody else learns who looks.
+    """RFC 7591 section 2: the server hosts the logo, so the host of the original does not learn who opens the page.
 
-    That it registered itself: RFC 7591 section 5.
+    The warning that the client registered itself: RFC 7591 section 5.
     """
     web = with_web(server, Web(logo=(PIXEL, "image/png; x=y")))
     more = {"policy_uri": "https://rp.test/policy", "tos_uri": "https://rp.test/terms"}
@@ -431,7 +431,7 @@ def test_logo_policy_and_terms_stand_on_the_consent_page(server: Server) -> None
     assert (image.data, image.mimetype) == (PIXEL, "image/png")
     assert image.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert image.headers["X-Content-Type-Options"] == "nosniff"
-    assert "registered itself" in page, "RFC 7591 section 5: its name and logo could be anybody's"
+    assert "registered itself" in page, "RFC 7591 section 5: its name and logo are not verified"
     assert manage(server, client, "PUT").status_code == 200
     assert server.app.test_client().get(path).status_code == 404
 

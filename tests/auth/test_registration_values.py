@@ -65,7 +65,7 @@ def test_values_that_the_server_does_not_have_are_dropped(
     ],
 )
 def test_a_registration_of_which_nothing_remains_is_rejected(server: Server, wrong: dict[str, Any]) -> None:
-    """RFC 7591 section 3.2.2: so is the update of a client, which stays as it is."""
+    """RFC 7591 section 3.2.2: such an update is rejected too, and does not change the client."""
     answer = register(server, **wrong)
     assert (answer.status_code, answer.json["error"]) == (400, "invalid_client_metadata")
     client = registered(server)
@@ -117,7 +117,7 @@ def test_redirect_uris_cannot_be_omitted(server: Server, value: Any) -> None:
 
 
 def test_null_members_of_a_key_count_as_omitted(server: Server) -> None:
-    """RFC 7591 section 2: neither do they make a key private or unusable."""
+    """RFC 7591 section 2: such a key is still a public key, and can be used."""
     key = {**KEYS["keys"][0], "use": None, "alg": None, "key_ops": None, "d": None}
     jwks = {"keys": [key]}
     assert registered(server, token_endpoint_auth_method="private_key_jwt", jwks=jwks)["jwks"] == jwks
@@ -135,7 +135,7 @@ METHODS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("before", METHODS)
 @pytest.mark.parametrize("after", METHODS)
 def test_an_update_never_weakens_authentication(server: Server, before: str, after: str) -> None:
-    """RFC 7592 section 2.2: a client keeps its method or changes to a key of its own."""
+    """RFC 7592 section 2.2: a client can keep its method, or change to `private_key_jwt`."""
     client = registered(server, token_endpoint_auth_method=before, **METHODS[before])
     answer = manage(server, client, "PUT", token_endpoint_auth_method=after, **METHODS[after])
     assert (answer.status_code == 200) == (after in {before, "private_key_jwt"}), answer.text
@@ -219,7 +219,7 @@ def test_methods_that_cannot_be_combined(server: Server, wrong: dict[str, Any]) 
 def test_an_update_never_adds_a_weaker_method(
     server: Server, before: list[str], after: list[str], is_allowed: bool
 ) -> None:
-    """RFC 7592 section 2.2: omitted members of the list are removed; only a key of the client's own can be added."""
+    """RFC 7592 section 2.2: omitted members of the list are removed; only `private_key_jwt` can be added."""
     client = registered(server, token_endpoint_auth_methods=before, jwks=KEYS)
     answer = manage(server, client, "PUT", token_endpoint_auth_methods=after, jwks=KEYS)
     assert answer.status_code == (200 if is_allowed else 400), answer.text
@@ -237,7 +237,7 @@ def test_an_omitted_list_leaves_the_single_method(server: Server) -> None:
 
 
 def test_a_client_registers_for_claims_in_the_id_token(server: Server) -> None:
-    """OpenID Connect Core section 5.4; the member is an extension, and in responses only if it is true."""
+    """OpenID Connect Core section 5.4; the member is an extension, and responses only have it if it is true."""
     for value in (None, False):
         assert "claims_in_id_token" not in registered(server, claims_in_id_token=value)
     client = registered(server, claims_in_id_token=True, token_endpoint_auth_methods=BOTH)

@@ -1,4 +1,4 @@
-"""An emptied or another Redis may have forgotten which assertions were used: RFC 7523 section 3, `jti`."""
+"""Used assertions after Redis was emptied or replaced, and may have lost their `jti` (RFC 7523 section 3)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server(tmp_path: Any, redis_url: str) -> Server:
 
 
 def is_asked_for_another(response: TestResponse) -> bool:
-    """Nobody's credentials are wrong: whoever makes another one is let in."""
+    """Return whether the response asks for a new assertion, without calling the credentials wrong."""
     error = response.json["error"] if response.json else ""
     return response.status_code == 503 and error == "temporarily_unavailable" and response.headers["Retry-After"] == "1"
 
@@ -38,7 +38,7 @@ def test_what_was_used_before_redis_was_emptied_is_refused(server: Server) -> No
     server.services.store.client.flushall()
     for _ in range(2):
         assert is_asked_for_another(present(server, used))
-        assert is_asked_for_another(present(server, kept)), "nobody knows that it was not used"
+        assert is_asked_for_another(present(server, kept)), "the server cannot know that it was not used"
     clock.set_offset(1)
     new = signed(claims())
     assert is_in(present(server, new))
@@ -60,7 +60,7 @@ def test_of_32_parallel_uses_in_an_emptied_redis_none_passes(server: Server) -> 
 
 
 def test_another_redis_has_its_own_memory(server: Server) -> None:
-    """One that took over, or came back: what the old one wrote last is not in it."""
+    """A replica that took over, or a restored copy, may lack the last writes of the old Redis."""
     used = signed(claims())
     assert is_in(present(server, used))
     server.remember_since(0, run_id="another")
@@ -77,12 +77,12 @@ def test_a_redis_that_is_new_is_marked_before_anybody_relies_on_it(server: Serve
     fresh = Server(app, app.extensions["rolecall_auth"])
     assert app.test_client().get("/readyz").status_code == 200
     clock.set_offset(1)
-    assert is_in(present(fresh, signed(claims()))), "the first that comes is let in"
+    assert is_in(present(fresh, signed(claims()))), "the first new assertion is accepted"
     assert is_asked_for_another(present(fresh, before))
 
 
 def test_a_redis_that_came_back_is_marked_by_who_connects_to_it(server: Server) -> None:
-    """Its copy has the marker of the one before: the first that comes a moment later is let in all the same."""
+    """A restored copy has the marker of the old Redis; an assertion issued a moment later is accepted anyway."""
     before = signed(claims(iat=now() - 5))
     server.remember_since(0, run_id="another")
     server.services.store.client.connection_pool.disconnect()
@@ -93,7 +93,7 @@ def test_a_redis_that_came_back_is_marked_by_who_connects_to_it(server: Server) 
 
 
 def test_what_does_not_say_when_it_was_made_may_be_as_old_as_can_be(server: Server) -> None:
-    """`iat` is optional (RFC 7523 section 3): the answer says when one without it is let in again."""
+    """`iat` is optional (RFC 7523 section 3): Retry-After gives the time until assertions without it are accepted."""
     lifetime = 60
     assert is_in(present(server, signed(claims(iat=None, exp=now() + lifetime))))
     server.remember_since(now())
@@ -116,7 +116,7 @@ def test_a_clock_that_was_turned_back_shuts_nobody_out(server: Server) -> None:
 
 
 def test_a_redis_that_is_full_can_be_read_by_who_comes_new(server: Server) -> None:
-    """`noeviction`: it takes nothing more, and the set of revoked tokens is there to be read."""
+    """`noeviction`: Redis accepts no writes, but the set of revoked tokens can still be read."""
     token = server.tokens()["access_token"]
     assert server.is_active(token)
     client = server.services.store.client
@@ -125,6 +125,6 @@ def test_a_redis_that_is_full_can_be_read_by_who_comes_new(server: Server) -> No
         client.delete(server.services.replays.marker)
         client.connection_pool.disconnect()
         assert server.is_active(token)
-        assert present(server, signed(claims())).status_code == 503, "nobody could tell whether it is used again"
+        assert present(server, signed(claims())).status_code == 503, "a second use could not be detected"
     finally:
         client.config_set("maxmemory", 0)

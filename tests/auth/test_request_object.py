@@ -60,13 +60,13 @@ def claims(client_id: str = "signer", /, **changes: Any) -> dict[str, Any]:
 
 
 def ask(server: Server, /, **parameters: str) -> TestResponse:
-    """Only `client_id` and what is given."""
+    """Send an authorization request with only `client_id` and these parameters."""
     nothing = dict.fromkeys(query(authorize_url()), "-")
     return server.app.test_client().get(authorize_url(**{**nothing, "client_id": "signer", **parameters}))
 
 
 def answer(server: Server, /, **parameters: str) -> dict[str, str]:
-    """As a person who allows everything gets it to the client."""
+    """Return the authorization response for a person who allows everything."""
     browser = server.browser()
     browser.sign_in()
     nothing = dict.fromkeys(query(authorize_url()), "-")
@@ -74,7 +74,7 @@ def answer(server: Server, /, **parameters: str) -> dict[str, str]:
 
 
 def error(server: Server, request: str, **parameters: str) -> str:
-    """With a registered redirect URI beside the object, to which a refusal goes."""
+    """Return the error that is sent to the registered redirect URI in the query, outside of the object."""
     response = ask(server, request=request, redirect_uri=CALLBACK, state="outer", **parameters)
     assert response.status_code == 303, response.text
     assert response.location.startswith(CALLBACK)
@@ -191,7 +191,7 @@ def test_bad_jwts(server: Server, what: str) -> None:
 
 
 def test_without_a_good_redirect_uri_beside_it_the_person_is_told(server: Server) -> None:
-    """What a bad object says cannot be believed: nobody is sent there."""
+    """The redirect URI of an invalid object is not trusted, so the browser is not redirected to it."""
     bad = signed(claims(), key=ECKey.generate_key("P-256"))
     assert ask(server, request=bad).status_code == 400
     assert ask(server, request=bad, redirect_uri="http://evil.test").status_code == 400
@@ -200,7 +200,7 @@ def test_without_a_good_redirect_uri_beside_it_the_person_is_told(server: Server
 
 
 def test_in_the_profile_openid_an_object_needs_no_end(server: Server) -> None:
-    """OpenID Connect Core section 6.1 and RFC 9101 section 4 do not ask for `exp`; one that is there counts."""
+    """OpenID Connect Core section 6.1 and RFC 9101 section 4 do not require `exp`, but if present, it is checked."""
     server.add(a_client(client_id="certified", profile="openid", jwks=jwks()))
     good = signed(claims("certified", exp=None))
     assert "sign-in" in ask(server, request=good, client_id="certified").location
@@ -237,7 +237,7 @@ def test_only_the_registered_algorithm(server: Server) -> None:
 
 
 def by_uri(server: Server, request_uri: str, **parameters: str) -> str:
-    """`sign-in`, or the error."""
+    """Return `sign-in`, or the error."""
     response = ask(server, request_uri=request_uri, redirect_uri=CALLBACK, **parameters)
     assert response.status_code == 303, response.text
     return "sign-in" if "/sign-in" in response.location else query(response.location)["error"]
@@ -251,7 +251,7 @@ def test_a_registered_request_uri_is_fetched_and_kept(server: Server, keeper: Ke
 
 
 def test_what_has_to_be_fetched_is_counted_by_who_asks(tmp_path: Path, redis_url: str, keeper: Keeper) -> None:
-    """RFC 9101 section 10.4.1: anybody may send a request_uri that is registered; what is kept costs nothing."""
+    """RFC 9101 section 10.4.1: anyone can send a registered `request_uri`; only a fetch counts, not a cached copy."""
     server = make_server(make_settings(tmp_path, redis_url, authorization_limit=limit("2/minute")))
     uris = [f"{keeper.url}/{number}" for number in range(3)]
     server.add(a_client(client_id="signer", jwks=jwks(), request_uris=uris))
@@ -287,7 +287,7 @@ def test_no_other_is_fetched(server: Server, keeper: Keeper) -> None:
 
 
 def test_another_hash_in_the_fragment_only_renews_the_copy(server: Server, keeper: Keeper) -> None:
-    """OpenID Connect Core section 6.2: the fragment tells that the copy is old; what is there then is used."""
+    """OpenID Connect Core section 6.2: another fragment causes a new fetch; the new copy is used in any case."""
     keeper.body = old = signed(claims()).encode()
     first = segment(hashlib.sha256(old).digest())
     assert by_uri(server, f"{keeper.url}/request#{first}") == "sign-in"
@@ -305,7 +305,7 @@ def test_another_hash_in_the_fragment_only_renews_the_copy(server: Server, keepe
 
 
 def test_the_object_is_used_whose_hash_differs_from_the_first(server: Server, keeper: Keeper) -> None:
-    """OpenID Connect Core section 6.2; the signature protects the object, so another one is still refused."""
+    """OpenID Connect Core section 6.2; an object with an invalid signature is still rejected."""
     keeper.body = signed(claims()).encode()
     assert by_uri(server, f"{keeper.url}/request#AAAA") == "sign-in"
     keeper.body = signed(claims(), key=ECKey.generate_key("P-256")).encode()

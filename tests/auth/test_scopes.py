@@ -99,7 +99,7 @@ def test_openid_and_a_resource_drop_the_values_of_others(server: Server) -> None
 
 
 def test_offline_access_without_openid_is_dropped(server: Server) -> None:
-    """OpenID Connect Core section 11; what clients of the Model Context Protocol request by default."""
+    """OpenID Connect Core section 11; clients of the Model Context Protocol request it by default."""
     for resource in ("-", NOTES):
         tokens = granted(server, "mcp", scope="notes:read offline_access", resource=resource)
         assert tokens["scope"] == "notes:read"
@@ -177,7 +177,7 @@ def test_a_client_gets_its_own_scopes_of_the_named_resource(server: Server) -> N
 
 
 def test_a_registered_scope_that_no_resource_has_any_more_does_not_exist(server: Server) -> None:
-    """RFC 6749 section 3.3; without a scope, the request gets what still exists."""
+    """RFC 6749 section 3.3; without a scope, the request gets the scopes that still exist."""
     grants = ["authorization_code", "client_credentials"]
     server.add(a_client(client_id="old", scope="gone:read notes:read", grant_types=grants))
     own = {"grant_type": "client_credentials"}

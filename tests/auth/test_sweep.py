@@ -1,4 +1,4 @@
-"""What is over is removed, and nothing that is still good for something."""
+"""The sweep removes rows that are no longer needed, and no others."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_nobody_used_what_ended_and_what_ran_out(server: Server) -> None:
     server.app.test_cli_runner().invoke(args=["keys", "rotate"])
     assert set(sweep(server.services).values()) == {0}
     clock.set_offset(DAY + 290)
-    assert sweep(server.services)["authorization_grant"] == 0, "its last access token may still be asked about"
+    assert sweep(server.services)["authorization_grant"] == 0, "its last access token may still be introspected"
     clock.set_offset(DAY + 400)
     assert sweep(server.services) == {"refresh_token": 0, "authorization_grant": 2, "revocation": 1, **NOTHING_ELSE}
     assert rows(server, RefreshToken) == 1

@@ -1,4 +1,4 @@
-"""Several tabs of one browser: those that a browser without cookies opens at once, and how many may be pending."""
+"""Several tabs of one browser: simultaneous first requests without cookies, and the number of pending requests."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_sign_in_pages_that_a_new_browser_opens_at_once_are_both_usable(server: 
 def test_a_token_of_another_browser_is_rejected(server: Server) -> None:
     browser, other = server.browser(), server.browser()
     form = {"csrf_token": csrf_token(other.client.get("/sign-in")), **ALICE}
-    for _ in range(2):  # without any cookie, and with one of its own
+    for _ in range(2):  # first without any cookie, then with its own
         answer = browser.client.post("/sign-in", data=form)
         assert answer.status_code == 400
         assert "This page has expired" in answer.text
@@ -90,7 +90,7 @@ def test_a_token_of_another_browser_is_rejected(server: Server) -> None:
 
 
 def test_another_browser_cannot_take_a_pending_request(server: Server) -> None:
-    """Neither without a cookie, nor with that of a request of its own."""
+    """Another browser has no cookie for the request, and the cookie of its own request is not accepted."""
     browser, thief = server.browser(), server.browser()
     location = browser.request().location
     thief.request()
@@ -139,7 +139,7 @@ def test_a_posted_request_belongs_to_the_first_browser_that_opens_it(server: Ser
 
 
 def test_all_issuers_of_a_host_share_the_limit(tmp_path: Any, redis_url: str) -> None:
-    """A browser sends all cookies with the `__Host-` prefix to all of them, and the length of a header is limited."""
+    """A browser sends all `__Host-` cookies to all issuers of the host, and the length of a header is limited."""
     servers = [make_server(make_settings(tmp_path, redis_url, issuer=f"https://id.test/{name}")) for name in "ab"]
     jar = servers[0].app.test_client()
     for number in range(MAX_COOKIES + 4):

@@ -1,4 +1,4 @@
-"""Guessing is slowed down and the owner is not locked out: sign-in, sign-up, client authentication, password hashes."""
+"""Limits that slow attackers down but do not lock owners out: sign-in, sign-up, client authentication, hashing."""
 
 from __future__ import annotations
 
@@ -158,14 +158,14 @@ def test_accounts_from_one_address(server: Server) -> None:
     refused = made("person-2", "192.0.2.1")
     assert refused.status_code == 429
     assert "Too many new accounts" in refused.text
-    assert "your name" not in refused.text, "that is said to who cannot sign in"
+    assert "your name" not in refused.text, "the page has the message of another limit"
     assert int(refused.headers["Retry-After"]) >= 1
-    assert made("!", "192.0.2.1").status_code == 400, "what is no account is not counted"
+    assert made("!", "192.0.2.1").status_code == 400, "a rejected sign-up is not counted"
     assert made("person-2", "192.0.2.2").status_code == 303
 
 
 def test_requests_that_wait_for_people_are_counted(server: Server) -> None:
-    """What is kept for fifteen minutes is not to be had for the asking; whose app is connected waits for nobody."""
+    """The server stores such requests for fifteen minutes, so it limits them; those of connected apps do not count."""
     connected = server.browser()
     connected.sign_in()
     connected.authorize()
@@ -205,7 +205,7 @@ def test_a_client_that_fails_too_often_from_one_address(server: Server, path: st
 
 
 def test_an_address_that_tries_many_clients(server: Server) -> None:
-    """RFC 6749 section 2.3.1; registration access tokens and those that name no client count as well."""
+    """RFC 6749 section 2.3.1; invalid registration access tokens and requests without a client count too."""
     server = another_process(server, client_address_limit=limit("6/minute"))
     ask = server.app.test_client().open
     here = {"REMOTE_ADDR": "192.0.2.1"}
@@ -260,7 +260,7 @@ def test_a_dead_redis_is_503_and_lets_nobody_guess(tmp_path: Path, own_redis: Re
 
 
 def test_a_name_that_nobody_has_costs_the_same_hash(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the time of an answer would tell which names there are (OWASP ASVS 5.0 6.3.8)."""
+    """Otherwise the response time would reveal which names exist (OWASP ASVS 5.0 6.3.8)."""
     hashed: list[str] = []
     genuine = people.is_password
     monkeypatch.setattr(people, "is_password", lambda *pair: hashed.append(pair[0]) or genuine(*pair))
@@ -272,7 +272,7 @@ def test_a_name_that_nobody_has_costs_the_same_hash(server: Server, monkeypatch:
 
 
 def test_two_passwords_are_hashed_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes 64 MiB: the memory that they take together is bounded."""
+    """Each hash takes 64 MiB; the limit bounds their total memory."""
     under_way, most, goes_on = [0], [0], threading.Event()
 
     class Slow:

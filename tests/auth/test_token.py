@@ -1,4 +1,4 @@
-"""Bad input at the token endpoint: the RFC's error, nothing changed, nothing said of which part was wrong."""
+"""Bad input at the token endpoint: the RFC's error, no side effects, and no hint at which part was wrong."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BAD_CREDENTIALS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 @pytest.mark.parametrize(("headers", "form"), BAD_CREDENTIALS.values(), ids=BAD_CREDENTIALS.keys())
 def test_failed_authentication_has_one_answer(server: Server, headers: Any, form: Any) -> None:
-    """RFC 6749 section 5.2: 401 invalid_client with a challenge, the same whatever was wrong.
+    """RFC 6749 section 5.2: 401 `invalid_client` with a challenge, and the same response for every cause.
 
     RFC 6749 section 3.2.1.
     """
@@ -56,7 +56,7 @@ def test_two_ways_of_authentication_are_refused(server: Server, form: dict[str, 
     response = server.redeem(code, TALLY, **form)
     assert response.status_code == 400
     assert response.json["error"] == "invalid_request"
-    assert server.redeem(code, TALLY, client_id="tally").status_code == 200, "the same client id is no second method"
+    assert server.redeem(code, TALLY, client_id="tally").status_code == 200, "the same client ID is not a second method"
 
 
 BAD_FORMS: dict[str, tuple[dict[str, str], str]] = {
@@ -93,7 +93,7 @@ def test_bad_parameters_change_nothing(server: Server, changes: dict[str, str], 
 
 
 def test_an_address_that_only_the_token_request_names_is_the_registered_one(server: Server) -> None:
-    """RFC 6749 section 4.1.3: the authorization request may leave it out where one is registered."""
+    """RFC 6749 section 4.1.3: the authorization request may omit it if only one is registered."""
     browser = server.browser()
     browser.sign_in()
     code = browser.authorize(redirect_uri="-")["code"]
@@ -131,7 +131,7 @@ def test_parameters_in_the_address_are_refused(server: Server) -> None:
 
 
 def test_a_code_used_by_another_client_is_not_lost(server: Server) -> None:
-    """RFC 6749 section 4.1.3; a foreign presentation consumes nothing and ends nothing."""
+    """RFC 6749 section 4.1.3; the other client's attempt neither consumes the code nor ends its tokens."""
     server.add(a_client(client_id="other"))
     code = server.code()
     response = server.redeem(code, basic("other", SECRET))
@@ -149,7 +149,7 @@ def test_a_client_without_the_grant_is_refused(server: Server) -> None:
 
 
 def test_basic_is_form_urlencoded_within(server: Server) -> None:
-    """RFC 6749 section 2.3.1: a plus stands for a space, a percent for a byte."""
+    """RFC 6749 section 2.3.1: a plus encodes a space, and a percent sign a byte."""
     from rolecall.storage import digest
 
     server.add(a_client(client_id="odd id", secret_hash=digest("a+b c%d:e" + "x" * 20)))
@@ -161,7 +161,7 @@ def test_basic_is_form_urlencoded_within(server: Server) -> None:
 
 
 def test_public_and_post_clients_authenticate_as_registered(server: Server) -> None:
-    """RFC 6749 sections 2.1 and 2.2: by their identifier, and a secret where they have one."""
+    """RFC 6749 sections 2.1 and 2.2: with their identifier, and with their secret, if any."""
     server.add(
         a_client(client_id="poster", token_endpoint_auth_method="client_secret_post"),
         a_client(client_id="public", token_endpoint_auth_method="none", secret_hash=None),
@@ -179,7 +179,7 @@ def test_a_code_expires_on_the_clock(server: Server) -> None:
     clock.set_offset(61)
     assert server.redeem(code).json["error"] == "invalid_grant"
     clock.set_offset(0)
-    assert server.redeem(code).status_code == 200, "an early presentation after all: nothing was consumed"
+    assert server.redeem(code).status_code == 200, "the late attempt consumed the code"
 
 
 @pytest.mark.parametrize("later", [0, 61, 86400], ids=["at once", "after its expiry", "a day later"])
@@ -198,7 +198,7 @@ def test_a_replayed_code_ends_everything_it_gave(server: Server, later: float) -
 
 
 def test_32_parallel_redemptions_leave_nothing_active(server: Server) -> None:
-    """At most one answers 200, the rest are invalid_grant, and afterwards nothing of that code is active."""
+    """At most one response is 200, the others are `invalid_grant`, and afterwards no token of the code is active."""
     for _ in range(3):
         code = server.code()
         answers = in_parallel(32, lambda code=code: server.redeem(code))

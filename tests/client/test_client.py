@@ -1,4 +1,4 @@
-"""Tally: the flow from the client's side, and every way in which it can end early."""
+"""The flow from the side of the client, Tally, and every error that can end it."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_null_and_empty_members_of_a_token_response_count_as_omitted(tally: Tall
 
 
 def test_an_answer_counts_once_and_only_in_its_browser(tally: Tally) -> None:
-    """RFC 9700 section 4.7: an answer that somebody else's browser began is not taken."""
+    """RFC 9700 section 4.7: a response to a flow that another browser started is not accepted."""
     victim, attacker = tally.browser(), tally.browser()
     state = attacker.begin()["state"]
     victim.begin()
@@ -194,14 +194,14 @@ def test_a_bad_token_answer_is_explained(tally: Tally, answer: Any, says: str) -
 def test_the_api_is_asked_though_the_authorization_server_is_away(
     tally: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signed token is good without it: also in a worker that never saw it, and when what it told is old."""
+    """A signed token needs no authorization server, even in a new worker or with stale metadata."""
     browser = tally.browser()
     browser.connect()
     del tally.http.answers[METADATA_URL]
     new_worker = AuthorizationServer(tally.services.settings, tally.http)  # type: ignore[arg-type]
     monkeypatch.setattr(tally.services.runner, "_server", new_worker)
     assert browser.client.get("/invoices").status_code == 200
-    assert browser.press("/refresh").status_code == 503, "what needs it says so"
+    assert browser.press("/refresh").status_code == 503, "the token endpoint is not available"
     tally.http.answers[METADATA_URL] = (200, METADATA, {"cache-control": f"max-age={LIFETIME}"})
     clock.set_offset(RETRY_WITHOUT_VALUE + 1)
     assert browser.press("/refresh").status_code == 303
@@ -210,7 +210,7 @@ def test_the_api_is_asked_though_the_authorization_server_is_away(
     asked = len(tally.http.to(METADATA_URL))
     for _ in range(3):
         assert browser.press("/refresh").status_code == 303
-    assert len(tally.http.to(METADATA_URL)) == asked + 1, "each request waits for who is not responding"
+    assert len(tally.http.to(METADATA_URL)) == asked + 1, "each request waited for the server that does not respond"
     clock.set_offset(LIFETIME + RETRY_WITHOUT_VALUE + RETRY_WITH_VALUE + 3)
     assert browser.press("/refresh").status_code == 303
     assert len(tally.http.to(METADATA_URL)) == asked + 2
@@ -228,7 +228,7 @@ def test_the_token_is_sent_in_the_header_only(tally: Tally) -> None:
 
 
 def test_the_product_shows_nothing_of_the_lab(tally: Tally) -> None:
-    """Not even in the lab's settings: what a page of the lab adds, the lab adds."""
+    """Not even with the lab's settings: only the lab itself adds its parts to the pages."""
     report = '{"validator":"jwt","checks":[{"name":"token.aud","passed":true,"clause":"RFC 9068 section 4"}]}'
     tally.http.answers[f"{API}/invoices"] = (200, {"invoices": []}, {"rolecall-checks": report})
     browser = tally.browser()
@@ -266,7 +266,7 @@ def test_refresh_puts_new_tokens_in_the_place_of_the_old(tally: Tally) -> None:
 
 @pytest.mark.parametrize("lifetime", [253_402_300_000, 1e11, float("inf"), float("nan"), -5, True, "300", None, [1]])
 def test_a_lifetime_that_is_none_is_not_told(tally: Tally, lifetime: Any) -> None:
-    """RFC 6749 section 5.1: expires_in is a number of seconds; a time that no calendar has ends in no 500."""
+    """RFC 6749 section 5.1: `expires_in` is a number of seconds; a time that no calendar has must not cause a 500."""
     browser = tally.browser()
     browser.connect()
     tally.http.answers[TOKEN] = (200, {**TOKENS, "expires_in": lifetime}, {})
@@ -309,7 +309,7 @@ def test_the_server_keeps_the_refresh_token(tally: Tally) -> None:
 
 
 def test_the_server_issues_no_refresh_token(tally: Tally) -> None:
-    """RFC 6749 section 5.1: it is optional, and the connection works without one."""
+    """RFC 6749 section 5.1: refresh tokens are optional, and the connection works without them."""
     tally.http.answers[TOKEN] = (200, {name: value for name, value in TOKENS.items() if name != "refresh_token"}, {})
     browser = tally.browser()
     browser.connect()
@@ -318,7 +318,7 @@ def test_the_server_issues_no_refresh_token(tally: Tally) -> None:
 
 
 def test_the_server_does_not_revoke_access_tokens(tally: Tally) -> None:
-    """RFC 7009 section 2.2.1: the pages say so, and the connection can still be ended."""
+    """RFC 7009 section 2.2.1: the pages mention this, and the person can still disconnect."""
     tally.http.answers[TOKEN] = (200, {name: value for name, value in TOKENS.items() if name != "refresh_token"}, {})
     tally.http.answers[METADATA["revocation_endpoint"]] = (400, {"error": "unsupported_token_type"}, {})
     browser = tally.browser()
@@ -376,7 +376,7 @@ def test_every_form_needs_its_token(tally: Tally) -> None:
 
 
 def test_whoever_connects_anew_gives_the_old_tokens_back(tally: Tally) -> None:
-    """RFC 7009 section 1: tokens that nobody holds any more are not left alive."""
+    """RFC 7009 section 1: Tally revokes tokens that it no longer needs."""
     browser = tally.browser()
     states = [browser.begin()["state"] for _ in range(2)]  # two tabs
     browser.come_back(code="c0de", state=states[0], iss=ISSUER)
@@ -388,7 +388,7 @@ def test_whoever_connects_anew_gives_the_old_tokens_back(tally: Tally) -> None:
 
 
 def test_one_request_at_a_time_changes_the_tokens(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 9700 section 4.14.2: a refresh token that is used twice at once would look like a theft."""
+    """RFC 9700 section 4.14.2: two simultaneous uses of a refresh token would look like a theft."""
     browser = tally.browser()
     browser.connect()
     token = csrf_token_of(browser)

@@ -1,4 +1,4 @@
-"""Connect and sign in with one request, and what a refreshed ID token must repeat."""
+"""Connecting and signing in with one request, and the claims that a refreshed ID token must repeat."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_refreshed_id_token_of_the_same_sign_in_is_accepted(tally: Tally, issu
     ],
 )
 def test_another_sign_in_ends_the_connection(tally: Tally, issuer: Issuer, changes: dict[str, Any], says: str) -> None:
-    """OpenID Connect Core section 12.2: the new access token may be another user's, so none of it is used."""
+    """OpenID Connect Core section 12.2: the new access token may be another user's, so the response is not used."""
     browser = tally.browser()
     claims = connected(issuer, browser)
     page = refreshed(issuer, browser, {**claims, **changes})

@@ -12,7 +12,7 @@ from support.tally import API, INVOICE, Browser, Tally
 
 
 def api_page(number: int, pages: int = 8, **changes: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """The API's answer for one page of 200 invoices, each named after the page that it is on."""
+    """Return the API's response for one page of 200 invoices, each named after its page."""
     row = {**INVOICE, "supplier": f"Supplier of page {number}"}
     body = {"invoices": [row] * 25, "total": 200, "open": 67, "page": number, "pages": pages, "next": None, **changes}
     return 200, body, {}

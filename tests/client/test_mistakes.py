@@ -1,4 +1,4 @@
-"""Tally judges each alteration of a provider's responses as its clause says."""
+"""Tally accepts or rejects each alteration of a provider's responses as its clause requires."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ PAGES = {
     "account_selection_required": "You need to visit the authorization server",
     "a\nb<": "The error code is invalid",
 }
-"""What the page says for each refusal; for other error codes, it names the code."""
+"""The page's explanation of each error code; for other codes, the page shows the code."""
 
 REFRESHED = [each for each in ALTERATIONS.values() if each.name.startswith("refreshed_")]
 ANYWHERE = [each for each in ALTERATIONS.values() if not each.secure and each not in REFRESHED]
 SECURE = [each for each in ALTERATIONS.values() if each.secure]
 
 ALARMS = {"mixed_up", "unknown_state", "repeated_parameter", "another_subject"}
-"""The refusals that are written to the audit log, besides those of ID tokens."""
+"""The errors that are written to the audit log, besides those of ID tokens."""
 
 
 @dataclass
@@ -170,7 +170,7 @@ def test_each_refreshed_id_token_is_judged_as_its_clause_says(redis_url: str, al
 
 
 def test_names_and_clauses_are_complete() -> None:
-    """The same table will grade the clients of others."""
+    """The same table will be used to test other clients."""
     assert len(ALTERATIONS) > 200
     for alteration in ALTERATIONS.values():
         assert alteration.title

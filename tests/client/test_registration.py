@@ -137,7 +137,7 @@ def test_only_scopes_that_the_server_lists_are_registered(unregistered: Tally) -
 def test_a_failed_registration_is_explained_and_not_repeated_at_once(
     unregistered: Tally, answer: Any, says: str
 ) -> None:
-    """RFC 7591 sections 3.2.1 and 3.2.2: the server may register other values than requested."""
+    """RFC 7591 sections 3.2.1 and 3.2.2: the server may register values that differ from the request."""
     unregistered.http.answers[ENDPOINT] = answer
     page = unregistered.browser().press("/connect")
     assert page.status_code in {502, 503}
@@ -212,7 +212,7 @@ def test_a_registration_that_cannot_be_read_is_kept_for_an_hour(unregistered: Ta
 
 
 def test_a_browser_cannot_end_the_registration(unregistered: Tally) -> None:
-    """RFC 6749 section 10.12: whoever begins a flow knows its state, and can send any error."""
+    """RFC 6749 section 10.12: a user who starts a flow knows its `state`, and can forge any error response."""
     unmanaged = {name: value for name, value in CLIENT.items() if not name.startswith("registration")}
     unregistered.http.answers[ENDPOINT] = (201, unmanaged, {})
     unregistered.browser().begin()

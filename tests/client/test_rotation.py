@@ -1,4 +1,4 @@
-"""Key rotation and form_post at the mistaken provider, in process: what a correct provider may do at any time."""
+"""Key rotation and `form_post`, which a correct provider may use at any time, at a provider in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THIRD = ProviderKey("third")
 
 
 def rotate(tally: Tally, signing: ProviderKey, *published: ProviderKey) -> Provider:
-    """Let the provider sign with this key from now on, and publish these."""
+    """Let the provider sign with this key from now on, and publish these keys."""
 
     def publish(draft: Draft) -> None:
         draft.body["keys"] = [key.jwk() for key in published]
@@ -61,7 +61,7 @@ def test_rotation_just_before_signing(redis_url: str) -> None:
 
 
 def test_rotation_between_sign_in_and_refresh(redis_url: str) -> None:
-    """OpenID Connect Core section 12.2: the refreshed ID token has the provider's key of the moment."""
+    """OpenID Connect Core section 12.2: the refreshed ID token is signed with the provider's current key."""
     tally, provider = tally_with(redis_url, None)
     browser = tally.browser()
     assert sign_in(browser, provider, button="/connect-and-sign-in").location == "/invoices"

@@ -1,4 +1,4 @@
-"""Tally signs people in: what it asks for, every rule that an ID token can break, and what being signed in is."""
+"""Sign-in to Tally: the authentication request, keys, userinfo, errors, and the session."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_strange_claims_are_shown_as_text(tally: Tally, issuer: Issuer) -> None:
 
 
 def test_keys_are_kept_and_fetched_again_for_an_unknown_one_but_not_for_each(tally: Tally, issuer: Issuer) -> None:
-    """RFC 7517 section 5, and whoever sends strange ids shall not make Tally hammer the server."""
+    """RFC 7517 section 5; ID tokens with unknown key IDs must not make Tally flood the server with requests."""
     browser = tally.browser()
     for _ in range(3):
         assert issuer.sign_in(browser).location == "/me"
@@ -239,7 +239,7 @@ def test_mixed_up_answers_are_refused_here_too(tally: Tally) -> None:
 def test_a_sign_in_that_is_older_than_was_asked_for_is_refused(
     tally: Tally, issuer: Issuer, again: str, asks: dict[str, str], age: int, good: bool
 ) -> None:
-    """OpenID Connect Core section 3.1.2.1: a server that ignores max_age is found out."""
+    """OpenID Connect Core section 3.1.2.1: Tally detects that a server ignored `max_age`."""
     browser = tally.browser()
     asked = browser.begin("/sign-in", again=again)
     assert {name: asked[name] for name in ("prompt", "max_age") if name in asked} == asks
@@ -259,7 +259,7 @@ def test_max_age_needs_an_auth_time(tally: Tally, issuer: Issuer) -> None:
 
 
 def test_an_answer_that_comes_as_a_form_is_taken_by_the_browser_that_asked(tally: Tally, issuer: Issuer) -> None:
-    """OAuth 2.0 Form Post Response Mode section 2: such a form brings no Lax cookie."""
+    """OAuth 2.0 Form Post Response Mode section 2: the browser sends no Lax cookie with such a form."""
     browser, elsewhere = tally.browser(), tally.app.test_client()
     asked = browser.begin("/sign-in")
     issuer.answer(issuer.sign(issuer.claims(asked["nonce"])))
@@ -267,9 +267,9 @@ def test_an_answer_that_comes_as_a_form_is_taken_by_the_browser_that_asked(tally
     posted = elsewhere.post("/callback", data=answer)
     assert posted.status_code == 303
     assert "c0de" not in posted.location
-    assert not tally.http.to(TOKEN), "nothing happens without the cookie"
+    assert not tally.http.to(TOKEN), "the code was redeemed without the cookie"
     another = tally.browser().client.get(posted.location)
-    assert another.status_code == 400, "and it takes nothing from the browser that asked"
+    assert another.status_code == 400, "another browser could continue the flow"
     assert browser.client.get(posted.location).location == "/me"
     assert browser.client.get(posted.location).status_code == 400
 
@@ -291,7 +291,7 @@ def test_a_form_that_answers_nothing_is_not_kept(tally: Tally, answer: dict[str,
 
 
 def test_sign_in_begins_a_session_of_its_own(tally: Tally, issuer: Issuer) -> None:
-    """OWASP ASVS 7.2.4: what somebody knew before is worth nothing after it."""
+    """OWASP ASVS 7.2.4: the cookie of the earlier session is not valid after the sign-in."""
     browser, thief = tally.browser(), tally.browser()
     issuer.sign_in(browser)
     first = browser.client.get_cookie(tally.cookie_name)

@@ -11,7 +11,7 @@ from support.tally import ISSUER, METADATA, Tally
 
 
 def test_flows_that_a_new_browser_starts_at_once_all_finish(tally: Tally) -> None:
-    """Neither the first pages nor the forms have seen the cookies of the other tab."""
+    """The first pages and the forms are requested without the cookies of the other tabs."""
     browser = tally.browser()
     tabs = [tally.app.test_client() for _ in range(3)]
     forms = [{"csrf_token": csrf_token(tab.get("/"))} for tab in tabs]
@@ -58,7 +58,7 @@ def test_a_reloaded_callback_keeps_the_connection_and_leads_to_it(tally: Tally) 
         ("http://app.localhost:8000", "localhost:8000", True),
         ("http://localhost", "127.0.0.1", True),
         ("http://localhost:8000", "localhost:8000", False),
-        # a proxy on this machine may pass on requests under these, and would get the redirect again
+        # a proxy on this machine may forward requests under these names, and would get the redirect again
         ("http://localhost:8080", "127.0.0.1:8000", False),
         ("http://localhost:8000", "client-webapp:8000", False),
         ("https://app.example", "127.0.0.1", False),

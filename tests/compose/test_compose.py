@@ -1,4 +1,4 @@
-"""The same stack in containers: the flow, each role kept apart, faults that heal."""
+"""The same stack in containers: the flow, the clock, and the isolation of each role."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_one_issuer_two_addresses(containers: Stack) -> None:
 
 
 def test_the_authorization_server_alone_has_a_way_out(containers: Stack) -> None:
-    """To what clients register; nobody else has anything to ask outside."""
+    """It fetches URLs that clients register; the other services send no requests to the Internet."""
     code = "print(any(line.split()[1] == '00000000' for line in open('/proc/net/route')))"
     assert {service: python_in(service, code).strip() for service in (*SERVICES, "observer")} == {
         "auth-service": "True",
@@ -72,7 +72,7 @@ REFUSED_COMMANDS = [
     ("service", "secret"), [("client-webapp", "client_redis_url"), ("resource-service", "resource_redis_url")]
 )
 def test_no_service_reads_the_authorization_servers_keys(containers: Stack, service: str, secret: str) -> None:
-    """A client that could read codes would make a mockery of the diagram."""
+    """A client that can read codes from Redis would bypass the protocol."""
     code = f"""
 import json, pathlib, redis
 client = redis.Redis.from_url(pathlib.Path("/run/secrets/{secret}").read_text())
@@ -113,7 +113,7 @@ except psycopg.OperationalError as error:
 
 
 def test_the_observer_holds_no_key_and_reads_what_was_recorded_alone() -> None:
-    """Nor may it write there, but for throwing away what is old."""
+    """It cannot write there either, except to delete old events."""
     code = """
 import json, pathlib, redis
 client = redis.Redis.from_url(pathlib.Path("/run/secrets/observer_redis_url").read_text())

@@ -1,4 +1,4 @@
-"""Stores that stop, containers that are killed, settings that are wrong: the right answer, and nothing is lost."""
+"""Stopped stores, killed containers, and wrong settings: the responses are right, and no data is lost."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_redis_stopped_and_emptied_heals_and_forgets_no_revocation(containers: S
 
 
 def test_an_emptied_redis_forgets_no_revocation(containers: Stack) -> None:
-    """What was revoked stands in SQL: the set that introspection reads is rebuilt before it answers again."""
+    """SQL has the revocations, and the set that introspection reads is rebuilt before it responds again."""
     revoked, good = (tokens_of_a_native_client(containers)["access_token"] for _ in range(2))
     containers.call("POST", f"{containers.auth}/revoke", f"client_id=tally-desktop&token={revoked}".encode())
     assert (asked(containers, revoked), asked(containers, good)) == (401, 200)
@@ -75,7 +75,7 @@ def test_an_emptied_redis_forgets_no_revocation(containers: Stack) -> None:
 
 
 def asked(stack: Stack, token: str) -> int:
-    """What the API answers when it asks the authorization server about a token."""
+    """Return the status of the API's response to a token that it introspects."""
     headers = {"Authorization": f"Bearer {token}", "Rolecall-Validator": "introspection"}
     return stack.get(f"{stack.api}/invoices", **headers)[0]
 
@@ -96,7 +96,7 @@ def test_postgres_stopped_is_503_and_heals(containers: Stack) -> None:
 
 
 def test_the_front_names_whom_it_could_not_reach_and_nobody_else(containers: Stack) -> None:
-    """Tally's own 502 and 503 are Tally's affair: it is there and says why."""
+    """The front does not log a 502 or 503 that Tally itself returns."""
     walker = Walker()
     page = connect(walker, containers.client, "alice", "wonderland-lab")
     began = f"{clock.now():.3f}"
@@ -111,12 +111,12 @@ def test_the_front_names_whom_it_could_not_reach_and_nobody_else(containers: Sta
         docker("compose", "start", "resource-service")
     lines = [json.loads(line[line.index("{") :]) for line in logged.splitlines() if '"service": "front"' in line]
     assert {line["detail"] for line in lines} == {"http://resource-service:8002 did not answer"}
-    assert {line["path"] for line in lines} == {"/invoices"}, "what was asked may be secret"
+    assert {line["path"] for line in lines} == {"/invoices"}, "the log has a query, which may be secret"
 
 
 @pytest.mark.parametrize("killed", ["auth-service", "client-webapp"])
 def test_a_container_killed_while_a_person_decides(containers: Stack, killed: str) -> None:
-    """What the person was doing lies in Redis: the page tells to try again, and then it goes on."""
+    """Redis has the person's pending request: the page suggests to try again, and then the flow continues."""
     take_back(containers, "alice", "wonderland-lab")
     walker = Walker()
     page = walker.follow(walker.submit(walker.open(f"{containers.client}/"), f"{containers.client}/connect"))
@@ -135,7 +135,7 @@ def test_a_container_killed_while_a_person_decides(containers: Stack, killed: st
 
 
 def test_a_server_killed_at_work_leaves_nothing_half_made(containers: Stack) -> None:
-    """Whoever was told that it worked can sign in; what was taken back is dead, whoever was killed meanwhile."""
+    """People whose sign-up succeeded can sign in, and revoked access stays revoked, whenever the server was killed."""
     told: dict[str, bool] = {}
     started = threading.Barrier(9)
 
@@ -164,11 +164,11 @@ def test_a_server_killed_at_work_leaves_nothing_half_made(containers: Stack) -> 
         page = walker.open(f"{containers.auth}/sign-in")
         signed_in = walker.submit(page, username=name, password="a good long one").status in {302, 303}
         if told.get(name):
-            assert signed_in, "an account that was promised is not there"
+            assert signed_in, "an account that was created is lost"
         if not signed_in:
             page = walker.open(f"{containers.auth}/sign-up")
             made = walker.submit(page, username=name, password="a good long one")
-            assert made.status in {302, 303}, "the name is taken, and nobody can sign in with it"
+            assert made.status in {302, 303}, "the name is taken, but signing in with it fails"
         take_back(containers, name, "a good long one")
         assert statuses(held.open(f"{containers.client}/invoices?check=introspection")) in (
             ["401"],
@@ -177,7 +177,7 @@ def test_a_server_killed_at_work_leaves_nothing_half_made(containers: Stack) -> 
 
 
 def take_back(stack: Stack, username: str, password: str) -> None:
-    """End everything that a person has allowed."""
+    """Disconnect every app of a person."""
     walker = Walker()
     page = walker.follow(walker.submit(walker.open(f"{stack.auth}/sign-in"), username=username, password=password))
     assert page.url == f"{stack.auth}/apps"
@@ -300,7 +300,7 @@ def test_a_second_migrate_at_once_stops_with_one_clear_line() -> None:
 
 
 def start_once(service: str, code: int | None = None) -> list[str]:
-    """Start one more container of a service; gives the lines that it printed before it ended by itself."""
+    """Start one more container of a service; return the lines that it printed before it exited."""
     done = subprocess.run(
         ["docker", "compose", "run", "--rm", "-T", "--no-deps", service],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Clients that are not ours, in containers of their own, that know an address and nothing else of Rolecall."""
+"""Third-party clients in separate containers, which only know an address of Rolecall."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def image() -> str:
 
 
 def test_authlib_through_the_containers_name(containers: Stack, image: str) -> None:
-    """It is told the issuer, and finds every back-channel endpoint under the address that it knows."""
+    """Its configuration has the issuer, and every back-channel endpoint is at the address that it knows."""
     inside = "http://auth-service:8001"
     said = met(image, "python", "authlib_client.py", inside, containers.auth, "http://resource-service:8002")
     assert said == {
@@ -35,7 +35,7 @@ def test_authlib_through_the_containers_name(containers: Stack, image: str) -> N
 
 
 def test_openid_client_through_the_one_url(containers: Stack, image: str) -> None:
-    """RFC 8414 section 3.3: it refuses metadata that name another issuer than the address it asked."""
+    """RFC 8414 section 3.3: it rejects metadata whose issuer differs from the URL that it requested."""
     if ".localhost" not in containers.auth:
         pytest.skip("the one URL for both sides is that of `make up HOSTS=localhost-names`")
     before = flow_ids(containers)
@@ -47,24 +47,24 @@ def test_openid_client_through_the_one_url(containers: Stack, image: str) -> Non
         "endpoint": f"{containers.auth}/token",
         "after_revocation": 401,
     }
-    # software that knows nothing of us gets a picture as well
+    # the observer also draws the flows of software that does not know it
     told = ("GET /authorize", "POST /token", "GET /invoices", "POST /revoke")
     wait_until(lambda: newest_flow(containers, *told) not in {"", *before})
 
 
 def test_openid_client_refuses_another_issuer(containers: Stack, image: str) -> None:
-    """So the test above proves something: through the container's name the issuer is another one."""
+    """Check the test above: with the container's name as the URL, the issuer differs."""
     command = ["node", "openid_client.mjs", "http://auth-service:8001", containers.api]
     said = docker("run", "--rm", "-i", "--network", network(), image, *command, check=False)
     assert "metadata issuer does not match the expected issuer" in said
 
 
 def met(image: str, *command: str) -> dict[str, Any]:
-    """Run a client in the services' network, and be its person's browser."""
+    """Run a client in the services' network, and act as its user's browser."""
     return conversation(["docker", "run", "--rm", "-i", "--network", network(), image, *command], ROOT)
 
 
 def network() -> str:
-    """The network in which the services are."""
+    """Return the network of the services."""
     [config] = json.loads(docker("inspect", names("auth-service")[0]))
     return next(name for name in config["NetworkSettings"]["Networks"] if name.endswith("_services"))

@@ -1,4 +1,4 @@
-"""What nginx answers by itself: a page or JSON, in words of ours, with the headers that every answer has."""
+"""Responses of nginx itself: a page or JSON with our texts, and with the headers of every response."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ PORTS = {"HTTPS_PORT": 8443, "HTTP_PORT": 8080, "CLIENT_PORT": 8000, "AUTH_PORT"
 
 @dataclass(frozen=True)
 class Front:
-    """A container of nginx that reaches no service."""
+    """A container of nginx that cannot reach any service."""
 
     name: str
     context: ssl.SSLContext
 
     def address(self, port: str) -> tuple[str, int]:
-        """Where a port of PORTS is reached from here."""
+        """Return the host and port under which a port of PORTS is published."""
         host, _, number = docker("port", self.name, f"{PORTS[port]}/tcp").splitlines()[0].rpartition(":")
         return host, int(number)
 
     def ask(
         self, port: str, request: bytes, *, plain: bool = False, server_name: str = HOST
     ) -> tuple[int, dict[str, str], str]:
-        """Send bytes; gives the status, the headers (names in small letters) and the body of the answer."""
+        """Send bytes; return the status, the headers (with lowercase names), and the body of the response."""
         connection = socket.create_connection(self.address(port), 60)
         if port == "HTTPS_PORT" and not plain:
             connection = self.context.wrap_socket(connection, server_hostname=server_name)
@@ -68,7 +68,7 @@ def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
     published = [part for port in PORTS.values() for part in ("--publish", f"127.0.0.1::{port}")]
     volumes = ["--volume", f"{ROOT}/compose/front:/front:ro", "--volume", f"{folder}:/run/secrets:ro"]
-    docker("network", "create", name)  # with a resolver, to which the services' names are unknown
+    docker("network", "create", name)  # with a resolver that does not know the services' names
     docker(
         "run",
         "--detach",
@@ -100,7 +100,7 @@ def _answers(front: Front, port: str) -> bool:
 
 
 def refused(accept: str, host: str = HOST) -> dict[int, bytes]:
-    """Requests that get no further than the front, by the status that they come to."""
+    """Return requests that the front itself rejects, by the status of the response."""
     head = f"Host: {host}\r\nAccept: {accept}\r\nConnection: close\r\n".encode()
     return {
         400: b"GET / HTTP/1.1\r\n" + head + b"Content-Length: -1\r\n\r\n",
@@ -116,7 +116,7 @@ UNREAD = {
     414: b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     505: b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
 }
-"""Those of which the front reads no Accept."""
+"""Requests that the front rejects before it reads the Accept header."""
 
 
 def port_of(front: Front) -> str:
@@ -138,7 +138,7 @@ def test_a_refusal_is_a_page_for_a_person_and_json_for_a_program(front: Front, s
     answered, headers, body = front.ask(port, refused("text/html,*/*;q=0.8")[status])
     assert (answered, headers["content-type"]) == (status, "text/html")
     assert f"Error · {status}" in body
-    assert "<center>" not in body, "nginx's own"
+    assert "<center>" not in body, "the page is nginx's default page"
     well_made(front, port, headers)
     answered, headers, body = front.ask(port, refused("application/json")[status])
     assert (answered, headers["content-type"]) == (status, "application/json")
@@ -166,7 +166,7 @@ def test_another_host_gets_no_more_than_that(front: Front) -> None:
         assert "Error · 421" in body
         well_made(front, port, headers)
     status, headers, _ = front.ask("HTTPS_PORT", asked, plain=True)
-    assert status == 400, "no TLS at a port of TLS"
+    assert status == 400, "plain HTTP on a TLS port"
     well_made(front, "HTTP_PORT", headers)
 
 

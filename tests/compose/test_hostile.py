@@ -1,4 +1,4 @@
-"""A few hundred requests of the hostile corpus through the front: what nginx lets through, and what it makes of it."""
+"""A few hundred requests of the hostile corpus through the front, which forwards, changes, or rejects them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_hostile_requests_through_the_front_find_nothing(containers: Stack) -> N
 
 @pytest.mark.parametrize("size", [MAX_REQUEST_BODY + 1, 104_000, 900_000, 2_000_000])
 def test_what_is_too_large_is_said_to_be(containers: Stack, size: int) -> None:
-    """RFC 9110 section 15.5.14: each time, and never that the service were away."""
+    """RFC 9110 section 15.5.14: every response is 413, and none reports an outage of the service."""
     for url in (f"{containers.auth}/token", f"{containers.client}/callback", f"{containers.api}/invoices/x/payment"):
         for _ in range(10):
             status, told = containers.call("POST", url, b"x" * size)

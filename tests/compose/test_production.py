@@ -1,4 +1,4 @@
-"""`compose.production.yml`, started with a certificate authority of the test's own."""
+"""`compose.production.yml`, started with the certificate authority of the test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERVICES = ("auth-service", "resource-service", "client-webapp")
 
 
 class Production:
-    """The project, under ports and names of the test's own."""
+    """The project, with the ports and host names of the test."""
 
     def __init__(self, folder: Path) -> None:
         self.secrets = folder / "secrets"
@@ -68,7 +68,7 @@ class Production:
         return self.compose("exec", "-T", "auth-service", "flask", "--app", app, *arguments, stdin=stdin)
 
     def walker(self) -> Walker:
-        """A browser that finds the names at this machine, and trusts the test's authority alone."""
+        """Return a browser that resolves the names to this machine, and only trusts the test's authority."""
         context = ssl.create_default_context(cafile=str(self.secrets / "ca"))
 
         class Local(http.client.HTTPSConnection):
@@ -83,7 +83,7 @@ class Production:
         return Walker(LocalTls())
 
     def call(self, url: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """GET an address of the front as a program does."""
+        """Send a GET request to the front as a program does; return status, headers, and body."""
         scheme, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         port = self.port if scheme == "https" else self.plain_port
@@ -125,7 +125,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
 
 
 def test_nobody_makes_an_account_or_registers_a_client_alone(production: Production) -> None:
-    """What is not set is closed: SIGN_UP, and REGISTRATION without an initial access token."""
+    """Both are closed by default: SIGN_UP, and REGISTRATION without an initial access token."""
     page = production.walker().open(f"{production.auth}/sign-up")
     assert page.status == 403
     assert "Sign-up is closed" in page.text
@@ -166,7 +166,7 @@ def test_addresses_are_https_and_there_is_no_lab(production: Production) -> None
     status, headers, body = production.call(f"{production.auth}/.well-known/oauth-authorization-server")
     assert status == 200
     for name in ("Strict-Transport-Security", "X-Content-Type-Options", "Content-Security-Policy", "Cache-Control"):
-        assert len(headers.get_all(name, ())) == 1, "the service's own, and nothing of the front's beside it"
+        assert len(headers.get_all(name, ())) == 1, "only the service sets the header, not the front"
     metadata = json.loads(body)
     assert metadata["issuer"] == production.auth
     assert all(value.startswith("https://") for name, value in metadata.items() if name.endswith("_endpoint"))
@@ -213,7 +213,7 @@ def test_limits_restarts_and_logs(production: Production) -> None:
 
 
 def test_services_meet_at_the_front_alone(production: Production) -> None:
-    """The client reaches the authorization server as everybody does, and nobody else's stores."""
+    """The client reaches the authorization server through its public address, and no store of another service."""
     for service, others in (
         ("client-webapp", ("auth-service", "resource-service", "postgres")),
         ("resource-service", ("auth-service", "client-webapp", "redis")),

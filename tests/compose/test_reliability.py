@@ -1,6 +1,6 @@
-"""Faults under load: nothing durable is lost, nothing is used twice, and all goes on by itself.
+"""Faults under load: no durable data is lost, no code is accepted twice, and the services recover by themselves.
 
-With `FIGURES=file` the measured figures are added to that file, a line of Markdown each; docs/reliability.md has them.
+With `FIGURES=file`, each test adds a Markdown row with its figures to that file; docs/reliability.md has the table.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from support.stack import Stack, wait_until
 pytestmark = pytest.mark.compose
 
 DURING = 2.5
-"""Seconds that a fault lasts."""
+"""The duration of a fault in seconds."""
 
 DATABASES = ("auth", "resource")
-"""Of PostgreSQL, each with a role of its own of the same name."""
+"""The databases in PostgreSQL; each has a role of the same name."""
 
 HANG_UP = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename IN ('auth', 'resource')"
 
@@ -49,7 +49,7 @@ for pid, parent in parents.items():
 
 @contextmanager
 def workers_killed(*services: str) -> Iterator[None]:
-    """kill -9 for each worker; their masters start others."""
+    """Kill each worker with SIGKILL; gunicorn starts new ones."""
     for service in services:
         for name in names(service):
             docker("exec", name, "python", "-c", KILL_WORKERS)
@@ -67,7 +67,7 @@ def stopped(service: str) -> Iterator[None]:
 
 @contextmanager
 def paused(service: str) -> Iterator[None]:
-    """It hangs: connections stay open and nobody answers."""
+    """Let a service hang: connections stay open, but get no response."""
     docker("compose", "pause", service)
     try:
         yield
@@ -77,7 +77,7 @@ def paused(service: str) -> Iterator[None]:
 
 @contextmanager
 def standing_still(service: str, process: str) -> Iterator[None]:
-    """It answers, each time late: it does nothing for four fifths of the time, 0.2 s at a stretch."""
+    """Slow a service down: it is stopped for four fifths of the time, 0.2 seconds at a time."""
     which = f"$(pidof {process})"
     times = " ".join(map(str, range(int(DURING / 0.25))))
     loop = f"for _ in {times}; do kill -s STOP {which}; sleep 0.2; kill -s CONT {which}; sleep 0.05; done"
@@ -88,7 +88,7 @@ def standing_still(service: str, process: str) -> Iterator[None]:
 
 @contextmanager
 def throughout(*arguments: str) -> Iterator[None]:
-    """While a docker command runs, to its end."""
+    """Run a docker command during the block, and wait for its end."""
     with subprocess.Popen(
         ["docker", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as running:
@@ -108,7 +108,7 @@ def redis_full() -> Iterator[None]:
 
 @contextmanager
 def redis_refusing() -> Iterator[None]:
-    """It answers every command with an error."""
+    """Let Redis return an error for every command."""
     users = ("auth", "client", "resource")
     for user in users:
         redis_cli("ACL", "SETUSER", user, "-@all")
@@ -126,7 +126,7 @@ def redis_emptied() -> Iterator[None]:
 
 @contextmanager
 def postgres_read_only() -> Iterator[None]:
-    """Every write fails, as when its disk is full, or as on a replica that was not yet promoted."""
+    """Let every write fail, as with a full disk, or on a replica that is not yet promoted."""
     for database in DATABASES:
         psql(f"ALTER DATABASE {database} SET default_transaction_read_only = on; {HANG_UP}")
     try:
@@ -138,7 +138,7 @@ def postgres_read_only() -> Iterator[None]:
 
 @contextmanager
 def postgres_refusing() -> Iterator[None]:
-    """It answers every query with an error: the services' own roles may no longer use their tables."""
+    """Let PostgreSQL return an error for every query: the roles of the services lose the access to their tables."""
     for database in DATABASES:
         psql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {database}", database)
     try:
@@ -150,7 +150,7 @@ def postgres_refusing() -> Iterator[None]:
 
 @contextmanager
 def postgres_emptied() -> Iterator[None]:
-    """There is no table any more, until what was in it is brought back."""
+    """Hide all tables during the block."""
     for database in DATABASES:
         psql("ALTER SCHEMA public RENAME TO saved; CREATE SCHEMA public AUTHORIZATION pg_database_owner", database)
     try:
@@ -162,7 +162,7 @@ def postgres_emptied() -> Iterator[None]:
 
 @contextmanager
 def postgres_hanging_up() -> Iterator[None]:
-    """All its connections are cut, again and again."""
+    """Close all connections to PostgreSQL, again and again."""
     step = f"PERFORM pg_stat_clear_snapshot(); PERFORM ({HANG_UP}); PERFORM pg_sleep(0.1)"
     with throughout(*PSQL, f"DO $$ BEGIN FOR _ IN 1..{int(DURING / 0.1)} LOOP {step}; END LOOP; END $$"):
         yield
@@ -170,7 +170,7 @@ def postgres_hanging_up() -> Iterator[None]:
 
 @contextmanager
 def cut_off(service: str, network: str = "services") -> Iterator[None]:
-    """A service is taken out of a network: that in which the services talk, or the one of a store."""
+    """Disconnect a service from a network: that of the services, or that of a store."""
     found = names(service)
     full_name = next(name for name in networks(found[0]) if name.endswith(f"_{network}"))
     for name in found:
@@ -183,7 +183,7 @@ def cut_off(service: str, network: str = "services") -> Iterator[None]:
 
 
 def networks(name: str) -> dict[str, str]:
-    """The networks that a container is in, and its address in each."""
+    """Return the networks of a container, and its address in each."""
     [config] = json.loads(docker("inspect", name))
     return {network: told["IPAddress"] for network, told in config["NetworkSettings"]["Networks"].items()}
 
@@ -200,12 +200,12 @@ for address in addresses:
     if error:
         raise OSError(-error, address)
 """
-"""Adds or takes away routes into a black hole, as `ip route add blackhole` does: no image here has that."""
+"""A program that adds or deletes blackhole routes like `ip route add blackhole`; no image here has `ip`."""
 
 
 @contextmanager
 def cut_between(asking: str, asked: str) -> Iterator[None]:
-    """What one service answers to another is lost on the way, and nobody is told: all others still reach both."""
+    """Silently drop the packets that `asked` sends to `asking`; all other services still reach both."""
     addresses = [address for name in names(asking) for address in networks(name).values()]
     inside = [
         ("run", "--rm", "--user", "0", "--cap-add", "NET_ADMIN", "--network", f"container:{name}")
@@ -222,10 +222,10 @@ def cut_between(asking: str, asked: str) -> Iterator[None]:
 
 @contextmanager
 def clock_off(url: str, seconds: int) -> Iterator[None]:
-    """One service's clock jumps, and back: the lab's clock is turned, and the other services do not hear of it.
+    """Turn the clock of one service, and turn it back at the end; the other services keep their time.
 
     Args:
-        url: of the service; `auth`, `api` or `client` of a stack.
+        url: the attribute of a stack with the URL of the service: `auth`, `api`, or `client`.
     """
     stack = in_containers()
     here = getattr(stack, url)
@@ -242,7 +242,7 @@ def clock_off(url: str, seconds: int) -> Iterator[None]:
 
 
 def turn(url: str, seconds: int) -> int:
-    """Turn the lab's clock further; gives how many processes have heard of it."""
+    """Advance the lab's clock; return how many processes have applied the change."""
     status, answer = in_containers().call("PUT", f"{url}/_lab/clock", json.dumps({"advance": seconds}).encode())
     assert status == 200, answer
     return int(answer["workers"])
@@ -256,13 +256,13 @@ FUTURE = r"invalid_token.*token\.iat"
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done, and what must come of it.
+    """A fault, and its expected effects.
 
     Args:
-        told: what the log must say; None where nobody may be refused, so that there is nothing to tell.
-        refuse: who refuses, of the server, the API and Tally; nobody else does.
-        also: see `Load.under`, as is `forgets`.
-        lasts: seconds; longer than the usual where somebody waits longer before giving up.
+        told: a pattern that must be in the log; None if no request may be refused, so there is nothing to log.
+        refuse: the only services that may refuse requests, of server, API, and Tally.
+        also: see `Load.under`; so is `forgets`.
+        lasts: seconds; longer than usual if a service has a longer timeout.
     """
 
     bring_about: Callable[[], AbstractContextManager[None]]
@@ -274,10 +274,10 @@ class Fault:
 
 
 CUT = (("server", 0), ("API", 0), ("Tally", 0))
-"""Connections that end in the middle of an answer: whoever was sending it is dead, or out of reach."""
+"""Connections that end in the middle of a response, because its sender is dead or unreachable."""
 
 NOT_YET_GOOD = (("API", 401), ("Tally", 502))
-"""The status with which the API refuses a token from the future, and with which Tally shows that."""
+"""The status with which the API rejects a token issued in the future, and that of Tally's page about it."""
 
 FAULTS: dict[str, Fault] = {
     "every worker killed": Fault(
@@ -318,7 +318,7 @@ FAULTS: dict[str, Fault] = {
     "authorization server's clock two minutes ahead": Fault(
         lambda: clock_off("auth", 120), FUTURE, ("API", "Tally"), NOT_YET_GOOD, forgets=True
     ),
-    # a code that is on its way is over when the clock leaps forward, into the fault or out of it
+    # a code that is not yet redeemed expires when the clock leaps forward, at the start or the end of the fault
     "authorization server's clock two minutes behind": Fault(lambda: clock_off("auth", -120), None, forgets=True),
     "API's clock two minutes ahead": Fault(lambda: clock_off("api", 120), None),
     "API's clock two minutes behind": Fault(lambda: clock_off("api", -120), FUTURE, ("API", "Tally"), NOT_YET_GOOD),
@@ -331,7 +331,7 @@ FAULTS: dict[str, Fault] = {
 
 @pytest.fixture(scope="module")
 def load(containers: Stack) -> Load:
-    """People who keep what they hold through all that happens here."""
+    """Return people who keep their tokens and sessions through all tests of this module."""
     return Load(containers, six)
 
 
@@ -353,7 +353,7 @@ def test_nothing_is_lost(load: Load, name: str) -> None:
     assert refused.keys() <= ({*fault.refuse} if fault.told else set())
     if fault.told:
         logged = docker("compose", "logs", "--no-log-prefix", "--since", began)
-        assert re.search(fault.told, logged), "the log does not tell it"
+        assert re.search(fault.told, logged), "the log does not show the fault"
     if target := os.environ.get("FIGURES"):
         who = ", ".join(f"{party} {refused[party]}" for party in ("server", "API", "Tally") if party in refused)
         row = f"| {name} | {figures.sent} | {who or 0} | {len(figures.lost)} | {figures.slowest:.1f} s | {recovered:.1f} s |\n"  # noqa: E501
@@ -363,7 +363,7 @@ def test_nothing_is_lost(load: Load, name: str) -> None:
 
 @pytest.mark.replicas
 def test_containers_that_are_replaced_one_by_one_refuse_nobody(containers: Stack, load: Load) -> None:
-    """A graceful stop finishes what runs; the front sends what comes to the others."""
+    """A graceful stop finishes the running requests; the front sends new ones to the other containers."""
     found = names("auth-service")
     if len(found) < 2:
         pytest.skip("needs several containers of the authorization server")
@@ -384,7 +384,7 @@ def nobody_was_refused(load: Load) -> None:
 
 
 def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack, load: Load) -> None:
-    """RFC 9068 section 4; published, then signing, then verifying, then gone, while people work."""
+    """RFC 9068 section 4; the keys are published, sign, verify, and are removed, while people work."""
 
     try:
         may_rotate(containers)
@@ -394,7 +394,7 @@ def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack, load:
             load.wait_for_everybody()
             before = load.keys.published - new
             for _ in range(12):
-                # never further than a token lives: those that people hold stay good
+                # never further than the lifetime of a token, so that people's tokens stay valid
                 load.turn_the_clock(61)
                 load.wait_for_everybody()
                 if not before & load.keys.published:
@@ -409,7 +409,7 @@ def test_keys_rotate_under_load_and_no_token_is_refused(containers: Stack, load:
 
 
 def test_a_code_is_used_once_though_workers_die(containers: Stack) -> None:
-    """RFC 6749 section 4.1.2: while workers are killed, of many presentations at most one gives tokens."""
+    """RFC 6749 section 4.1.2: while workers are killed, at most one of many requests with the code returns tokens."""
     from support.tally_pages import code_of_a_native_client, redeem_of_a_native_client
 
     code = code_of_a_native_client(containers)

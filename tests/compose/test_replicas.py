@@ -1,4 +1,4 @@
-"""Several containers of one service behave as one: sessions, codes, the clock and the keys are nobody's own."""
+"""Several containers of one service behave as one: they share sessions, codes, the clock, and the keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READ = "import sys, urllib.request; print(urllib.request.urlopen('http://127.0.0
 
 
 def kids(name: str) -> set[str]:
-    """The key ids that one container publishes; asked often enough that each of its workers answered."""
+    """Return the key IDs that one container publishes, from enough requests to reach each of its workers."""
     sets = {docker("exec", name, "python", "-c", READ) for _ in range(3)}
     return {key["kid"] for text in sets for key in json.loads(text)["keys"]}
 
@@ -34,7 +34,7 @@ def test_every_replica_takes_part(containers: Stack) -> None:
 
 
 def test_keys_rotate_in_all_replicas_and_no_token_is_refused(containers: Stack) -> None:
-    """Published by all at once; signs only when every cache of the key set must have it (RFC 9068 section 4)."""
+    """All publish a key at the same time; it signs once every cached key set must have it (RFC 9068 section 4)."""
     walker = Walker()
     page = connect(walker, containers.client, "bob", "builder-lab")
     try:

@@ -1,4 +1,4 @@
-"""Half-sent requests through the front, which passes a request on when all of it has arrived."""
+"""Half-sent requests through the front, which forwards a request only when it is complete."""
 
 from __future__ import annotations
 

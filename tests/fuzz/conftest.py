@@ -1,4 +1,4 @@
-"""The fuzz tests: short and the same each time in `make test`, long and different with FUZZ_REQUESTS set."""
+"""The fuzz tests: short and reproducible in `make test`, long and random if FUZZ_REQUESTS is set."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ pytest.register_assert_rewrite("support.fuzz.oauth_model", "support.fuzz.openid_
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    """The Invoices API with nothing in it but its schema."""
+    """Return the Invoices API with an empty database."""
     with an_api(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
 def open_server(tmp_path: Path, redis_url: str) -> Server:
-    """One that throttles nobody; besides the confidential client a native one, a relying party and one that signs."""
+    """Return a server without throttles, with a confidential, a native, and a signing client, and a relying party."""
     server = make_server(make_settings(tmp_path, redis_url, **WIDE))
     native = {"token_endpoint_auth_method": "none", "secret_hash": None, "redirect_uris": [NATIVE]}
     server.add(
@@ -46,7 +46,7 @@ def open_server(tmp_path: Path, redis_url: str) -> Server:
 
 @pytest.fixture
 def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever signs in a thousand times would wait for nothing else."""
+    """Make password hashes cheap; otherwise, a thousand sign-ins would mostly wait for them."""
     hasher = argon2.PasswordHasher(1, 64, 1)
     monkeypatch.setattr(user, "_hasher", hasher)
     monkeypatch.setattr(user, "_DUMMY_HASH", hasher.hash("nobody's"))
@@ -54,7 +54,7 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each request of a test counts, be it to an application in this process or to a running service."""
+    """Count each request of a test, to an application in this process or to a running service."""
     test = request.node.name
 
     def count(kind: type, name: str) -> None:
@@ -72,7 +72,7 @@ def _counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(autouse=True)
 def _values_of_no_meaning() -> Iterator[None]:
-    """What is made up here as a secret may be any word of a log; what the services make is recognised by its form."""
+    """Forget made-up secrets, which may match any word of a log; those of the services are recognized by their form."""
     before = {*witness.seen}
     yield
     witness.seen.clear()

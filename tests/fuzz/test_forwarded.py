@@ -1,4 +1,4 @@
-"""What a proxy adds is believed of the one that is trusted, and of nobody before it (RFC 7239 section 8)."""
+"""Forwarding headers: only the values that the trusted proxy added are used (RFC 7239 section 8)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FORGED = [
     (b"X-Forwarded-For", b'"127.0.0.1'),
     (b"X-Forwarded-Proto", b'"https'),
 ]
-"""Those with an underscore gunicorn drops."""
+"""Forged headers, without names that contain an underscore, which gunicorn drops."""
 
 FRONT = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "auth.test"}
 
 
 def test_a_sender_is_no_proxy(tmp_path: Path, redis_url: str) -> None:
-    """Whatever comes from further away stands before what the front wrote, or in headers that it does not write."""
+    """Forged values come before those of the front, or in headers that the front does not set."""
     server = make_server(make_settings(tmp_path, redis_url, trusted_proxies=1, **WIDE))
     plain = {path: ask(server, path, {}).text for path in (METADATA_PATH, "/sign-in")}
     assert EVIL not in "".join(plain.values())
@@ -55,7 +55,7 @@ def test_a_sender_is_no_proxy(tmp_path: Path, redis_url: str) -> None:
 
 
 def ask(server: Server, path: str, forged: dict[str, str]) -> Any:
-    """As the front hands it on: its own values are the last of each list."""
+    """Send a request as the front forwards it: its own values are the last of each list."""
     headers = {**forged}
     for name, value in FRONT.items():
         headers[name] = f"{forged[name]}, {value}" if name in forged else value
@@ -63,7 +63,7 @@ def ask(server: Server, path: str, forged: dict[str, str]) -> Any:
 
 
 def test_throttles_count_by_what_the_front_says(tmp_path: Path, redis_url: str) -> None:
-    """RFC 9700 section 2.5: nobody gets another counter by claiming to be somebody else's proxy."""
+    """RFC 9700 section 2.5: a client that claims to be a proxy for others is still counted under its own address."""
     server = make_server(make_settings(tmp_path, redis_url, trusted_proxies=1))
 
     def guess(sender: str, front: str) -> int:

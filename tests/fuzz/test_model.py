@@ -27,7 +27,7 @@ STEPS = 40
 
 
 class Model(People, AuthorizationEndpoint, TokenEndpoint, RevocationEndpoint, Comparisons):
-    """The authorization server of OAuth: whole flows, the clock, and the loss of Redis, besides its parts."""
+    """The model of the OAuth authorization server: its parts, whole flows, the clock, and the loss of Redis."""
 
     @initialize(apps=st.tuples(st.sampled_from(APPS), st.sampled_from(APPS)))
     def start(self, apps: tuple[App, App]) -> None:

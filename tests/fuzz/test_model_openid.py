@@ -1,7 +1,7 @@
-"""A model of what an OpenID Provider knows about people and clients, compared with the server after every step.
+"""A model of an OpenID Provider's state about people and clients, compared with the server after every step.
 
-The model keeps who signed in where and when, who consented to what, and how each client is registered. From these it
-derives the result of every authentication request (OpenID Connect Core section 3.1.2), and the claims of its tokens.
+The model keeps all sign-ins, all consents, and the registration of each client. From these it derives the result of
+every authentication request (OpenID Connect Core section 3.1.2), and the claims of its tokens.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever is sent to an OpenID Provider: authentication requests, request objects, assertions, tokens for userinfo."""
+"""Fuzz tests of the OpenID Provider: authentication requests, request objects, assertions, and userinfo tokens."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ ERRORS = {
 
 
 def test_authentication_requests(open_server: Server) -> None:
-    """OpenID Connect Core section 3.1.2: prompt=none shows no page, and every answer goes to the client's address."""
-    hint = tokens(open_server, scope="openid profile email")["id_token"]  # and from now on she has allowed it
+    """OpenID Connect Core section 3.1.2: prompt=none shows no page, and each response goes to the redirect URI."""
+    hint = tokens(open_server, scope="openid profile email")["id_token"]  # Alice has now allowed these scopes
 
     @settings(max_examples=examples(40))
     @given(form=REQUESTS, method=st.sampled_from(["GET", "GET", "POST"]), signed_in=st.booleans())
@@ -77,7 +77,7 @@ def test_authentication_requests(open_server: Server) -> None:
 
 
 def _told(answer: TestResponse) -> dict[str, str] | None:
-    """What the client is told, in an address or in a form; None when nothing is said to it."""
+    """Return the parameters sent to the client in a URL or a form, or None if it gets no response."""
     if answer.status_code == 200:
         assert f'<form method="post" action="{RP_CALLBACK}" id="answer">' in answer.text
         return Page("", 200, None, answer.text).hidden()
@@ -88,7 +88,7 @@ def _told(answer: TestResponse) -> dict[str, str] | None:
 
 
 def _is_text(body: bytes) -> bool:
-    """Of a body that is no UTF-8 no server here reads a parameter."""
+    """Return whether a body is UTF-8; otherwise, the servers read no parameters from it."""
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -100,7 +100,7 @@ RANDOM = st.randoms(use_true_random=False)
 
 
 def _signed_by_the_client(token: str, types: set[str]) -> dict[str, Any]:
-    """The claims, its signature checked by another library than the one that the server has."""
+    """Return the claims after a check of the signature with a library that the server does not use."""
     header = jwt.get_unverified_header(token)
     assert header["typ"].lower() in {"jwt", *types} if "typ" in header else True
     assert not header.keys() & {"jku", "jwk", "x5u", "x5c", "crit", "b64", "cty", "enc", "zip"}
@@ -110,7 +110,7 @@ def _signed_by_the_client(token: str, types: set[str]) -> dict[str, Any]:
 
 
 def test_request_objects(open_server: Server) -> None:
-    """RFC 9101 sections 4, 6 and 10, RFC 8725: what is not signed by the client asks for nothing."""
+    """RFC 9101 sections 4, 6 and 10, RFC 8725: an object that the client did not sign is rejected."""
     seen: Counter[str] = Counter()
 
     @settings(max_examples=examples(50))
@@ -137,7 +137,7 @@ def test_request_objects(open_server: Server) -> None:
         assert ISSUER in (said["aud"] if isinstance(said["aud"], list) else [said["aud"]])
         assert said["exp"] > now() - 5
         assert not {"request", "request_uri"} & said.keys()
-        # without a value it counts as left out (RFC 6749 section 3.1)
+        # a parameter without a value counts as omitted (RFC 6749 section 3.1)
         assert (said.get("redirect_uri") or CALLBACK) == CALLBACK
 
     check()
@@ -146,7 +146,7 @@ def test_request_objects(open_server: Server) -> None:
 
 
 def test_assertions(open_server: Server) -> None:
-    """RFC 7523 section 3, RFC 8725: nobody but the client authenticates as the client, and each assertion once."""
+    """RFC 7523 section 3, RFC 8725: only the client can authenticate as itself, and only once per assertion."""
     seen: Counter[str] = Counter()
     used = set()
 
@@ -177,7 +177,7 @@ def test_assertions(open_server: Server) -> None:
 
 
 def test_userinfo(open_server: Server) -> None:
-    """OpenID Connect Core section 5.3, RFC 6750 sections 2 and 3.1: one living token with `openid`, or a challenge."""
+    """OpenID Connect Core section 5.3, RFC 6750 sections 2 and 3.1: one valid token with `openid`, or a challenge."""
     good = tokens(open_server, scope="openid profile")["access_token"]
     narrow = open_server.tokens()["access_token"]
 

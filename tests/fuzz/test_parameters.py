@@ -1,4 +1,4 @@
-"""Whatever the parameters, the answers keep to their rules (hypothesis, Flask's test clients)."""
+"""Responses follow the rules for any parameters (Hypothesis, with Flask's test clients)."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_authorize(open_server: Server) -> None:
             assert DESCRIPTION.fullmatch(got["error_description"][0])
             assert "code" not in got
         if "state" in got:
-            # which bytes that are no UTF-8 a reader sees is his affair
+            # bytes that are not valid UTF-8 may be decoded differently
             assert states == got["state"] or "\ufffd" in states[0]
         else:
             assert len(states) != 1 or not (states[0].isascii() and states[0].isprintable()), "the state is lost"
@@ -121,7 +121,7 @@ AUTHORIZATIONS = st.one_of(
 
 
 class Kept:
-    """A server with living secrets; what it keeps can be compared."""
+    """A server with valid codes and tokens, and with snapshots of its state."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -162,7 +162,7 @@ BACK_CHANNEL = [
     ("path", "good"), BACK_CHANNEL, ids=["code", "refresh", "introspect", "revoke", "revoke-family"]
 )
 def test_back_channel(kept: Kept, path: str, good: dict[str, str]) -> None:
-    """RFC 6749 sections 3.2 and 5.2, RFC 7662 section 2, RFC 7009 section 2: what is refused changes nothing."""
+    """RFC 6749 sections 3.2 and 5.2, RFC 7662 section 2, RFC 7009 section 2: a refused request changes no state."""
 
     @settings(max_examples=examples(20, 5))
     @given(
@@ -199,7 +199,7 @@ def test_back_channel(kept: Kept, path: str, good: dict[str, str]) -> None:
             else:
                 assert kept.snapshot() == before
             return
-        assert kept.snapshot() == before, "what was refused changed something"
+        assert kept.snapshot() == before, "a refused request changed the state"
         assert answer.status_code in {400, 401, 413, 415}
         assert answer.mimetype == "application/json"
         body = json.loads(answer.data)
@@ -225,7 +225,7 @@ PAGES = [
 
 @pytest.mark.parametrize(("path", "good"), PAGES, ids=[path for path, _ in PAGES])
 def test_pages(open_server: Server, path: str, good: dict[str, str]) -> None:
-    """RFC 6749 section 10: pages say nothing back unescaped, lead nowhere else, and do what they do for nobody else."""
+    """RFC 6749 section 10: pages escape all input, never redirect to other sites, and only act for the current user."""
 
     @settings(max_examples=examples(20, 4))
     @given(
@@ -264,7 +264,7 @@ def test_pages(open_server: Server, path: str, good: dict[str, str]) -> None:
 
 
 def test_api(api: Any) -> None:
-    """RFC 6750 section 3: a challenge for everybody without a good token."""
+    """RFC 6750 section 3: a request without a valid token gets a challenge."""
 
     @settings(max_examples=examples(20))
     @given(
@@ -300,7 +300,7 @@ def test_api(api: Any) -> None:
 
 
 def test_api_and_what_introspection_may_answer(api: Any) -> None:
-    """RFC 7662 section 2.2: an answer that is none is no permission."""
+    """RFC 7662 section 2.2: an invalid introspection response does not give access."""
 
     @settings(max_examples=examples(20))
     @given(
@@ -324,7 +324,7 @@ def test_api_and_what_introspection_may_answer(api: Any) -> None:
 
 
 def test_client(tally: Tally) -> None:
-    """RFC 6749 section 4.1.2, RFC 9207 section 2.4: only the answer to the browser's own request is taken."""
+    """RFC 6749 section 4.1.2, RFC 9207 section 2.4: only a response to the browser's own request is accepted."""
 
     @settings(max_examples=examples(26))
     @given(
@@ -337,7 +337,7 @@ def test_client(tally: Tally) -> None:
         state = browser.begin()["state"]
         form = form.replace(b"%7Bstate%7D", state.encode())
         answer = browser.client.get(path, **in_address(form))
-        # Tally reports what the browser brings as what the server answered
+        # Tally returns 502 for an invalid authorization response, which it attributes to the server
         assert answer.status_code < 500 or answer.status_code == 502, answer.text
         assert "<fuzz" not in answer.text
         assert "X-Injected" not in answer.headers
@@ -350,7 +350,7 @@ def test_client(tally: Tally) -> None:
 
 
 def test_client_and_what_the_servers_may_answer(tally: Tally) -> None:
-    """RFC 6749 section 5.1: an answer that is none ends in a page that says so, and never in a 500."""
+    """RFC 6749 section 5.1: an invalid response leads to an error page, and never to a 500."""
 
     @settings(max_examples=examples(20))
     @given(
@@ -382,7 +382,7 @@ def test_client_and_what_the_servers_may_answer(tally: Tally) -> None:
 
 
 def test_client_and_what_an_invoice_may_be(tally: Tally) -> None:
-    """An API that answers strangely is not an error of ours: never a 500."""
+    """An invalid response of the API is not an internal error of Tally, so it never causes a 500."""
     browser = tally.browser()
     browser.connect()
 

@@ -1,4 +1,4 @@
-"""The services keep to what they publish at /openapi.json (OpenAPI 3.1, schemathesis)."""
+"""The services follow their OpenAPI descriptions at /openapi.json (OpenAPI 3.1, schemathesis)."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ CHECKS = [
 
 
 Known = dict[str, tuple[dict[str, str], dict[str, str]]]
-"""By path: headers that are good, and the parameters of the path that belong to them."""
+"""Valid headers, and the path parameters that belong to them, by path."""
 
 
 def keeps_to_its_schema(schema: Any, known: Known) -> None:
-    """Every operation, with what its schema allows and what it does not, for a stranger and with what is `known`."""
+    """Send valid and invalid requests for every operation, without credentials and with those in `known`."""
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 5
     assert known.keys() <= {operation.path for operation in operations}
     for operation in operations:
         headers, names = known.get(operation.path, ({}, {}))
-        # there is nothing wrong to send where nothing is taken
+        # an operation without parameters and body has no invalid requests
         for mode in GenerationMode if operation.query or operation.body else (GenerationMode.POSITIVE,):
             _keeps(operation, mode, {}, {}, len(operations))
             if headers or names:
@@ -59,7 +59,7 @@ def _keeps(operation: Any, mode: GenerationMode, headers: dict[str, str], names:
     @given(case=operation.as_strategy(mode, **pinned))
     def check(case: Any) -> None:
         answer = case.call(headers=headers)
-        # so long an address gunicorn refuses itself, before there is an application that describes anything
+        # gunicorn itself rejects very long URLs, so the description of the application does not apply
         if answer.status_code != 414:
             case.validate_response(answer, checks=CHECKS, headers=headers)
 
@@ -67,7 +67,7 @@ def _keeps(operation: Any, mode: GenerationMode, headers: dict[str, str], names:
 
 
 def of(app: Flask) -> Any:
-    """The description that an application publishes."""
+    """Return the description that an application publishes."""
     return schemathesis.openapi.from_wsgi("/openapi.json", app)
 
 
@@ -87,7 +87,7 @@ def test_the_authorization_server(server: Server) -> None:
 
 
 def registered(told: Any) -> tuple[dict[str, str], dict[str, str]]:
-    """What the answer to a registration lets its client do at its own address (RFC 7592 section 2)."""
+    """Return header and path parameter for the registration in a registration response (RFC 7592 section 2)."""
     bearer = {"Authorization": f"Bearer {told['registration_access_token']}"}
     return bearer, {"client_id": told["client_id"]}
 
@@ -104,7 +104,7 @@ def test_tally(tally: Any) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("service", ["client", "auth", "api"])
 def test_the_running_services(stack: Stack, service: str) -> None:
-    """Through gunicorn, a socket and all that lies between; with tokens and secrets that are good."""
+    """Send the requests through gunicorn, with valid tokens and secrets."""
     parties = register(stack)
     visitor = Visitor.arrive(stack, parties)
     headers = {name: {"Authorization": value.decode()} for name, value in visitor.authorizations.items()}

@@ -1,4 +1,4 @@
-"""Sixteen and sixty-four connections at once: nothing is refused, whichever the database."""
+"""Load with 16 and 64 simultaneous connections: no request is refused, with each database."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.long, pytest.mark.embedded]
 
 CONNECTIONS: Final = 64
 SECONDS: Final = 8.0
-"""How long each kind of request is repeated."""
+"""The time for which each kind of request is repeated."""
 
 PLAYGROUND: Final = "openid-playground:lab-only-openid-playground-6b1d8e3f9a2c7504"
 RETURNS_TO: Final = "http://localhost:9000/callback"
 
 
 class Caller:
-    """A person of their own account with two applications, and a connection that is kept open."""
+    """A person with a new account, two applications, and a persistent connection."""
 
     def __init__(self, stack: Stack, username: str) -> None:
         self.stack = stack
@@ -111,7 +111,7 @@ def test_no_request_fails(
     end = time.monotonic() + SECONDS
 
     def repeat(caller: Caller) -> list[float]:
-        caller.close()  # the server has closed a connection that was idle; the next request opens another one
+        caller.close()  # the server has closed an idle connection; the next request opens a new one
         times = []
         while (began := time.monotonic()) < end:
             work(caller)

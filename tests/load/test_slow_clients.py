@@ -1,4 +1,4 @@
-"""The services of the lab, without a proxy, while one address holds half-sent requests for a minute."""
+"""The services of the lab, without a proxy, while one address keeps half-sent requests open for a minute."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.long, pytest.mark.embedded]
 MINUTE = 60.0
 CLIENTS = 64
 CLIENTS_OF_THE_OBSERVER = 500
-"""More than it has threads."""
+"""More connections than the observer has threads."""
 
 
 @pytest.fixture(scope="module")
 def patient_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A lab in which threads cannot become free because the deadline closes a connection."""
+    """Return a lab with a long deadline, so that no thread becomes free because the deadline closes a connection."""
     with running_stack(tmp_path_factory.mktemp("slow"), REQUEST_DEADLINE="3600") as running:
         yield running
 

@@ -22,7 +22,7 @@ def release(request: pytest.FixtureRequest) -> Release:
 
 @pytest.fixture
 def opened() -> Iterator[list[Database]]:
-    """Databases that are closed after the test."""
+    """Return a list for databases, which are closed after the test."""
     databases: list[Database] = []
     yield databases
     for database in databases:
@@ -33,7 +33,7 @@ def opened() -> Iterator[list[Database]]:
 def database(
     request: pytest.FixtureRequest, release: Release, tmp_path: Path, opened: list[Database]
 ) -> tuple[str, Database]:
-    """The name of a service, and its database as the release left it."""
+    """Return the name of a service, and its database as the release left it."""
     service: str = request.param
     opened.append(Database(released_database(release, service, tmp_path), MIGRATIONS[service]))
     return service, opened[-1]
@@ -41,7 +41,7 @@ def database(
 
 @pytest.fixture
 def running(release: Release, tmp_path: Path, redis_url: str) -> Iterator[MigratedServices]:
-    """Both services of this version on the migrated databases, at the time of the release; Redis is empty."""
+    """Return both services of this version on the migrated databases, at the time of the release; Redis is empty."""
     urls = {service: released_database(release, service, tmp_path) for service in SERVICES}
     secrets = release.secrets(dialect_of(urls["auth"]))
     with closing(start(urls, redis_url, secrets)) as both:

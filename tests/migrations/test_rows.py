@@ -17,7 +17,7 @@ from support.migrations.released import RELEASES, released_database
 pytestmark = pytest.mark.database
 
 NOT_KEPT: Final = frozenset({"consent"})
-"""What later migrations deliberately removed or rewrote: `table`, or `table.column`."""
+"""Tables and columns that later migrations deliberately removed or rewrote: `table`, or `table.column`."""
 
 
 def lost(before: Rows, after: Rows) -> list[str]:
@@ -55,7 +55,7 @@ def test_every_row_and_value_is_kept(release: Release, database: tuple[str, Data
     service, released = database
     before = rows(released.engine)
     counts = release.secrets(dialect_of(released.url))["rows"][service]
-    assert {table: len(entries) for table, entries in before.items()} == counts, "the dump is not what was frozen"
+    assert {table: len(entries) for table, entries in before.items()} == counts, "the dump has changed since the freeze"
     assert all(counts.values()), "an empty table proves nothing"
     released.upgrade()
     assert lost(before, rows(released.engine)) == []

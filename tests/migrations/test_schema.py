@@ -1,4 +1,4 @@
-"""The databases of every release can be migrated to the schema of this version, and back to an empty one."""
+"""The databases of every release can be migrated to the schema of this version, and back to an empty schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of earlier releases get a subject of their own, and a downgrade removes what has no person."""
+"""Clients of earlier releases get a subject, and a downgrade removes authorizations without a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Invoices API in this process, with three invoices of two owners."""
+"""Fixtures of the Invoices API in this process, with three invoices of two owners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reaches the validators and what they rest on: credentials, keys, metadata, the cache (RFC 6750, 7517, 8414)."""
+"""The input of the token validators: credentials, keys, metadata, and the cache (RFC 6750, 7517, 8414)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENVIRON = {
 
 
 def age(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let caches be older by so much."""
+    """Make caches this much older."""
     now = time.monotonic() + seconds
     monkeypatch.setattr(clock, "monotonic", lambda: now)
 
@@ -186,12 +186,12 @@ def test_a_refetch_that_fails_is_not_repeated_at_once(api: Api, monkeypatch: pyt
     for _ in range(5):
         assert api.get(token=token(EC2, {"kid": "new"})).status_code == 401
     assert api.server.count("/jwks") == 2
-    assert api.get(token=token(jti="another")).status_code == 200, "what is known goes on"
+    assert api.get(token=token(jti="another")).status_code == 200, "cached keys still work"
 
 
 @pytest.mark.parametrize("how", ["jwt", "introspection"])
 def test_who_knows_enough_waits_for_nobody_elses_fetch(api: Api, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys and metadata that are stale are renewed by one; the others go on with what they have."""
+    """One request renews stale keys and metadata; the others continue with the cached ones."""
     api.server.introspection = {"active": True, **claims()}
     api.get(token=token(), how=how)
     age(monkeypatch, 301)
@@ -306,7 +306,7 @@ def test_a_verified_token_is_verified_again_after_a_minute(api: Api, monkeypatch
 
 @pytest.mark.parametrize("missing", ["iss", "jti", "iat", "scope"])
 def test_introspection_may_leave_out_what_nothing_hangs_on(api: Api, missing: str) -> None:
-    """RFC 7662 section 2.2: all but `active` is optional, and a null counts as omitted."""
+    """RFC 7662 section 2.2: all members except `active` are optional, and a null counts as omitted."""
     for value in ("-", None):
         api.server.introspection = {"active": True, **claims(**{missing: value})}
         assert api.get(token="x", how="introspection").status_code == (403 if missing == "scope" else 200)
@@ -322,7 +322,7 @@ def test_introspection_must_be_right_in_what_it_says(api: Api, change: dict[str,
 
 
 def test_credentials_that_the_authorization_server_refuses_are_our_fault(api: Api) -> None:
-    """RFC 7662 section 2.3; the caller is told to come again, and the log is told why."""
+    """RFC 7662 section 2.3; the caller gets a 503 with Retry-After, and the log has the cause."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[method-assign]
@@ -344,7 +344,7 @@ def test_an_id_that_no_database_takes_is_asked_of_none(api: Api, method: str, pa
     assert response.status_code == 404
     assert response.json == api.get("/invoices/nope", token()).json
     assert not [statement for statement in statements if "\0" in statement or "UPDATE" in statement]
-    assert len([statement for statement in statements if "invoice" in statement]) == 1, "only that of the other request"
+    assert len([statement for statement in statements if "invoice" in statement]) == 1, "the ID is in an SQL statement"
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/invoices/", "/invoices/a/b"])

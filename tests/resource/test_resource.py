@@ -1,4 +1,4 @@
-"""The Invoices API: owners kept apart, scopes, bearer tokens both ways, keys, the challenge (RFC 6750, 9068, 9728)."""
+"""The Invoices API: owners, scopes, both ways to validate tokens, keys, and challenges (RFC 6750, 9068, 9728)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_owner_sees_only_their_own(api: Api) -> None:
 
 
 def test_many_invoices_come_a_page_at_a_time(tmp_path: Path) -> None:
-    """Whoever goes on to the next page until there is none has seen each once; the totals are those of all pages."""
+    """The links to the next page lead to each invoice exactly once; the totals are those of all pages."""
     days = [f"2026-{1 + number // 28:02}-{1 + number % 28:02}" for number in range(200)]
     many = [an_invoice(f"m{number:03}", issued_on=day) for number, day in enumerate(days)]
     for row in many[::4]:
@@ -86,7 +86,7 @@ VIEWS = [
 @pytest.mark.parametrize(("method", "path", "scope"), VIEWS)
 @pytest.mark.parametrize("kind", ["client", "", 5])
 def test_each_view_needs_a_person(api: Api, method: str, path: str, scope: str, kind: Any) -> None:
-    """RFC 9700 section 4.15: a client's own token opens nothing, even if its subject were a person's."""
+    """RFC 9700 section 4.15: a client's own token gives no access, even with a person's subject."""
     api.server.introspection = {"active": True, **claims(scope=scope, sub_kind=kind)}
     for how in ("jwt", "introspection"):
         response = api.call(method, path, token(scope=scope, sub_kind=kind), how=how)
@@ -97,7 +97,7 @@ def test_each_view_needs_a_person(api: Api, method: str, path: str, scope: str, 
 
 @pytest.mark.parametrize(("method", "path", "scope"), VIEWS)
 def test_each_view_wants_its_scope(api: Api, method: str, path: str, scope: str) -> None:
-    """RFC 6750 section 3.1: 403 insufficient_scope, with the scope that is needed."""
+    """RFC 6750 section 3.1: 403 `insufficient_scope`, with the required scope."""
     others = " ".join({"invoices:read", "invoices:pay", "profile"} - {scope})
     response = api.call(method, path, token(scope=others))
     assert response.status_code == 403
@@ -115,7 +115,7 @@ def test_an_invoice_is_paid_once_by_32(api: Api) -> None:
     def pay(_: int) -> int:
         barrier.wait()
         status = api.call("POST", "/invoices/i1/payment", token()).status_code
-        # with PostgreSQL, more requests than connections may be told to come again
+        # with PostgreSQL, requests beyond the number of connections may get a 503
         return pay_again() if status == 503 else status
 
     def pay_again() -> int:
@@ -253,7 +253,7 @@ def test_good_tokens_of_every_form_pass(api: Api, make: Any) -> None:
 @pytest.mark.parametrize("is_named", [True, False], ids=["with alg and kid", "without"])
 @pytest.mark.parametrize("algorithm", SIGNING_ALGORITHMS)
 def test_each_algorithm_of_access_tokens(api: Api, algorithm: str, is_named: bool) -> None:
-    """RFC 9068 section 2.1; RFC 7517 sections 4.4 and 4.5: a key needs neither `alg` nor `kid` if no other fits."""
+    """RFC 9068 section 2.1; RFC 7517 sections 4.4 and 4.5: `alg` and `kid` are optional if only one key fits."""
     key = {"ES256": EC, "EdDSA": ED}.get(algorithm, RSA)
     published = jwk(key, "k", algorithm)
     if not is_named:
@@ -364,7 +364,7 @@ def test_an_authorization_server_that_is_away_is_503(api: Api, how: str) -> None
     if how == "jwt":
         asked = len(api.server.asked)
         assert api.get(token=token()).status_code == 503
-        assert len(api.server.asked) == asked, "those who come right after do not wait for their own time-out"
+        assert len(api.server.asked) == asked, "the next request waited for another timeout"
 
 
 def test_metadata_of_another_issuer_are_not_used(api: Api) -> None:
@@ -450,7 +450,7 @@ def test_migrations_run_up_down_and_up(api: Api) -> None:
 
 
 def test_a_key_published_since_is_found_when_the_clock_is_turned(api: Api) -> None:
-    """RFC 9111 section 4.2: a key set that is older than its max-age is fetched again, whoever asked a moment ago."""
+    """RFC 9111 section 4.2: a key set that is older than its max-age is fetched again, even right after a fetch."""
     assert api.get(token=token()).status_code == 200
     api.server.keys.append(jwk(EC2, "new", "ES256"))
     assert api.get(token=token(EC2, {"kid": "another"})).status_code == 401, "fetches the key set"
@@ -462,7 +462,7 @@ def test_a_key_published_since_is_found_when_the_clock_is_turned(api: Api) -> No
 
 
 def test_a_browser_is_told_what_this_is_and_every_endpoint_with_its_scope(api: Api) -> None:
-    """The first page is for people; programs that ask for anything get JSON."""
+    """The first page is HTML for browsers; programs that accept any type get JSON."""
     chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     page = api.app.test_client().get("/", headers={"Accept": chrome})
     assert page.status_code == 200

@@ -1,6 +1,6 @@
-"""An authorization server with one more row in its table of grants, as a program of its own.
+"""A program that runs an authorization server with one more row in its table of grants.
 
-It writes what existing and new clients may do as JSON to standard output.
+It writes a JSON report about the permissions of existing and new clients to standard output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GRANT_TYPE = "urn:example:another"
 
 
 class AnotherGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
-    """Gives a token to every client that is registered for it."""
+    """A grant that issues a token to every client that is registered for it."""
 
     GRANT_TYPE = GRANT_TYPE
     TOKEN_ENDPOINT_AUTH_METHODS = CLIENT_AUTH_METHODS

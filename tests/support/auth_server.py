@@ -1,4 +1,4 @@
-"""An authorization server in this process, with people, clients and resources of its own, and a browser for it."""
+"""An authorization server in this process, with its people, clients, and resources, and a browser for it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RESOURCE_SECRET = "invoices-secret-of-the-tests-0123456789"
 SCOPES = {"invoices:read": "read your invoices", "invoices:pay": "pay them", "profile": "see your name"}
 PASSWORDS = {"alice": "wonderland-lab", "bob": "builder-lab"}
 
-# verified as it was made, so a cheap hash makes sign-in cheap
+# a hash is verified with the parameters stored in it, so a cheap hash makes sign-in cheap
 _HASHES = {name: PasswordHasher(1, 64, 1).hash(password) for name, password in PASSWORDS.items()}
 
 
@@ -73,7 +73,7 @@ def a_client(**changes: Any) -> Client:
 
 @dataclass
 class Server:
-    """The application, what it is made of, and the short ways of the tests."""
+    """The application, its dependencies, and shortcuts for tests."""
 
     app: Flask
     services: Services
@@ -81,7 +81,7 @@ class Server:
 
     @property
     def path(self) -> str:
-        """The path of the issuer, which is empty in most tests."""
+        """Return the path of the issuer, which is empty in most tests."""
         return self.services.settings.path
 
     def redis_keys(self, pattern: str) -> list[bytes]:
@@ -104,16 +104,16 @@ class Server:
         self.forget_scopes()
 
     def forget_scopes(self) -> None:
-        """Have the resources and claim scopes read again."""
+        """Let the registry read the resources and claim scopes again."""
         self.services.registry._scopes = self.services.registry._scopes._replace(read_at=float("-inf"))
 
     def remember_since(self, since: int, run_id: str = "") -> None:
-        """Say that this Redis, or another one, has forgotten no assertion since then: a fresh one cannot know."""
+        """Mark this Redis, or another one, as complete since then; a new Redis cannot know the used assertions."""
         client = self.services.store.client
         client.set(self.services.replays.marker, f"{run_id or client.info('server')['run_id']} {since}")
 
     def code(self, *, who: str = "alice", **changes: str) -> str:
-        """A fresh code, by way of sign-in and consent."""
+        """Sign in, allow, and return the new code."""
         browser = self.browser()
         browser.sign_in(who)
         answer = browser.authorize(**changes)
@@ -143,7 +143,7 @@ class Server:
 
 
 class MountedClient(FlaskClient):
-    """Takes paths below the issuer's path, and those that begin with it, such as the target of a redirect."""
+    """A test client that accepts paths with and without the path of the issuer, such as the target of a redirect."""
 
     def open(self, *args: Any, **more: Any) -> TestResponse:
         path = self.application.config["APPLICATION_ROOT"]
@@ -153,7 +153,7 @@ class MountedClient(FlaskClient):
 
 
 class Browser:
-    """Follows what a person's browser would: cookies, forms with their hidden fields, redirects one by one."""
+    """A person's browser, with cookies and hidden form fields; it follows no redirect by itself."""
 
     def __init__(self, client: FlaskClient) -> None:
         self.client = client
@@ -170,7 +170,7 @@ class Browser:
         return self.client.get(authorize_url(**changes))
 
     def authorize(self, decision: str = "allow", **changes: str) -> dict[str, str]:
-        """Ask, decide if asked, and give the parameters that go to the client."""
+        """Send an authorization request, decide if asked, and return the parameters that are sent to the client."""
         response = self.request(**changes)
         if "/consent" in response.location:
             response = self.submit(response.location, decision=decision)
@@ -180,7 +180,7 @@ class Browser:
 
 
 def another_tab(client: FlaskClient) -> FlaskClient:
-    """A client with the cookies of this browser, for use in another thread."""
+    """Return a client with the cookies of this browser, for use in another thread."""
     tab = client.application.test_client()
     copy_cookies(client, tab)
     return tab
@@ -204,14 +204,14 @@ def hidden_fields(page: TestResponse) -> dict[str, str]:
 
 
 LIMITS = tuple(row.setting for row in limits.LIMITS)
-"""The settings of how often one may try."""
+"""The settings of all limits."""
 
 WIDE: dict[str, Any] = dict.fromkeys(LIMITS, limit("1000000000/minute"))
-"""Throttles that stop nobody."""
+"""Limits that no test reaches."""
 
 
 def authorize_url(**changes: str) -> str:
-    """A good request, changed; a value of "-" leaves the parameter out."""
+    """Return the URL of a valid request with these changes; a value of "-" omits the parameter."""
     parameters = {
         "response_type": "code",
         "client_id": "tally",
@@ -256,7 +256,7 @@ DATA_KEY = MultiFernet([Fernet(Fernet.generate_key())])
 
 
 def _prepare(url: str) -> None:
-    """Migrate, and add keys, people, a client, and a resource: copied for each test, because RSA keys take time."""
+    """Migrate, and add keys, people, a client, and a resource; tests copy the result, because RSA keys take time."""
     app = create_app(make_settings(Path("/unused"), "redis://unused", database_url=url))
     services: Services = app.extensions["rolecall_auth"]
     services.database.upgrade()
@@ -283,27 +283,27 @@ def _prepare(url: str) -> None:
 
 
 opened: list[Services] = []
-"""What the tests opened and have to close."""
+"""The services that tests opened and must close."""
 
 engines = Engines()
 
-# 32 threads share 16 connections: on a busy machine the last may wait longer than the service would
+# 32 threads share 16 connections: on a busy machine, the last may wait longer than the timeout of the service
 sql.POOL_TIMEOUT = 60
 
 _applications: dict[Settings, list[Flask]] = {}
-"""Applications that no test uses at the moment, by their settings without the database."""
+"""Applications that no test currently uses, by their settings without the database."""
 
 _in_use: dict[int, Flask] = {}
 """Applications by the identity of their services."""
 
 
 def another_process(server: Server, **changes: Any) -> Server:
-    """The same stores, with other settings."""
+    """Return a server with the same stores and other settings."""
     return Server(*_started(dataclasses.replace(server.services.settings, **changes)), server.ids)
 
 
 def _started(settings: Settings) -> tuple[Flask, Services]:
-    """Create an application, or take one that another test has used: routes and templates take long to compile."""
+    """Create an application, or reuse that of another test, because routes and templates take long to compile."""
     free = _applications.get(dataclasses.replace(settings, database_url=""))
     if free:
         app = free.pop()
@@ -325,7 +325,7 @@ def close(services: Services) -> None:
     engines.take_back(services.database)
     services.store.client.close()
     app = _in_use.pop(id(services), None)
-    if app is not None and "rolecall_lab" not in app.extensions:  # the lab has changed it
+    if app is not None and "rolecall_lab" not in app.extensions:  # the lab changes the application
         _applications.setdefault(dataclasses.replace(services.settings, database_url=""), []).append(app)
 
 
@@ -340,6 +340,6 @@ def make_server(settings: Settings) -> Server:
     server = Server(*_started(settings))
     with server.services.database.read() as session:
         server.ids = {person.username: person.id for person in session.scalars(sa.select(User))}
-    with suppress(redis.ConnectionError):  # some have none
+    with suppress(redis.ConnectionError):  # some tests have no Redis
         server.remember_since(0)
     return server

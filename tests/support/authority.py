@@ -1,4 +1,4 @@
-"""A private certificate authority, and certificates of its making, for tests."""
+"""A private certificate authority for tests, and certificates that it issues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ END = datetime.datetime(2126, 1, 1, tzinfo=datetime.UTC)
 
 
 def certify(folder: Path, *hosts: str) -> None:
-    """Write `ca`, and for the hosts `tls_certificate` and `tls_key`, all in PEM form."""
+    """Write `ca`, and `tls_certificate` and `tls_key` for the hosts, all in PEM format."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "An authority of the tests")])
     ca = _certificate(authority, authority, authority_key.public_key(), authority_key, is_ca=True)

@@ -1,4 +1,4 @@
-"""The authorization server as production runs it, without a proxy and without its stores."""
+"""The authorization server as in production, but without a proxy and without its stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.stack import wait_until
 
 @contextmanager
 def gunicorn(folder: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The authorization server's process, and its port."""
+    """Run the authorization server; yield its process and its port."""
     port = free_port()
     own = {
         "ISSUER": "https://auth.example",
@@ -50,7 +50,7 @@ def is_healthy(port: int) -> bool:
 
 
 def get(url: str) -> str:
-    """The body of the response, whatever its status."""
+    """Return the body of the response, also of an error."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=60) as answer:

@@ -1,4 +1,4 @@
-"""A client in a process of its own, and the browser of the person whom it sends to sign in."""
+"""A client in a separate process, and the browser of the person who uses it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rolecall_lab.walker import Walker
 
 
 def answer_to(url: str) -> dict[str, Any]:
-    """Open an authorization request, sign in as alice, allow.
+    """Open an authorization request, sign in as Alice, and allow it.
 
     Returns:
-        `url`: where the browser is sent back; `post`: what it posts there; or `refused`: the status of a page that
-        sends it nowhere.
+        `url`: the URL that the browser is redirected to; `post`: the form that it posts to the client; or `refused`:
+        the status of an error page.
     """
     walker = Walker()
     page = walker.open(url)
@@ -36,13 +36,13 @@ def answer_to(url: str) -> dict[str, Any]:
 
 
 def conversation(command: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Run a client, be its person's browser as often as it wants one, and give what it says in the end.
+    """Run a client, open the URLs that it prints as its user's browser, and return its result.
 
-    It prints a line of JSON `{"open": address}` for the browser, reads a line with `answer_to` it, and its last line
-    is what came of it.
+    For each URL, the client prints a line of JSON, `{"open": url}`, and reads a line with the result of `answer_to`.
+    Its last line is its result.
 
     Raises:
-        AssertionError: it ended before that; why is in what the test shows of stderr.
+        AssertionError: the client ended without a result; its stderr, which the test shows, has the reason.
     """
     with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdin is not None

@@ -1,4 +1,4 @@
-"""Where Chromium is, and how the tests start it."""
+"""The path of Chromium, and the arguments with which the tests start it."""
 
 from __future__ import annotations
 

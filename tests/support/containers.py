@@ -20,19 +20,19 @@ PSQL = ("compose", "exec", "-T", "postgres", "psql", "-tAqU", "postgres", "-c")
 
 
 class Containers(Stack):
-    """Addresses of the services; their logs come from Docker."""
+    """Addresses of the services in containers; the logs come from Docker."""
 
     def log(self, service: str) -> str:
         return docker("compose", "logs", "--no-log-prefix", service)
 
 
 def asked_for() -> bool:
-    """Whether the tests are to run against the containers."""
+    """Return whether the tests run against the containers."""
     return bool(os.environ.get("ROLECALL_COMPOSE"))
 
 
 def docker(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
-    """What a docker command prints."""
+    """Run a docker command and return its output."""
     done = subprocess.run(
         ["docker", *arguments], cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=180, check=False
     )
@@ -42,12 +42,12 @@ def docker(*arguments: str, check: bool = True, stdin: str | None = None) -> str
 
 
 def python_in(service: str, code: str) -> str:
-    """What a piece of Python prints in one of a service's containers."""
+    """Run Python code in a container of a service and return its output."""
     return docker("exec", "-i", names(service)[0], "python", "-c", code)
 
 
 def told_since(moment: float) -> str:
-    """What explains a failure: the checks that failed, and what was logged as a warning or worse (since the epoch)."""
+    """Return the failed checks, and the log lines of level WARNING or above, since a time (seconds since the epoch)."""
     lines = []
     try:
         for event in sorted(stack().events(), key=lambda event: float(event["at"])):
@@ -62,20 +62,20 @@ def told_since(moment: float) -> str:
 
 
 def settle() -> None:
-    """Wait until the services are ready: what one test has stopped is no affair of the next."""
+    """Wait until the services are ready, so that a service that one test stopped does not affect the next test."""
     services = stack()
     urls = (services.auth, services.api, services.client)
     wait_until(lambda: all(services.get(f"{url}/readyz")[0] == 200 for url in urls for _ in range(3)))
 
 
 def names(service: str) -> list[str]:
-    """The running containers of a service."""
+    """Return the names of the running containers of a service."""
     return [each.name for each in containers.for_service(service)]
 
 
 @cache
 def production_image(service: str) -> str:
-    """Build the image of one service as production has it."""
+    """Build the production image of a service, and return its name."""
     image = f"rolecall-{service}"
     docker("build", "-q", "--target", "production", "--build-arg", f"SERVICE={service}", "-t", image, ".")
     return image
@@ -83,7 +83,7 @@ def production_image(service: str) -> str:
 
 @cache
 def stack() -> Containers:
-    """Where the containers are reached from outside."""
+    """Return the addresses of the containers from outside."""
     hosts = os.environ.get("HOSTS") or "localhost"
     urls = [each.url(hosts, int(os.environ.get(each.port_setting) or each.port)) for each in (CLIENT, AUTH, RESOURCE)]
     workers = 2 * sum(len(names(each.name)) for each in SERVICES)
@@ -105,7 +105,7 @@ def psql(statement: str, database: str = "postgres") -> str:
 
 
 def rotated(stack: Stack) -> set[str]:
-    """Publish new keys; gives their ids. A stack that was asked to a moment ago is taken to when it may again."""
+    """Publish new keys and return their IDs; if keys were just rotated, first advance the clock until it is allowed."""
     may_rotate(stack)
     done = subprocess.run(
         [sys.executable, "-m", "rolecall_lab.launcher.flask_command", "auth-service", "keys", "rotate"],
@@ -121,7 +121,7 @@ def rotated(stack: Stack) -> set[str]:
 
 
 def may_rotate(stack: Stack) -> None:
-    """Turn the clock until no key waits any more: what people hold meanwhile may expire."""
+    """Advance the clock until no key waits to sign; people's codes and tokens may expire."""
     listed = docker("compose", "exec", "-T", "auth-service", "sh", "-c", 'flask --app "$ROLECALL_WSGI" keys list')
     if waits := [int(seconds) for seconds in re.findall(r"published  for (\d+) more seconds", listed)]:
         stack.call("PUT", f"{stack.auth}/_lab/clock", json.dumps({"advance": max(waits) + 5}).encode())

@@ -1,4 +1,4 @@
-"""Exported scripts, run with a `curl` that only writes down its arguments."""
+"""Exported scripts, run with a fake `curl` that only records its arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def with_fakes(tmp_path: Path, script: str) -> list[list[str]]:
-    """Run a script where `curl` only says what it was called with."""
+    """Run a script with the fake `curl`, and return the arguments of each call."""
     (tmp_path / "bin").mkdir(exist_ok=True)
     said, fake = tmp_path / "said", tmp_path / "bin" / "curl"
     said.write_text("")

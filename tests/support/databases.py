@@ -26,7 +26,7 @@ MAX_COPIES: Final = 100
 
 
 def fresh_database(kind: str, folder: Path, prepare: Callable[[str], None]) -> str:
-    """The URL of a new database that is as `prepare` left the first of its kind."""
+    """Return the URL of a new copy of the database that `prepare` set up for this kind."""
     server = os.environ.get("DATABASE_URL")
     if not server:
         if kind not in _prepared:
@@ -47,9 +47,9 @@ def fresh_database(kind: str, folder: Path, prepare: Callable[[str], None]) -> s
 
 
 class Engines:
-    """Lends engines to the applications of the tests, because an engine keeps the SQL that it has compiled.
+    """A pool of engines for the applications of the tests, because an engine caches the SQL that it has compiled.
 
-    A fresh one would compile each statement again, in each test. Only engines of SQLite are lent.
+    A new engine would compile each statement again in each test. The pool only has engines of SQLite.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Engines:
         self._files: dict[sa.Engine, str] = {}
 
     def lend(self, database: Database) -> None:
-        """Give a database an engine that was used before, if there is one."""
+        """Give a database an engine that another test has used, if one is free."""
         url = sa.make_url(database.url)
         if url.get_backend_name() != "sqlite" or not url.database:
             return
@@ -80,13 +80,13 @@ class Engines:
 
 
 def empty_database(name: str, folder: Path) -> str:
-    """The URL of a database with nothing in it."""
+    """Return the URL of a new empty database."""
     server = os.environ.get("DATABASE_URL")
     return _create(server) if server else f"sqlite:///{folder}/{name}.db"
 
 
 def of_stack() -> dict[str, str]:
-    """The settings that give a stack of its own new databases in the PostgreSQL at DATABASE_URL; empty without one."""
+    """Return settings for a stack with new databases in the PostgreSQL at DATABASE_URL; empty if that is not set."""
     server = os.environ.get("DATABASE_URL")
     names = ("AUTH_SERVICE_DATABASE_URL", "RESOURCE_SERVICE_DATABASE_URL") if server else ()
     return {name: _create(str(server)) for name in names}

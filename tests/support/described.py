@@ -1,4 +1,4 @@
-"""Applications whose every answer is held against the description that they publish."""
+"""Validation of every response of an application against the description that it publishes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from werkzeug.test import TestResponse
 from rolecall import checks, events
 
 SUMS_UP: Final = frozenset({"parameters", "token.cache"})
-"""Checks that only say that others went well, or were made before."""
+"""Checks that only summarize or repeat the result of other checks."""
 
 KEEPS_METADATA: Final = frozenset({"metadata.issuer", "client.metadata_issuer"})
-"""Checks whose failure leaves the metadata of before in use."""
+"""Checks whose failure keeps the earlier metadata in use."""
 
 CHECKS_MADE: Final = "checks_made"
-"""The extension that collects which operation made which check, while it is there."""
+"""The extension that collects the checks that each operation made, while it is present."""
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @dataclass
 class Document:
-    """A service's description, and which of its answers have been seen, by operation and status."""
+    """A service's description, and the responses seen so far, by operation and status."""
 
     content: dict[str, Any]
     seen: set[tuple[str, int]] = field(default_factory=set)
 
     def operations(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """By method in capitals and path."""
+        """Return the operations by method, in upper case, and path."""
         return {
             (method.upper(), path): item[method]
             for path, item in self.content["paths"].items()
@@ -51,7 +51,7 @@ class Document:
         }
 
     def checks(self) -> set[tuple[str, str]]:
-        """Each operation with each check that it is described to make."""
+        """Return pairs of an operation and a check that the description of one of its responses names."""
         return {
             (operation["operationId"], check["name"])
             for operation in self.operations().values()
@@ -60,7 +60,7 @@ class Document:
         }
 
     def limits(self) -> set[tuple[str, str]]:
-        """The operations that describe a 429 or 503, each with the setting of every limit that leads to it."""
+        """Return pairs of an operation and the setting of a limit, which the description of its 429 or 503 names."""
         return {
             (operation["operationId"], setting)
             for operation in self.operations().values()
@@ -71,7 +71,7 @@ class Document:
         }
 
     def hold(self, response: TestResponse) -> None:
-        """Fail unless the answer is one that the description has."""
+        """Fail unless the response matches the description."""
         method, path = response.request.method, response.request.path
         operation = self.operation(method, path)
         if operation is None:
@@ -108,12 +108,12 @@ class Document:
 
 
 def refusals_described(app: Flask) -> None:
-    """From now on, fail when a check refuses a request with a response whose description does not name the check."""
+    """From now on, fail if a check refuses a request and the description of the response does not name the check."""
     inner = app.wsgi_app
     document = Document(json.loads(app.extensions["rolecall_openapi"].body))
 
     def outer(environ: Any, start_response: Any) -> Any:
-        if events._notebook.get() is not None:  # a test reads the notes itself
+        if events._notebook.get() is not None:  # the test reads the notes itself
             return inner(environ, start_response)
         statuses: list[int] = []
 
@@ -141,7 +141,7 @@ def refusals_described(app: Flask) -> None:
 
 
 def _refuses(app: Flask, name: str, status: int) -> bool:
-    """Whether a failed check of the service, not of the lab, explains this response."""
+    """Return whether a failed check of the service, not of the lab, explains this response."""
     check = checks.registry[name]
     if name in SUMS_UP or (status < 400 and name in KEEPS_METADATA):
         return False
@@ -151,7 +151,7 @@ def _refuses(app: Flask, name: str, status: int) -> bool:
 
 
 def watched(app: Flask, seen: set[tuple[str, int]] | None = None) -> Document:
-    """Hold everything that the application's test clients are answered against its description."""
+    """Validate every response to the application's test clients against its description."""
     content = app.test_client().get("/openapi.json").json
     assert content is not None
     document = Document(content, set() if seen is None else seen)
@@ -167,7 +167,7 @@ def watched(app: Flask, seen: set[tuple[str, int]] | None = None) -> Document:
 
 
 def fetched_twice(app: Flask, *paths: str) -> None:
-    """Fetch documents, and those with an ETag once more with it (RFC 9110 section 13.1.2)."""
+    """Fetch documents, and fetch those with an ETag again, conditionally (RFC 9110 section 13.1.2)."""
     client = app.test_client()
     for path in paths:
         answer = client.get(path)

@@ -25,7 +25,7 @@ from support.tally import Tally, make_tally
 
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisServer]:
-    """One Redis for all tests of this process; tests that stop it start their own (`own_redis`)."""
+    """Start one Redis for all tests of this process; tests that stop Redis use `own_redis`."""
     with tempfile.TemporaryDirectory(prefix="rolecall-") as folder:
         server = RedisServer(Path(folder))
         server.start()
@@ -35,7 +35,7 @@ def shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_url(shared_redis: RedisServer) -> Iterator[str]:
-    """An empty Redis."""
+    """Return the URL of the shared Redis, emptied."""
     client = redis.Redis.from_url(shared_redis.url)
     client.flushall()
     yield shared_redis.url
@@ -44,7 +44,7 @@ def redis_url(shared_redis: RedisServer) -> Iterator[str]:
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """A Redis that the test may stop."""
+    """Start a Redis that the test may stop."""
     with tempfile.TemporaryDirectory(prefix="rolecall-") as folder:
         server = RedisServer(Path(folder))
         server.start()
@@ -62,26 +62,26 @@ def _servers_closed() -> Iterator[None]:
 
 @pytest.fixture
 def server(tmp_path: Path, redis_url: str) -> Server:
-    """An authorization server in this process, with people, clients, and resources of its own."""
+    """Return an authorization server in this process, with people, a client, and a resource."""
     return make_server(make_settings(tmp_path, redis_url))
 
 
 @pytest.fixture
 def tally(redis_url: str) -> Tally:
-    """Tally in this process, with scripted responses of the other two services."""
+    """Return Tally in this process, with scripted responses of the other two services."""
     return make_tally(redis_url)
 
 
 @pytest.fixture
 def lab_tally(tally: Tally) -> Tally:
-    """The same, whose page with the invoices has the choice of the validator, as in the lab."""
+    """Return the same Tally with the choice of the validator on the page with the invoices, as in the lab."""
     invoices.show(tally.app)
     return tally
 
 
 @pytest.fixture(scope="session", params=NAMES if os.environ.get("ROLECALL_TEST_SIDE_BY_SIDE") else None)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole lab, without throttles, started once per process; in `make test-compose` it is the containers.
+    """Start the whole lab, without throttles, once per process; in `make test-compose`, use the containers.
 
     With ROLECALL_TEST_SIDE_BY_SIDE, each test runs in two labs, which exist at the same time.
     """
@@ -97,32 +97,32 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def two_labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack]]:
-    """Two labs at one host, with two issuers in one process."""
+    """Start two labs on one host, with two issuers in one process."""
     with side_by_side(tmp_path_factory.mktemp("labs"), **WIDE) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def quiet_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A lab in which only the catalog's flows run, for tests that read everything that was recorded."""
+    """Start a lab in which only the catalog's flows run, for tests that read the whole recording."""
     with running_stack(tmp_path_factory.mktemp("quiet")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def containers() -> in_docker.Containers:
-    """The containers that `make up` started, as a program outside reaches them."""
+    """Return the containers that `make up` started, with their addresses from outside."""
     return in_docker.stack()
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """Headless Chromium; tests that need it skip without one, or fail if ROLECALL_REQUIRE_BROWSER is set."""
+    """Start headless Chromium; without it, skip the test, or fail if ROLECALL_REQUIRE_BROWSER is set."""
     path = chromium_path()
     if path is None:
         if os.environ.get("ROLECALL_REQUIRE_BROWSER"):
-            pytest.fail("there is no Chromium on PATH, and ROLECALL_REQUIRE_BROWSER requires one")
-        pytest.skip("there is no Chromium on PATH; Debian has it in the package `chromium`")
+            pytest.fail("Chromium is not on PATH, and ROLECALL_REQUIRE_BROWSER requires it")
+        pytest.skip("Chromium is not on PATH; Debian has it in the package `chromium`")
     expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)

@@ -1,4 +1,4 @@
-"""Other people's software beside the running services: it registers, starts, and is visited as by a person."""
+"""Third-party software for tests with the running services: installation, registration, start, and a user's visit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ISSUER: Final = "http://localhost:8001"
 """The address of the authorization server in the configuration files, which are those of docs/clients and docs/apis."""
 
 NOT_TESTED: Final[list[str]] = []
-"""What could not be installed, with the reason; the closing output of the test run names it."""
+"""Software that could not be installed, with the reason; the summary of the test run lists it."""
 
 
 def not_tested(software: str, reason: str) -> NoReturn:
@@ -89,7 +89,7 @@ class ForeignProcess:
     """A program that runs during a test.
 
     Args:
-        output: the file with what it prints.
+        output: the file with its output.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
@@ -98,7 +98,7 @@ class ForeignProcess:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """Return its output so far."""
         return self._output.read_text(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""How a client obtains a token with each grant; a new grant needs one function and one entry here."""
+"""A function for each grant with which a client obtains a token; a new grant needs one function and one entry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refresh_token(server: Server) -> TestResponse:
 
 
 def a_service(**changes: Any) -> Client:
-    """A client that gets tokens for itself."""
+    """A client that gets tokens without a user."""
     values: dict[str, Any] = {
         "client_id": "reports",
         "client_name": "Reports",
@@ -50,7 +50,7 @@ OBTAIN: Final[dict[str, Callable[[Server], TestResponse]]] = {
     "refresh_token": refresh_token,
     "client_credentials": client_credentials,
 }
-"""A function for each grant type; it returns the token response for a client of its own."""
+"""A function for each grant type, which adds a client and returns its token response."""
 
 
 def token(server: Server, grant_type: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A client that anybody may register, with markup in its name, and its flow with markup in whatever it sends."""
+"""A self-registered client with markup in its name, and a flow with markup in its parameters."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from support.stack import Stack
 
 SCRIPT = "<script>window.taken=1;alert(1)</script>"
 IMAGE = '<img src="x" onerror="window.taken=1">'
-"""What runs where a script that is put in later does not."""
+"""Markup that also runs when it is inserted later, unlike a script element."""
 
 ATTRIBUTE = "\"' autofocus tabindex=1 onfocus=window.taken=1 x='"
-"""Leaves an attribute's value, be it in whichever quotes."""
+"""Ends an attribute's value, with either kind of quotes."""
 
 CALLBACK = "http://127.0.0.1:4999/callback"
 
 
 def register(stack: Stack, name: str) -> str:
-    """Register a native client of this name (RFC 7591); gives its client_id."""
+    """Register a native client of this name (RFC 7591); return its client_id."""
     metadata = {
         "client_name": name,
         "redirect_uris": ["http://127.0.0.1/callback"],
@@ -36,12 +36,12 @@ def register(stack: Stack, name: str) -> str:
 
 
 def verifier_of(client_id: str) -> str:
-    """A code_verifier of this client alone: flows with the same challenge may be taken for one."""
+    """Return a unique `code_verifier` for this client, because flows with the same challenge may be merged."""
     return hashlib.sha256(client_id.encode()).hexdigest()
 
 
 def authorization_request(stack: Stack, client_id: str, state: str) -> str:
-    """The URL that such a client sends the browser to."""
+    """Return the URL to which such a client sends the browser."""
     challenge = hashlib.sha256(verifier_of(client_id).encode()).digest()
     asked = {
         "response_type": "code",
@@ -56,7 +56,7 @@ def authorization_request(stack: Stack, client_id: str, state: str) -> str:
 
 
 def use(stack: Stack, client_id: str, code: str, user_agent: str) -> None:
-    """Redeem the code and read the invoices, with a User-Agent of one's choice."""
+    """Redeem the code and read the invoices, with this User-Agent."""
     form = {
         "grant_type": "authorization_code",
         "client_id": client_id,

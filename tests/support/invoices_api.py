@@ -37,7 +37,7 @@ def jwk(key: Any, kid: str, alg: str) -> dict[str, Any]:
 
 @dataclass
 class FakeServer:
-    """Stands where the service's HTTP client stands."""
+    """A replacement for the service's HTTP client, with scripted responses of the authorization server."""
 
     keys: list[dict[str, Any]] = field(default_factory=lambda: [jwk(EC, "ec", "ES256"), jwk(RSA, "rsa", "RS256")])
     issuer: str = ISSUER
@@ -57,7 +57,7 @@ class FakeServer:
         if self.gate is not None:
             self.gate.wait(60)
         if self.is_away:
-            raise Unreachable(url, "nobody listens there")
+            raise Unreachable(url, "connection refused")
         body: Any
         if "/.well-known/" in url:
             body = {
@@ -111,7 +111,7 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 
 def token(key: Any = EC, header: dict[str, Any] | None = None, payload: bytes | None = None, **changes: Any) -> str:
-    """A good token, changed; a claim or header of "-" is left out."""
+    """Return a valid token with these changes; a claim or header of "-" is omitted."""
     defaults = {"alg": "ES256", "typ": "at+jwt", "kid": "ec"}
     if key is RSA:
         defaults |= {"alg": "RS256", "kid": "rsa"}
@@ -125,7 +125,7 @@ def token(key: Any = EC, header: dict[str, Any] | None = None, payload: bytes | 
 
 @contextmanager
 def an_api(folder: Path, *rows: Profile | Invoice, **changes: Any) -> Iterator[Api]:
-    """The Invoices API on a database of its own, with these people, invoices, and changed settings."""
+    """Start the Invoices API on a new database, with these people, invoices, and changed settings."""
     server = FakeServer()
     settings = Settings(
         issuer=ISSUER,
@@ -147,7 +147,7 @@ def an_api(folder: Path, *rows: Profile | Invoice, **changes: Any) -> Iterator[A
 
 @contextmanager
 def another_process(api: Api) -> Iterator[Api]:
-    """The same API on the same database, in another application, as a second worker has it."""
+    """Start another application of the same API on the same database, like a second worker."""
     with _started(api.app.extensions["rolecall_resource"], api.server) as another:
         yield another
 

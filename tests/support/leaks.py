@@ -1,4 +1,4 @@
-"""A pytest plugin: after the last test, search all logs for the secrets that the tests used.
+"""A pytest plugin that searches all logs for the secrets that the tests used, after the last test.
 
 Each process looks through its own log records. The logs of processes that tests started are read once, at the end,
 and searched for the secrets of every process, because tests in several processes may use one stack.
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take what a worker of pytest-xdist reports; one that crashed has no report."""
+    """Merge the report of a pytest-xdist worker; a worker that crashed has no report."""
     sent = getattr(node, "workeroutput", {}).get("leaks")
     if sent:
         _merge(node.config.stash[_REPORT], **sent)

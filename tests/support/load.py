@@ -1,4 +1,4 @@
-"""People who work on while something breaks: what they send, what is refused and how, and whether anything is lost."""
+"""People who keep working during a fault: their requests, the refusals, and any lost data."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from support.people import KeyWatcher, Person
 
 PATIENCE = 45.0
-"""Seconds in which everybody must be served again."""
+"""Seconds within which every person must be served again."""
 
 
 @dataclass
 class Figures:
-    """Counts of requests, and what must be empty: answers that nobody should get, and what was lost or used twice."""
+    """Counts of requests, and two lists that must stay empty: unexpected responses, and data lost or used twice."""
 
     sent: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -36,7 +36,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; status 0 when the connection was cut, and the text is then the error's name."""
+    """A response, or the end of a connection, which has status 0 and the name of the error as its text."""
 
     status: int
     text: str
@@ -49,9 +49,9 @@ class Answer:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it says in its own form that something is away, and when to come again (RFC 6749 section 4.1.2.1).
+        """Return whether it is a temporary error with a time or a hint to try again (RFC 6749 section 4.1.2.1).
 
-        A page of Tally's that shows how the API refused says so there, where a person reads it.
+        On a page of Tally about a refusal by the API, the text for the person counts.
         """
         if self.location is not None:
             told = parse_qs(urlsplit(self.location).query)
@@ -66,14 +66,14 @@ class Answer:
 
 
 class NotNow(Exception):
-    """It was refused, and whoever asked begins anew in a moment."""
+    """A request was refused; the person starts again after a pause."""
 
 
 class Load:
-    """People at work, from `with load` on; those of one load keep what they hold from one time to the next.
+    """People who work during `with load`; they keep their tokens and sessions between several such blocks.
 
     Args:
-        people: makes them, the one who watches the keys first (`keys`).
+        people: creates them, first the watcher of the keys (`keys`).
     """
 
     def __init__(self, stack: Stack, people: Callable[[Load], list[Person]]) -> None:
@@ -90,18 +90,18 @@ class Load:
         self.people = people(self)
 
     def under(self, *, also: Collection[tuple[str, int]] = (), forgets: bool = False) -> Load:
-        """For the next time, what a fault excuses.
+        """Set the effects of a fault that are accepted in the next block.
 
         Args:
-            also: pairs of a party and a status that count as refused too, because the fault makes them right.
-            forgets: codes, sessions and flows that are under way may be gone, as from an emptied Redis.
+            also: pairs of a party and a status that also count as refused, because the fault justifies them.
+            forgets: codes, sessions, and unfinished flows may be lost, as from an emptied Redis.
         """
         self.also, self.forgets = frozenset(also), forgets
         return self
 
     def __enter__(self) -> Load:
         self._tell_the_time()
-        # keys are what they are now: the clock may have been turned back
+        # the clock may have been turned back, so only the current keys count
         for person in self.people if self.figures.lost else [self.keys]:
             person.begin()
         self.figures = Figures()
@@ -117,7 +117,7 @@ class Load:
             thread.join(60)
 
     def wait_for_everybody(self) -> float:
-        """Until everybody has done all that they do once, from its beginning; gives the seconds that it took."""
+        """Wait until each person has completed a turn that began after this call; return the seconds that it took."""
         began = time.monotonic()
         while late := [person for person in self.people if person.good_since < began]:
             if time.monotonic() > began + PATIENCE:
@@ -128,13 +128,13 @@ class Load:
         return time.monotonic() - began
 
     def turn_the_clock(self, seconds: float) -> None:
-        """Turn the lab's clock while nothing is under way: it reaches one process a moment before another."""
+        """Turn the lab's clock while no request is running, because the processes do not receive it simultaneously."""
         with self._still():
             self.stack.call("PUT", f"{self.stack.auth}/_lab/clock", json.dumps({"advance": seconds}).encode())
             self._tell_the_time()
 
     def look_back(self) -> None:
-        """Nothing that ended lives again, and nothing is good twice."""
+        """Check that no ended token is active again, and that no code is accepted twice."""
         for person in self.people:
             try:
                 person.look_back()
@@ -142,13 +142,13 @@ class Load:
                 raise AssertionError(f"{type(person).__name__}: {refused}; {self.figures}") from refused
 
     def count(self, what: str, right: Collection[int], answered: Callable[[], Answer]) -> Answer:
-        """The answer to a request, if it is one of those that are right.
+        """Count a request, and return its response if its status is one of `right`.
 
         Args:
             what: method and URL.
 
         Raises:
-            NotNow: it was refused, or something came that nobody should get, which is noted.
+            NotNow: the request was refused, or got an unexpected response, which is recorded.
         """
         began = time.monotonic()
         try:
@@ -168,20 +168,20 @@ class Load:
         return answer
 
     def strange(self, what: str) -> NotNow:
-        """Note what nobody should get."""
+        """Record an unexpected response."""
         with self._lock:
             self.figures.unexpected.append(what)
         return NotNow(what)
 
     def lose(self, what: str) -> NotNow:
-        """Note what is lost, or was used twice; nobody works on."""
+        """Record that something was lost or used twice, and stop all people."""
         with self._lock:
             self.figures.lost.append(what)
         self._stop.set()
         return NotNow(what)
 
     def pause(self, seconds: float) -> None:
-        """As long as that, unless all is over."""
+        """Wait for this many seconds, or until the end of the load."""
         self._stop.wait(seconds)
 
     def _tell_the_time(self) -> None:
@@ -203,6 +203,6 @@ class Load:
                     person.good_since = began
                 except NotNow:
                     pass
-                except Exception as error:  # a thread that died would look like a service that is away
+                except Exception as error:  # a dead thread would look like an unavailable service
                     self.strange(f"{type(person).__name__}: {error!r}")
             self.pause(0.05)

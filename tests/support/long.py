@@ -66,7 +66,7 @@ PARTS: Final = (
     ),
     Part(
         "processes",
-        "The running lab at volume and with a clock that is off; damaged recordings; Redis under anonymous load",
+        "The running lab at volume and with a wrong clock; damaged recordings; Redis under anonymous load",
         125,
         r"^lab/|tests/(lab|integration)/|gunicorn_conf|worker\.py|limits|storage|full_redis",
         ('make test ARGS="-m long tests/integration tests/lab tests/shared"',),
@@ -84,7 +84,7 @@ PARTS: Final = (
     ),
     Part(
         "races",
-        "Codes, tokens, assertions, registrations, and payments that up to 48 requests use at the same moment",
+        "Codes, tokens, assertions, registrations, and payments that up to 48 requests use simultaneously",
         200,
         r"grants/|models/|/sql\.py|storage|assertion|register|invoices|runner|test_races|support/parallel",
         ('make test ARGS="-m long tests/auth/test_races.py tests/resource/test_races.py tests/client/test_races.py"',),
@@ -99,7 +99,7 @@ PARTS: Final = (
     ),
     Part(
         "load",
-        "16 and 64 connections at once on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
+        "16 and 64 simultaneous connections on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
         310,
         r"/sql\.py|worker\.py|gunicorn_conf|grants/|tests/load|support/slow_clients",
         (
@@ -150,7 +150,7 @@ PARTS: Final = (
     ),
     Part(
         "faults",
-        "28 faults of Redis, PostgreSQL, the network, workers, and clocks under load, without a loss or a double use",
+        "28 faults of Redis, PostgreSQL, the network, workers, and clocks under load, with nothing lost or used twice",
         480,
         r"shared/rolecall/|models/|sweep|docker-compose|Dockerfile|^compose/|tests/compose|support/(load|people)",
         (
@@ -187,7 +187,7 @@ PARTS: Final = (
     ),
     Part(
         "production",
-        "`compose.production.yml` with a private certificate authority, and the front's error responses",
+        "`compose.production.yml` with a private certificate authority, and nginx's error responses",
         80,
         r"compose\.production|production\.env|Dockerfile|^compose/|settings\.py|tests/compose/test_(production|front)",
         ('make test-compose ARGS="tests/compose/test_production.py tests/compose/test_front.py"',),

@@ -1,4 +1,4 @@
-"""The observer's application in this process: what is recorded for it, and what it shows."""
+"""The observer's application in this process: its recorded events, and its pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shown(live: Live) -> str:
 
 
 def parts(stream: Any) -> dict[str, Any]:
-    """The next picture of a stream of events."""
+    """Return the next picture of a stream of events."""
     for chunk in stream:
         text = chunk.decode() if isinstance(chunk, bytes) else chunk
         if match := re.search(r"^id: ([0-9a-f]{8}-(\d+))\ndata: (.*)\n\n$", text, re.DOTALL):

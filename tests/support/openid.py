@@ -52,7 +52,7 @@ def relying_party(**changes: Any) -> Client:
 
 
 def with_claims(server: Server) -> None:
-    """Alice has every standard claim."""
+    """Give Alice every standard claim."""
     with server.services.database.transaction() as session:
         session.get_one(User, server.ids["alice"]).claims = ALICE
 
@@ -61,7 +61,7 @@ ASKED = {"client_id": "rp", "redirect_uri": CALLBACK, "scope": "openid", "nonce"
 
 
 def tokens(server: Server, headers: dict[str, str] | None = None, /, **changes: str) -> dict[str, Any]:
-    """A token response of the relying party."""
+    """Return a token response of the relying party."""
     code = server.code(**(ASKED | changes))
     response = server.redeem(code, headers or RP, redirect_uri=CALLBACK)
     assert response.status_code == 200, response.text
@@ -69,7 +69,7 @@ def tokens(server: Server, headers: dict[str, str] | None = None, /, **changes: 
 
 
 def verified(server: Server, id_token: str, client_id: str = "rp") -> dict[str, Any]:
-    """The claims of an ID token, its signature checked by another library than the one that made it."""
+    """Return the claims of an ID token after a check of its signature with a library that the server does not use."""
     header = jwt.get_unverified_header(id_token)
     keys = jwt.PyJWKSet.from_dict(dict(server.app.test_client().get("/jwks").json or {}))
     decoded = jwt.decode(

@@ -1,4 +1,4 @@
-"""Brings about what OpenID Connect's endpoints answer, for the test that holds every answer against the description."""
+"""Requests that cause every response of OpenID Connect's endpoints, for the test of their description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALGORITHM = "ES256"
 
 
 def relying_parties_ask(server: Server) -> str:
-    """Gives an access token for userinfo."""
+    """Send requests of relying parties; return an access token for userinfo."""
     with_claims(server)
     server.add(relying_party(), relying_party(client_id="signed", userinfo_signed_response_alg=ALGORITHM))
     client = server.app.test_client()
@@ -56,13 +56,13 @@ def relying_parties_ask(server: Server) -> str:
 
 
 TWICE = {"Authorization": "Bearer a,Bearer a"}
-"""What a server makes of a repeated header."""
+"""A repeated header, as a server joins its values."""
 
 METADATA = {"redirect_uris": ["https://rp.example/callback"], "client_name": "An app", "jwks": {"keys": []}}
 
 
 def clients_register(server: Server) -> dict[str, str]:
-    """Gives how a registration is managed: its path, and the header with its token."""
+    """Send registration requests; return the path of a registration and the header to manage it."""
     from support.registration import PIXEL, Web, with_web
 
     client, before = server.app.test_client(), server.services.fetcher
@@ -87,7 +87,7 @@ def clients_register(server: Server) -> dict[str, str]:
 
 
 def clients_register_in_vain(server: Server, seen: set[tuple[str, int]], _managed: dict[str, str]) -> None:
-    """Where it is closed, and from an origin that is not served."""
+    """Send requests to closed registration, and from an origin that is not allowed."""
     watched(server.app, seen)
     assert server.app.test_client().post("/register", json={}).status_code == 403
     local = another_process(server, registration_origins=Origins("localhost")).app
@@ -98,7 +98,7 @@ def clients_register_in_vain(server: Server, seen: set[tuple[str, int]], _manage
 
 
 def registries_are_away(app: Flask, managed: dict[str, str]) -> None:
-    """The database does not answer."""
+    """Send requests while the database does not respond."""
     client, headers = app.test_client(), {"Authorization": managed["Authorization"]}
     for method in ("GET", "PUT", "DELETE"):
         assert client.open(managed["path"], method=method, headers=headers).status_code == 503

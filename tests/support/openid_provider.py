@@ -1,4 +1,4 @@
-"""An OpenID Provider for Tally's tests: real keys, and ID tokens that are right but for what a test changes."""
+"""An OpenID Provider for Tally's tests, with real keys and ID tokens that are valid unless a test changes them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _ALGORITHMS: Final[dict[str, Any]] = {
 
 @cache
 def private_key(kid: str) -> Any:
-    """The key of this id, which begins with its algorithm."""
+    """Return the private key of this ID, which begins with its algorithm."""
     if kid.startswith(("RS", "PS")):
         return rsa.generate_private_key(65537, 2048)
     return ec.generate_private_key(ec.SECP256R1()) if kid.startswith("ES") else ed25519.Ed25519PrivateKey.generate()
 
 
 def public_jwk(kid: str) -> dict[str, Any]:
-    """As a key set has it."""
+    """Return the public key of this ID, as in a key set."""
     algorithm = kid.partition("-")[0]
     jwk = json.loads(_ALGORITHMS[algorithm].to_jwk(private_key(kid).public_key()))
     return {**jwk, "kid": kid, "alg": algorithm, "use": "sig"}
@@ -52,13 +52,13 @@ def encoded(value: bytes) -> str:
 
 
 def part(value: Any) -> str:
-    """A part of a JWT."""
+    """Encode a part of a JWT."""
     return encoded(json.dumps(value).encode())
 
 
 @dataclass
 class Issuer:
-    """The provider. `kid` is that of the key that signs; `published` are those in the key set."""
+    """The provider: `kid` is the ID of the signing key; `published` are the IDs in the key set."""
 
     tally: Tally
     kid: str = "RS256-1"
@@ -66,7 +66,7 @@ class Issuer:
     userinfo: Any = field(default_factory=lambda: dict(USERINFO))
 
     def claims(self, nonce: str, /, **changes: Any) -> dict[str, Any]:
-        """Those of a good ID token; None takes one away."""
+        """Return the claims of a valid ID token with these changes; None removes a claim."""
         now = int(clock.now())
         good = {
             "iss": ISSUER, "sub": SUB, "aud": "tally", "azp": "tally", "exp": now + 300, "iat": now, "auth_time": now,
@@ -75,7 +75,7 @@ class Issuer:
         return {name: value for name, value in (good | changes).items() if value is not None}
 
     def sign(self, claims: Any, *, key: str = "", **header: Any) -> str:
-        """Signed with this key, whatever the header says of it; None takes a member away."""
+        """Sign with this key, even if the header names another one; None removes a member of the header."""
         key = key or self.kid
         algorithm = key.partition("-")[0]
         said = {"typ": "JWT", "alg": algorithm, "kid": key, **header}
@@ -83,7 +83,7 @@ class Issuer:
         return f"{body}.{encoded(jwt.get_algorithm_by_name(algorithm).sign(body.encode(), private_key(key)))}"
 
     def answer(self, id_token: Any) -> None:
-        """What the endpoints say from now on."""
+        """Set the responses of the endpoints."""
         self.tally.http.answers |= {
             METADATA["token_endpoint"]: (200, {**TOKENS, "scope": "openid profile email", "id_token": id_token}, {}),
             METADATA["jwks_uri"]: (200, {"keys": [public_jwk(kid) for kid in self.published]}, {}),
@@ -91,7 +91,7 @@ class Issuer:
         }
 
     def sign_in(self, browser: Browser, page: str = "/", /, **changes: Any) -> TestResponse:
-        """Press the button and come back; gives what the callback answers."""
+        """Press the button, come back from the provider, and return the response of the callback."""
         asked = browser.begin("/sign-in", page)
         self.answer(self.sign(self.claims(asked["nonce"], **changes)))
         return browser.come_back(code="c0de", state=asked["state"], iss=ISSUER)

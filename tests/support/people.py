@@ -1,4 +1,4 @@
-"""Who works in a load: those who refresh, who allow and take back, who is at Tally, and who watches the keys."""
+"""The people of a load: they refresh tokens, allow and revoke access, use Tally, and watch the keys."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ WAYS = ("jwt", "introspection")
 ALICE, BOB = ("alice", "wonderland-lab"), ("bob", "builder-lab")
 
 MARGIN = 150.0
-"""Seconds that a token must have left to be shown again: more than any clock here is off by."""
+"""Seconds until its expiry that a token needs to be sent again: more than the error of any clock in these tests."""
 
 KEPT = 8
-"""Of what ended, that many of each kind are looked at again."""
+"""The number of ended tokens, and of used codes, that are tried again."""
 
 
 class Browser(Walker):
-    """Whose requests are counted; it signs in and allows wherever it is asked."""
+    """A browser whose requests are counted; it signs in and allows access wherever a page asks for it."""
 
     def __init__(self, load: Load, who: tuple[str, str] = ALICE) -> None:
         super().__init__()
@@ -39,20 +39,20 @@ class Browser(Walker):
         self._who = dict(zip(("username", "password"), who, strict=True))
 
     def open(self, url: str, form: dict[str, str] | None = None) -> Page:
-        """As a walker does.
+        """Open a URL as `Walker` does.
 
         Raises:
-            NotNow: it was refused.
+            NotNow: the request was refused.
         """
         data = urlencode(form).encode() if form is not None else None
         answer = self.send(Request(url, data, {"Accept": "text/html"}), {200, 302, 303, 400, 403})
         return Page(url, answer.status, answer.location, answer.text)
 
     def send(self, request: Request, right: Collection[int]) -> Answer:
-        """Any request, when its answer is one of those that are right.
+        """Send a request, and return its response if its status is one of `right`.
 
         Raises:
-            NotNow: it was refused.
+            NotNow: the request was refused.
         """
 
         def answered() -> Answer:
@@ -68,7 +68,7 @@ class Browser(Walker):
         return self._load.count(f"{request.get_method()} {request.full_url}", right, answered)
 
     def walk(self, page: Page) -> Page:
-        """Go on to the first page that asks nothing, or to where an application of the person's own takes over."""
+        """Continue to the first page without a question, or to the redirect to the native application."""
         for _ in range(12):
             if page.location is not None:
                 if page.location.startswith(NATIVE_REDIRECT_URI):
@@ -84,7 +84,7 @@ class Browser(Walker):
 
 
 class Person:
-    """Does the same again and again; `good_since` is when the last turn began that nobody refused (monotonic)."""
+    """A person who repeats a turn; `good_since` is the monotonic time at which the last complete turn began."""
 
     def __init__(self, load: Load, who: tuple[str, str] = ALICE) -> None:
         self.load = load
@@ -96,22 +96,22 @@ class Person:
         self.begin()
 
     def begin(self) -> None:
-        """Hold nothing, and get what is needed."""
+        """Discard all tokens and sessions, and get new ones as needed."""
         self.browser = Browser(self.load, self.who)
 
     def turn(self) -> None:
-        """All that they do, once.
+        """Do everything once.
 
         Raises:
-            NotNow: something of it was refused.
+            NotNow: a request was refused.
         """
         raise NotImplementedError
 
     def look_back(self) -> None:
-        """Whether what is over has stayed so."""
+        """Check that ended tokens and used codes are still rejected."""
 
     def code(self) -> str:
-        """Allow a native application something; gives its code."""
+        """Allow a native application access; return its code."""
         page = self.browser.walk(self.browser.open(native_request(self.stack)))
         code = parse_qs(urlsplit(page.location or "").query).get("code")
         if code is None:
@@ -119,11 +119,11 @@ class Person:
         return code[0]
 
     def post(self, path: str, form: dict[str, str], right: Collection[int] = (200,)) -> Answer:
-        """Send a form of the native application's to the authorization server."""
+        """Send a form of the native application to the authorization server."""
         return self.program.send(Request(f"{self.stack.auth}{path}", urlencode(form).encode()), right)
 
     def tokens(self, form: dict[str, str]) -> dict[str, Any] | None:
-        """What the token endpoint gives; None when it says that the grant is no good."""
+        """Return the token response, or None if the token endpoint rejects the grant."""
         answer = self.post("/token", form, {200, 400})
         if answer.status == 400:
             return None
@@ -131,19 +131,19 @@ class Person:
         return answer.json()
 
     def ask(self, token: str, how: str, right: Collection[int] = (200,)) -> None:
-        """Ask the API."""
+        """Send a request to the API."""
         headers = {"Authorization": f"Bearer {token}", "Rolecall-Validator": how}
         self.program.send(Request(f"{self.stack.api}/invoices", None, headers), right)
 
     def gone(self, page: Page) -> NotNow:
-        """What to raise for a page that does not go on: where Redis may forget, flows and sessions begin again."""
+        """Return the error to raise for a page that ends the flow; flows may end if Redis may lose data."""
         title = re.search(r"<h1[^>]*>\s*(.*?)\s*</h1>", page.text, re.DOTALL)
         what = f"{page.url}: {page.status} {title[1] if title else page.location}"
         return NotNow(what) if self.load.forgets else self.load.lose(what)
 
 
 class Refresher(Person):
-    """Has one authorization for good: refreshes, asks the API with the new token and the one before."""
+    """A person who refreshes one authorization, and sends the new and the previous access token to the API."""
 
     def begin(self) -> None:
         super().begin()
@@ -165,7 +165,7 @@ class Refresher(Person):
 
 
 class Allower(Person):
-    """Allows anew each time; presents each second code twice at once, and revokes what the others gave."""
+    """A person who allows access in each turn, redeems every other code twice, and revokes the tokens of the rest."""
 
     def begin(self) -> None:
         super().begin()
@@ -189,7 +189,7 @@ class Allower(Person):
                 raise self.load.lose("a code was good twice")
 
     def _redeem_twice(self, code: str) -> None:
-        """RFC 6749 section 4.1.2: one is answered, or none, and what it got is worth nothing: the code was replayed."""
+        """RFC 6749 section 4.1.2: at most one request gets tokens, which are revoked because the code was replayed."""
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(self.tokens, native_redemption(code)) for _ in range(2)]
         errors = [each.exception() for each in asked]
@@ -219,7 +219,7 @@ class Allower(Person):
         self._is_refused(token)
 
     def _is_refused(self, token: str) -> None:
-        """As whoever asks about it must hear; by its signature alone it is good until it expires."""
+        """Check that introspection rejects the token, whose signature stays valid until it expires."""
         headers = {"Authorization": f"Bearer {token}", "Rolecall-Validator": "introspection"}
         answer = self.program.send(Request(f"{self.stack.api}/invoices", None, headers), {200, 401})
         if answer.status == 200:
@@ -227,7 +227,7 @@ class Allower(Person):
 
 
 class AtTally(Person):
-    """Lets Tally refresh, looks at the invoices, both ways, and signs in to it with an ID token."""
+    """A person who refreshes at Tally, opens the invoices with both validators, and signs in with an ID token."""
 
     def begin(self) -> None:
         super().begin()
@@ -250,7 +250,7 @@ class AtTally(Person):
         self._expect("/invoices", self.browser.open(f"{self.stack.client}/"), "/connect")
 
     def _expect(self, end: str, page: Page, button: str, **fields: str) -> Page:
-        """Press a button, and go on to the page where that must end."""
+        """Press a button, and continue to the page at which the flow must end."""
         page = self.browser.walk(self.browser.submit(page, f"{self.stack.client}{button}", **fields))
         if page.url != f"{self.stack.client}{end}" or page.status != 200:
             raise self.gone(page)
@@ -258,7 +258,7 @@ class AtTally(Person):
 
 
 class KeyWatcher(Person):
-    """Fetches the key set all the time: every cache must have a key before it signs, and as long as it must verify."""
+    """A watcher of the key set: every cache must have a key before the key signs, and until its tokens expire."""
 
     def begin(self) -> None:
         super().begin()
@@ -288,7 +288,7 @@ class KeyWatcher(Person):
         time.sleep(0.05)
 
     def see(self, token: str) -> None:
-        """A new token: no key set that may still be in a cache lacks its key (RFC 9068 section 4)."""
+        """Check that every key set that may still be cached has the key of a new token (RFC 9068 section 4)."""
         kid, told = jwt.get_unverified_header(token)["kid"], claims(token)
         with self._watch:
             if self._missing.get(kid, math.inf) > told["iat"] - self._max_age:
@@ -298,12 +298,12 @@ class KeyWatcher(Person):
 
 
 def claims(token: str) -> dict[str, Any]:
-    """What a token says, believed."""
+    """Return the claims of a token without verification."""
     return jwt.decode(token, options={"verify_signature": False})
 
 
 def six(load: Load) -> list[Person]:
-    """One who watches the keys, and five who work."""
+    """Return a watcher of the keys and five other people."""
     load.keys = KeyWatcher(load)
     others = (Refresher(load, ALICE), Refresher(load, BOB), Allower(load, ALICE), Allower(load, BOB))
     return [load.keys, *others, AtTally(load, BOB)]

@@ -1,4 +1,4 @@
-"""Finds phrases that no English-speaking engineer would write, in Python code, templates, YAML files, and documents."""
+"""A search for phrases that no English-speaking engineer would write, in code, templates, YAML files, and documents."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ PHRASES: Final = {
     "otherwise than": r"\botherwise than\b|\ball else\b",
     "nothing as a subject": r"(?:^|[.;:] )nothing (?:is|was|stands|comes|came|has)\b",
 }
-"""What is wrong with a phrase, and the pattern that finds it."""
+"""The pattern of each kind of phrase, by its name."""
 
 _FOUND: Final = re.compile("|".join(f"(?:{each})" for each in PHRASES.values()), re.IGNORECASE | re.MULTILINE)
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 _DIRECTIVE: Final = re.compile(r"#\s*(?:noqa|type:|!|pragma|fmt:|ruff:)")
 _SENTENCE: Final = 5
-"""Words that a string has at least to count as prose."""
+"""The minimum number of words for a string to count as prose."""
 
 _KINDS: Final = {
     ".html": ("templates", r"(?s)<(?:style|script)\b.*?</(?:style|script)>|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<[^>]+>"),

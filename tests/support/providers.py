@@ -124,7 +124,7 @@ class Form:
 
 
 class _FirstForm(HTMLParser):
-    """Finds the first form of a page, with all its fields and its first named button."""
+    """A parser for the first form of a page, with all its fields and its first named button."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class Visitor(Walker):
         self.urls: list[str] = []
 
     def press(self, path: str, page: str = "/", **fields: str) -> Page:
-        """Press a button of one of Tally's pages, do what the provider asks, and return the last page, of Tally.
+        """Press a button of one of Tally's pages, follow the steps of the provider, and return the last page, of Tally.
 
         `urls` then has the URL of each page on the way.
         """

@@ -16,7 +16,7 @@ from support.servers import free_port
 from support.stack import Stack, lab_command
 
 ENVIRON: Final = {"NO_PROXY": "localhost", "no_proxy": "localhost", "PYTHONPATH": ""}
-"""Variables of the programs: nothing goes through a proxy, and their modules are their own."""
+"""Environment variables of the programs: no proxies, and no modules from the environment of the tests."""
 
 
 def interpreter() -> Path:

@@ -1,4 +1,4 @@
-"""Events as the recorder writes them, made up: who asked whom, when, with what."""
+"""Made-up events in the format of the recorder."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from rolecall_lab.recording.event import Exchange, encode
 from rolecall_lab.settings import LabSettings
 
 BEGAN = float(int(clock.now()))
-"""Seconds; events are numbered by the milliseconds after it. What is a day old is forgotten."""
+"""Seconds since the epoch; the times of events are milliseconds after it. Events expire after a day."""
 
 
 def describe(exchange: Exchange, lab: LabSettings) -> dict[str, Any]:
-    """The event of an exchange as it is read again."""
+    """Return the event of an exchange, as decoded by a reader."""
     event: dict[str, Any] = json.loads(encode(exchange, lab))
     return event
 
 
 def hash_of(text: str) -> str:
-    """Stands for the keyed hash."""
+    """Return a short hash, which replaces the keyed hash of the recorder."""
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
 
 
 def mark(text: str, /, **claims: Any) -> dict[str, Any]:
-    """A secret as it is recorded, a JWT when it has claims."""
+    """Return the recorded form of a secret, or of a JWT if there are claims."""
     marked: dict[str, Any] = {"shown": f"{text[:4]}…", "hash": hash_of(text), "value": text}
     if claims:
         marked |= {"unverified_header": {"alg": "ES256", "typ": "at+jwt", "kid": "k1"}, "unverified_claims": claims}
@@ -34,12 +34,12 @@ def mark(text: str, /, **claims: Any) -> dict[str, Any]:
 
 
 def plain(text: str) -> dict[str, Any]:
-    """A value to follow that is no secret, such as `state`."""
+    """Return the recorded form of a public value that joins events, such as `state`."""
     return {"value": text, "hash": hash_of(text)}
 
 
 def event(at: float, sender: str, receiver: str, request: str, status: int | None = 200, **more: Any) -> dict[str, Any]:
-    """An exchange that began `at` milliseconds; `handles`, `chosen`, `presented` are texts that join it to others."""
+    """Return an exchange that began at `at` milliseconds; `handles`, `chosen`, and `presented` join it to others."""
     method, _, path = request.partition(" ")
     handles, chosen, presented = (more.pop(name, ()) for name in ("handles", "chosen", "presented"))
     front, salt = sender == "browser", f"{at} {request} {handles} {chosen} {more.get('trace')}"
@@ -73,7 +73,7 @@ def event(at: float, sender: str, receiver: str, request: str, status: int | Non
         "presented": sorted(hash_of(handle) for handle in presented),
         "trace": None,
         "span": None,
-        # one end of a message is enough here, and so its trace also tells what was sent to serve what
+        # only one end of a message is recorded here, so its trace also links it to the request that it serves
         "serving": more.get("trace"),
         "process": 1,
         "dropped": 0,
@@ -82,7 +82,7 @@ def event(at: float, sender: str, receiver: str, request: str, status: int | Non
 
 
 def check(name: str, passed: bool = True, clause: str = "RFC 6749 section 4.1.3") -> dict[str, Any]:
-    """A check of the authorization server."""
+    """Return a check of the authorization server."""
     return {
         "name": name,
         "passed": passed,
@@ -93,7 +93,7 @@ def check(name: str, passed: bool = True, clause: str = "RFC 6749 section 4.1.3"
 
 
 def plain_flow(name: str = "a") -> list[dict[str, Any]]:
-    """The code flow in seven exchanges, joined as the recorder joins them; the values carry the flow's name."""
+    """Return the code flow in seven exchanges, joined as by the recorder; the values contain the flow's name."""
     state, code, verifier = f"state-{name}-0123", f"code-{name}-01234", f"verifier-{name}-0123"
     challenge, access, refresh = f"challenge-{name}-012", f"access-{name}-0123", f"refresh-{name}-012"
     asked = {"state": plain(state), "code_challenge": plain(challenge), "client_id": "tally"}
@@ -137,7 +137,7 @@ def plain_flow(name: str = "a") -> list[dict[str, Any]]:
 
 
 def constant_flow(number: int, *, interaction: bool = True) -> list[dict[str, Any]]:
-    """A flow of a client whose state and verifier never change; a new person each time."""
+    """Return a flow of a client whose `state` and verifier never change, each time for a new person."""
     asked = {"response_type": "code", "state": plain("the-state-of-an-example"), "code_challenge": plain("E9Melhoa2O")}
     chosen = ["the-state-of-an-example", "E9Melhoa2O"]
     code, token, waits = f"code-{number}-0123", f"token-{number}-0123", f"interaction-{number}"

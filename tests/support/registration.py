@@ -1,4 +1,4 @@
-"""Clients that register themselves (RFC 7591), and what the authorization server fetches for them."""
+"""Clients that register themselves (RFC 7591), and the documents that the authorization server fetches for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def manage(
 
 
 class Web:
-    """Stands for what can be fetched."""
+    """A replacement for the fetcher, which returns these pages by a part of their URL."""
 
     def __init__(self, **pages: tuple[bytes, str]) -> None:
         self.pages = pages
@@ -51,7 +51,7 @@ class Web:
         for name, (body, content_type) in self.pages.items():
             if name in url:
                 return Fetched(body, content_type)
-        raise FetchError("nobody listens there")
+        raise FetchError("connection refused")
 
 
 def with_web(server: Server, web: Web) -> Web:

@@ -1,4 +1,4 @@
-"""Servers of the test run's own, and ports for them."""
+"""Servers that the test run starts, and ports for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rolecall_lab.launcher import redis_server
 
 
 class RedisServer:
-    """A Redis of the test run's own, on a private Unix socket; `start` and `stop` it at will."""
+    """A Redis for the test run on a private Unix socket, which tests can start and stop."""
 
     def __init__(self, folder: Path, maxmemory: str = "0") -> None:
         self.socket = folder / "redis.sock"

@@ -1,4 +1,4 @@
-"""Two labs whose authorization servers are one process: two issuers of one host, each with its own API and client."""
+"""Two labs with one authorization server process: two issuers on one host, each with its own API and client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("one", "two")
 
 @contextmanager
 def side_by_side(folder: Path, **environ: str) -> Iterator[dict[str, Stack]]:
-    """Start both labs. The authorization server of the second one is not used: that of the first serves its issuer."""
+    """Start both labs; the authorization server of the first serves both issuers, and that of the second is unused."""
     port = free_port()
     issuers = {name: f"http://localhost:{port}/s/{name}" for name in NAMES}
     inside = f"http://127.0.0.1:{port}/s/two"
@@ -55,7 +55,7 @@ def side_by_side(folder: Path, **environ: str) -> Iterator[dict[str, Stack]]:
         of_first["AUTH_SERVICE_ISSUERS_FILE"] = str(file)
         with running_stack(folders["one"], **{**environ, **of_first}) as first:
             served = {"auth-service": first.pids["auth-service"]}
-            # the workers of the first authorization server follow the clock of the second lab too
+            # the workers of the first authorization server also follow the clock of the second lab
             yield {"one": first, "two": replace(second, pids={**second.pids, **served}, workers=second.workers + 2)}
 
 

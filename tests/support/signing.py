@@ -1,4 +1,4 @@
-"""Clients that sign, their JWTs, and such as nobody should make: for the tests of assertions and request objects."""
+"""Clients with signing keys, and valid and invalid JWTs, for the tests of assertions and request objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS: dict[str, Key] = {
     "PS256": RSAKey.generate_key(2048),
     "EdDSA": OKPKey.generate_key("Ed25519"),
 }
-"""One of the client's an algorithm, and `kid` is its name."""
+"""The client's key for each algorithm, whose name is also the `kid`."""
 
 
 class _Registry(jws.JWSRegistry):
@@ -44,14 +44,14 @@ def jwks(*names: str) -> dict[str, Any]:
 
 
 def signed(claims: Any, algorithm: str = "ES256", *, key: Any = None, text: bytes | None = None, **header: Any) -> str:
-    """A header of None leaves the member out; `text` stands for claims that are no JSON."""
+    """Return a signed JWT; a header of None omits the member, and `text` replaces the claims, if they are not JSON."""
     members = {"alg": algorithm, "kid": algorithm, **header}
     head = {name: value for name, value in members.items() if value is not None}
     return sign_parts(json.dumps(head).encode(), text or json.dumps(claims).encode(), algorithm, key)
 
 
 def sign_parts(header: bytes, payload: bytes, algorithm: str, key: Any = None) -> str:
-    """Whatever stands in them: joserfc only makes the signature."""
+    """Sign any header and payload; joserfc only makes the signature, and does not check them."""
     signing_input = segment(header) + "." + segment(payload)
     signature = _Registry.algorithms[algorithm].sign(signing_input.encode(), key or KEYS[algorithm])
     return f"{signing_input}.{segment(signature)}"
@@ -69,7 +69,7 @@ def hmac_signed(claims: dict[str, Any], secret: str | bytes, algorithm: str = "H
 
 
 def changed(claims: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A value of None leaves the claim out."""
+    """Return the claims with these changes; a value of None removes the claim."""
     return {name: value for name, value in {**claims, **changes}.items() if value is not None}
 
 
@@ -95,7 +95,7 @@ def claims(client_id: str = "signer", /, **changes: Any) -> dict[str, Any]:
 
 
 def present(server: Server, assertion: str, path: str = "/token", **form: str) -> TestResponse:
-    """A refresh with a token that is none: 400 invalid_grant says that the client was let in."""
+    """Send an invalid refresh token with the assertion; 400 `invalid_grant` means that the client was authenticated."""
     values = {"grant_type": "refresh_token", "refresh_token": "none", "token": "none"}
     values |= {"client_assertion_type": CLIENT_ASSERTION_TYPE, "client_assertion": assertion, **form}
     return server.post(path, {}, **{name: value for name, value in values.items() if value != "-"})
@@ -106,13 +106,13 @@ def is_in(response: TestResponse) -> bool:
 
 
 def is_refused(response: TestResponse) -> bool:
-    """RFC 6749 section 5.2: one answer, whatever was wrong."""
+    """Return whether authentication failed; every cause has the same response (RFC 6749 section 5.2)."""
     told = {"error": "invalid_client", "error_description": "Client authentication failed."}
     return response.status_code == 401 and response.json == told and "WWW-Authenticate" in response.headers
 
 
 class Keeper:
-    """A client's own server on loopback: gives `body` at every path, and counts in `asked`."""
+    """A client's server on loopback, which returns `body` at every path and records the requested paths in `asked`."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body

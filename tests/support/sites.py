@@ -1,4 +1,4 @@
-"""HTTP servers on loopback that a fetch is sent to, and that misbehave as a test wants."""
+"""HTTP servers on loopback for fetches, which can misbehave in any way that a test needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 @dataclass
 class Site:
-    """A real server on loopback, a thread a connection; `serve` gets the socket when the request was read."""
+    """A real server on loopback with a thread per connection; it passes the socket to `serve` after the request."""
 
     serve: Callable[[socket.socket], None]
     context: ssl.SSLContext | None = None
@@ -61,7 +61,7 @@ class Site:
 
 @contextmanager
 def running_sites() -> Iterator[Callable[..., Site]]:
-    """Give a function that starts a site, and stop all sites at the end of the block."""
+    """Yield a function that starts a site, and stop all sites at the end of the block."""
     started: list[Site] = []
 
     def start(serve: Callable[[socket.socket], None] | bytes, **kwargs: Any) -> Site:

@@ -1,4 +1,4 @@
-"""Clients that leave a request half-sent, and how a service responds beside them."""
+"""Clients that send only a part of a request and keep the connection open."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ HALF_SENT: Final = {
     "an unfinished chunked body": f"{_POST}Transfer-Encoding: chunked\r\n\r\n5\r\ngrant\r\n",
     "a body that waits for 100": f"{_POST}Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n",
 }
-"""What the clients send."""
+"""The bytes that the clients send."""
 
 NEVER_CLOSED: Final = f"{_GET}Connection: close\r\n\r\n"
-"""A request after whose response the server closes the connection, and the client does not."""
+"""A request after which only the server closes the connection."""
 
 
 @contextmanager
 def slow_clients(port: int, number: int, sent: str) -> Iterator[list[socket.socket]]:
-    """Open connections that send this, and nothing more."""
+    """Open connections, and send only this on each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
     with ExitStack() as opened:
@@ -39,7 +39,7 @@ def slow_clients(port: int, number: int, sent: str) -> Iterator[list[socket.sock
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the server has closed it; what it sent before is discarded."""
+    """Return whether the server has closed the connection; discards the data received before."""
     connection.setblocking(False)
     try:
         while connection.recv(10_000):

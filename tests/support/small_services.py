@@ -1,4 +1,4 @@
-"""Three small services for the tests of the lab: they do only as much as is to be recorded."""
+"""Three small services for the tests of the lab, which only do what the tests record."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def basic(user: str, password: str) -> str:
 
 
 class Browser(FlaskClient):
-    """Takes the whole answer and closes it, as every server does."""
+    """A test client that reads the whole response and closes it, as every server does."""
 
     def open(self, *args: Any, **more: Any) -> Any:
         return super().open(*args, buffered=True, **more)
@@ -70,7 +70,7 @@ def flask_app(name: str, *routes: Route, trusted_proxies: int = 0) -> Flask:
 
 
 def toy(**answer: Any) -> Flask:
-    """A token endpoint that always answers the same."""
+    """Return an application with a token endpoint that always returns this JSON."""
 
     def token() -> Any:
         _ = request.form
@@ -81,7 +81,7 @@ def toy(**answer: Any) -> Flask:
 
 @dataclass
 class SmallServices:
-    """Client, authorization server and resource server, each on a port; `SmallServices.flow` runs the five steps."""
+    """Client, authorization server, and resource server, each on its port; `SmallServices.flow` runs the five steps."""
 
     labs: dict[str, Lab] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class SmallServices:
         }
 
     def flow(self) -> None:
-        """A person's browser, which carries another host's cookie as well, and no trace."""
+        """Run the flow as a person's browser, with a cookie of another application, and without a trace."""
         cookie = {"Cookie": f"other={SECRETS['browser_cookie']}; auth=old-session-0123456789"}
 
         def follow(method: str, url: str, **form: str) -> str:

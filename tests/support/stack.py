@@ -1,4 +1,4 @@
-"""The three services as `make run` starts them, on free ports and in a folder of the test run's own."""
+"""The three services as `make run` starts them, on free ports and in a folder of the test run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from support.databases import of_stack
 
 @dataclass(frozen=True)
 class Stack:
-    """Addresses and process ids of what runs.
+    """Addresses and process IDs of running services.
 
     Args:
-        workers: how many processes serve, in all three services together.
-        environ: the variables that commands for this stack need.
+        workers: the number of worker processes of all three services together.
+        environ: the environment variables that commands for this stack need.
     """
 
     folder: Path
@@ -47,18 +47,18 @@ class Stack:
 
     @property
     def base(self) -> str:
-        """The path of the issuer, which is usually empty."""
+        """Return the path of the issuer, which is usually empty."""
         return urlsplit(self.auth).path
 
     def log(self, service: str) -> str:
-        """What a service has logged."""
+        """Return the log of a service."""
         return (self.folder / "logs" / f"{service}.log").read_text()
 
     def get(self, url: str, **headers: str) -> tuple[int, dict[str, Any]]:
         return self.call("GET", url, None, **headers)
 
     def call(self, method: str, url: str, body: bytes | None, **headers: str) -> tuple[int, dict[str, Any]]:
-        """One request; gives the status and the JSON object of the answer. Whatever cuts it off is an OSError."""
+        """Send a request; return the status and the JSON object of the response. Raise an OSError if it is cut off."""
         request = urllib.request.Request(
             url, body, {name.replace("_", "-"): value for name, value in headers.items()}, method=method
         )
@@ -94,7 +94,7 @@ def lab_command(stack: Stack, module: str, *arguments: str) -> subprocess.Comple
 
 @contextmanager
 def running_stack(folder: Path, **environ: str) -> Iterator[Stack]:
-    """Start it, wait until it is ready, stop it; on failure say what it printed."""
+    """Start a stack, wait until it is ready, and stop it at the end; if it does not start, raise its output."""
     witness.folders.append(folder)
     own = {"ROLECALL_DIR": str(folder), **of_stack()}
     started = subprocess.Popen(
@@ -155,7 +155,7 @@ def suspended(pid: int) -> Iterator[None]:
 
 
 def wait_until(is_true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Ask again and again; a question that costs time is asked after a pause of the same length."""
+    """Repeat a check until it is true; each pause is as long as the check took, so slow checks run less often."""
     end = time.monotonic() + seconds
     while True:
         began = time.monotonic()

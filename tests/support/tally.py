@@ -55,7 +55,7 @@ INVOICE = {
 
 @dataclass
 class FakeHttp:
-    """Answers by URL, and remembers what was asked; an exception instead of an answer is raised."""
+    """An HTTP client that records requests, and returns scripted responses by URL or raises scripted exceptions."""
 
     answers: dict[str, Any] = field(default_factory=dict)
     sent: list[tuple[str, str, dict[str, str], dict[str, str]]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class FakeHttp:
             self.bodies.setdefault(url, []).append(body)
         answer = self.answers.get(url)
         if answer is None:
-            raise Unreachable(url, "nobody listens there")
+            raise Unreachable(url, "connection refused")
         if isinstance(answer, Exception):
             raise answer
         status, content, extra = answer
@@ -99,7 +99,7 @@ class Tally:
         return Browser(self.app.test_client())
 
     def again(self, **changes: Any) -> Tally:
-        """Another process with the same keys and other settings."""
+        """Return another application with the same keys and other settings."""
         app = create_app(dataclasses.replace(self.services.settings, **changes), self.http)  # type: ignore[arg-type]
         return Tally(app, app.extensions["rolecall_client"], self.http)
 
@@ -114,7 +114,7 @@ class Browser:
         return self.client.post(path, data={"csrf_token": match[1], **fields})
 
     def begin(self, path: str = "/connect", page: str = "/", **fields: str) -> dict[str, str]:
-        """Press a button; gives the parameters of the authorization request."""
+        """Press a button; return the parameters of the authorization request."""
         response = self.press(path, page, **fields)
         assert response.status_code == 303, response.text
         assert response.location.startswith(METADATA["authorization_endpoint"] + "?")
@@ -155,7 +155,7 @@ def make_tally(redis_url: str) -> Tally:
 
 
 def another_process(tally: Tally) -> Tally:
-    """The same Tally on the same Redis, in another application, as a second worker has it."""
+    """Return another application of the same Tally on the same Redis, like a second worker."""
     return _started(tally.services.settings, tally.http)
 
 

@@ -1,4 +1,4 @@
-"""What tests read from Tally's pages, and the buttons that they press there."""
+"""Functions that read Tally's pages and press their buttons."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NATIVE_REDIRECT_URI = "http://127.0.0.1:9/callback"
 
 
 def statuses(page: Page) -> list[str]:
-    """The API's answers on the page with the invoices: one for each way of checking; of another page, what it is."""
+    """Return the status that each validator returned, from the page with the invoices; of other pages, the title."""
     answers = re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:accepted|rejected)', page.text)
     title = re.search(r"<h1[^>]*>\s*(.*?)\s*</h1>", page.text, re.DOTALL)
     return answers or [f"{page.status} {title[1] if title else page.location or ''}".strip()]
 
 
 def connected(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> tuple[Walker, Page]:
-    """A person who has signed in, allowed it, and sees the invoices."""
+    """Return the browser of a person who has signed in and allowed access, and the page with the invoices."""
     walker = Walker()
     return walker, connect(walker, stack.client, who, password)
 
@@ -33,12 +33,12 @@ def withdraw_consent(stack: Stack, who: str = "alice", password: str = "wonderla
 
 
 def press(walker: Walker, page: Page, stack: Stack, path: str) -> Page:
-    """Send the page's form to another of Tally's addresses, and follow."""
+    """Send the page's form to another URL of Tally, and follow redirects."""
     return walker.follow(walker.submit(page, f"{stack.client}{path}"))
 
 
 def code_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> str:
-    """Go through the flow by hand as `tally-desktop`, which knows nothing of the lab; gives the code."""
+    """Run the flow as `tally-desktop`, which has no code of the lab; return the code."""
     walker = Walker()
     page = walker.follow(walker.open(native_request(stack)))
     page = walker.follow(walker.submit(page, username=who, password=password))
@@ -50,7 +50,7 @@ def code_of_a_native_client(stack: Stack, who: str = "alice", password: str = "w
 
 
 def native_request(stack: Stack) -> str:
-    """Where `tally-desktop` sends a browser."""
+    """Return the URL to which `tally-desktop` sends a browser."""
     query = {
         "response_type": "code",
         "client_id": "tally-desktop",
@@ -64,7 +64,7 @@ def native_request(stack: Stack) -> str:
 
 
 def tokens_of_a_native_client(stack: Stack, who: str = "alice", password: str = "wonderland-lab") -> dict[str, Any]:
-    """The token response for such a code."""
+    """Return the token response for such a code."""
     status, tokens = stack.call(
         "POST", f"{stack.auth}/token", _redemption(code_of_a_native_client(stack, who, password))
     )
@@ -73,7 +73,7 @@ def tokens_of_a_native_client(stack: Stack, who: str = "alice", password: str = 
 
 
 def redeem_of_a_native_client(stack: Stack, code: str) -> int:
-    """Present such a code; gives the status, 0 when the connection was cut."""
+    """Redeem such a code; return the status, or 0 if the connection was cut."""
     try:
         return stack.call("POST", f"{stack.auth}/token", _redemption(code))[0]
     except OSError:
@@ -81,7 +81,7 @@ def redeem_of_a_native_client(stack: Stack, code: str) -> int:
 
 
 def native_redemption(code: str) -> dict[str, str]:
-    """The form with which it presents a code."""
+    """Return the form with which `tally-desktop` redeems a code."""
     return {
         "grant_type": "authorization_code",
         "client_id": "tally-desktop",

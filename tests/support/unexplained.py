@@ -1,4 +1,4 @@
-"""Finds the parts of recorded messages that the observer cannot explain."""
+"""A search for the parts of recorded messages that the observer cannot explain."""
 
 from __future__ import annotations
 

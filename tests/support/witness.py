@@ -1,4 +1,4 @@
-"""Sees every secret that the test run sends or is sent, and every line that is logged meanwhile."""
+"""A collection of every secret that the test run sends or receives, and of every line that it logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import werkzeug.test
 from rolecall.logs import formatter
 
 LEAST: Final = 10
-"""Characters: what is shorter may stand in a log by chance."""
+"""The minimum length of a secret in characters; shorter values may be in a log by chance."""
 
 _NAMES: Final = (
     r"code|code_verifier|token|\w+_token|interaction|client_secret|client_assertion|request|id_token_hint|\w*password"
@@ -28,7 +28,7 @@ _WORD: Final = re.compile(rf"[A-Za-z0-9_-]{{{LEAST},}}")
 _LOOKS_SECRET: Final = re.compile(
     r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])(?=[\w-]*[0-9])[\w-]{43}(?![\w-])|eyJ[\w-]+\.eyJ[\w-]+"
 )
-"""256 random bits in base64url, as all our secrets are, and a JWT."""
+"""A JWT, or 256 random bits in base64url, like all our secrets."""
 _KEY_IDS: Final = re.compile(r'"kids?": ("[^"]*"|\[[^\]]*\])')
 """Key IDs are hashes of the same length as our secrets (RFC 7638)."""
 _CLIENT_ID: Final = re.compile(r'"client_id": "[^"]*"')
@@ -37,24 +37,24 @@ _CLIENT_ID: Final = re.compile(r'"client_id": "[^"]*"')
 seen: Final[set[str]] = set()
 lines: Final[list[str]] = []
 folders: Final[list[Path]] = []
-"""Folders of stacks of processes; each has a folder `logs`."""
+"""The folders of running stacks; each has a folder `logs`."""
 
 
 def watch() -> None:
-    """From now on."""
+    """Start to collect secrets and log lines."""
     _watch_test_clients()
     _watch_connections()
     _watch_logging()
 
 
 def logged_in(folder: Path) -> Iterator[str]:
-    """The log lines of a stack of processes."""
+    """Yield the log lines of a stack."""
     for file in folder.glob("logs/*"):
         yield from file.read_text(errors="replace").splitlines()
 
 
 def leaks(lines: Iterator[str]) -> list[tuple[str, str]]:
-    """The lines that hold a secret that was seen, or something that looks like one of ours, each with what it holds."""
+    """Return the lines that contain a seen secret, or a value that looks like a secret, each after its secret."""
     words = {word for secret in seen for word in _words(secret)}
     phrases = [secret for secret in seen if len(secret) >= LEAST and _is_varied(secret) and not _words(secret)]
     found = []
@@ -68,7 +68,7 @@ def leaks(lines: Iterator[str]) -> list[tuple[str, str]]:
 
 
 def take_headers(headers: Mapping[str, str] | list[tuple[str, str]]) -> None:
-    """What a message's headers carry."""
+    """Collect the secrets in a message's headers."""
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:
         match name.lower():
             case "authorization":
@@ -84,13 +84,13 @@ def take_headers(headers: Mapping[str, str] | list[tuple[str, str]]) -> None:
 
 
 def take_text(text: str) -> None:
-    """What a URL, a form or a body of JSON carries."""
+    """Collect the secrets in a URL, a form, or a JSON body."""
     seen.update(unquote_plus(value) for value in _IN_FORM.findall(text))
     seen.update(_IN_JSON.findall(text))
 
 
 def _words(secret: str) -> list[str]:
-    """The parts of a value that stand for it: of a JWT not the header, which many share."""
+    """Return the parts of a value that identify it; omits the header of a JWT, because many JWTs have the same."""
     found = _WORD.findall(secret)
     mixed = [word for word in found if re.search(r"[A-Z0-9]", word) and _is_varied(word)]
     return mixed[1:] if secret.startswith("eyJ") else mixed
@@ -108,7 +108,7 @@ def _of_basic(credentials: str) -> list[str]:
 
 
 def watch_browser(browser: Any) -> None:
-    """Also what a real browser sends, and the cookies that it ends with."""
+    """Also collect the requests of a real browser, and its final cookies."""
     new_context = browser.new_context
 
     def new_context_watched(**options: Any) -> Any:
@@ -153,7 +153,7 @@ def _watch_test_clients() -> None:
 
 
 def _watch_connections() -> None:
-    """Whatever library asks, this is beneath it."""
+    """Watch `http.client`, which is below every HTTP library that the tests use."""
     connection, answer = http.client.HTTPConnection, http.client.HTTPResponse
     send, begin, read = connection.send, answer.begin, answer.read
 
@@ -181,11 +181,11 @@ def _watch_connections() -> None:
 
 
 def _watch_logging() -> None:
-    """Below every handler that tests put there and take away."""
+    """Watch the logging below every handler that tests add and remove."""
     form, plain = formatter("tests"), logging.Logger.handle
 
     def handle_watched(self: logging.Logger, record: logging.LogRecord) -> None:
-        if self.name != "werkzeug":  # the server of some tests, which nothing of the product runs in
+        if self.name != "werkzeug":  # the server of some tests, which the product does not use
             lines.append(form.format(logging.makeLogRecord(record.__dict__)))
         plain(self, record)
 

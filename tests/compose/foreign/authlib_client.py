@@ -1,6 +1,6 @@
-"""Authlib's client: knows the address `http://auth-service:8001` and the issuer that it was told.
+"""Authlib's client, which gets the address of the authorization server, the issuer, and the address of the API.
 
-Prints a line {open} for the browser, reads a line {url}, prints a line with what came of it.
+Prints a line `{open}` for the browser, reads a line `{url}`, and prints a line with the result.
 """
 
 import json

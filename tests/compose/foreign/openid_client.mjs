@@ -1,5 +1,5 @@
-// openid-client: insists that the issuer and the address where it found the metadata are one (RFC 8414 section 3.3).
-// Prints a line {open} for the browser, reads a line {url}, prints a line with what came of it.
+// openid-client, which requires that the issuer is the URL at which it found the metadata (RFC 8414 section 3.3).
+// Prints a line {open} for the browser, reads a line {url}, and prints a line with the result.
 import { createInterface } from 'node:readline/promises'
 import * as client from 'openid-client'
 

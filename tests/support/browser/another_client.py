@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class AnotherClient:
-    """It serves the same pages under each name of this machine.
+    """A client that serves the same pages under each name of this machine.
 
     Args:
         next_url: where the callback redirects; if it is empty, the callback is a page.

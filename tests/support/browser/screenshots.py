@@ -1,4 +1,4 @@
-"""Takes a picture of every page in every state: wide, as on a projector, and on a phone, light and dark.
+"""Take a picture of every page in every state: wide, as on a projector, and on a phone, light and dark.
 
 `make screenshots` runs it.
 

@@ -157,7 +157,7 @@ def walk_tally(page: Page, redis_url: str, shot: Shot) -> None:
             "one-long-report": (200, {"invoices": [listed(1)]}, {"rolecall-checks": json.dumps(REPORT)}),
             "refused-403": (403, {"error_description": LONG}, {"www-authenticate": f'Bearer scope="{LONG}"'}),
             "api-503": (503, {"error_description": "The authorization server does not answer."}, {}),
-            "api-away": Unreachable(api, "nobody listens there"),
+            "api-away": Unreachable(api, "connection refused"),
         }.items():
             http.answers[api] = answer
             page.goto(f"{address}/invoices")

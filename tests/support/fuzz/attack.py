@@ -1,4 +1,4 @@
-"""Sends the hostile corpus to the three running services over raw sockets, and checks every response."""
+"""An attack that sends the hostile corpus to the three running services over raw sockets and checks the responses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LOST: Final = (OSError, RuntimeError, AssertionError, LookupError)
 
 
 class Attack:
-    """Sends a number of requests from `threads` threads, each with its own visitor and connections.
+    """A number of requests from `threads` threads, each with its own visitor and connections.
 
     Args:
         only: the numbers of the requests to send, instead of the first `requests`.

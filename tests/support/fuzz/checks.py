@@ -26,7 +26,7 @@ _REPORTED: Final = (
 
 
 class ResponseChecks:
-    """Finds the faults in the responses to one request.
+    """The checks of the responses to one request.
 
     Args:
         began: seconds; when the attack began, for which Redis was started.
@@ -89,7 +89,7 @@ class ResponseChecks:
         return origin(location) in self._origins and MARK not in location
 
     def _is_expected_error(self, service: str, request: Request, response: Response) -> bool:
-        """Whether a status of 500 or more is the right response to this request."""
+        """Return whether a status of 500 or more is the right response to this request."""
         if response.status == 501:
             return b"ransfer-" in (request.framing or b"")  # RFC 9112 section 6.1
         if response.status == 505:
@@ -115,7 +115,7 @@ def origin(url: str) -> str:
 
 
 def _is_issued_since(began: float, request: Request) -> bool:
-    """Whether the client assertion in a request says that it was issued after `began`."""
+    """Return whether the client assertion in a request was issued after `began`, according to its `iat`."""
     assertion = dict(request.pairs).get(b"client_assertion", b"").split(b".")
     try:
         claims = json.loads(base64.urlsafe_b64decode(assertion[1] + b"=="))

@@ -1,4 +1,4 @@
-"""How much the fuzz tests try: little in `make test`, as much as FUZZ_REQUESTS asks for otherwise."""
+"""The number of examples that the fuzz tests try: few in `make test`, or as many as FUZZ_REQUESTS allows."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault, and the request that showed it, if there is one."""
+    """A fault, and the request that showed it, if any."""
 
     number: int
     service: str

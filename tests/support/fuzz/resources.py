@@ -25,7 +25,7 @@ _PERSISTENT: Final = frozenset({b"auth:replays-since", b"auth:revoked-run-id"})
 
 
 class Resources:
-    """Measures the workers and Redis, and adds the measurements to the report."""
+    """Measurements of the workers and of Redis, which it adds to the report."""
 
     def __init__(self, stack: Stack, requests: int, report: Report) -> None:
         self._stack = stack

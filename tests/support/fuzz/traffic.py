@@ -42,7 +42,7 @@ _FIELDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
 
 
 class Traffic:
-    """Builds the usual requests of a visitor."""
+    """The usual requests of a visitor."""
 
     def __init__(self, visitor: Visitor) -> None:
         self._visitor = visitor

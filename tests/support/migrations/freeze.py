@@ -1,4 +1,4 @@
-"""Freezes the databases of this version before its release: `freeze.py 0.2.0`.
+"""Freeze the databases of this version before its release: `freeze.py 0.2.0`.
 
 The folder `releases/0.2.0` never changes afterwards, and the migration tests start from it and from all others.
 DATABASE_URL is the PostgreSQL server to use; PG_DUMP is the command if the one in PATH does not fit the server:

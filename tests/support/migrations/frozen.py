@@ -123,7 +123,7 @@ def rows(engine: sa.Engine) -> Rows:
 
 @dataclass(frozen=True)
 class Wire:
-    """Replaces the resource server's HTTP client; calls the authorization server in this process."""
+    """A replacement for the resource server's HTTP client, which calls the authorization server in this process."""
 
     app: Flask
 

@@ -28,7 +28,7 @@ class MigratedServices:
         return self._secrets[name]
 
     def is_active(self, token: str) -> bool:
-        """Whether introspection says that a token is active (RFC 7662 section 2.2)."""
+        """Return whether a token is active according to introspection (RFC 7662 section 2.2)."""
         resource = basic(self["resource_id"], self["resource_secret"])
         response = self.auth.post("/introspect", resource, token=self[token])
         assert response.status_code == 200, response.text

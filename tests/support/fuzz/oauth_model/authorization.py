@@ -126,7 +126,7 @@ class AuthorizationEndpoint(State):
             self._keep(request, response)
 
     def _was_disconnected(self, request: PendingRequest, person: str | None) -> bool:
-        """Whether an app that needs a consent each time was disconnected after this decision."""
+        """Return whether an app that needs a consent each time was disconnected after this decision."""
         if person is None or request.decided_by != person or not request.app.asks_every_time:
             return False
         at = self.disconnected_at.get((person, request.app.client_id), float("-inf"))

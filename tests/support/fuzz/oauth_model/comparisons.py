@@ -18,7 +18,7 @@ class Comparisons(State):
 
     @invariant()
     def tokens_are_as_the_model_says(self) -> None:
-        """Introspect active tokens, and those that have just become inactive; `teardown` repeats it for all others."""
+        """Introspect active tokens and newly inactive tokens; `teardown` introspects all others."""
         for token in self.access_tokens:
             active = not token.grant.ended and not token.revoked and clock.now() < token.expires_at
             if not active and token.seen_inactive:

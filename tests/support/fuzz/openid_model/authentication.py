@@ -104,7 +104,7 @@ class Authentication(Tokens):
         return candidates[-1 - hint % len(candidates)] if hint is not None and candidates else None
 
     def _session_suffices(self, here: Window, prompts: set[str], max_age: int | None, hinted: str) -> bool:
-        """Whether the current user can continue without a page (section 3.1.2.3)."""
+        """Return whether the current user can continue without a page (section 3.1.2.3)."""
         person = self._current_user(here)
         if not person or prompts & {"login", "select_account"}:
             return False
