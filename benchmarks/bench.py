@@ -55,7 +55,7 @@ class Figures:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # everything that was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all started processes are stopped
     rows = chosen(os.environ.get("ROWS", ""))
     rounds, seconds = int(os.environ.get("ROUNDS") or 3), float(os.environ.get("SECONDS") or 2)
     with ExitStack() as ends:
@@ -164,7 +164,7 @@ def ratio_text(figures: Figures, base: Figures | None) -> str:
 
 
 def ratios(rows: Sequence[Row], figures: Mapping[str, Mapping[str, Figures]], versions: Sequence[Version]) -> list[str]:
-    """Return the lines of a table that compares the processor time of this version with that of the other one."""
+    """Return the lines of a table that compares the processor time of this version with that of the other version."""
     old, new = (figures[version.name] for version in versions)
     lines = [f"| processor time, this version / {versions[0].name} | ratio |", "| --- | --- |"]
     for row in rows:

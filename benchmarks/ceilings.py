@@ -1,4 +1,4 @@
-"""What the machine could do at most: the signatures and Redis round trips of one core, without any server."""
+"""The upper bounds of this machine: the signatures and Redis round trips of one core, without any server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MESSAGE = b"x" * 500
 
 
 def ceilings() -> list[tuple[str, float]]:
-    """Return how often per second each step can be done, by name."""
+    """Return how many times per second each step can run, by name."""
     ecdsa = ec.generate_private_key(ec.SECP256R1())
     pkcs1 = rsa.generate_private_key(65537, 2048)
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
@@ -30,7 +30,7 @@ def ceilings() -> list[tuple[str, float]]:
 
 
 def per_second(step: Callable[[], object], watch: Callable[[], float] = time.process_time) -> float:
-    """Return how often a step can be done per second; the best of five attempts."""
+    """Return how many times per second a step can run; the best of five attempts."""
     best = 0.0
     for _ in range(5):
         began = watch()

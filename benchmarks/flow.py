@@ -15,7 +15,7 @@ CHALLENGE: Final = "7w_YNF9DSfIdPf_pRjSq646_kPr-2-o9NAl16JGghdM"
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 Open = Callable[[str, "dict[str, str] | None", Mapping[str, str]], "Page"]
-"""Opens a URL, with a form for POST and with headers, and keeps cookies."""
+"""A function that opens a URL, with a form for POST and with headers, and keeps cookies."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Party:
-    """What a client of an authorization server needs to know.
+    """The data that a client of an authorization server needs.
 
     Args:
         auth: the URL of the authorization server.
         client: the URL of the client.
-        secret: of the client `tally`.
+        secret: the secret of the client `tally`.
     """
 
     auth: str

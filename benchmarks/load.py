@@ -1,6 +1,6 @@
-"""The load: Locust with one connection for each user, in a process of its own that reads its task from standard input.
+"""The load: Locust with one connection for each user, in a separate process that reads its task from standard input.
 
-The task is a JSON object: `host`, `users`, `seconds`, `requests` (at most), `scenario`, and what the scenario needs.
+The task is a JSON object: `host`, `users`, `seconds`, `requests` (at most), `scenario`, and the data of the scenario.
 """
 # ruff: noqa: E402, I001  gevent replaces parts of the standard library before anything else is imported
 
@@ -22,16 +22,16 @@ from locust.env import Environment
 
 
 MEASURED = "request"
-"""The name of what is measured: a request, or a whole flow."""
+"""The name of the measured unit: a request, or a whole flow."""
 
 
 class Visitor(FastHttpUser):
-    """A connection that sends the next request as soon as it has the response to the last one."""
+    """A connection that sends the next request as soon as it has received a response."""
 
     wait_time = constant(0)
     job: ClassVar[dict[str, Any]]
     left: ClassVar[list[dict[str, str]]]
-    """What each user of a scenario with state begins with, such as a refresh token."""
+    """The initial data of each user in a scenario with state, such as a refresh token."""
 
     connection_timeout = network_timeout = 20.0
     max_redirects = 0

@@ -21,7 +21,7 @@ _CLIENT: Final = "http://127.0.0.1:9"
 
 _OF_PROVIDER: Final = frozenset(row.name for row in ROWS if row.servers == ("auth",))
 _OF_MOCK: Final = _OF_PROVIDER - {"refresh", "code flow"}
-"""It always returns ID tokens."""
+"""The flows without an ID token are omitted, because this server always returns one."""
 
 
 @contextmanager

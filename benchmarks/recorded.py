@@ -19,12 +19,12 @@ from rolecall import events
 from rolecall_lab.wsgi import auth_app
 
 REPLAYS = 200
-"""Different exchanges of the kind in which each one is different: more than the recorder keeps parts of."""
+"""The number of different exchanges, for the kind in which all are different: more than the recorder keeps parts of."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A request with its response and the notes of the service, as an application that only repeats these."""
+    """An application that only repeats the response to one request, and the notes of the service about it."""
 
     environ: dict[str, Any]
     body: bytes

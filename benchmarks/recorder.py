@@ -1,6 +1,6 @@
-"""The cost of the lab's recorder: processor time per exchange, in this version and in the one of COMPARE.
+"""The cost of the lab's recorder: processor time per exchange, in this version and in that of COMPARE.
 
-Each version runs in a process of its own (`recorded.py`), and all of them take turns in each round.
+Each version runs in a separate process (`recorded.py`), and all of them take turns in each round.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from versions import HERE, Version, compared, of_service
 
 ROUNDS = 12
 EXCHANGES = 100
-"""In each round, of each kind, with and without the recorder; what else runs on the machine only adds to the time of a
-round, so the fastest of many short ones counts."""
+"""The number of exchanges per round and kind, with and without the recorder. Other programs on the machine only make a
+round slower, so the fastest of many short ones counts."""
 
 MOST = 0.5
 """The largest ratio to COMPARE that is allowed."""
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def measure(versions: tuple[Version, ...], rounds: int = ROUNDS) -> tuple[list[str], float]:
-    """Return the lines of a table, and the ratio of this version to the first one; 0 if there is only one."""
+    """Return the lines of a table, and the ratio of this version to the first one; 0 for a single version."""
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="rolecall-bench-")))
         children = [ends.enter_context(_running(version, folder / str(n))) for n, version in enumerate(versions)]

@@ -1,4 +1,4 @@
-"""What is measured: each row is a kind of request, or a whole code flow."""
+"""The measurements: each row is a kind of request, or a whole code flow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Row:
 
     Args:
         job: returns the task for `load.py`, for so many users.
-        servers: those that work for it, the one that receives the requests first.
+        servers: the servers that handle it, beginning with the server that receives the requests.
     """
 
     name: str

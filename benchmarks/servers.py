@@ -22,7 +22,7 @@ from rolecall_lab.walker import Walker
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 LOAD = HERE.parent / ".venv" / "bench" / "bin" / "python"
-"""Has Locust, which replaces parts of Python's standard library and is kept apart from the services."""
+"""The Python with Locust, which replaces parts of the standard library and is kept apart from the services."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _put(pid: int, cores: list[int]) -> None:
 
 
 def on_last_core() -> list[int]:
-    """Return the core of the servers; no core if there is only one."""
+    """Return the core for the servers; an empty list if the machine has a single core."""
     return CORES[-1:] if len(CORES) > 1 else []
 
 
@@ -93,12 +93,12 @@ def gunicorn(factory: str, port: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Site:
-    """The services of a version, with what callers need.
+    """The services of a version, with the data that callers need.
 
     Args:
         servers: by name: `auth`, `empty`, and the resource server with each kind of validation.
-        party: what the client `tally` knows.
-        secret: of the resource.
+        party: the data of the client `tally`.
+        secret: the secret of the resource.
         rows: the names of the rows that can be measured; None for all.
     """
 

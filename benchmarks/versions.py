@@ -25,7 +25,7 @@ _LIMITS: Final = ("SIGN_IN", "SIGN_IN_ADDRESS", "AUTHORIZATION", "ACCOUNT_AUTHOR
 
 @dataclass(frozen=True)
 class Version:
-    """A version, by the name in the tables and the folder of its files."""
+    """A version: its name in the tables, and the folder with its files."""
 
     name: str
     root: Path

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, own_clock: Clock | None = None) -> Application:
-    """Build the application. It opens no connection; `/readyz` reports whether its dependencies are available.
+    """Build the application without opening connections; `/readyz` reports whether its dependencies are available.
 
     Args:
         own_clock: the clock of this application, if it is not that of the process.
@@ -76,7 +76,7 @@ def _was_signed_in() -> bool:
 
 
 def _keys_unavailable(error: KeysError) -> ResponseReturnValue:
-    """Return 503: without keys no token can be signed or verified. The log contains the remedy."""
+    """Return 503: without keys, no token can be signed or verified. The log explains how to fix this."""
     log.error("signing keys unavailable", extra={"detail": str(error)})
     return json_response(unavailable(str(error)))
 
@@ -93,7 +93,7 @@ def _measure_memory() -> None:
 
 
 def _readiness_checks(app: Flask) -> dict[str, Callable[[], bool]]:
-    def parts() -> Services:  # there is no application context when `flask check` runs
+    def parts() -> Services:  # `flask check` runs without an application context
         return cast("Services", app.extensions["rolecall_auth"])
 
     def redis_is_configured() -> bool:

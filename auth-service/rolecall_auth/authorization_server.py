@@ -45,7 +45,7 @@ class TokenRequest(OAuth2Request):
 
 
 class AuthorizationServer(AuthlibServer):
-    """Dispatches requests to the registered grants."""
+    """Authlib's authorization server, which dispatches requests to the registered grants."""
 
     def __init__(self) -> None:
         super().__init__()

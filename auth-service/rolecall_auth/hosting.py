@@ -133,7 +133,7 @@ def _check_all(apps: Mapping[str, Application], check: str) -> Callable[[], bool
 
 
 def _commands(name: str, app: Application) -> click.Group:
-    """Return the commands of one server as a group, whose context is that of the server."""
+    """Return the commands of one server as a group, which runs them in the server's application context."""
 
     @click.pass_context
     def enter(context: click.Context) -> None:

@@ -15,7 +15,7 @@ from rolecall.limits import Limit, TooMany, network
 from rolecall.storage import digest
 
 MAX_BLOCKED: Final = 10_000
-"""Blocked clients and addresses that a process keeps in memory."""
+"""Maximum number of blocked clients and addresses that a process keeps in memory."""
 
 _GUESSING: Final = (
     "To protect accounts from password guessing, sign-in is paused here. Try again in {wait}. Your account is not "
@@ -169,7 +169,7 @@ def account(username: str, device: str | None) -> tuple[str, str]:
     """Return the key of an account.
 
     Args:
-        device: the identifier of a browser in which this person has signed in before. It has a counter, so that
+        device: the identifier of a browser in which this person has signed in before. It has its own counter, so that
             guessing in other browsers does not lock the owner out.
     """
     return digest(username), device or "anywhere"

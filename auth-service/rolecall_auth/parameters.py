@@ -97,7 +97,7 @@ GUARD = checks.define(
 )
 
 UNREADABLE: Final = ""
-"""The value of a malformed parameter: no code, token, client ID, or secret is equal to it."""
+"""The value that replaces a malformed one: no code, token, client ID, or secret is equal to it."""
 
 PARAMETERS: Final = (
     _define("response_type", _WORDS, 100, "authorize", "RFC 6749 appendix A.3", "unsupported_response_type"),

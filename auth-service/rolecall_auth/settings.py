@@ -36,7 +36,7 @@ _PATH: Final = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
 @add_settings({row.setting: setting(row.counts, default=limit(row.default), parse=limit) for row in LIMITS})
 @settings_class
 class Settings(ServiceSettings):
-    """The settings, which are read once when the process starts. Each row of `LIMITS` adds one."""
+    """The settings, which are read once when the process starts. Each row of `LIMITS` adds a setting."""
 
     SERVICE: ClassVar[str] = "auth-service"
 

@@ -1,4 +1,4 @@
-"""Deletes expired rows in small batches, for `flask sweep` and for the hourly job."""
+"""The deletion of expired rows in small batches, for `flask sweep` and for the hourly job."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _expired_rows(ended: float, tokens_ended: float) -> Iterator[tuple[type[Mode
 
     An expired refresh token is rejected whether it was used or not, so its row is not needed to detect a replay. An
     authorization has expired if it ended, or if it has no refresh tokens and its last access token has expired. A
-    client's own authorization only expires by its end, because the time of its last access token is not stored.
+    client's own authorization expires only when it is ended, because the time of its last access token is not stored.
 
     Args:
         ended: rows that expired before this time, in seconds since the epoch, can be deleted.

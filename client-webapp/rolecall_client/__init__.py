@@ -20,7 +20,7 @@ from rolecall_client.settings import ROLECALL, Settings
 
 
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
-    """Create the application and its dependencies. Does not open any connections; `/readyz` reports availability."""
+    """Create the application and its dependencies without opening connections; `/readyz` reports availability."""
     app = create_flask(__name__, settings)
     services = app.extensions["rolecall_client"] = build(settings, http or HttpClient(ca_file=settings.ca_file))
     cookie_settings(app, "rolecall_client", settings.public_url)
@@ -40,7 +40,7 @@ def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
         issuer_name=settings.issuer_name,
         apps_url=f"{settings.issuer}/apps" if settings.issuer_name == ROLECALL else "",
     )
-    if not settings.lab:  # which has no metrics
+    if not settings.lab:  # the lab has no metrics
         measurement = Periodic("measurement of Redis", storage.MEASURE_INTERVAL, services.memory.part)
         app.extensions["rolecall_periodic"] = [measurement]
     return app

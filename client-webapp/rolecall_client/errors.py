@@ -234,7 +234,7 @@ _INVALID: Final = {
     ),
     "no_error_code": ("The authorization server failed", "Tally did not get a token. Try again later."),
 }
-"""The titles of errors whose detail describes the response, and what else their pages say."""
+"""The titles of errors whose detail describes the response, and the further text of their pages."""
 
 
 def _readable(code: str) -> str:

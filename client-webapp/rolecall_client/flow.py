@@ -22,10 +22,10 @@ from rolecall_client.issuer import Metadata
 from rolecall_client.settings import Settings
 
 B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]{1,8192}=*")
-"""RFC 6750 section 2.1."""
+"""The syntax of an access token (RFC 6750 section 2.1)."""
 
 _ERROR_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,60}")
-"""RFC 6749 appendix A.7, without spaces."""
+"""The syntax of an error code (RFC 6749 appendix A.7), without spaces."""
 
 ACCESS_TOKEN = checks.define(
     "client.access_token",
@@ -68,7 +68,7 @@ class Context:
     """The data of a running flow.
 
     Args:
-        settings: with the client's ID and secret, which the client may have registered itself.
+        settings: include the client's ID and secret, which the client may have registered itself.
         metadata: returns the authorization server's metadata.
         key: finds a published key of the authorization server; see `AuthorizationServer.key`.
         memory: kept in Redis between steps.
@@ -101,7 +101,7 @@ class FlowError(Exception):
     """An error that ends a flow.
 
     Args:
-        error: the error code of a specification, or one of this client's own (see `errors.py`).
+        error: the error code of a specification, or one that this client defines (see `errors.py`).
         detail: for the log; the pages of some errors show it.
     """
 

@@ -38,7 +38,7 @@ class Metadata:
 
 
 class AuthorizationServer:
-    """Fetches the metadata and the keys when they are needed, and keeps the old ones during an outage."""
+    """The metadata and the keys, which are fetched when they are needed; the old ones are kept during an outage."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._insecure = settings.lab

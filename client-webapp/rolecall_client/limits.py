@@ -1,4 +1,4 @@
-"""The limits on what browsers may store at Tally."""
+"""The limits on the data that browsers may store at Tally."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _button(summary: str, *responses: ResponseObject, further: tuple[Check, ...]
     """Describe the target of a form on one of the pages.
 
     Args:
-        further: checks that reject responses of other servers, besides that of the issuer.
+        further: checks that reject responses of other servers, in addition to that of the issuer.
     """
     bad_gateway = html(502, "Another server returned an invalid response.", checks=(ISSUER, *further))
     return Operation(summary, (*responses, bad_gateway), form=_form(**fields), security=_SESSION)

@@ -38,7 +38,7 @@ class InvoicesResponse:
         milliseconds: the response time.
         invoices: the valid invoices on this page.
         total: the number of invoices on all pages; `unpaid` of them are open.
-        challenge: the header WWW-Authenticate.
+        challenge: the `WWW-Authenticate` header.
         error: the error description.
     """
 

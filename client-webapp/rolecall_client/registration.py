@@ -24,25 +24,26 @@ RENEW_AFTER: Final = 86400.0
 """Seconds after which a registration that is used is stored again, so that it does not expire."""
 
 CACHED: Final = 5.0
-"""Seconds for which a process uses a registration without looking at the stored one."""
+"""Seconds for which a process uses a registration without reading it from Redis again."""
 
 RETRY_AFTER: Final = 60.0
-"""Seconds after a failed registration until the next one, so that callers cannot make this client send one after the
-other."""
+"""Seconds between a failed registration and the next attempt, so that callers cannot make this client send one request
+after another."""
 
 CHECK_AFTER: Final = 300.0
-"""Seconds after which a flow that starts first reads the registration, if it can be read. The authorization endpoint
-never redirects back with an error about an unknown client (RFC 6749 section 4.1.2.1)."""
+"""Seconds after which the next flow first checks that the authorization server knows the registration, if it can be
+read. The authorization endpoint never redirects back with an error about an unknown client (RFC 6749 section
+4.1.2.1)."""
 
 DOUBT_AFTER: Final = 3600.0
 """Seconds for which a registration that cannot be read is kept despite `invalid_client`. The error can have another
-cause, such as a wrong clock, and each new registration leaves a client behind at the authorization server."""
+cause, such as a wrong clock, and each new registration leaves an unused client behind at the authorization server."""
 
 
 class Registration:
     """The client's registration, stored encrypted in Redis, which all processes share.
 
-    Settings that change the client metadata, such as another public URL, lead to a registration of their own.
+    Settings that change the client metadata, such as another public URL, lead to a separate registration.
     """
 
     def __init__(self, settings: Settings, store: Store, http: HttpClient, server: AuthorizationServer) -> None:
@@ -58,7 +59,8 @@ class Registration:
         """Return the settings with the client's ID and secret; register first if that has not been done.
 
         Args:
-            client_id: of a flow that was begun, possibly by another process, which has registered a moment ago.
+            client_id: the client ID of a flow in progress, possibly started by another process that has just
+                registered.
 
         Raises:
             FlowError: the authorization server does not register this client.
@@ -92,10 +94,10 @@ class Registration:
             self._delete(client)
 
     def reject(self, client_id: str) -> None:
-        """Delete the registration if the authorization server has answered `invalid_client` because it is unknown.
+        """Handle the error `invalid_client`: delete the registration if the authorization server no longer knows it.
 
-        If the registration can be read, the authorization server says whether it is (RFC 7592 section 2.1). Otherwise,
-        only a registration older than `DOUBT_AFTER` is deleted.
+        If the registration can be read, the response shows whether it is known (RFC 7592 section 2.1). Otherwise, only
+        a registration older than `DOUBT_AFTER` is deleted.
         """
         entry = None if self._settings.client_id else self._entry()
         self._cached = None
@@ -112,7 +114,7 @@ class Registration:
             Whether the authorization server has deleted it, or no longer knows it.
 
         Raises:
-            FlowError: there is no registration, or the authorization server refuses to delete it.
+            FlowError: the client is not registered, or the authorization server refuses to delete the registration.
             Unreachable: it did not respond.
         """
         client = self.current()
@@ -136,14 +138,14 @@ class Registration:
         audit.record("client_ended", client_id=client["client_id"])
 
     def _manage(self, method: str, client: dict[str, Any]) -> HttpResponse | None:
-        """Send a request to the client configuration endpoint (RFC 7592 section 2); None if there is none."""
+        """Send a request to the client configuration endpoint (RFC 7592 section 2); return None without an endpoint."""
         url, token = client.get("registration_client_uri"), client.get("registration_access_token")
         if not url or not token:
             return None
         return self._http.send(method, url, headers={"Authorization": f"Bearer {token}"})
 
     def _is_known(self, client: dict[str, Any]) -> bool | None:
-        """Return whether the authorization server knows the registration; None if it does not say.
+        """Return whether the authorization server knows the registration; None if this cannot be determined.
 
         It may rotate the client's credentials in its response (RFC 7592 section 2.1).
         """
@@ -251,7 +253,7 @@ def client_information(client: dict[str, Any], settings: Settings) -> dict[str, 
     is managed are optional (RFC 7592 section 3), and are removed if they cannot be used.
 
     Raises:
-        FlowError: a value is one with which this client cannot work.
+        FlowError: this client cannot work with one of the values.
     """
     method, expires_at = client.get("token_endpoint_auth_method"), client.get("client_secret_expires_at", 0)
     if method in SECRET_METHODS:

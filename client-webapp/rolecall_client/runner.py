@@ -1,4 +1,4 @@
-"""Runs flows: sends messages, calls the handlers of responses, and stores flows in Redis while the browser is away."""
+"""The runner of flows, which sends messages, calls handlers, and stores flows in Redis while the browser is away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_POSTED: Final = 4096
 
 
 class Runner:
-    """Runs the flows in `flows`, to which wrappers of the application may add.
+    """The runner of the flows in `flows`, to which wrappers of the application may add.
 
     A flow that waits for the browser is bound to it by a secret in a cookie.
     """

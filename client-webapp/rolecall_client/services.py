@@ -28,7 +28,7 @@ class Services:
 
 
 def build(settings: Settings, http: HttpClient) -> Services:
-    """Build the services. Does not open any connections."""
+    """Build the services without opening connections."""
     client = storage.connect(settings.redis_url)
     store = storage.Store(client, "client", keep=settings.keep_expired, cipher=settings.data_key)
     memory = storage.Memory(client, settings.SERVICE)

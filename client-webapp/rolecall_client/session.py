@@ -90,7 +90,7 @@ class Sessions:
 
 
 class Allowance:
-    """What the current browser may still store."""
+    """The amount of data that the current browser may still store."""
 
     def __init__(self, sessions: Sessions, limits: Limits, budget: Budget) -> None:
         self._sessions = sessions

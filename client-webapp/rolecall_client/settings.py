@@ -54,7 +54,7 @@ class ClientKey:
 
 
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
-"""RFC 7518 sections 6.2.2 and 6.3.2."""
+"""The private members of a JWK (RFC 7518 sections 6.2.2 and 6.3.2)."""
 
 
 def client_key(text: str) -> ClientKey:
@@ -72,7 +72,7 @@ def client_key(text: str) -> ClientKey:
 @add_settings({row.setting: setting(row.counts, default=limit(row.default), parse=limit) for row in LIMITS})
 @settings_class
 class Settings(ServiceSettings):
-    """Settings, read once when the process starts. Each row of `LIMITS` adds one."""
+    """Settings, read once when the process starts. Each row of `LIMITS` adds a setting."""
 
     SERVICE: ClassVar[str] = "client-webapp"
 
@@ -153,7 +153,7 @@ class Settings(ServiceSettings):
     )
 
     def faults(self) -> list[str]:
-        """Return the credentials that are missing for the authentication method, or that belong to no client ID."""
+        """Return an error if credentials are missing for the authentication method, or set without a client ID."""
         if self.client_id is None and self.client_secret is not None:
             return ["CLIENT_SECRET is set, but CLIENT_ID is not"]
         if self.client_id is not None and self.client_auth_method in SECRET_METHODS and not self.client_secret:

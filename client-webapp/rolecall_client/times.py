@@ -9,7 +9,7 @@ def moment(seconds: float, now: float) -> str:
     """Return a time of day in UTC, with the date if it is not today, and the distance from `now`.
 
     Args:
-        seconds: the time, in seconds since the epoch, as `now`.
+        seconds: the time in seconds since the epoch, like `now`.
     """
     try:
         at, today = datetime.fromtimestamp(seconds, UTC), datetime.fromtimestamp(now, UTC).date()

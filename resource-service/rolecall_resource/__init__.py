@@ -26,7 +26,7 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 def create_app(settings: Settings, http: HttpClient | None = None) -> Flask:
-    """Create the application and its dependencies. Does not open any connections; `/readyz` reports availability."""
+    """Create the application and its dependencies without opening connections; `/readyz` reports availability."""
     app = create_flask(__name__, settings)
     register_error_handlers(app)
     http = http or HttpClient(connect=0.5, read=1.5, ca_file=settings.ca_file)

@@ -50,7 +50,7 @@ _TOKEN_CHECKS: Final = tuple(
     for check in checks.defined_in(protect, validators, introspection, local_jwt)
     if check not in {protect.PRESENT, local_jwt.CACHED}
 )
-"""The checks with an error code. A request without a token gets a response without one, and CACHED rejects no token."""
+"""The checks with an error code. A request without a token gets no error code, and CACHED never rejects a token."""
 
 _CHALLENGED: Final = ("WWW-Authenticate",)
 _NOT_FOUND: Final = json_response("The owner has no resource with this ID.", error_body("not_found"), status=404)

@@ -8,7 +8,7 @@ from rolecall.settings import ServiceSettings, certificates, identifier, one_of,
 from rolecall.vocabulary import ACCESS_TOKEN_TYPES
 
 VALIDATORS = ("jwt", "introspection")
-"""How an access token can be validated."""
+"""The methods for validating access tokens."""
 
 
 @settings_class

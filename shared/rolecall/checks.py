@@ -80,7 +80,7 @@ class Check:
     ) -> T:
         """Check that `value` is not None and return it with its type narrowed.
 
-        The other arguments are those of a call.
+        The other arguments are the same as in `__call__`.
 
         Raises:
             OAuthError: `value` is None.

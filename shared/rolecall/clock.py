@@ -47,7 +47,7 @@ PROCESS = Clock()
 
 
 def current_object(proxy: T) -> T:
-    """Return the object that a proxy of Flask stands for: each attribute of the proxy is slower by a microsecond.
+    """Return the object behind a Flask proxy: each attribute access through the proxy takes a microsecond longer.
 
     Raises:
         RuntimeError: there is no such object outside of its context.

@@ -24,11 +24,11 @@ class OAuthError(Exception):
 
     Args:
         error: the registered error code.
-        description: the `error_description` of the response: printable ASCII without quotes or backslashes. Parts of
-            the request need a grammar that allows only these characters, and a limited length.
+        description: the `error_description` of the response: printable ASCII without quotes or backslashes. It may
+            contain parts of the request only if their grammar allows no other characters and their length is limited.
         detail: a text for the log, and for responses only where a wrapper of the application adds it.
         status: the HTTP status of the JSON response.
-        challenge: the value of the `WWW-Authenticate` header, if the response has one.
+        challenge: the value of the `WWW-Authenticate` header, if any.
         retry_after: seconds for the `Retry-After` header.
 
     Raises:

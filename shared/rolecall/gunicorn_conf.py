@@ -28,7 +28,7 @@ _LARGE: Final = 128 * 1024
 worker_class = "rolecall.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = 16
-# each is a file descriptor, of which a process often has 1,024
+# each needs a file descriptor, of which a process can often open only 1,024
 worker_connections = 512
 preload_app = True
 keepalive = 15
@@ -38,7 +38,7 @@ limit_request_line = 8190
 limit_request_field_size = 16384
 # do not let a request header (SCRIPT_NAME) set the path at which the application is mounted
 forwarder_headers = ""
-# the scheme is for TRUSTED_PROXIES to decide, and a list of two schemes is not an error
+# TRUSTED_PROXIES determines the scheme, and a list of two schemes is not an error
 secure_scheme_headers: dict[str, str] = {}
 http_parser = "python"
 control_socket_disable = True

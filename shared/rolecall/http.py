@@ -153,7 +153,7 @@ class HttpClient:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(url, _reason(error)) from error
-        except ValueError as error:  # of http.client, for a header with a line feed or a character outside of Latin-1
+        except ValueError as error:  # from http.client, for a header with a line feed or a character outside Latin-1
             raise Unreachable(url, "the request contains characters that cannot be sent") from error
         return HttpResponse(
             response.status,

@@ -39,7 +39,7 @@ REFETCH_AFTER: Final = 10.0
 """Seconds between two fetches of a fresh value that are caused by requests for which it is not sufficient."""
 
 MIN_RSA_BITS: Final = 2048
-"""RFC 7518 section 3.3."""
+"""The minimum size of an RSA key (RFC 7518 section 3.3)."""
 
 _KEY_TYPES: Final = {
     "RS256": ("RSA", None),
@@ -211,7 +211,7 @@ class CachedKeys:
     Args:
         url: returns the address of the key set; may raise Unreachable or OAuthError.
         algorithms: the accepted algorithms; keys for others are ignored.
-        max_lifetime: the most seconds for which the key set is cached.
+        max_lifetime: the maximum number of seconds for which the key set is cached.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import redis
 
 
 class LeanRedis(redis.Redis):
-    """Runs commands with the connection's retries."""
+    """A client that runs commands with the connection's retries, and without measurements."""
 
     def execute_command(self, *arguments: Any, **options: Any) -> Any:
         """Send a command and return its response."""

@@ -27,13 +27,13 @@ from rolecall.web.proxies import UNKNOWN, client_address
 from rolecall.web.routes import Kind
 
 RESERVE: Final = 0.25
-"""The part of Redis that callers who are not signed in cannot use, whatever fills the rest."""
+"""The part of Redis that callers who are not signed in cannot use, regardless of what fills the rest."""
 
 RESERVE_WAIT: Final = 30
 """Seconds for `Retry-After` while only the reserve is left."""
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-"""IPv4 addresses, as translators write them (RFC 6052 section 2.1)."""
+"""The prefix of IPv4 addresses that were translated to IPv6 (RFC 6052 section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,11 @@ class Limit:
     Args:
         name: identifies the limit in Redis and in the audit log, and names its setting.
         default: the allowed amount per period if the setting has no value, such as `10/5 minutes`.
-        counts: what is counted; the documentation of the setting and of the error response.
+        counts: a description of the counted events or bytes, for the documentation of the setting and of the error
+            response.
         title: the title of the error page.
         message: the text of the error response; `{wait}` is replaced with the time until the next attempt.
-        unit: what the amount is a number of.
+        unit: the unit of the amount, for example `bytes`.
         status: the status of the error response: 429, or 503 for a limit on all callers together.
         is_joint: whether callers without a known address share a counter, which bounds what they store. Other limits
             do not count them, because one caller could block all of them (RFC 7239 section 6.2).
@@ -120,7 +121,7 @@ class Limits:
         self._limiter.hit(self._rates[limit.setting], limit.name, *key, cost=-1)
 
     def reset(self, limit: Limit, *key: str) -> None:
-        """Forget the attempts of a party, after a successful one."""
+        """Reset the count of a party after a successful attempt."""
         self._limiter.clear(self._rates[limit.setting], limit.name, *key)
 
 
@@ -160,10 +161,10 @@ class Budget:
 
 
 def network(address: str | None) -> str:
-    """Return the network that a client is counted as: for IPv6 the /64, which one household owns as a whole.
+    """Return the network that a client is counted as: for IPv6, the /64, which usually belongs to one household.
 
-    In these, a /64 has many owners, so each address counts alone: link-local addresses, and those that contain an IPv4
-    address (RFC 4291 section 2.5.5, RFC 4380 section 4, RFC 6052 section 2.1).
+    Link-local addresses, and addresses that contain an IPv4 address, are counted individually, because the addresses in
+    such a /64 belong to different owners (RFC 4291 section 2.5.5, RFC 4380 section 4, RFC 6052 section 2.1).
     """
     text = client_address(address or "")
     try:

@@ -22,7 +22,7 @@ class _Formatter(JsonFormatter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes each line with one call, so that threads need no lock, during which they would wait for each other."""
+    """A handler that writes each line with one call, so that threads need no lock and do not wait for each other."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a record, without the lock of other handlers."""

@@ -280,7 +280,7 @@ def _path_parameters(route: Route) -> list[Schema]:
 
 
 def _body_errors(kind: Kind, method: str) -> list[ResponseObject]:
-    """Describe the error for bodies that no view receives (RFC 9110 section 15.5.14)."""
+    """Describe the error for bodies that are rejected before any view (RFC 9110 section 15.5.14)."""
     if method == "GET":
         return []
     content = {HTML: string()} if kind == "page" else {JSON: error_body("invalid_request")}

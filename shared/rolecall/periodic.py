@@ -48,7 +48,7 @@ def _run(app: Flask, periodic: Periodic) -> None:
         try:
             with app.app_context():
                 periodic.work()
-        except Exception as error:  # the thread goes on, and tries again at the next interval
+        except Exception as error:  # the thread continues, and tries again at the next interval
             log.warning(
                 "periodic work failed",
                 extra={"work": periodic.name, "detail": f"{type(error).__name__}: {error}"[:300]},

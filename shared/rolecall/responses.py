@@ -1,4 +1,4 @@
-"""Responses whose headers are complete when they are made."""
+"""Responses whose headers are complete when they are created."""
 
 from __future__ import annotations
 

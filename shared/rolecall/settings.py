@@ -145,7 +145,7 @@ def is_loopback(address: str) -> bool:
             ipv6 = IPv6Address(host)
             # before Python 3.13, is_loopback does not look at the embedded IPv4 address
             return (ipv6.ipv4_mapped or ipv6).is_loopback
-        # inet_aton ignores text after a space, and reads no number without digits, which is 0 for browsers
+        # inet_aton ignores text after a space, and rejects a number without digits, which browsers read as 0
         is_ipv4 = _IPV4_NUMBERS.fullmatch(host) is not None
         return is_ipv4 and IPv4Address(socket.inet_aton(_EMPTY_HEXADECIMAL.sub("0", host))).is_loopback
     except (OSError, ValueError):

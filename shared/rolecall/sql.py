@@ -49,10 +49,10 @@ class MigrationError(Exception):
 
 
 class WriteLock:
-    """Makes the threads of a process write to an SQLite file one after another.
+    """A lock that makes the threads of a process write to an SQLite file one after another.
 
     Otherwise, they would wait in SQLite's busy handler, which sleeps up to 0.1 s between attempts and gives up after
-    the time-out even though each of the other transactions is short.
+    the timeout even though each of the other transactions is short.
     """
 
     _of_files: Final[WeakValueDictionary[str, WriteLock]] = WeakValueDictionary()
@@ -71,7 +71,7 @@ class WriteLock:
         """Hold the lock during the block.
 
         Raises:
-            RuntimeError: this thread already holds it, so that SQLite would never let the second transaction begin.
+            RuntimeError: this thread already holds it, so SQLite would never let the second transaction begin.
             sqlalchemy.exc.TimeoutError: other threads held it for `WRITE_TIMEOUT` seconds.
         """
         if self._holder == threading.get_ident():
@@ -101,8 +101,8 @@ class Database:
 
     SQLite runs in WAL mode: readers never wait, and each of their statements reads what was committed before it, as in
     PostgreSQL. A writer takes the lock at its start (BEGIN IMMEDIATE), so that no transaction fails halfway because of
-    a concurrent write. `WriteLock` orders the writers of a process; between
-    processes, SQLite's busy handler waits for up to 2 s.
+    a concurrent write. `WriteLock` orders the writers of a process; between processes, SQLite's busy handler waits for
+    up to 2 seconds.
 
     Args:
         url: an SQLAlchemy URL, for example `sqlite:////data/auth.db` or `postgresql+psycopg://user@host/auth`.
@@ -166,7 +166,7 @@ class Database:
             yield session
 
     def _begin_immediate(self, connection: sa.Connection) -> None:
-        """Begin at the driver: for an event, SQLAlchemy would have to look for listeners in each of its steps."""
+        """Begin in the driver: with an event, SQLAlchemy would have to look for listeners in each of its steps."""
         if not self._sqlite:
             return
         driver: Any = connection.connection.driver_connection

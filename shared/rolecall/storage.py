@@ -24,7 +24,7 @@ TIMEOUT: Final = 0.8
 
 
 FULL: Final = 0.95
-"""The part of its `maxmemory` from which Redis counts as full."""
+"""The fraction of `maxmemory` at which Redis counts as full."""
 
 MEMORY_AGE: Final = 0.5
 """Seconds for which a process reuses the last measurement of Redis's memory."""
@@ -33,7 +33,7 @@ MEASURE_INTERVAL: Final = 15.0
 """Seconds between the measurements for the metric."""
 
 OVERHEAD: Final = 500
-"""Bytes of an entry besides its value: its key, what Redis adds, and members that are added later."""
+"""Bytes of an entry in addition to its value: its key, the overhead of Redis, and members that are added later."""
 
 
 class StorageError(Exception):
@@ -87,7 +87,7 @@ def _maxmemory_policy(client: redis.Redis) -> str:
 
 
 class Memory:
-    """How full Redis is, as the part of `maxmemory` in use; 0.0 if Redis has no maximum.
+    """The fraction of `maxmemory` that Redis uses; 0.0 if Redis has no maximum.
 
     Args:
         service: the label of the metric, which every measurement updates.
@@ -99,13 +99,13 @@ class Memory:
         self._measured = (-math.inf, 0.0)
 
     def part(self) -> float:
-        """Measure.
+        """Measure and return the fraction.
 
         Raises:
             redis.RedisError: Redis does not respond.
         """
         info = self._client.info("memory")
-        # Redis does not compare its output buffers with the maximum either
+        # Redis does not count its output buffers toward the maximum either
         used, maximum = info["used_memory"] - info.get("mem_not_counted_for_evict", 0), info.get("maxmemory", 0)
         part = used / maximum if maximum else 0.0
         metrics.REDIS_MEMORY.labels(self._service).set(part)
@@ -196,7 +196,7 @@ class Store:
         return self._cipher.encrypt(text) if self._cipher else text
 
     def cost(self, value: dict[str, Any]) -> int:
-        """Return about how many bytes of memory Redis needs for an entry; it rounds sizes up by a quarter at most."""
+        """Return the approximate memory in bytes that Redis needs for an entry; it rounds up by a quarter at most."""
         return len(self.dump(value)) * 5 // 4 + OVERHEAD
 
     def load(self, raw: bytes) -> dict[str, Any] | None:
@@ -216,7 +216,7 @@ class Store:
 
 
 def compact_json(value: Any) -> bytes:
-    """Return JSON in UTF-8 without whitespace and without escapes of other characters than JSON requires."""
+    """Return JSON in UTF-8, without whitespace and with only the escapes that JSON requires."""
     # JSON from other servers may contain a lone surrogate; json.loads accepts it in this form
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 

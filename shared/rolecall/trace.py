@@ -12,7 +12,7 @@ _trace_id: ContextVar[str | None] = ContextVar("rolecall_trace_id", default=None
 
 
 def begin(traceparent: str | None) -> str:
-    """Set the trace id from an incoming `traceparent`, or generate one.
+    """Set the trace id from an incoming `traceparent`, or generate a new id.
 
     It is the request id in logs and on error pages.
     """

@@ -24,7 +24,7 @@ ID_TOKEN_ALGORITHMS: Final = ("RS256", "ES256", "PS256", "EdDSA")
 Registration section 2)."""
 
 CODE_CHALLENGE_METHOD: Final = "S256"
-"""The only supported method (RFC 9700 section 2.1.1)."""
+"""The only supported code challenge method (RFC 9700 section 2.1.1)."""
 
 PROFILES: Final = ("oauth2.1", "openid", "fapi2")
 """How strictly the authorization server treats a client; `fapi2` has the same rules as `oauth2.1` so far."""
@@ -43,16 +43,16 @@ ASSERTION_ALGORITHMS: Final = {"private_key_jwt": ID_TOKEN_ALGORITHMS, "client_s
 HS256, but not for HS384 or HS512 (RFC 7518 section 3.2)."""
 
 CLIENT_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-"""The only supported type (RFC 7523 section 2.2)."""
+"""The only supported type of client assertion (RFC 7523 section 2.2)."""
 
 OPENID_SCOPES: Final = ("openid", "profile", "email", "address", "phone", "offline_access")
 """Scopes of OpenID Connect Core sections 5.4 and 11; they have their meaning only together with `openid`."""
 
 OPENID_CONFIGURATION_PATH: Final = "/.well-known/openid-configuration"
-"""OpenID Connect Discovery section 4."""
+"""The path of the OpenID configuration (OpenID Connect Discovery section 4)."""
 
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
-"""RFC 8414 section 3."""
+"""The path of authorization server metadata (RFC 8414 section 3)."""
 
 RESOURCE_METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
-"""RFC 9728 section 3."""
+"""The path of protected resource metadata (RFC 9728 section 3)."""

@@ -34,10 +34,10 @@ LINGER: Final = 2.0
 _RECEIVE: Final = MAX_WAITING_HEAD + MAX_REQUEST_BODY
 
 _MAX_CHUNKS: Final = 128
-"""Chunks of an incomplete body that are looked at for each part that arrives."""
+"""Maximum number of chunks of an incomplete body that are examined each time another part arrives."""
 
 _WELL_FORMED: Final = re.compile(rb"(?:\r\n)?(?:[^\r\n]* HTTP/1\.[01]\r\n(?:[^\r\n]+\r\n)*)?[^\r\n]*\r?")
-"""The beginning of a head in which nothing is wrong yet."""
+"""The beginning of a head that is well-formed so far."""
 
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,5})\r\n")
 _BEGINNING_OF_CHUNK: Final = re.compile(rb"[0-9A-Fa-f]{0,5}\r?")
@@ -102,9 +102,9 @@ def _progress_of_chunks(data: bytes, position: int) -> Progress:
 class Worker(ThreadWorker):
     """A worker that gives a connection to a thread when all of a request has arrived.
 
-    The main loop receives the requests. It closes a connection whose request is not complete within
-    `request_deadline` seconds, and the one that has waited longest when there are too many. Requests of which only the
-    parser finds the end get at most half of the threads, and the same deadline.
+    The main loop receives the requests. It closes a connection whose request is not complete within `request_deadline`
+    seconds and, if there are too many connections, the oldest waiting one. Requests of which only the parser finds the
+    end get at most half of the threads, and the same deadline.
 
     When it begins to stop, it closes its listeners, instead of after the last running request. Until it closes them,
     the kernel keeps accepting connections that are never served. A proxy must not repeat a POST that it has sent on
@@ -117,9 +117,9 @@ class Worker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._held: deque[Any] = deque()  # of unknown length, waiting for one of the threads for those
+        self._held: deque[Any] = deque()  # requests of unknown length, waiting for one of the threads for those
         self._closing: deque[Any] = deque()
-        self._reading: dict[Any, float] = {}  # of unknown length, in a thread; until when they may receive
+        self._reading: dict[Any, float] = {}  # requests of unknown length, in a thread; until when they may receive
         self._thread = threading.local()
 
     def enqueue_req(self, conn: Any) -> None:
@@ -170,9 +170,9 @@ class Worker(ThreadWorker):
             self._wait(conn, self._closing, LINGER, self._drain)
 
     def murder_pending(self) -> None:
-        """Close connections whose time is over, and those that are too many.
+        """Close connections whose time is over, and the oldest ones if there are too many.
 
-        gunicorn calls this after each batch of events, of which none may belong to a closed connection.
+        gunicorn calls this after each batch of events, none of which may belong to a closed connection.
         """
         super().murder_pending()
         now = time.monotonic()

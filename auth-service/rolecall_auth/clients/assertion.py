@@ -55,7 +55,7 @@ def unverified_client(assertion: str) -> tuple[str, str]:
 
 
 def verify(client: Client, method: str, assertion: str) -> None:
-    """Verify that the client signed the assertion, for this server, recently, and for a single use.
+    """Verify that the client signed the assertion recently, for this server, and for a single use.
 
     Args:
         method: the registered method of the client, which is also the method of the assertion.

@@ -66,7 +66,7 @@ def read_credentials(authorization: list[AuthorizationHeader], clean: dict[str, 
     """Return the credentials from the `Authorization` headers or the body.
 
     Raises:
-        OAuthError: the request has several credentials, or malformed ones.
+        OAuthError: the request contains several credentials, or malformed ones.
     """
     client_id, secret = clean.get("client_id"), clean.get("client_secret")
     assertion, assertion_type = clean.get("client_assertion"), clean.get("client_assertion_type")

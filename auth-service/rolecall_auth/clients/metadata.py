@@ -45,8 +45,8 @@ class Member:
         column: whether `Client` has a column for it; other members are only stored and returned.
         max_length: maximum number of characters of a text.
         max_items: maximum number of values in a list.
-        extension: what an extension of this server means (RFC 7591 section 2 allows them); empty for a member of the
-            specifications. Responses only contain an extension that is set.
+        extension: the meaning of an extension of this server (RFC 7591 section 2 allows extensions); empty for a member
+            of the specifications. Responses contain an extension only if it is set.
     """
 
     name: str
@@ -170,13 +170,13 @@ def read(document: Mapping[str, Any], profile: str, *, exact: bool = False) -> d
     """Validate the metadata of a registration, and add the defaults of omitted members.
 
     Unknown members are ignored, and members that are null or empty count as omitted (`without_omitted`). Grant types,
-    response types, and scopes that this server does not have, or that this client may not use, are dropped, as long as
-    a usable one remains (RFC 7591 section 3.2.1). No other value is replaced: redirect URIs, keys, authentication
+    response types, and scopes that this server does not support, or that this client may not use, are dropped, as long
+    as a usable one remains (RFC 7591 section 3.2.1). No other value is replaced: redirect URIs, keys, authentication
     methods, algorithms, and subject types protect the client or its users.
 
     Args:
         profile: the profile of the client (`Client.profile`).
-        exact: reject the values that would be dropped.
+        exact: reject such values instead of dropping them.
 
     Raises:
         OAuthError: invalid_redirect_uri or invalid_client_metadata (RFC 7591 section 3.2.2).
@@ -314,7 +314,7 @@ def auth_methods_fault(methods: Sequence[str], method: str) -> str:
 
 
 def _with_first_method(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with `token_endpoint_auth_method`, if only the list is given."""
+    """Return the document; if it contains only the list, add `token_endpoint_auth_method`, the first method."""
     methods = document.get("token_endpoint_auth_methods")
     first = {"token_endpoint_auth_method": methods[0]} if isinstance(methods, list) and methods else {}
     return {**first, **document}

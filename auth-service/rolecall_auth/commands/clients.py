@@ -76,7 +76,7 @@ def add_resource(
         identifier = url(identifier)
     except ValueError as error:
         fail(f"--identifier {error}")
-    # a resource server authenticates at introspection as a client does (RFC 7662 section 2.1)
+    # for introspection, a resource server authenticates like a client (RFC 7662 section 2.1)
     for what, parameter, value in (
         ("The resource ID", "client_id", resource_id),
         ("--identifier", "resource", identifier),
@@ -155,7 +155,7 @@ def add_client(
     if fault := client_id_fault(client_id):
         fail(f"The client ID {fault}.")
     if "" in {options["name"], options["scope"], *options["redirect_uri"]}:
-        # in a document, an empty scope counts as omitted, and a client without one may request every scope
+        # in a document, an empty scope counts as omitted, and a client without a scope may request every scope
         fail("--name, --scope, and --redirect-uri must not be empty.")
     further = metadata.without_omitted(read_json_object(metadata_file, "--metadata-file"))
     document = _client_metadata(further, **options)

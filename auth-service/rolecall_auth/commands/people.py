@@ -63,7 +63,7 @@ def set_claims(username: str, file: IO[str]) -> None:
 @click.command("add-claim-scope")
 @click.argument("scope")
 @click.option("--claim", multiple=True, required=True, help="A claim that the scope releases; may be repeated.")
-@click.option("--description", required=True, help='What it allows, for the consent page: "see your groups".')
+@click.option("--description", required=True, help='The access to show on the consent page: "see your groups".')
 @with_appcontext
 def add_claim_scope(scope: str, claim: tuple[str, ...], description: str) -> None:
     """Define a scope that releases claims such as groups, or change it.

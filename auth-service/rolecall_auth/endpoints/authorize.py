@@ -64,7 +64,7 @@ MAX_BYTES: Final = 4096
 """Maximum size of a request's parameters, as they are stored."""
 
 MAX_DETAIL: Final = 1000
-"""Characters of the redirect URIs in the log."""
+"""Maximum length of the redirect URIs in a log line, in characters."""
 
 _OUTSIDE_REQUEST_OBJECT = frozenset({"client_id", "request", "request_uri"})
 _NEVER_REDIRECTED = frozenset({"client_id", "redirect_uri"})
@@ -206,7 +206,7 @@ def _proceed(
     if sign_in is None or not authentication.accepts(sign_in, interaction):
         SIGNED_IN(not authentication.silent, expected="a sign-in that meets the request", otherwise="none")
         return redirect(url_for("sign-in", interaction=name or _store_interaction(clean, sign_in)), 303)
-    # the user signed in with another account than the client requested
+    # the user signed in with a different account than the client requested
     SIGNED_IN(authentication.allows_user(sign_in), expected="the requested user", otherwise="another user")
     if interaction is not None and interaction.decision is not None and interaction.decided_by == sign_in.user_id:
         taken = services().interactions.take(name or "")
@@ -273,7 +273,7 @@ def _error_redirect(target: Target, error: OAuthError) -> Response:
 def _authorization_response(target: Target, response_parameters: list[tuple[str, str]]) -> Response:
     """Return the response to the client: a form, or a 303 redirect (RFC 9700 section 4.12).
 
-    Every response passes here, so that each contains `iss` (RFC 9207 section 2).
+    Every response is built here, so that each contains `iss` (RFC 9207 section 2).
     """
     response_parameters = [*response_parameters, ("iss", services().settings.issuer)]
     if target.mode == "form_post":

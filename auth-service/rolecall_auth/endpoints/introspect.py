@@ -1,4 +1,4 @@
-"""Token introspection (RFC 7662), for authenticated resources and for tokens with their audience."""
+"""Token introspection (RFC 7662): an authenticated resource can introspect the tokens that were issued for it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def introspect() -> ResponseReturnValue:
 
 
 def _custom_claims(token: AccessToken, scope: str) -> dict[str, Any]:
-    """Return the person's current claims that the claim scopes in the scope release (RFC 7662 section 2.2)."""
+    """Return the person's current claims that are released by the claim scopes in the scope (RFC 7662 section 2.2)."""
     if not scopes.custom_claims_of(scope):
         return {}
     with services().database.connect() as connection:

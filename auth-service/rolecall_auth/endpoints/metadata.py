@@ -47,7 +47,7 @@ def metadata() -> ResponseReturnValue:
 
 
 class _Prepared(NamedTuple):
-    """The metadata as they were generated from some settings, resources, and claim scopes."""
+    """Generated metadata, and the settings, resources, and claim scopes that they were generated from."""
 
     source: tuple[object, ...]
     document: Document

@@ -151,7 +151,7 @@ def client_information_response(client: Client, registration_token: str) -> dict
 
 
 def _require_served_origin() -> None:
-    """Reject pages of origins that are not served, which without CORS headers could still send a request."""
+    """Reject requests from pages of other origins: without CORS headers, browsers can still send them."""
     origin, settings = request.headers.get("Origin"), services().settings
     issuer = urlsplit(settings.issuer)
     is_own = origin == f"{issuer.scheme}://{issuer.netloc}"
@@ -184,7 +184,7 @@ def _bearer_token() -> str | None:
 
 
 def _initial_access_token() -> str | None:
-    """Return the initial access token; None without one if registration is open."""
+    """Return the initial access token, or None if the request has none and registration is open."""
     token = _bearer_token()
     if token is None:
         _require_allowed("open" if services().settings.registration == "open" else None)
@@ -231,7 +231,7 @@ def _require(check: Check, value: T | None, expected: str) -> T:
 
 
 def _secret_columns(method: str, secret: str) -> dict[str, Any]:
-    """Return the columns that store a secret: encrypted for client_secret_jwt, else hashed, or empty without one."""
+    """Return the columns that store a secret: encrypted for client_secret_jwt, else hashed; empty without a secret."""
     if method not in _WITH_SECRET:
         return {"secret_hash": None, "secret_sealed": None}
     if method == "client_secret_jwt":

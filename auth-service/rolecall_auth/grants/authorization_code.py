@@ -83,7 +83,7 @@ TOKEN_CHECKS: Final = (ALIVE, REDIRECT_URI, RESOURCE, VERIFIER_SENT, NO_STRAY_VE
 
 
 class CodeGrant(grants.AuthorizationCodeGrant):
-    """Authlib validates requests; this class stores codes, consumes them, and issues the tokens."""
+    """The grant: Authlib validates requests; this class stores codes, consumes them, and issues the tokens."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = CLIENT_AUTH_METHODS
 
@@ -106,11 +106,11 @@ class CodeGrant(grants.AuthorizationCodeGrant):
 
         Returns:
             The parameters of the authorization response; the endpoint applies the `response_mode`. None if the person
-            has to decide; nothing is stored.
+            has to decide; in that case, no authorization is stored.
 
         Raises:
             OAuthError: access_denied, if the account is disabled or the consent has been withdrawn.
-            TooMany: the account has given too many authorizations; nothing is stored.
+            TooMany: the account has given too many authorizations; this one is not stored.
         """
         services().limits.count(ACCOUNT_AUTHORIZATION, grant_user.user_id)
         authorization = self._store_authorization(grant_user, decided)
@@ -178,7 +178,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
     ) -> AuthorizationCode:
         """Return the code if it was issued to this client, and is valid or was used before.
 
-        Requests of other clients do not use or end it.
+        Requests from other clients do not consume the code or end its authorization.
         """
         found = services().codes.find(code)
         if found is not None and found.expires_at <= clock.now() and not self._was_used(found):
@@ -194,10 +194,11 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             return authorizations.has_tokens(connection, code.authorization_id)
 
     def create_token_response(self) -> Any:
-        """Issue the tokens of the authorization, which uses up the code in the same atomic step.
+        """Issue the tokens of the authorization, which consumes the code in the same atomic step.
 
         Any further use of the code ends the authorization. SQL decides the order of concurrent uses: tokens are only
-        issued while the authorization is active, so the first use gets no tokens, or tokens that end right after.
+        issued while the authorization is active, so the first use gets no tokens, or tokens that are revoked
+        immediately afterwards.
         """
         found = self.request.authorization_code
         resource = self.request.form.get("resource", found.resource)

@@ -1,4 +1,4 @@
-"""The client credentials grant (RFC 6749 section 4.4): a client gets a token for itself, without a person."""
+"""The client credentials grant (RFC 6749 section 4.4): a client gets a token on its own behalf, without a person."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ TOKEN_CHECKS: Final = (SCOPE, scopes.TARGET, scopes.SCOPE)
 """The checks of a token request."""
 
 _ATTEMPTS: Final = 3
-"""How often the active authorization is looked up. Of concurrent requests one creates it, so the second finds it."""
+"""Maximum number of attempts to find or create the authorization. The first can fail because of a concurrent
+request."""
 
 
 class ClientCredentialsGrant(grants.ClientCredentialsGrant):
-    """Authlib authenticates the client; this class finds the client's authorization and issues the access token.
+    """The grant: Authlib authenticates the client; this class finds its authorization and issues the access token.
 
-    There is no refresh token (section 4.4.3), because the client can repeat the request.
+    The response contains no refresh token (section 4.4.3), because the client can repeat the request.
     """
 
     TOKEN_ENDPOINT_AUTH_METHODS = tuple(method for method in CLIENT_AUTH_METHODS if method != "none")
@@ -50,7 +51,8 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
     def validate_token_request(self) -> None:
         """Validate the client, scope, and resource, without changing anything.
 
-        Without `scope`, the client requests all that it may have for itself: at the named resource, or at the only one.
+        Without `scope`, the client requests every scope that it may have on its own behalf at the resource: the named
+        one or, if the request does not name one, the only one.
         """
         client = self.request.client = authenticated_client(self)
         personal = scopes.requires_person()
@@ -67,7 +69,7 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
         )
 
     def create_token_response(self) -> Any:
-        """Issue an access token of the client's standing authorization."""
+        """Issue an access token from the client's standing authorization."""
         client, resource, scope = self.request.client, self.request.resource, self.request.scope
         authorization = _standing_authorization(client, resource, scope)
         g.flow_id = authorization.id
@@ -82,10 +84,10 @@ def _fault(unknown: set[str], allowed: set[str], personal: set[str]) -> str | No
 
 
 def _standing_authorization(client: Client, resource: Resource, scope: str) -> AuthorizationRecord:
-    """Return the client's active authorization for this resource and scope, and create it if there is none.
+    """Return the client's active authorization for this resource and scope; create it if it does not exist.
 
-    Once it exists, no token writes to SQL. It has no time of its last use and ends only with the client. One that has
-    ended has no `standing_key`, so it is never found again.
+    Once it exists, issuing a token does not write to SQL. The authorization does not record its last use, and ends only
+    with the client. An ended authorization has no `standing_key`, so it is never found again.
 
     Raises:
         UnauthorizedClientError: the client has been disabled.
@@ -104,9 +106,9 @@ def _standing_authorization(client: Client, resource: Resource, scope: str) -> A
 
 
 def _has_token_lifetime(authorization: AuthorizationRecord, resource: Resource) -> bool:
-    """Record that its tokens now live longer, if they do: once after such a change of the setting or the resource.
+    """Record the current token lifetime if it is longer than the recorded one, as after a change of the setting.
 
-    Return False if it has ended: its revocation is kept only for the lifetime that was recorded by then.
+    Return False if the authorization has ended: its revocation is kept only for the lifetime that was recorded then.
     """
     lifetime = token_lifetime(resource)
     if (authorization.token_lifetime or 0) >= lifetime:

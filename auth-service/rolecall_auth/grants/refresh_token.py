@@ -51,7 +51,7 @@ TOKEN_CHECKS: Final = (ALIVE, ONCE, SCOPE, RESOURCE)
 
 
 class RefreshGrant(grants.RefreshTokenGrant):
-    """Authlib authenticates the client; this class implements token families."""
+    """The grant: Authlib authenticates the client; this class implements token families."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = CLIENT_AUTH_METHODS
 

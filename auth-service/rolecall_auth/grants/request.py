@@ -40,7 +40,7 @@ class OAuth2Request(AuthlibRequest):
     """Set by the authorization endpoint."""
 
     def __init__(self, clean: dict[str, str]) -> None:
-        # Authlib requires an https URI; the scheme that counts is the issuer's
+        # Authlib requires an https URI; the scheme that matters is the issuer's
         super().__init__(request.method, "https://issuer/", headers=request.headers)  # type: ignore[call-overload]
         self.payload = BasicOAuth2Payload(clean)
         self._clean = clean

@@ -33,7 +33,7 @@ def issue(authorization_id: str, resource: Resource, client: Client, nonce: str 
         resource: the resource of the authorization.
 
     Raises:
-        HasTokens: nothing is changed.
+        HasTokens: these would not be the first tokens; the database is unchanged.
         OAuthError: invalid_grant, if the authorization has ended, or if the client is no longer registered for any of
             its scope.
     """
@@ -101,8 +101,8 @@ def token_response(
     Args:
         resource: the resource of the authorization. The caller has recorded its token lifetime.
         scope: the scope of the access token: that of the authorization, or less.
-        subject: the `sub`, which is the client's without a person (RFC 9068 section 2.2).
-        user: the person, if there is one.
+        subject: the `sub`: that of the client if the authorization has no person (RFC 9068 section 2.2).
+        user: the person, if the authorization has one.
     """
     settings = services().settings
     custom_claims = approval.custom_claims(authorization, scope)

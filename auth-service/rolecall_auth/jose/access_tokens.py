@@ -21,13 +21,13 @@ from rolecall_auth.models.registry import Registry
 from rolecall_auth.models.resource import Resource
 
 FORMAT: Final = "jwt"
-"""The format of access tokens, as it is stored with an authorization."""
+"""The format of access tokens; it is stored with each authorization."""
 
 MAX_LENGTH: Final = 8192
 """Maximum length of an access token in characters."""
 
 MAX_VERIFIED: Final = 4096
-"""Verified tokens that an application keeps, each of which takes about 1 KB."""
+"""Maximum number of verified tokens that an application caches; each takes about 1 KB."""
 
 _SIGNED: Final = "signed by this server"
 
@@ -76,7 +76,7 @@ def mint(
         user_claims: further claims about the person (RFC 9068 section 2.2.3).
 
     Returns:
-        The token, and its lifetime, which is shorter than `lifetime` if the key does not verify for so long.
+        The token, and its lifetime, which is shorter than `lifetime` if the key stops verifying earlier.
     """
     key = keys.signing(resource.access_token_signing_alg, lifetime)
     lifetime = min(lifetime, key.longest_token)
@@ -110,12 +110,12 @@ class _Verified(NamedTuple):
 
 
 class AccessTokens:
-    """Reads access tokens, and keeps the newest ones whose signature it has verified.
+    """A reader of access tokens, which caches the most recent ones whose signature it has verified.
 
-    A kept token is only valid until it expires or its key is retired, by the clock of the application.
+    A cached token is valid only until it expires or its key is retired, by the clock of the application.
 
     Args:
-        registry: the resources, some of which have access tokens of another type than that of RFC 9068.
+        registry: the resources; the access tokens of some have another type than that of RFC 9068.
     """
 
     def __init__(self, keys: Keys, issuer: str, registry: Registry) -> None:

@@ -36,7 +36,7 @@ MAX_SETS: Final = 256
 """Maximum number of key sets, and of secrets, whose key objects a process caches."""
 
 RSA_BITS: Final = range(2048, 8193)
-"""Allowed sizes (RFC 7518 section 3.3); larger keys only cost time."""
+"""Allowed sizes of RSA keys (RFC 7518 section 3.3); larger keys only cost time."""
 
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 
@@ -58,7 +58,7 @@ _KINDS: Final[Mapping[tuple[Any, Any], tuple[Callable[[Any], PublicKeyObject], t
     ("EC", "P-256"): (ECKey.import_key, ("kty", "crv", "x", "y"), frozenset({"ES256"})),
     ("OKP", "Ed25519"): (OKPKey.import_key, ("kty", "crv", "x"), frozenset({"EdDSA"})),
 }
-"""By `kty` and `crv`: the import function, the public members, and the algorithms of the key."""
+"""The import function, the public members, and the algorithms of a key, by `kty` and `crv`."""
 
 
 class BadJWT(Exception):
@@ -129,7 +129,7 @@ class ClientKeys:
         raise BadJWT("the signature is wrong")
 
     def keys_for(self, client: Client) -> Iterator[tuple[PublicKey, ...]]:
-        """Yield the client's public keys (RFC 7591 section 2), then those that its `jwks_uri` publishes now.
+        """Yield the client's public keys (RFC 7591 section 2), then the keys that its `jwks_uri` publishes now.
 
         The second set is for callers that did not find a key in the first one, which may be cached.
 

@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 RELOAD_AFTER: Final = 1.0
-"""Seconds after which a process reads the keys again. New keys are published much longer before they sign."""
+"""Seconds after which a process reads the keys again. A new key is published for much longer than that before it
+signs."""
 
 LEEWAY: Final = 60.0
 """Seconds that a key verifies after its last token has expired, to allow for clock differences."""
@@ -171,7 +172,7 @@ class _StoredKeys:
             return [(row, max(self._token_lifetime, lifetime or 0)) for row, lifetime in rows]
 
     def _extend_verification(self) -> None:
-        """Extend the time that keys verify, before the first token with the longer lifetime is signed."""
+        """Extend the time for which keys verify, before the first token with the longer lifetime is signed."""
         with self._database.transaction() as session:
             lifetime = self.longest_lifetime(session)
             for row in session.scalars(sa.select(SigningKey).with_for_update()):
@@ -261,7 +262,7 @@ class Keys:
         return None
 
     def public_set(self) -> Document:
-        """Return the JWK Set (RFC 7517 section 5), which is prepared again when another set of keys is published."""
+        """Return the JWK Set (RFC 7517 section 5), which is rebuilt when the published keys change."""
         published = self._published()
         kids = [key.kid for key in published]
         prepared_for, document = self._prepared
@@ -287,7 +288,7 @@ class Keys:
     def rotate(self) -> list[str]:
         """Publish a new key per algorithm and return the key ids; each signs after `published_before` seconds.
 
-        An algorithm that has a published key which does not sign yet gets no other one, so two concurrent rotations
+        An algorithm with a published key that does not sign yet does not get another one, so two concurrent rotations
         create one key.
         """
         # generated before the rows are locked, because it takes time

@@ -1,4 +1,4 @@
-"""Authorizations: each records the access that a person, or a client for itself, has at one resource or more."""
+"""Authorizations: each records a client's access to one or more resources, for a person or on its own behalf."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rolecall_auth.models.user import User, UserRecord
 class Approved(TypedDict):
     """The request as the person approved it; later changes of the client's registration can only narrow it.
 
-    `scope` includes the scopes of the claims that were requested individually. `claims` are the names of these by
-    place, as in `Authorization.requested_claims`. `custom_claims` are the claims that the claim scopes in `scope` then
-    released. `sector` determines a pairwise subject and is None for a public one.
-    `refreshable` is whether the client may get a refresh token.
+    `scope` includes the scopes of the claims that were requested individually. `claims` contains the names of these
+    claims by place, as in `Authorization.requested_claims`. `custom_claims` contains the claims that the claim scopes
+    in `scope` released at that time. `sector` determines a pairwise subject and is None for a public one. `refreshable`
+    is whether the client may get a refresh token.
     """
 
     client_name: str
@@ -37,7 +37,7 @@ class Approved(TypedDict):
 
 
 class Authorization(Model):
-    """The owner of a code, its refresh tokens, and its access tokens; they become invalid when it ends.
+    """The owner of a code, refresh tokens, and access tokens, all of which become invalid when the authorization ends.
 
     The subject is the person `user_id` or, if that is None, the client itself. `auth_time` is when the person signed
     in. `used_at` is when a token was last issued; `requested_claims` is the `claims` parameter (OpenID Connect Core
@@ -48,8 +48,8 @@ class Authorization(Model):
     the tokens issued last, and `token_lifetime` the longest lifetime of any of them, in seconds; both are None before
     the first token.
 
-    `standing_key` identifies the active authorization of a client for itself; see `standing_key()`. It is None for a
-    person's, and after the authorization has ended.
+    `standing_key` identifies the active authorization that a client has on its own behalf; see `standing_key()`. It is
+    None for a person's authorization, and after the authorization has ended.
     """
 
     __tablename__ = "authorization_grant"
@@ -87,7 +87,7 @@ class Authorization(Model):
 
 
 class AuthorizationRecord(NamedTuple):
-    """The columns of an authorization that requests of programs need; see `Authorization`."""
+    """The columns of an authorization that requests from programs need; see `Authorization`."""
 
     id: str
     user_id: str | None
@@ -194,7 +194,7 @@ def has_tokens(connection: sa.Connection, authorization_id: str) -> bool:
 
 
 def standing(connection: sa.Connection, key: str) -> AuthorizationRecord | None:
-    """Return the active authorization of a client for itself with this `standing_key`."""
+    """Return the active authorization with this `standing_key`, which a client has on its own behalf."""
     row = connection.execute(_STANDING, {"key": key}).one_or_none()
     return None if row is None else AuthorizationRecord(*row)
 
@@ -206,7 +206,7 @@ def extend(connection: sa.Connection, authorization_id: str, token_format: str, 
 
 
 def with_user(connection: sa.Connection, authorization_id: str) -> tuple[AuthorizationRecord, UserRecord] | None:
-    """Return an active authorization with its person; None if it has ended, or has a disabled person or none."""
+    """Return an active authorization with its person; None if it has ended, or its person is disabled or missing."""
     return _with_user(connection.execute(_WITH_USER, {"authorization": authorization_id}).one_or_none())
 
 

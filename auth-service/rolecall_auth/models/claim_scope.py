@@ -9,7 +9,7 @@ from rolecall_auth.models import Model
 
 
 class ClaimScope(Model):
-    """A scope value that releases claims. `description` says on the consent page what it allows."""
+    """A scope value that releases claims. `description` explains on the consent page what it allows."""
 
     __tablename__ = "claim_scope"
 

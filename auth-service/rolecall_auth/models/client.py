@@ -33,10 +33,10 @@ Management section 2, and the response modes with a JWT.
 """
 
 MAX_HOST = 253
-"""Characters of a host name (RFC 1035 section 2.3.4)."""
+"""Maximum length of a host name in characters (RFC 1035 section 2.3.4)."""
 
 SUBJECT_PREFIXES = ("usr_", "pws_", "svc_")
-"""How the `sub` of a person, of a person for a sector, and of a client begins; a client ID may not begin so."""
+"""The prefixes of the `sub` of a person, a person for a sector, and a client. No client ID may begin with them."""
 
 ENDED = ""
 """The value of `registration_token_hash` after the client has deleted its own registration."""
@@ -132,7 +132,7 @@ class Client(Model, ClientMixin):
     def always_requires_consent(self, redirect_uri: str) -> bool:
         """Return whether consent is never remembered, because another app could impersonate this client.
 
-        This is so for public clients whose redirect URI other software can receive: on loopback, or with a private-use
+        This applies to public clients whose redirect URI other software can receive: on loopback, or with a private-use
         scheme (RFC 8252 section 8.6).
         """
         return self.is_public and (not redirect_uri.startswith("https://") or is_loopback(redirect_uri))
@@ -177,7 +177,7 @@ def redirect_uri_fault(uri: str, application_type: str, *, lab: bool) -> str | N
     """Return why a redirect URI cannot be registered, as the predicate of a sentence, or None if it can.
 
     It must use https, http on loopback, or, for a native client, a private-use scheme that contains a dot (RFC 6749
-    section 3.1.2, RFC 8252 sections 7.1 to 7.3). A request must be able to contain it as it is registered, and a
+    section 3.1.2, RFC 8252 sections 7.1 to 7.3). A request must be able to contain it exactly as registered, and a
     response must not contain a parameter twice (RFC 6749 section 3.1).
 
     Args:

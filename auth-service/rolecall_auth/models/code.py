@@ -49,7 +49,7 @@ class Codes:
         self._store = store
 
     def put(self, code: str, value: AuthorizationCode) -> None:
-        """Store a new code until its replay need not be recognized any more."""
+        """Store a new code for as long as its replay must be recognized."""
         members: dict[str, Any] = {name: getattr(value, name) for name in _MEMBERS}
         self._store.put("code", code, members, value.expires_at - clock.now(), keep=REPLAY_PERIOD)
 

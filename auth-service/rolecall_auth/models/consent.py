@@ -14,10 +14,10 @@ from rolecall_auth.models.authorization import Approved
 from rolecall_auth.models.user import User
 
 REFRESH: Final = "without asking again"
-"""Stored in place of a scope value, which has no spaces (RFC 6749 section 3.3), if the client may refresh tokens."""
+"""Stored like a scope value if the client may refresh tokens; scope values have no spaces (RFC 6749 section 3.3)."""
 
 _CLAIM: Final = "the claim "
-"""Stored before the name of each claim that a claim scope releases, so that a claim added later needs a consent."""
+"""The prefix of the stored name of each claim that a claim scope releases; a claim added later needs a new consent."""
 
 
 class Consent(Model):
@@ -51,7 +51,7 @@ def hold_consent(connection: sa.Connection, user_id: str, client_id: str, reques
     """Lock the consent of an active account, so that it cannot be withdrawn before the transaction ends.
 
     Returns:
-        Whether all of the request has been allowed.
+        Whether the person has allowed the entire request.
     """
     values = {"user": user_id, "client": client_id, "resource": request["resource"]}
     stored = {*connection.scalars(_HELD, values)}

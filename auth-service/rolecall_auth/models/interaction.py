@@ -75,7 +75,7 @@ class Interactions:
         return name
 
     def put_for_any_browser(self, parameters: dict[str, str]) -> str:
-        """Store a request from a form on another site; the first browser that opens its name owns it.
+        """Store a request from a form on another site; it belongs to the first browser that uses its name.
 
         The browser sends no cookies with such a form, so their number cannot be limited in the response.
         """

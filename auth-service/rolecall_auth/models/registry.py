@@ -19,7 +19,8 @@ from rolecall_auth.models.resource import Resource
 MAX_AGE: Final = 2.0
 """Seconds that a row is cached.
 
-Disabling a client ends its authorizations immediately, but other processes may see its registration this much longer.
+Disabling a client ends its authorizations immediately, but other processes may use its registration for this much
+longer.
 """
 
 MAX_CLIENTS: Final = 1000
@@ -36,7 +37,7 @@ class _Scopes(NamedTuple):
 
 
 class Registry:
-    """Reads each row at most once in `MAX_AGE` seconds; a missing row is queried each time."""
+    """A cache that reads each row at most once in `MAX_AGE` seconds; a missing row is queried each time."""
 
     def __init__(self, database: Database, issuer: str) -> None:
         self.userinfo: Final = Resource(
@@ -88,7 +89,7 @@ class Registry:
         return self._read_scopes().claim_scopes
 
     def resource(self, identifier: str) -> Resource | None:
-        """Return the resource with this identifier, or with one of which only an empty path is spelled differently."""
+        """Return the resource with this identifier, or with one that differs only in the spelling of an empty path."""
         resources = (*self.resources(), self.userinfo)
         for resource in resources:
             if resource.identifier == identifier:
@@ -111,7 +112,7 @@ class Registry:
 
 
 def is_same_resource(one: str, other: str) -> bool:
-    """Whether two identifiers are equal, with or without the slash of an empty path (RFC 3986 section 6.2.3)."""
+    """Whether two identifiers are equal, apart from the slash of an empty path (RFC 3986 section 6.2.3)."""
     return one == other or _with_path(one) == _with_path(other)
 
 

@@ -125,11 +125,12 @@ class Revocations:
 
     @contextmanager
     def _added(self, before: list[Entry]) -> Iterator[list[Entry]]:
-        """Add entries to Redis before and after the block, which writes to SQL and may change the list for after it.
+        """Add entries to Redis before and after the block, which writes to SQL and may change the later list.
 
-        Before, so that no token that SQL lists as revoked is active. After, because Redis may have been emptied in the
-        meantime, and the set rebuilt from SQL without the new rows. If Redis fails, the block still runs, the entries
-        are added before this process uses the set again, and the error is raised, so that the response is 503.
+        They are added before the block so that no token that SQL lists as revoked is active, and after it because Redis
+        may have been emptied in the meantime and the set rebuilt from SQL without the new rows. If Redis fails, the
+        block still runs, the entries are added before this process uses the set again, and the error is raised, so that
+        the response is 503.
         """
         failure = self._try_to_add(before)
         after = before.copy()
@@ -150,7 +151,7 @@ class Revocations:
         return None
 
     def _add(self, added: list[Entry]) -> None:
-        """Add entries, also when Redis is full, unless there are so many that they could exceed its memory."""
+        """Add entries, even when Redis is full, unless there are so many that they could exceed its memory."""
         script = ADD_WHEN_FULL if len(added) <= BATCH else ADD
         for start in range(0, len(added), BATCH):
             keys, values = entries.arguments(self._prefix, added[start : start + BATCH], self._keep)

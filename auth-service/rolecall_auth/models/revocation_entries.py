@@ -23,7 +23,7 @@ WHOLE: Final = "*"
 """The member that revokes every token of the authorization."""
 
 BATCH: Final = 1000
-"""Rows that are read from SQL, or entries that are written to Redis, at a time."""
+"""Maximum number of rows read from SQL, or entries written to Redis, at a time."""
 
 _ATTEMPTS: Final = 3
 _PAUSE: Final = 0.5
@@ -40,7 +40,7 @@ return 1
 """
 
 ADD_WHEN_FULL: Final = f"#!lua flags=allow-oom\n{ADD}"
-"""The same, also when Redis has reached `maxmemory`."""
+"""The same script, which also runs when Redis has reached `maxmemory`."""
 
 
 class Entry(NamedTuple):
@@ -119,7 +119,7 @@ class Ending(NamedTuple):
 
 
 ONE: Final = Ending.of(_table.c.id == sa.bindparam("authorization"))
-"""Ends the authorization with the id `authorization`."""
+"""The statements that end the authorization with the id `authorization`."""
 
 
 def batches(database: Database, since: float) -> Iterator[list[Entry]]:
@@ -154,7 +154,7 @@ def count(database: Database, since: float) -> int:
 
 
 def _of(lifetime: int | None) -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the conditions for ended authorizations whose longest token has this lifetime; the index has the same."""
+    """Return the conditions for ended authorizations whose longest token has this lifetime, as in the index."""
     return Authorization.token_lifetime == lifetime, Authorization.ended_at.is_not(None)
 
 

@@ -22,13 +22,13 @@ from rolecall_auth.models.revocation_entries import ADD, Entry
 log = logging.getLogger(__name__)
 
 REBUILD_WAIT: Final = 1.0
-"""Seconds from the start of a rebuild for which requests wait for it to finish, which usually takes less."""
+"""Seconds that requests wait for a rebuild, counted from its start; it usually takes less."""
 
 LEASE: Final = 10.0
-"""Seconds after its last batch at which a rebuild counts as abandoned, and another process may start one."""
+"""Seconds after its last batch at which a rebuild counts as abandoned, so that another process may start again."""
 
 RETRY: Final = 1.0
-"""Seconds until the next rebuild after one has failed."""
+"""Seconds between a failed rebuild and the next attempt."""
 
 PROGRESS: Final = 5.0
 """Seconds between two log lines about the progress."""
@@ -44,8 +44,9 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return ARGV[2]
 """
 
-# As ADD, but only for the owner of the lease, which it renews at the end: as the first write it would allow the others
-# when Redis is full. The last key is the marker; the last arguments are its owner and milliseconds. Returns 1 or 0.
+# Like ADD, but only for the owner of the lease. The script renews the lease at the end: as the first write, the renewal
+# would allow the other writes even when Redis is full. The last key is the marker; the last arguments are its owner and
+# milliseconds. Returns 1 or 0.
 _LOAD: Final = f"""
 local marker = table.remove(KEYS)
 local lease = table.remove(ARGV)
@@ -68,7 +69,7 @@ _FAIL: Final = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEX
 
 
 class Rebuild:
-    """Rebuilds the set in a thread, which one process starts when a request needs the set.
+    """The rebuild of the set, in a thread that one process starts when a request needs the set.
 
     Args:
         prefix: the prefix of all keys.

@@ -52,7 +52,7 @@ class User(Model):
 
 
 class UserRecord(NamedTuple):
-    """The columns of a person that requests of programs need; see `User`."""
+    """The columns of a person that requests from programs need; see `User`."""
 
     id: str
     username: str

@@ -71,7 +71,7 @@ _SECURITY_SCHEMES: Final[Mapping[str, Schema]] = {
 
 _IN_HEADER: Final[Security] = ({"client_secret_basic": []},)
 _ANY_METHOD: Final[Security] = (*_IN_HEADER, {})
-"""OpenAPI has no security scheme for credentials in the body."""
+"""Security is optional here, because OpenAPI has no security scheme for credentials in the body."""
 
 _BACK_CHANNEL: Final = (*checks.defined_in(authentication), REQUIRED)
 _ASSERTION: Final = checks.defined_in(assertion)
@@ -99,7 +99,7 @@ _OF_THE_PERSON: Final = (
     authorization_code.CONSENT,
     *_engine("access_denied"),
 )
-"""The checks of the sign-in and the consent, which only GET makes: a POST redirects to a GET before."""
+"""The checks of the sign-in and the consent. Only GET makes them: a POST redirects to a GET first."""
 
 _AT_TOKEN: Final = (
     *_engine("invalid_request", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),

@@ -75,7 +75,7 @@ def released_claims(client: Client, authorization: AuthorizationRecord, member: 
 def custom_claims(authorization: AuthorizationRecord, scope: str) -> set[str]:
     """Return the claims that the claim scopes in a scope release, as far as the person approved them.
 
-    Claims that have been added to a claim scope since are not among them.
+    Claims that have been added to a claim scope since then are not included.
     """
     approved = authorization.approved
     return scopes.custom_claims_of(scope) & set(approved.get("custom_claims", ()) if approved else ())

@@ -203,7 +203,7 @@ def _is_claims_request(member: Any) -> bool:
 
 
 def _values(claim_request: dict[str, Any]) -> list[Any]:
-    """Return the values of which the claim must have one (OpenID Connect Core section 5.5.1)."""
+    """Return the values, one of which the claim must have (OpenID Connect Core section 5.5.1)."""
     values = claim_request.get("values", [])
     return [
         *(values if isinstance(values, list) else [None]),

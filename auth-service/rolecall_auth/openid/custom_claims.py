@@ -25,7 +25,7 @@ MAX_BYTES: Final = 3072
 """Maximum size of a person's claims as JSON, so that a token with all of them has at most 8,192 characters."""
 
 MAX_DEPTH: Final = 8
-"""Maximum number of arrays and objects in one another, in a claim."""
+"""Maximum nesting depth of arrays and objects in a claim."""
 
 MAX_NAMES: Final = 20
 """Maximum number of claims in a scope."""

@@ -152,7 +152,7 @@ def _fetch(client: Client, request_uri: str) -> str:
     """Return the request object at a registered `request_uri`.
 
     A fragment is the hash of the object. It only invalidates a cached copy: if this does not match, the object is
-    fetched once more, and then used with any hash (OpenID Connect Core section 6.2). The signature protects it.
+    fetched again, and then used with any hash (OpenID Connect Core section 6.2). The signature protects it.
     """
     address, _, fragment = request_uri.partition("#")
     registered = {request_uri, address} & set(client.request_uris)

@@ -64,7 +64,7 @@ def all_identity_scopes() -> tuple[str, ...]:
 
 
 def requires_person() -> set[str]:
-    """Return the scopes that only a person can allow: the identity scopes, without custom ones that an API defines."""
+    """Return the scopes that only a person can allow: the identity scopes, except custom ones that an API defines."""
     return {*OPENID_SCOPES, *(claim_scopes().keys() - scopes_of_apis())}
 
 
@@ -104,11 +104,11 @@ def requested(client: Client, scope: str | None, identifier: str | None) -> tupl
     """Return the scope that a person may grant for a request, and the resource for its tokens.
 
     Values that do not exist, or that the client is not registered for, are rejected (RFC 6749 section 3.3), but ignored
-    in the OpenID Connect requests of clients of the profile `openid` (OpenID Connect Core section 3.1.2.1). Without a
-    scope, the client requests all scopes of APIs that it is registered for.
+    in the OpenID Connect requests of clients with the profile `openid` (OpenID Connect Core section 3.1.2.1). Without a
+    scope, the client requests all API scopes that it is registered for.
 
     Args:
-        identifier: the requested resource, if the request names one.
+        identifier: the resource that the request names, if any.
 
     Raises:
         OAuthError: invalid_target or invalid_scope.
@@ -136,12 +136,12 @@ def requested(client: Client, scope: str | None, identifier: str | None) -> tupl
 
 
 def narrowed(values: set[str], identifier: str | None, registered: Collection[str]) -> tuple[str, Resource]:
-    """Return the part of a valid scope that belongs to the resource, and the resource: the named or the only one.
+    """Return the part of a valid scope that belongs to the named (or only) resource, and this resource.
 
     Identity scopes belong to the UserInfo endpoint, which accepts every token with such a scope.
 
     Args:
-        registered: what the client may request instead, for the error.
+        registered: the scope that the client may request instead, for the error.
 
     Raises:
         OAuthError: invalid_target, or invalid_scope if nothing remains, or if the scope belongs to several resources.
@@ -210,7 +210,7 @@ def by_resource(scope: str, resource: str) -> dict[str, str]:
 def sentences(scope: str, resource_sentences: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return each value of a scope with a sentence for the user about what it allows.
 
-    A value without `openid` that an API and a claim scope define has both sentences, because it allows both.
+    Without `openid`, a value that both an API and a claim scope define gets both sentences, because it allows both.
 
     Args:
         resource_sentences: the sentences of the resources, by scope value.

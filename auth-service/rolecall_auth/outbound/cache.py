@@ -1,4 +1,4 @@
-"""How long a fetched response may be reused (RFC 9111)."""
+"""The time for which a fetched response may be reused (RFC 9111)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches the documents that a client refers to: keys, request objects, logos (RFC 9101 section 10.4.1).
+"""The fetcher of documents that a client refers to: keys, request objects, and logos (RFC 9101 section 10.4.1).
 
 A client that supplies a URL can make this server send a request anywhere. Therefore a fetch uses https and public
 addresses only, follows no redirects, sends no credentials, uses no proxy, is limited in time and size, and is not
@@ -33,22 +33,22 @@ TIMEOUT: Final = 2.0
 """Seconds for the whole fetch: name resolution, connection, TLS, headers, and body."""
 
 MAX_BODY: Final = 64 * 1024
-"""Bytes after decompression."""
+"""Maximum size of a body after decompression, in bytes."""
 
 MAX_ENTRIES: Final = 256
-"""Outcomes in the cache of a process."""
+"""Maximum number of outcomes in the cache of a process."""
 
 MAX_CONCURRENT: Final = 16
-"""Fetches in progress, including ones that timed out but whose threads are still running."""
+"""Maximum number of fetches in progress, including timed-out ones whose threads are still running."""
 
 MAX_WAITING: Final = 8
-"""Threads that wait for a fetch: half of the threads of a process, so that the other half can serve other requests."""
+"""Maximum number of threads that wait for a fetch: half of those of a process, so that the rest can serve requests."""
 
 MAX_PER_HOST: Final = 4
 """The share of `MAX_CONCURRENT` and of `MAX_WAITING` for one host, so that a slow host delays only its own clients."""
 
 MAX_ADDRESSES: Final = 4
-"""Addresses of a host that are tried."""
+"""Maximum number of addresses that are tried per host."""
 
 
 class FetchBusy(FetchError):
@@ -87,7 +87,7 @@ class _Slots:
 
 
 class Fetcher:
-    """Fetches URLs and caches the outcomes. One instance per process; thread-safe.
+    """A fetcher of URLs, which caches the outcomes. One instance per process; thread-safe.
 
     Args:
         lab: allow private addresses, and http on loopback and to containers.

@@ -27,10 +27,10 @@ _NOT_PUBLIC: Final = tuple(
     )
 )
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
-"""All other IPv6 addresses are local or embed an IPv4 address, as NAT64 does (64:ff9b::/96)."""
+"""The public IPv6 addresses. All others are local or embed an IPv4 address, as NAT64 does (64:ff9b::/96)."""
 
 _METADATA: Final = ipaddress.ip_network("fd00:ec2::/32")
-"""Amazon's instance metadata, in a range that otherwise holds private networks."""
+"""The network of Amazon's instance metadata, in a range that otherwise holds private networks."""
 
 
 class FetchError(Exception):

@@ -1,4 +1,4 @@
-"""Connected apps: lists them with their access, and disconnects them, which ends their authorizations."""
+"""The page of connected apps: list them with their access, and disconnect them, which ends their authorizations."""
 
 from __future__ import annotations
 

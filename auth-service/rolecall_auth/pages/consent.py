@@ -40,7 +40,7 @@ def consent() -> ResponseReturnValue:
     if request.method != "POST" or decision not in {"allow", "deny"}:
         return _page(pending)
     if decision == "allow":
-        # the field tells an older page in another tab apart; programs may leave it out
+        # the field reveals an older page in another tab; programs may omit it
         fingerprint = request.form.get("request", pending.fingerprint)
         if pending.interaction.shown != pending.resolved or fingerprint != pending.fingerprint:
             return _page(pending, has_changed=True)
@@ -64,10 +64,10 @@ def _remember(user_id: str, pending: PendingRequest) -> bool:
 
 
 def _page(pending: PendingRequest, *, has_changed: bool = False) -> ResponseReturnValue:
-    """Show what the person is to approve.
+    """Show the access that the person is asked to approve.
 
     Args:
-        has_changed: whether it is no longer what an earlier page has shown, which the person decided about.
+        has_changed: whether this access differs from that on the earlier page, on which the person decided.
     """
     settings = services().settings
     services().interactions.show(pending.name, pending.interaction, pending.resolved)

@@ -14,10 +14,10 @@ from rolecall_auth.models.user import normal_username
 from rolecall_auth.services import services
 
 MAX_PEOPLE: Final = 5
-"""People per browser; the most recent ones are kept."""
+"""Maximum number of people per browser; the most recent ones are kept."""
 
 MAX_AGE: Final = 400 * 86400
-"""Seconds; the maximum for cookies (RFC 6265bis section 5.5)."""
+"""Lifetime of the cookie in seconds; the maximum for cookies (RFC 6265bis section 5.5)."""
 
 
 def device(username: str) -> str | None:

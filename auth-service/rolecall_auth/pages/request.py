@@ -25,7 +25,7 @@ from rolecall_auth.services import services
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """A pending request with its client, its requirements for the sign-in, and what the person is to approve."""
+    """A pending request with its client, its requirements for the sign-in, and the access to approve."""
 
     name: str
     interaction: Interaction
@@ -36,7 +36,7 @@ class PendingRequest:
 
     @property
     def redirect_uri(self) -> str:
-        """Where the response goes."""
+        """The URI that receives the response."""
         return self.resolved["redirect_uri"] or ""
 
     @property
@@ -46,7 +46,7 @@ class PendingRequest:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of what the person is to approve, for the form of the page that shows it."""
+        """A digest of the access to approve, for the form of the page that shows it."""
         return digest(json.dumps(self.resolved, sort_keys=True))
 
     @property

@@ -25,7 +25,7 @@ def sign_in() -> ResponseReturnValue:
     current = services().sessions.current()
     if current is not None and _is_sufficient(pending, current):
         return redirect(next_url(pending), 303)
-    # only verified here, because a form that was opened before a sign-in in another tab just has to continue
+    # only verified here, because a form that was opened before a sign-in in another tab can simply continue
     current_app.extensions["csrf"].protect()
     if request.method != "POST":
         return _form(pending, _suggested_username(pending, current), None, current)

@@ -38,7 +38,7 @@ def sign_up() -> ResponseReturnValue:
         services().limits.count(SIGN_UP, network(request.remote_addr))
     user = None if problems else _create(username, password)
     if not problems:
-        events.note("identity", value=typed)  # the name of this account, or of the one that has it already
+        events.note("identity", value=typed)  # the name of this account, or of an existing one
     if user is None:
         problems = problems or {"username": "This username is taken. Choose another."}
         return _form(pending, username[:60], problems)

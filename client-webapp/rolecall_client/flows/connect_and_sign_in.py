@@ -1,4 +1,4 @@
-"""Connect and sign in at once: one request with `openid` and the API's scope, whose tokens can be refreshed."""
+"""Connect and sign in together: one request with `openid` and the API's scope, whose tokens can be refreshed."""
 
 from __future__ import annotations
 

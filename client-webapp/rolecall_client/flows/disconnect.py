@@ -17,7 +17,7 @@ from rolecall_client.flow import (
 
 
 def revocation_request(context: Context) -> Message | None:
-    """Build the revocation request for the refresh token, or for the access token without a refresh token.
+    """Build the revocation request for the refresh token or, if the client has none, for the access token.
 
     There is nothing to send without a revocation endpoint, which is optional (RFC 8414 section 2), or if the tokens
     were issued to an earlier registration of this client (RFC 7009 section 2.1).

@@ -46,8 +46,8 @@ AGAIN: Final[Mapping[str, Mapping[str, str]]] = {
     "silent": {"prompt": "none"},
     "choose": {"prompt": "select_account"},
 }
-"""Parameters for a repeated sign-in: none, with a new password check, at most a minute old, without any page, or with a
-choice of account."""
+"""Parameters for a repeated sign-in, by kind: no requirement, a new password check, a sign-in at most a minute old, no
+page, or a choice of account."""
 
 SAME_USER: Final = frozenset({"login", "recent", "silent"})
 """Repeated sign-ins that another user may not complete; their requests contain an `id_token_hint`."""

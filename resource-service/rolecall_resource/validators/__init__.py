@@ -29,7 +29,7 @@ class AccessToken:
 
 
 class Validator(Protocol):
-    """Validates the access token of a request."""
+    """The validator of a request's access token."""
 
     def validate(self, token: str) -> AccessToken:
         """Validate everything about the token except its scope.

@@ -25,7 +25,7 @@ REQUIRED_MEMBERS: Final = ("aud", "exp", "sub", "client_id")
 
 
 class Introspection:
-    """Introspects each token on every request, so that a revocation takes effect immediately."""
+    """A validator that introspects the token of every request, so that a revocation takes effect immediately."""
 
     def __init__(self, server: AuthorizationServer, http: HttpClient, settings: Settings) -> None:
         self._server = server

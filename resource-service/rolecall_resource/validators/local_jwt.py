@@ -59,7 +59,7 @@ _SIGNATURE_ONLY: Final[Any] = {
 
 
 class LocalJwt:
-    """Verifies signatures, and caches verified tokens until they expire or their key changes.
+    """A validator that verifies signatures, and caches verified tokens until they expire or their key changes.
 
     Args:
         typ: a type that is accepted in addition to that of RFC 9068.

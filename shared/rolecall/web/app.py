@@ -115,7 +115,7 @@ class Application(Flask):
         return CrossOrigin(self.extensions.get("rolecall_routes", ()), self.extensions["rolecall_settings"])
 
     def local_path(self, path: str) -> str | None:
-        """Return the part of a request's path below the path of the service; None if it belongs to another one."""
+        """Return the part of a request's path below the path of the service; None if it belongs to another service."""
         if path == self.path or path.startswith(f"{self.path}/"):
             rest = path.removeprefix(self.path)
             return None if rest.startswith("//") else rest or "/"
@@ -177,7 +177,7 @@ _IN_POPUPS: Final = "rolecall.in_popups"
 
 
 def _with_headers(application: WSGIApplication) -> WSGIApplication:
-    """Add the headers of every response that the response does not have itself."""
+    """Add the headers of every response, unless the response already has them."""
 
     def middleware(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
@@ -209,7 +209,7 @@ def _reject_invalid_hosts(application: WSGIApplication) -> WSGIApplication:
 
 
 def plain_response(status: int, text: str, start_response: StartResponse, *headers: tuple[str, str]) -> Iterable[bytes]:
-    """Send a response of one line, for a request that does not reach an application."""
+    """Send a one-line response to a request that does not reach an application."""
     body = f"{text}\n".encode()
     standard = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(f"{status} {HTTPStatus(status).phrase}", [*standard, *SECURITY_HEADERS.items(), *headers])

@@ -27,7 +27,7 @@ def receive_body(environ: WSGIEnvironment, limit: int) -> None:
         return
     body = b""
     if coding is not None and length:
-        status = 400  # the sender, or a proxy, may mean either of them (RFC 9112 section 6.3)
+        status = 400  # the sender or a proxy may rely on either of them (RFC 9112 section 6.3)
     elif coding is not None and (coding.strip().lower() != "chunked" or not environ.get("wsgi.input_terminated")):
         status = 501
     else:

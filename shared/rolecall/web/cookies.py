@@ -1,6 +1,6 @@
-"""Secrets of a browser, each in a cookie of its own.
+"""Secrets of a browser, each in a separate cookie.
 
-If they shared one cookie, each of two tabs that are opened at the same time would replace the secret of the other.
+If they shared one cookie, two tabs that are opened at the same time would replace each other's secret.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rolecall import clock
 from rolecall.storage import digest
 
 MAX_COOKIES: Final = 20
-"""Cookies of one kind that a browser keeps at the services of a host; a new one replaces the oldest."""
+"""Maximum number of cookies of one kind in a browser, for all services of a host; a new one replaces the oldest."""
 
 
 @dataclass(frozen=True, slots=True)

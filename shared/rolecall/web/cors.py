@@ -1,4 +1,4 @@
-"""Requests of pages of other origins (CORS, section 3.3 of the Fetch standard): always without credentials.
+"""Requests from pages of other origins (CORS, section 3.3 of the Fetch standard): always without credentials.
 
 The routes that serve them do not read cookies, so an origin learns nothing there that a program could not.
 """
@@ -79,7 +79,7 @@ class CrossOrigin:
     """
 
     def __init__(self, routes: Iterable[Route], settings: object) -> None:
-        """Take the routes that pages of other origins can use, and the origins that the settings list for them."""
+        """Store the routes that pages of other origins can use, and the origins that the settings list for them."""
         served = [route for route in routes if route.cors is not None]
         self._origins = {
             route.name: ANY if route.cors == "any" else getattr(settings, str(route.cors)) for route in served
@@ -90,7 +90,7 @@ class CrossOrigin:
         self._beginnings = tuple(route.path.partition("<")[0] for route in served if "<" in route.path)
 
     def headers(self, path: str, origin: str | None) -> Headers:
-        """Return the headers of a response; none if the path, or the origin, is not served.
+        """Return the headers of a response; none if the path or the origin is not allowed.
 
         Args:
             path: the path below that of the service.

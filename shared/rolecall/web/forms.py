@@ -1,4 +1,4 @@
-"""Protection of forms against other sites: Flask-WTF's tokens, in a browser that opens several pages at once."""
+"""Protection of forms against other sites: Flask-WTF's tokens, in a browser that opens several pages in parallel."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SECRETS: Final = BrowserSecrets("form", lifetime=None)
 
 
 class FormProtection(CSRFProtect):  # type: ignore[misc]
-    """Flask-WTF's protection, with the secret of a browser that is not signed in outside the session's cookie.
+    """Flask-WTF's protection, which stores the secret outside the session cookie if the browser is not signed in.
 
-    Of two pages that a new browser opens at the same time, the response that arrives later replaces the session's
-    cookie, and with it the secret of the other page. Therefore, each of these secrets has a cookie of its own, and a
-    token may match any of them. A session with a secret of its own accepts only that one (see `renew_secret`).
+    When a new browser opens two pages at the same time, the response that arrives later replaces the session cookie,
+    and with it the secret of the other page. Therefore, each of these secrets has a separate cookie, and a token may
+    match any of them. A session with its own secret accepts only that one (see `renew_secret`).
     """
 
     def init_app(self, app: Flask) -> None:
@@ -64,7 +64,7 @@ def form_token() -> str:
 
 
 def renew_secret() -> None:
-    """Give a new session a secret of its own; tokens of pages from before it began are no longer accepted."""
+    """Give a new session its own secret; tokens of pages from before it began are no longer accepted."""
     session[_FIELD] = token_hex(20)
 
 

@@ -61,7 +61,7 @@ class CookieSessions(SecureCookieSessionInterface):
         return serializer
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Return the session of the request's cookie; an empty one if there is none."""
+        """Return the session of the request's cookie, or an empty session without a valid cookie."""
         value = request.cookies.get(self.get_cookie_name(app)) if "HTTP_COOKIE" in request.environ else None
         serializer = self.get_signing_serializer(app) if value else None
         if not value or serializer is None:

@@ -1,4 +1,4 @@
-"""What trusted proxies say of a request: the client's address, the scheme, and the host (RFC 7239)."""
+"""Information about a request from trusted proxies: the client's address, the scheme, and the host (RFC 7239)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PORT: Final = re.compile(r"[0-9]{0,5}|_[A-Za-z0-9._-]+")
 
 
 def behind_proxies(application: WSGIApplication, count: int) -> WSGIApplication:
-    """Return the application as it is behind `count` proxies; without any, headers that proxies add are ignored.
+    """Wrap an application that is behind `count` proxies; if there are none, the headers that proxies add are ignored.
 
     `REMOTE_ADDR` becomes an address without a port, as `client_address` returns it.
     """
@@ -67,9 +67,9 @@ class BehindProxies(ProxyFix):
 
 
 def client_address(node: str) -> str:
-    """Return the address of a node (RFC 7239 section 6) without quotation marks, brackets, and port.
+    """Return the address of a node (RFC 7239 section 6) without quotation marks, brackets, or port.
 
-    An IPv4-mapped address becomes an IPv4 address, and an obfuscated identifier remains as it is.
+    An IPv4-mapped address becomes an IPv4 address, and an obfuscated identifier remains unchanged.
 
     Returns:
         `UNKNOWN` for everything else, and for more than `_MAX_NODE` characters.

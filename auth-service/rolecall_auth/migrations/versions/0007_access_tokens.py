@@ -41,7 +41,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them."""
+    """Remove the columns and the table."""
     op.drop_table("claim_scope")
     for table_name, columns in (("client", _of_client()), ("resource", _of_resource())):
         with op.batch_alter_table(table_name) as table:

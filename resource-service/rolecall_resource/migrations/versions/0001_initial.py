@@ -1,4 +1,4 @@
-"""Invoices and profiles."""
+"""Create the tables for invoices and profiles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "invoice",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -35,6 +35,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them."""
+    """Drop the tables."""
     op.drop_table("profile")
     op.drop_table("invoice")
