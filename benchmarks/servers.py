@@ -84,11 +84,10 @@ def on_last_core() -> list[int]:
     return CORES[-1:] if len(CORES) > 1 else []
 
 
-def gunicorn(factory: str, port: int) -> list[str]:
-    """Return the command of a service in production."""
+def gunicorn(factory: str, port: int, options: str) -> list[str]:
+    """Return the command of a service in production, with these options in addition."""
     command = [sys.executable, "-m", "gunicorn", "-c", "python:rolecall.gunicorn_conf"]
-    options = os.environ.get("GUNICORN", "").split()
-    return [*command, *options, "-b", f"127.0.0.1:{port}", f"applications:{factory}()"]
+    return [*command, *options.split(), "-b", f"127.0.0.1:{port}", f"applications:{factory}()"]
 
 
 @dataclass(frozen=True)
@@ -133,12 +132,15 @@ def site(version: Version, folder: Path, *, count: bool = False) -> Iterator[Sit
         settings = version.settings(folder, redis_url, auth, f"http://127.0.0.1:{ports['jwt']}", "http://127.0.0.1:9")
         version.prepare(settings)
         more = {"COUNT": "1", "WEB_CONCURRENCY": "1"} if count else {}
+        options = "" if count else os.environ.get("GUNICORN", "")
         servers = {}
         for name, port in ports.items():
             prefix = "AUTH_SERVICE_" if name == "auth" else "RESOURCE_SERVICE_"
             own = of_service(prefix, settings) | more | ({} if name in {"auth", "empty"} else {"VALIDATOR": name})
             factory = name if name in {"auth", "empty"} else "resource"
-            program = running(name, gunicorn(factory, port), port, version.environ | own, folder / f"{name}.log")
+            program = running(
+                name, gunicorn(factory, port, options), port, version.environ | own, folder / f"{name}.log"
+            )
             servers[name] = ends.enter_context(program)
         party = Party(auth, "http://127.0.0.1:9", settings["CLIENT_WEBAPP_CLIENT_SECRET"])
         yield Site(version, servers, party, settings["RESOURCE_SERVICE_RESOURCE_SECRET"])
