@@ -93,7 +93,13 @@ def test_pages_lead_to_the_messages_behind_them(stack: Stack) -> None:
         page = walker.follow(walker.submit(page, decision="allow"))
     assert page.url.endswith("/me")
     diagram_of(stack, page.text, "POST /sign-in", "GET /callback")
-    for url in (f"{stack.client}/", f"{stack.client}/compare", f"{stack.auth}/apps", f"{stack.auth}/"):
+    for url in (
+        f"{stack.client}/",
+        f"{stack.client}/flows",
+        f"{stack.client}/compare",
+        f"{stack.auth}/apps",
+        f"{stack.auth}/",
+    ):
         page = walker.open(url)
         assert page.status == 200
         assert "See the messages behind this page" in page.text, url
