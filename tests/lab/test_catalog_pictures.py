@@ -77,7 +77,7 @@ def test_a_consent_that_is_denied_is_refused_by_a_check(quiet_stack: Stack) -> N
 
 
 def test_what_a_client_signed_is_right(quiet_stack: Stack, alice: Walker) -> None:
-    """RFC 7523 section 3, RFC 9101 section 6.2: the key is the one that the client registered in the same flow."""
+    """RFC 7523 section 3, RFC 9101 section 6.2: with the key that the client registered in the same flow."""
     run(alice, quiet_stack, "signed_client")
     keys = KeySet(quiet_stack.auth, HttpClient())
 

@@ -1,4 +1,4 @@
-"""The results board of the comparison: which responses count for which event, and what is predicted."""
+"""The results board of the comparison: which responses count for which event, and the predictions."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def serving(answers: dict[str, Any]) -> Iterator[int]:
 
 
 class Patients:
-    """Three programs in place of the services; each test sets their reports."""
+    """Stand-ins for the three services; each test sets their reports."""
 
     def __init__(self) -> None:
         self.views: dict[str, dict[str, Any]] = {}
