@@ -24,7 +24,7 @@ from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
 ACCOUNT: Final = ("demo", "demonstration-lab")
-"""The person of this command, whose connection is not that of a browser."""
+"""The account that this command uses, so that it does not change the connections of people in browsers."""
 
 RECORDING_TIMEOUT: Final = 8.0
 """Seconds that the services have to write their recordings."""

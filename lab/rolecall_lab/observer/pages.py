@@ -128,7 +128,7 @@ def load() -> ResponseReturnValue:
 
 
 def flow_of_request(trace: str) -> ResponseReturnValue:
-    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded only in a moment.
+    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded a moment later.
 
     With the query parameter `inspect`, the inspector shows the request, or the message that made it fail.
     """
