@@ -1,6 +1,6 @@
 """Run a flow of the catalog against the running lab, and print its diagram: `make demo FLOW=replayed_code`.
 
-The messages and checks are those that the services recorded, read from `/_lab/events`, in the observer's order.
+The messages and checks are read from the services' recordings at `/_lab/events`, and printed in the observer's order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rolecall_lab.recording.recorder import MAX_EVENTS
 from rolecall_lab.walker import Page, Walker, connect
 
 ACCOUNT: Final = ("demo", "demonstration-lab")
-"""The person of this command, whose connection is not that of a browser."""
+"""The account that this command uses, so that it does not change the connections of people in browsers."""
 
 RECORDING_TIMEOUT: Final = 8.0
 """Seconds that the services have to write their recordings."""
@@ -34,7 +34,7 @@ WIDTH: Final = 78
 
 
 def main() -> int:
-    """Print the flow; return 1 and print one line if the lab does not run or the outcome is not the expected one."""
+    """Print the flow; return 1 and print one line if the lab does not run or the outcome is unexpected."""
     name = os.environ.get("FLOW") or BASE.FLOW.name
     entry = ENTRIES.get(name)
     if entry is None:

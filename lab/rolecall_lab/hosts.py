@@ -41,7 +41,7 @@ def reject_unknown_hosts(application: WSGIApplication, lab: LabSettings) -> WSGI
 
 
 def redirect_to_public_host(application: WSGIApplication, app: Flask, public_url: str) -> WSGIApplication:
-    """Redirect browsers that use another name of this machine, where they do not send the cookies of the public one.
+    """Redirect browsers from this machine's other names to its public name, because names do not share cookies.
 
     Args:
         app: the service, whose routes show which requests are those of other programs.

@@ -37,7 +37,7 @@ def site(request: pytest.FixtureRequest) -> Stack:
     if containers.asked_for():
         running = containers.stack()
         if running.client.startswith("http://app.localhost:") != names:
-            pytest.skip("the containers have the other names")
+            pytest.skip("the containers use the other host names")
         return running
     started: Stack = request.getfixturevalue("stack_of_names" if names else "stack")
     return started

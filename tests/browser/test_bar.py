@@ -109,7 +109,7 @@ def test_the_catalog_is_short_and_has_a_filter(page: Page, stack: Stack) -> None
     expect(page.locator(".filter output")).to_have_text(f"3 of {count} flows")
     expect(entries.locator("visible=true")).to_have_count(3)
     expect(page.locator(".group").locator("visible=true")).to_have_count(2)
-    page.fill("#filter", "RFC 7636 plain")  # the specification is not part of the text
+    page.fill("#filter", "RFC 7636 plain")  # the specification is not part of the entry's text
     expect(entries.locator("visible=true")).to_contain_text("code_challenge_method=plain")
     page.fill("#filter", "no such flow")
     expect(entries.locator("visible=true")).to_have_count(0)
@@ -134,7 +134,7 @@ def test_an_entry_leads_to_its_last_diagram_and_its_code(page: Page, stack: Stac
 
 
 def test_an_embedded_diagram_does_not_scroll(page: Page, stack: Stack) -> None:
-    """The page around it scrolls, not the frame; there is no second header; links open the observer itself."""
+    """Only the page around the frame scrolls, the frame has no header, and its links open the observer itself."""
     connect(page, stack)
     page.locator("details.beside summary").click()
     frame = page.frame_locator("details.beside iframe")

@@ -33,7 +33,7 @@ FETCH = """async ([method, url, headers, body]) => {
 
 
 def fetch(page: Page, method: str, url: str, body: str | None = None, **headers: str) -> dict[str, Any]:
-    """Send a request from a script of the page; the status is 0 if the browser keeps the response from it."""
+    """Send a request from a script of the page; the status is 0 if the browser withholds the response from it."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     answer: dict[str, Any] = page.evaluate(FETCH, [method, url, named, body])
     if answer["text"].startswith("{"):
@@ -118,7 +118,7 @@ def test_a_page_cannot_read_pages_introspection_and_the_lab(page: Page, site: St
 
 
 def test_a_public_page_cannot_register_clients_in_the_lab(page: Page, site: Stack) -> None:
-    """Not even without reading the response; other endpoints do not change anything for it, and serve it."""
+    """It cannot do so even without reading the response. Endpoints that do not change anything accept its requests."""
     page.goto(page.url.replace("localhost", "evil.example"))
     received = statuses(page)
     body = page.evaluate("JSON.stringify", METADATA)

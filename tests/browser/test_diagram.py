@@ -1,4 +1,4 @@
-"""The diagram on a projector: sizes, keyboard, the inspector beside it, and present mode."""
+"""The diagram on a projector: sizes, keyboard, the inspector next to it, and present mode."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_keyboard_goes_through_the_messages(projector: Page, flows: dict[str
 
 
 def test_a_flow_is_presented_message_by_message(projector: Page, flows: dict[str, str]) -> None:
-    """Who refused what and why, in large type, with the keys of a clicker."""
+    """Present mode shows in large type who refused what and why, and responds to the keys of a clicker."""
     projector.goto(flows["refused"])
     expect(projector.locator("#live")).to_have_text("Live")
     projector.keyboard.press("p")

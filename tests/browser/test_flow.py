@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(autouse=True)
 def _nobody_is_connected(site: Stack) -> None:
-    """Other tests may have left consents behind, which would be remembered."""
+    """Remove the consents that other tests may have left behind."""
     for who, password in (("alice", "wonderland-lab"), ("bob", "builder-lab")):
         walker = Walker()
         page = walker.follow(walker.submit(walker.open(f"{site.auth}/sign-in"), username=who, password=password))
@@ -37,7 +37,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, site: Stack) -> Page:
-    """A tab that fails the test on any error of the page's own, and on any request to another host."""
+    """A tab that fails the test on any JavaScript error, and on any request to another host."""
     page = context.new_page()
     hosts = {url.split("//")[1] for url in (site.client, site.auth, site.api)}
 
@@ -81,7 +81,7 @@ def test_the_whole_flow(page: Page, site: Stack) -> None:
     page.goto(site.client)
     page.click("#connect")
     page.click("#consent-allow")
-    assert page.url == f"{site.client}/invoices", "the code has left the address"
+    assert page.url == f"{site.client}/invoices", "the URL does not contain the code"
     expect(page.locator("h2", has_text="12 invoices")).to_be_visible()
     page.click("#ask-jwt")
     expect(page.locator("h2", has_text="Local validation")).to_contain_text("200")

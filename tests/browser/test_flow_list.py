@@ -76,7 +76,7 @@ def test_a_row_appears_and_changes_while_the_page_is_open(
     other = Walker()
     started = other.submit(other.open(f"{stack.client}/"), f"{stack.client}/connect")
     expect(page.locator("#rows tr").first.locator(".result")).to_contain_text("In progress")
-    assert page.evaluate("document.activeElement.closest('tr').id") == identity, "the focus stays"
+    assert page.evaluate("document.activeElement.closest('tr').id") == identity, "the row keeps the focus"
     answer = other.follow(other.submit(other.follow(started), username="bob", password="builder-lab"))
     if 'id="consent-allow"' in answer.text:
         other.follow(other.submit(answer, decision="allow"))

@@ -1,4 +1,4 @@
-"""What a room sees: the picture while a flow runs, a denial, a replay, a silent API, the two checks side by side."""
+"""The observer in a browser: a running flow, a denial, a replay, an API without responses, and both validators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _nobody_is_connected(stack: Stack) -> None:
     ]
 )
 def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:
-    """A tab of one width and colour, which fails the test on an error of a page's own."""
+    """A tab with one width and color scheme, which fails the test on a JavaScript error."""
     width, height, scheme = LOOKS[request.param]
     context: BrowserContext = chromium.new_context(
         viewport={"width": width, "height": height},
@@ -58,9 +58,9 @@ def page(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]:
 
 
 def looks_well(page: Page) -> None:
-    """No sideways scrolling of the page, and nothing serious for axe-core."""
+    """Check that the page does not scroll sideways, and that axe-core does not find serious problems."""
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.mouse.move(0, 0)  # a value under the pointer dims what does not have it
+    page.mouse.move(0, 0)  # a value under the pointer dims all elements without it
     assert not serious(page)
 
 
@@ -83,7 +83,7 @@ def connect(page: Page, stack: Stack, decision: str = "allow") -> None:
 
 
 def open_picture(page: Page) -> None:
-    """The picture that the page at hand links to."""
+    """Open the picture that the current page links to."""
     address = page.locator("a[href*='/of/']").get_attribute("href")
     assert address is not None
     page.goto(address)
@@ -115,7 +115,7 @@ def test_the_plain_flow_is_told_message_by_message(page: Page, stack: Stack) -> 
 
 
 def test_without_script_the_page_is_all_there(chromium: Browser, stack: Stack) -> None:
-    """The picture is the server's, a message is a link, and nothing says that it is live."""
+    """The server draws the picture, messages are links, and the page does not claim to be live."""
     _, invoices = connected(stack)
     address = re.search(rf"{re.escape(stack.observer)}/of/[0-9a-f]+", invoices.text)
     assert address is not None
@@ -140,7 +140,7 @@ def test_the_picture_grows_while_people_look(page: Page, stack: Stack) -> None:
     count = page.locator("#part-diagram li.row").count()
     press(walker, invoices, stack, "/refresh")
     expect(page.locator("#part-diagram li.row").nth(count + 1)).to_be_attached()
-    assert page.locator("#part-diagram .row.chosen").count() >= 2, "what was chosen stays chosen"
+    assert page.locator("#part-diagram .row.chosen").count() >= 2, "the chosen message stays chosen"
 
 
 def test_a_denial_ends_at_the_lane_that_said_no(page: Page, stack: Stack) -> None:
@@ -199,14 +199,14 @@ def test_an_api_that_does_not_answer_is_drawn_from_the_clients_side(page: Page, 
 
 
 RAN = "window.taken || document.querySelector('[onerror], [onfocus], script:not([src])') !== null"
-"""Whether what was sent has run, or stands there as what could."""
+"""Whether markup in a message has run, or is in the page in a form that could run."""
 
 
 @pytest.mark.parametrize("markup", [SCRIPT, IMAGE, ATTRIBUTE])
 def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, stack: Stack, markup: str) -> None:
-    """A client's name, a state and a header, drawn by the server and put in while people look.
+    """Markup in a client's name, a state, and a header, drawn by the server or inserted while the page is open.
 
-    Without the Content-Security-Policy, which would stop what nothing else did.
+    The Content-Security-Policy is switched off, because it would hide a lack of escaping.
     """
     context = chromium.new_context(bypass_csp=True)
     context.set_default_timeout(60_000)
@@ -214,7 +214,7 @@ def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, stack: Stack,
     context.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     trial = context.new_page()
     trial.set_content(f"<p title='{markup}'>{markup}</p><p title=\"{markup}\"></p>")
-    trial.wait_for_function("window.taken === 1")  # it does run where it is not text
+    trial.wait_for_function("window.taken === 1")  # the markup does run if it is not escaped
     dialogs.clear()
 
     client_id, state, agent = register(stack, markup), f"a state {markup}", f"agent {markup}"
@@ -228,7 +228,7 @@ def test_nothing_that_was_sent_runs_in_the_page(chromium: Browser, stack: Stack,
     viewer.goto(f"{stack.observer}/flows/{newest_flow(stack, client_id[:5], 'GET /consent')}")
     expect(viewer.locator("#live")).to_have_text("Live")
     assert not person.evaluate(RAN)
-    with person.expect_request(f"{CALLBACK}**") as back:  # where nobody answers
+    with person.expect_request(f"{CALLBACK}**") as back:  # no server listens there
         person.click("#consent-allow")
     use(stack, client_id, parse_qs(urlsplit(back.value.url).query)["code"][0], agent)
     for words, shown in (("POST /token", agent), ("GET /authorize", state)):

@@ -1,4 +1,4 @@
-"""What a real browser lets the page of another site do to the lab, and what the lab lets it do."""
+"""Requests of another site's page to the lab in a real browser: the browser blocks some, and the lab refuses others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def services(site: Stack) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
 
 @pytest.fixture
 def unharmed(site: Stack) -> Iterator[None]:
-    """The lab's clock is 50 s ahead, and neither it nor the authorization server is changed by the test."""
+    """Advance the lab's clock by 50 s; fail if the test changes it or the state of the authorization server."""
     site.call("PUT", f"{site.auth}/_lab/clock", b'{"offset": 50}')
     _, before = site.get(f"{site.auth}/_lab/acts")
     yield
@@ -58,8 +58,8 @@ def context(rebound: Browser) -> Iterator[BrowserContext]:
 
 @pytest.mark.usefixtures("unharmed")
 def test_a_name_that_resolves_to_this_machine_gets_nothing(rebound: Browser, site: Stack) -> None:
-    """DNS rebinding: the browser takes the page for one of the service, and lets it read every response."""
-    context = rebound.new_context(bypass_csp=True)  # the page of the other site has a policy of its own
+    """DNS rebinding: for the browser, the page has the service's origin, so that the page can read every response."""
+    context = rebound.new_context(bypass_csp=True)  # the page of the other site has its own policy
     page = context.new_page()
     for url, requests in services(site):
         parts = urlsplit(url)
@@ -82,7 +82,7 @@ def test_a_name_that_resolves_to_this_machine_gets_nothing(rebound: Browser, sit
 def test_a_page_of_another_origin_can_neither_read_nor_change_the_lab(
     name: str, context: BrowserContext, site: Stack
 ) -> None:
-    """Of another port, which is the same site with HOSTS=localhost, and of another host."""
+    """The page is on another port, which is the same site with HOSTS=localhost, or on another host."""
     page = context.new_page()
     with another_site() as port:
         page.goto(f"http://{name}:{port}/")
@@ -102,7 +102,7 @@ def test_a_page_of_another_origin_can_neither_read_nor_change_the_lab(
         page.wait_for_load_state("networkidle")
         simple = {(method, target) for method, target in targets if method in {"GET", "POST"}}
         assert simple <= {(method, target) for method, target, _ in received()}
-        own = f"http://{name}:{port}/"  # its icon
+        own = f"http://{name}:{port}/"  # the page's icon
         assert [each for each in received() if each[-1] != 403 and not each[1].startswith(own)] == []
 
 

@@ -1,4 +1,4 @@
-"""Every page in every state: structure, narrow and forced-colour rendering, focus order, print."""
+"""Every page in every state: structure, narrow screens, forced colors, focus order, and print."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.tally import API
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(containers.asked_for(), reason="the states are made with seeds of their own"),
+    pytest.mark.skipif(containers.asked_for(), reason="the states need other seeds"),
 ]
 
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
@@ -44,7 +44,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def invoices(context: BrowserContext, stack: Stack) -> Iterator[Page]:
-    """Tally's page with three invoices, that the API was asked for both ways."""
+    """Tally's page with three invoices, requested with both validators."""
     app, http = tally(stack.redis_url)
     http.answers[f"{API}/invoices"] = (200, {"invoices": [listed(number) for number in range(3)]}, {})
     page = context.new_page()
@@ -55,7 +55,7 @@ def invoices(context: BrowserContext, stack: Stack) -> Iterator[Page]:
 
 
 TABBED: Final = 40
-"""Places of a page that the focus is taken to."""
+"""Maximum number of focusable elements of a page that are visited."""
 
 FOLLOW: Final = """() => {
   window.places = [];
@@ -80,21 +80,21 @@ FOLLOW: Final = """() => {
   (document.querySelector('.skip') ?? document.body).focus();
   return [...document.querySelectorAll(focusable)].filter(each => each.checkVisibility()).length;
 }"""
-"""Notes every place that the focus comes to; gives how many there are to come to."""
+"""Script that records each element that gets the focus, and returns the number of focusable elements."""
 
 
 def focus_faults(page: Page) -> list[str]:
-    """Where the focus is not seen, or goes back up the page, when somebody presses Tab again and again.
+    """Press Tab repeatedly; return where the focus is not visible or moves up the page.
 
-    Where columns stand side by side it goes down the one and then the other: it may go up from part to part, not
-    within one. In a single column it never does.
+    In side-by-side columns, the focus goes down one column and then the next: it may move up between parts, but not
+    within a part. In a single column, it never moves up.
     """
     count = page.evaluate(FOLLOW)
     skips = page.locator(".skip").count()
     presses = min(count, TABBED) - skips
     for _ in range(presses):
         page.keyboard.press("Tab")
-    places = page.evaluate("places")[1:]  # from where it began
+    places = page.evaluate("places")[1:]  # without the starting point
     faults = [f"the focus is not seen on {each['name']}" for each in places if not each["seen"]]
     faults += [f"the focus leaves no mark on {each['name']}" for each in places if not each["marked"]]
     if len(places) < presses:
@@ -110,9 +110,9 @@ def focus_faults(page: Page) -> list[str]:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_every_state_of_every_page(context: BrowserContext, stack_of_states: Stack, tmp_path: Path) -> None:
-    """One h1 and one main, a title of its own, headings in order, nothing cut off at 320 px or at 360 px and 200 %.
+    """One h1 and one main, a unique title, headings in order, nothing cut off at 320 px, or at 360 px and 200 %.
 
-    The focus goes down the page and is seen; axe-core finds nothing serious, in light and in dark.
+    The focus moves down the page and stays visible; axe-core finds no serious problems in light or dark mode.
     """
     page = context.new_page()
     faults: list[str] = []
@@ -135,7 +135,7 @@ def test_every_state_of_every_page(context: BrowserContext, stack_of_states: Sta
                 re.fullmatch(r".{4,}(?s: · )(Tally|Rolecall Accounts|Invoices API|Observer)", page.title()),
                 page.title(),
             )
-            main = page.locator("nav[aria-label=Main]")  # twice in the lab, where one is in the menu of phones
+            main = page.locator("nav[aria-label=Main]")  # the lab's pages have two, one of them in the menu for phones
             note(main.count() >= 1 >= main.locator("visible=true").count(), "navigation")
             note(page.locator("footer").count() == 1, "footer")
         titles[name] = page.title()
@@ -201,7 +201,7 @@ def test_forced_colours_still_show_which_way_was_chosen(invoices: Page) -> None:
     colour = "each => getComputedStyle(each).backgroundColor"
     chosen, other = (invoices.locator(f"#ask-{way}").evaluate(colour) for way in ("both", "jwt"))
     assert chosen != other
-    # behind text the browser paints the page's colour
+    # the browser paints the page's color behind text
     invoices.goto(invoices.url.split("/invoices")[0])
     page_colour = invoices.locator("body").evaluate(colour)
     for part in ("a.button.big", ".steps .number", ".brand-role", ".eyebrow"):
@@ -223,7 +223,7 @@ MOVES = f"() => {{ const [row, button] = {MOTION}; return [row.animationName, bu
 
 
 def test_nothing_moves_for_who_wants_no_motion(context: BrowserContext, stack: Stack) -> None:
-    """What moves are a message that comes into a picture, and a button that is pressed."""
+    """The only animations are a new message in a picture, and a pressed button."""
     page = context.new_page()
     page.goto(f"{stack.observer}/")
     parts = '<p class="row new">It came.</p><button id="press">Press</button>'
@@ -236,7 +236,7 @@ def test_nothing_moves_for_who_wants_no_motion(context: BrowserContext, stack: S
 
 
 def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, stack: Stack) -> None:
-    """On a slow network, or where it never comes, the page is in reading order and can be used."""
+    """Without its style sheet, for example on a slow network, the page is in reading order and usable."""
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.route("**/*.css*", lambda route: route.abort())
@@ -246,12 +246,12 @@ def test_a_page_works_before_its_style_sheet_has_come(chromium: Browser, stack: 
     page.click("#login-submit")
     expect(page.locator("h1")).to_have_text("Connected apps")
     mark = page.locator("svg.mark").bounding_box()
-    assert mark is None or mark["width"] < 100, "the mark has a size of its own"
+    assert mark is None or mark["width"] < 100, "the mark has its own size"
     context.close()
 
 
 def test_a_page_can_be_used_before_what_is_late_has_come(context: BrowserContext, stack: Stack) -> None:
-    """On a slow network a logo and an icon hold nobody up, and nothing jumps when they come."""
+    """On a slow network, a logo or an icon does not block the user or shift the layout when it arrives."""
     page = context.new_page()
     page.goto(f"{stack.auth}/sign-in")
     page.fill("#username", "alice")
@@ -278,12 +278,12 @@ def test_a_page_can_be_used_before_what_is_late_has_come(context: BrowserContext
     ask()
     page.click("#consent-deny")
     page.wait_for_url(f"{CALLBACK}**")
-    assert held, "it did not come before"
+    assert held, "the logo and the icon were delayed"
 
 
 @pytest.mark.parametrize("service", ["client", "auth", "api"])
 def test_a_first_page_is_small(context: BrowserContext, stack: Stack, service: str) -> None:
-    """With nothing kept from before: at 50 kB a second it takes about a second, and no more than three requests.
+    """With an empty cache, it takes about a second at 50 kB per second, and at most three requests.
 
     The lab adds its bar and, in Tally, the frame of the diagram.
     """

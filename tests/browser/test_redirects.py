@@ -95,13 +95,13 @@ def test_the_callback_may_open_an_app(mode: str, context: BrowserContext, stack:
     sign_in(page)
     with page.expect_event("requestfailed") as failed:  # no application of this machine has the scheme
         page.click("#consent-allow", no_wait_after=True)
-    assert failed.value.url == PRIVATE_SCHEME, "the policy would have blocked the request before it"
+    assert failed.value.url == PRIVATE_SCHEME, "a policy would have blocked the previous request"
 
 
 def test_tally_works_with_a_server_whose_endpoints_are_elsewhere(
     context: BrowserContext, stack: Stack, client: AnotherClient
 ) -> None:
-    """RFC 8414 section 2: the authorization endpoint may be on any host, and may redirect to another one."""
+    """RFC 8414 section 2: the authorization endpoint may be on any host, and may redirect to another host."""
     app, http = tally(stack.redis_url)
     client.next_url = client.url("/sign-in", "accounts.localhost")
     metadata = {**METADATA, "authorization_endpoint": client.url("/callback", "id.localhost")}

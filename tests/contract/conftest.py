@@ -1,4 +1,4 @@
-"""The contract tests look at the three services of their own tests."""
+"""The fixtures of the contract tests, which use the services as the services' tests create them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from support.invoices_api import Api, an_api, an_invoice
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    """The Invoices API with an invoice of Alice's."""
+    """The Invoices API with one invoice, which belongs to Alice."""
     with an_api(tmp_path, Profile(owner_sub="alice", name="Alice Liddell", email=None), an_invoice("i1")) as made:
         yield made
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
-    """The operations that counted, each with the setting of the limit."""
+    """The set of operations that counted a request towards a limit, each with the limit's setting."""
     found: set[tuple[str, str]] = set()
     genuine = Limits.count
 

@@ -57,7 +57,7 @@ def preflight(app: Flask, path: str, origin: str = ORIGIN) -> TestResponse:
 
 
 def is_open(response: TestResponse) -> bool:
-    """Whether a page of any origin can read the response; fails if it has only some of the headers."""
+    """Return whether pages of any origin can read the response; fail if it has only some of the headers."""
     headers = response.headers
     names = [name for name, _ in headers if name.startswith("Access-Control-")]
     if not names:
@@ -71,7 +71,7 @@ def is_open(response: TestResponse) -> bool:
 
 
 def test_every_response_of_these_routes_is_open_to_pages(apps: dict[str, Flask]) -> None:
-    """RFC 9700 section 2.6: of every method, and whatever is wrong with the request."""
+    """RFC 9700 section 2.6: responses to every method, and to invalid requests."""
     for service, app in apps.items():
         for route, path in routes(app, service, cors=True):
             for method in METHODS:
@@ -81,7 +81,7 @@ def test_every_response_of_these_routes_is_open_to_pages(apps: dict[str, Flask])
                 assert (too_long.status_code, is_open(too_long)) == (413, True)
                 bad_host = ask(app, method, path, headers={"Host": "a b"})
                 assert (bad_host.status_code, is_open(bad_host)) == (400, True)
-            assert route.kind == "api", "pages read cookies"
+            assert route.kind == "api", "only pages use cookies"
 
 
 def test_a_preflight_request_needs_no_token(apps: dict[str, Flask]) -> None:
@@ -98,7 +98,7 @@ def test_a_preflight_request_needs_no_token(apps: dict[str, Flask]) -> None:
 
 
 def test_no_other_response_is_open_to_pages(apps: dict[str, Flask]) -> None:
-    """RFC 9700 section 2.6: never the authorization endpoint; nor pages, introspection, and what does not exist."""
+    """RFC 9700 section 2.6: neither the authorization endpoint nor pages, introspection, and unknown paths."""
     for service, app in apps.items():
         others = [path for _, path in routes(app, service, cors=False)]
         assert service != "auth" or {f"{app.path}/authorize", f"{app.path}/introspect"} < {*others}  # type: ignore[attr-defined]
@@ -175,7 +175,7 @@ def test_the_errors_that_gunicorn_writes_have_the_headers(
 
 
 def test_the_front_knows_the_same_routes(apps: dict[str, Flask]) -> None:
-    """Its own error responses have the headers too."""
+    """The front's error responses have the headers too."""
     patterns = re.findall(r'^  "~(\^(?:auth|api) .*)" "\*";$', PROXY_CONF.read_text(), re.MULTILINE)
     assert len(patterns) == 5
     for service, app in apps.items():

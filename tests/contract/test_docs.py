@@ -20,7 +20,7 @@ LINK: Final = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 @cache
 def names(path: Path) -> frozenset[str]:
-    """What a module defines, at any depth."""
+    """Return the names that a module defines, at any depth."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -16,7 +16,7 @@ MAX_LINES = 60
 
 
 def replaced() -> dict[str, str]:
-    """Return the words that are not used, with the terms that replace them."""
+    """Return the words to avoid, with the terms that replace them."""
     words = {}
     for line in GLOSSARY.read_text(encoding="utf-8").splitlines():
         if line.startswith("| **"):

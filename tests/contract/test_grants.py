@@ -1,4 +1,4 @@
-"""The table of grants: every row gives a working token, and a new row gives nothing to a client that did not ask."""
+"""The table of grants: every row leads to a valid token, and a new row only affects clients that register for it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_only_the_two_grants_of_the_code_flow_are_given_by_default() -> None:
 
 
 def test_a_new_row_changes_nothing_for_clients_that_do_not_ask_for_it(tmp_path: Path, redis_url: str) -> None:
-    """RFC 7591 section 3.2.1: in a program of its own, whose table has one more row.
+    """RFC 7591 section 3.2.1: in a separate process, whose table has one more row.
 
     The row is for confidential clients, as RFC 6749 section 4.4 requires for some grants.
     """

@@ -23,7 +23,7 @@ def test_every_line_of_code_is_tested(page: Path) -> None:
     """Each page links to its test, and each line of its code is in a file of tests/interop."""
     text = page.read_text()
     tests = [ROOT / path for path in _TEST.findall(text)]
-    assert tests, "the page links to no test, as in [test](../../tests/interop/test_x.py)"
+    assert tests, "the page does not link to a test, as in [test](../../tests/interop/test_x.py)"
     assert all(path.is_file() for path in tests)
     shown = {line.strip() for block in _CODE.findall(text) for line in block.splitlines()}
     assert shown - _lines("") - {""} == set()

@@ -1,4 +1,4 @@
-"""JWTs that nobody should make, at each place that takes one: all of them are refused, and in the right way."""
+"""Hostile JWTs at each place that accepts a JWT: all of them are rejected with the right response."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ EVIL_JWK: Final = {**EVIL.as_dict(private=False), "kid": "evil"}
 
 @dataclass(frozen=True, slots=True)
 class Good:
-    """A JWT that is taken, and what somebody could make another of.
+    """A valid JWT, and the keys with which an attacker could make others.
 
     Args:
-        verifier: the key that verifies it, whose public half everybody has.
-        hand: what signs the bad ones: the client's own key where it is the client that signs, else a stranger's.
-        other: a good JWT of another kind.
+        verifier: the key pair whose public key verifies the JWT; the public key is known to everyone.
+        hand: the key that signs the hostile JWTs: the client's key if clients sign such JWTs, otherwise an unknown key.
+        other: a valid JWT of another kind.
     """
 
     token: str
@@ -66,13 +66,13 @@ class Good:
         return f"{head}.{self.token.split('.')[1]}.{signature}"
 
     def by_public_key(self, secret: bytes) -> str:
-        """RFC 8725 section 2.1."""
+        """Return the claims with the public key as the HMAC secret (RFC 8725 section 2.1)."""
         header = {name: value for name, value in self.header.items() if name != "alg"}
         return hmac_signed(self.claims, secret, **header)
 
     @property
     def public(self) -> bytes:
-        """The key that verifies it, as the key set has it."""
+        """The public key as it appears in the key set."""
         return json.dumps(self.verifier.as_dict(private=False)).encode()
 
 
@@ -115,7 +115,12 @@ HOSTILE: Final[dict[str, Callable[[Good], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Taker:
-    """A place that takes a JWT: one that it takes, and whether it did take one; the answer is judged on the way."""
+    """A place that accepts JWTs.
+
+    Args:
+        good: returns a JWT that the place accepts.
+        takes: sends a JWT, checks the response, and returns whether the JWT was accepted.
+    """
 
     good: Callable[[Server], Good]
     takes: Callable[[Server, str], bool]
@@ -191,7 +196,7 @@ def _introspect(server: Server, token: str) -> bool:
 
 
 def _revoke(server: Server, token: str) -> bool:
-    """RFC 7009 section 2.2: 200, whatever it was; what counts is whether something is revoked by it."""
+    """RFC 7009 section 2.2: the response is always 200, so return whether a token was revoked."""
     before = {*server.services.store.client.keys("*revoked*")}
     answer = server.post("/revoke", RP, token=token)
     assert (answer.status_code, answer.data) == (200, b"")
@@ -219,8 +224,8 @@ def op(server: Server) -> Server:
 def test_no_hostile_jwt_is_taken(name: str, op: Server) -> None:
     """RFC 8725 sections 2 and 3; RFC 7523 section 3, RFC 9101 section 6.2, RFC 9068 section 4, RFC 7662 section 2.2.
 
-    Core's hint: OpenID Connect Core section 3.1.2.1. The one that is taken shows that the others are not for the way
-    in which they are sent.
+    The hint is that of OpenID Connect Core section 3.1.2.1. The valid JWT shows that the others are not rejected
+    because of the way in which they are sent.
     """
     taker = TAKERS[name]
     good = taker.good(op)

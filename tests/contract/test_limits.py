@@ -28,7 +28,7 @@ DEVICE = Limit("new-device", "5/minute", "New devices from one address.", "Too m
 
 @pytest.fixture
 def with_row(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The settings, as they are with another row in the table."""
+    """The class `Settings`, created with another row in the table."""
     monkeypatch.setattr(limits, "LIMITS", (*LIMITS, DEVICE))
     monkeypatch.setattr(sys.modules["rolecall_auth.services"], "LIMITS", (*LIMITS, DEVICE))
     return _again(settings, monkeypatch).Settings

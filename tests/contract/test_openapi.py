@@ -1,4 +1,4 @@
-"""What the services say of themselves at /openapi.json is all that there is, and true (OpenAPI 3.1)."""
+"""The services' descriptions at /openapi.json are complete and correct (OpenAPI 3.1)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from support.tally import API, ISSUER, METADATA, TOKENS, Browser, Tally, stores_
 
 ROOT = Path(__file__).parents[2]
 MADE_ELSEWHERE = re.compile(r"(parameter|register|request_object|client_assertion|engine)\.")
-"""Checks that need other clients and values: the tests of their modules and of the tables bring them about."""
+"""Checks that need other clients and values; the tests of their modules and of the tables trigger them."""
 
 Services = list[tuple[Flask, Operations]]
 
@@ -93,7 +93,7 @@ def test_every_route_is_described_and_nothing_else(services: Services) -> None:
 
 
 def test_every_parameter_of_the_guard_is_described(server: Server) -> None:
-    """RFC 6749 appendix A: the same grammar and length as the guard has, in each endpoint that takes it."""
+    """RFC 6749 appendix A: each endpoint that accepts it describes the guard's grammar and length."""
     operations = watched(server.app).operations()
     routes = {route.name: route for route in server.app.extensions["rolecall_routes"]}
     for endpoint, known in parameters.BY_ENDPOINT.items():
@@ -156,7 +156,7 @@ def test_it_names_the_version_and_the_public_address(services: Services) -> None
 def test_every_answer_of_the_authorization_server(
     server: Server, own_redis: RedisServer, counted: set[tuple[str, str]]
 ) -> None:
-    """Each one that is described is brought about, and is as described; so is whatever comes on the way.
+    """Every response that is described occurs, and every response that occurs is as described.
 
     A 429 names the limits that its operation counts, and no others (RFC 6585 section 4).
     """
@@ -201,7 +201,7 @@ def test_every_answer_of_the_authorization_server(
     _complete(document)
     del server.app.extensions[CHECKS_MADE]
     never_made = {(operation, name) for operation, name in document.checks() - made if not MADE_ELSEWHERE.match(name)}
-    assert not never_made, "described, and never made"
+    assert not never_made, "described, but never made"
     assert document.limits() == counted
     assert {setting for _, setting in counted} == {row.setting.upper() for row in LIMITS}
 
@@ -287,7 +287,7 @@ def test_every_answer_of_tally(tally: Tally, own_redis: RedisServer, counted: se
 
 
 def _signs_in(tally: Tally, browser: Browser) -> None:
-    """Before and after, and by both ways in which the answer may come."""
+    """Sign in, with requests before and after, and with both response modes."""
     issuer = Issuer(tally)
     assert browser.client.get("/me").status_code == 403
     assert issuer.sign_in(browser).status_code == 303
@@ -427,7 +427,7 @@ def _redis_is_stopped(server: Server, redis: RedisServer) -> None:
 
 
 def _sql_is_away(server: Server) -> None:
-    """From the start: what was read before would hide it."""
+    """Send requests to a server whose database has never responded; otherwise, cached data could hide the outage."""
     client = server.app.test_client()
     assert client.get(authorize_url()).status_code == 503
     assert client.post("/authorize", data=query(authorize_url())).status_code == 503
@@ -461,7 +461,7 @@ def _bodies(app: Flask, document: Document) -> None:
 
 def _complete(document: Document) -> None:
     never = sorted(document.answers() - document.seen)
-    assert not never, "described, and never brought about"
+    assert not never, "described, but never occurred"
 
 
 def _api_again(api: Api, **changes: Any) -> Flask:
@@ -482,7 +482,7 @@ def _parameters(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _schemas(node: Any) -> Any:
-    """Every Schema Object that stands beside the name `schema`, or in the components."""
+    """Yield every Schema Object: the values of `schema`, and those in the components."""
     if isinstance(node, dict):
         for name, value in node.items():
             if name == "schema":

@@ -20,14 +20,14 @@ PACKAGES = (
     "lab/rolecall_lab",
 )
 MAX_HITS = 3
-"""Per 1,000 words."""
+"""Maximum number of hits per 1,000 words."""
 
 CONFIGURATION = ("docker-compose.yml", "compose.production.yml", "compose")
 
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
 
 MAX_FILE, MAX_CLASS, MAX_FUNCTION = 500, 200, 60
-"""Lines."""
+"""Maximum number of lines."""
 
 
 @pytest.mark.parametrize("folder", [*PACKAGES, *CONFIGURATION])

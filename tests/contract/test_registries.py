@@ -1,4 +1,4 @@
-"""The tables say what is there, and what is there stands in the tables."""
+"""The tables are complete and correct: the code matches their rows, and each part of the code has a row."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def test_every_endpoint_of_the_metadata_answers(server: Server) -> None:
 def test_every_malformed_value_has_the_outcome_that_its_rfc_names(
     server: Server, parameter: parameters.Parameter, value: str
 ) -> None:
-    """RFC 6749 appendix A: no input ends in a 500, nothing of it comes back.
+    """RFC 6749 appendix A: no input leads to a 500, and the response does not repeat it.
 
-    Of the table: RFC 6749 appendix A.1, A.2, A.3, A.4, A.5, A.6, A.10, A.11 and A.17, RFC 9101 sections 5.1 and 5.2.
+    The table covers RFC 6749 appendix A.1, A.2, A.3, A.4, A.5, A.6, A.10, A.11 and A.17, RFC 9101 sections 5.1 and 5.2.
     """
     if len(value) <= parameter.max_length and parameter.grammar.fullmatch(value):
-        pytest.skip("its grammar has this")
+        pytest.skip("the grammar allows this value")
     for endpoint in parameter.endpoints:
         if endpoint == "authorize":
             response = server.app.test_client().get(authorize_url(**{parameter.name: value}))
@@ -107,7 +107,7 @@ def unreadable(server: Server, endpoint: str, name: str, value: str) -> TestResp
 
 
 def expected_outcome(endpoint: str, parameter: parameters.Parameter) -> tuple[int, str | None]:
-    """Return the status and the error for a malformed value: a rejection, or that of an unknown value."""
+    """Return the status and the error for a malformed value, which some endpoints treat as an unknown value."""
     if endpoint not in parameter.unknown_at:
         return (200, None) if parameter.is_hint else (400, parameter.error)
     return UNKNOWN[parameter.name]
@@ -147,7 +147,7 @@ WRONG_TYPES: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
 def test_every_member_refuses_every_wrong_json_type(server: Server, member: Member) -> None:
-    """RFC 7591 section 3.2.2: with the right error, at registration and when it is replaced (RFC 7592 section 2.2)."""
+    """RFC 7591 section 3.2.2: the error is right at registration and at replacement (RFC 7592 section 2.2)."""
     from support.registration import manage, register, registered
 
     client = registered(server)
@@ -181,7 +181,7 @@ def test_the_generated_pages_are_up_to_date() -> None:
 
 
 def test_no_template_loads_anything_from_elsewhere_or_holds_a_script() -> None:
-    # the pages of tests/interop are those of an app that others wrote the library for
+    # the pages of tests/interop belong to an app with a library of another project
     templates = [path for path in ROOT.rglob("*.html") if {".venv", "interop", "_site"}.isdisjoint(path.parts)]
     assert len(templates) > 10
     for path in templates:
@@ -192,7 +192,7 @@ def test_no_template_loads_anything_from_elsewhere_or_holds_a_script() -> None:
             assert script in text
             text = text.replace(script, "")
         if "lab" in path.relative_to(ROOT).parts:
-            # the lab's pages may load modules of their own
+            # the lab's pages may load the lab's modules
             text = re.sub(r"""<script type="module" src="\{\{ url_for\([^}]+\) \}\}"></script>""", "", text)
         assert "<script" not in text, path
         assert "style=" not in text, path

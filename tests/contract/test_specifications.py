@@ -1,4 +1,4 @@
-"""docs/specifications.md is what the registries and docstrings say today, and has a test for every clause."""
+"""docs/specifications.md matches the registries and docstrings, and names a test for every clause."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_only_tests_prove_and_none_that_looks_on() -> None:
 
 
 def test_the_lock_of_npm_names_no_registry() -> None:
-    """It would be one of whoever made it, and a wrong one for everybody else."""
+    """It would be the registry of the lock's author, which others may not be able to reach."""
     lock = (FILE.parents[1] / "tests/interop/node/package-lock.json").read_text()
     assert '"integrity"' in lock
     assert "resolved" not in lock

@@ -1,4 +1,4 @@
-"""What the pages have in common stands in one place, and what repeats it agrees."""
+"""The common style of the pages is defined in one place, and its copies match it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DECLARATION = re.compile(r"--([\w-]+):\s*([^;]+);")
 
 
 def test_the_fronts_page_has_the_colours_of_the_style_sheet() -> None:
-    """It comes when the services are away, and their style sheet with them."""
+    """It is shown when the services are unavailable, and with them their style sheet."""
     named = DECLARATION.findall(STYLE)
     for page in ("front-away.html", "front-refused.html"):
         ours = DECLARATION.findall((ROOT / "compose" / "front" / page).read_text())
@@ -20,7 +20,7 @@ def test_the_fronts_page_has_the_colours_of_the_style_sheet() -> None:
 
 
 def test_a_picture_that_is_taken_away_has_the_colours_of_the_style_sheet() -> None:
-    """Without the page around it the picture has a copy of them to fall back on."""
+    """Outside of the page, the picture falls back on a copy of the colors."""
     folder = ROOT / "lab" / "rolecall_lab" / "observer" / "static"
     text = "".join((folder / name).read_text() for name in ("colors.css", "picture.css"))
     copied = [(name, _long(value)) for name, value in re.findall(r"var\(--(?!p-)([\w-]+), (#[0-9a-f]+)\)", text)]
@@ -42,7 +42,7 @@ def test_colours_stand_in_the_style_sheet_once_and_by_name() -> None:
 
 
 def test_every_name_that_is_used_has_a_value() -> None:
-    """One that stands for itself, or for nothing, is no space at all."""
+    """A custom property that refers to itself or is not defined has no effect."""
     named = dict(DECLARATION.findall(STYLE))
     used = set(re.findall(r"var\(--([\w-]+)\)", STYLE))
     assert len(used) > 40
@@ -54,7 +54,7 @@ def test_spaces_and_sizes_of_type_stand_in_the_style_sheet_once_and_by_name() ->
     rules = re.sub(r"(?s)/\*.*?\*/", "", STYLE)
     spaced = re.findall(r"(?<![\w-])((?:margin|padding|gap|row-gap|inset|font-size)[\w-]*): ([^;}]+)", rules)
     assert len(spaced) > 100
-    # a drawing has units of its own
+    # a drawing has its own units
     drawn = re.findall(r"\.diagram [^{]+\{[^}]*(font-size): ([^;}]+)", rules)
     raw = [f"{name}: {value}" for name, value in spaced if re.search(r"\d(rem|px)\b", value)]
     assert sorted(raw) == sorted(f"{name}: {value}" for name, value in drawn)

@@ -1,6 +1,6 @@
 """Parts of a running lab stop, hang, die, or lose what they stored, and the rest goes on.
 
-The tests share one lab and run in this order: each leaves it well, but for the last, which kills the observer.
+The tests share one lab and run in this order: each restores it, except for the last, which kills the observer.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_a_killed_worker_is_replaced_and_the_person_goes_on(lab: Stack) -> None:
 
 
 def test_keys_are_rotated_in_the_running_lab(lab: Stack) -> None:
-    """A new key is published, and signs once the max-age of the key set is over; no worker rejects it."""
+    """A new key is published first, and signs after the max-age of the key set; no worker rejects it."""
     before = {key["kid"] for key in lab.get(f"{lab.auth}/jwks")[1]["keys"]}
     said = lab_command(lab, "launcher.flask_command", "auth-service", "keys", "rotate")
     assert said.stdout.count("Published") == len(ID_TOKEN_ALGORITHMS)
@@ -81,7 +81,7 @@ def test_keys_are_rotated_in_the_running_lab(lab: Stack) -> None:
         lab.call("PUT", f"{lab.auth}/_lab/clock", b'{"advance": 302}')
         listed = lab_command(lab, "launcher.flask_command", "auth-service", "keys", "list").stdout
         states = (listed.count("  signing"), listed.count("  verifying"))
-        assert states == (len(ID_TOKEN_ALGORITHMS),) * 2, "commands are on the lab's clock too"
+        assert states == (len(ID_TOKEN_ALGORITHMS),) * 2, "commands use the lab's clock too"
         lab.call("DELETE", f"{lab.auth}/_lab/clock", None)
         walker, page = connected(lab)
         lab.call("PUT", f"{lab.auth}/_lab/clock", b'{"advance": 302}')
@@ -95,7 +95,7 @@ def test_keys_are_rotated_in_the_running_lab(lab: Stack) -> None:
 
 
 def test_redis_hangs_and_the_picture_goes_on(lab: Stack, redis_server: RedisServer) -> None:
-    """The page says so while Redis does not respond."""
+    """The page reports the outage while Redis does not respond."""
     _, page = connected(lab)
     flow, _ = picture_of(lab, page.text)
     with watch(lab, flow) as stream:
@@ -125,7 +125,7 @@ def test_redis_restarts_empty_and_the_picture_says_that_messages_are_missing(
     before = messages(flow_page(lab, flow), "GET /invoices")
     assert EMPTIED not in flow_page(lab, flow)
     redis_server.stop()
-    # so many that the first are given up before Redis is back
+    # enough requests that the first events are dropped before Redis is back
     assert {call_api() for _ in range(20)} <= {200, 503}
     wait_until(lambda: "Redis is unavailable" in flow_page(lab, flow))
     redis_server.start()
@@ -134,8 +134,8 @@ def test_redis_restarts_empty_and_the_picture_says_that_messages_are_missing(
     wait_until(lambda: call_api() == 200 and LOST.search(flow_page(lab, flow)) is not None)
     page = flow_page(lab, flow)
     assert EMPTIED in page
-    assert len(messages(page, "GET /invoices")) > len(before), "it does not go on"
-    assert "POST /token" in page, "what was seen before is gone"
+    assert len(messages(page, "GET /invoices")) > len(before), "the flow does not continue"
+    assert "POST /token" in page, "earlier messages are missing"
     assert "Redis is unavailable" not in page
 
 
@@ -189,7 +189,7 @@ def answers(client: redis.Redis) -> bool:
 def test_a_clock_that_is_off_by_two_minutes_is_found_by_the_doctor(
     tmp_path_factory: pytest.TempPathFactory, skew: str, accepted: bool
 ) -> None:
-    """RFC 9068 section 4: where the clock is ahead fresh tokens pass; behind, they are not yet good."""
+    """RFC 9068 section 4: new tokens are valid if the API's clock is ahead, but not yet valid if it is behind."""
     with running_stack(tmp_path_factory.mktemp("skewed"), RESOURCE_SERVICE_LAB_CLOCK_SKEW=skew) as stack:
         tokens = tokens_of_a_native_client(stack)
         for how in ("jwt", "introspection"):

@@ -1,4 +1,4 @@
-"""What the authorization server fetches on a client's word, in the running stack: keys, a request, a logo."""
+"""Documents that the authorization server fetches for a client in the running stack: keys, a request, and a logo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 
 def asked(stack: Stack, walker: Walker, name: str) -> Page:
-    """Start a flow of the catalog, and sign in as alice; the page on which she is asked."""
+    """Start a flow of the catalog, and sign in as alice; return the consent page."""
     page = press(walker, walker.open(f"{stack.client}/flows/{name}"), stack, f"/flows/{name}/start")
     page = walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
     assert 'id="consent-allow"' in page.text
@@ -33,12 +33,12 @@ def test_it_is_reached_where_the_stack_runs(stack: Stack, name: str) -> None:
         assert page.url == f"{stack.client}/flows/{name}#came"
         return '<span class="tag yes">as expected</span>' in page.text
 
-    # in the first second of a Redis a client that signs is asked to sign anew
+    # within a second of Redis's start, a client that signs has to sign again
     wait_until(is_as_expected)
 
 
 def test_a_logo_is_shown_from_the_servers_own_address(stack: Stack) -> None:
-    """RFC 7591 section 2: whoever looks at the consent page tells the client nothing by it."""
+    """RFC 7591 section 2: the client does not notice that a user looks at the consent page."""
     walker = Walker()
     page = asked(stack, walker, "introduced_client")
     [address] = re.findall(r'<img class="avatar" src="(/[^"]+)"', page.text)

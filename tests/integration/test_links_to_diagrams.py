@@ -17,7 +17,7 @@ REFUSAL = "See this request in the diagram"
 
 
 def link_on(stack: Stack, text: str) -> tuple[str, str]:
-    """The URL and the label of the only link to a diagram."""
+    """Return the URL and the label of the only link to a diagram."""
     found = re.findall(rf'href="({re.escape(stack.observer)}/of/[0-9a-f]{{32}}[^"]*)"[^>]*>([^<]+)<', text)
     assert len(found) == 1, found
     url, label = found[0]
@@ -25,7 +25,7 @@ def link_on(stack: Stack, text: str) -> tuple[str, str]:
 
 
 def diagram_of(stack: Stack, text: str, *words: str) -> str:
-    """The page that the link leads to, once these words are on it; messages of other processes come a little later."""
+    """Return the linked page once it contains these words; messages of other processes appear a little later."""
     url, _ = link_on(stack, text)
     pages: list[Page] = []
 
@@ -84,7 +84,7 @@ def test_the_apis_page_for_browsers_leads_to_the_reason(stack: Stack) -> None:
 
 
 def test_pages_lead_to_the_messages_behind_them(stack: Stack) -> None:
-    """Tally's pages to their flow, and the pages of the account too."""
+    """Tally's pages and the account pages link to their flow."""
     walker, invoices = connected(stack)
     diagram_of(stack, invoices.text, "POST /connect", "GET /invoices")
     page = press(walker, walker.open(stack.client), stack, "/sign-in")

@@ -1,4 +1,4 @@
-"""The observer beside running services: real flows of any client, many viewers, and nobody who waits for it."""
+"""The observer with running services: real flows of any client, and many viewers, without delays for the services."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ REFRESHED = {
     "resource_server sent /introspect": 1,
     "authorization_server received /introspect": 1,
 }
-"""What a person's press of one button makes the services tell, whoever looks on."""
+"""The events of one press of the button, regardless of the number of viewers."""
 
 
 def test_two_hundred_viewers_see_the_flow_grow_and_cost_the_services_nothing(stack: Stack) -> None:
@@ -77,7 +77,7 @@ def test_two_hundred_viewers_see_the_flow_grow_and_cost_the_services_nothing(sta
         streams = [opened.enter_context(watch(stack, flow)) for _ in range(200)]
         for stream in streams:
             assert f"POST {stack.base}/token" in next_picture(stream)["diagram"]
-        # not by their number: the oldest leave the stream when it is full
+        # counting events would not work: a full stream loses its oldest events
         before = max(event["id"] for event in stack.events())
         press(walker, page, stack, "/refresh")
         for stream in streams:
@@ -88,17 +88,17 @@ def test_two_hundred_viewers_see_the_flow_grow_and_cost_the_services_nothing(sta
         recorded = [event for event in stack.events() if event["id"] > before]
         return Counter(f"{event['role']} {event['direction']} {event['path']}" for event in recorded)
 
-    # each process writes what it did in its own time
+    # each process writes its events with a different delay
     wait_until(lambda: told() >= Counter(REFRESHED))
     all_told = told()
-    # each worker reads once in a while what is published, the observer too: it holds no keys
+    # each worker fetches the published documents from time to time, and so does the observer
     of_keys = [each for each in all_told if each.endswith("/jwks") or "/oauth-authorization-server" in each]
-    assert sum(map(all_told.pop, of_keys)) <= 2 * stack.workers, "each viewer fetches the keys"
-    assert all_told == REFRESHED, "the viewers made the services do something"
+    assert sum(map(all_told.pop, of_keys)) <= 2 * stack.workers, "each viewer causes a request for the keys"
+    assert all_told == REFRESHED, "the viewers caused requests to the services"
 
 
 def test_who_is_gone_takes_nobodys_place(stack: Stack) -> None:
-    """A full room that loads the page again is live again."""
+    """If all viewers reload the page, all of them get live updates again."""
     _, page = connected(stack)
     flow, _ = picture_of(stack, page.text)
 
@@ -106,7 +106,7 @@ def test_who_is_gone_takes_nobodys_place(stack: Stack) -> None:
         for _ in range(MAX_VIEWERS):
             opened.enter_context(watch(stack, flow))
         assert _status(stack, flow) == 503
-    # each place is free again
+    # all places are free again
     with ExitStack() as opened:
         for _ in range(MAX_VIEWERS):
             wait_until(lambda: opened.enter_context(watch(stack, flow)).status == 200)
@@ -118,7 +118,7 @@ def _status(stack: Stack, flow: str) -> int:
 
 
 def test_two_hundred_who_read_nothing_keep_nobody_waiting(stack: Stack) -> None:
-    """Their connections fill up, each with a thread behind it; all others see the flow grow as before."""
+    """Their connections fill up and block one thread each; all other viewers still see the flow grow."""
     walker, page = connected(stack)
     flow, _ = picture_of(stack, page.text)
     host = urlsplit(stack.observer)
@@ -133,7 +133,7 @@ def test_two_hundred_who_read_nothing_keep_nobody_waiting(stack: Stack) -> None:
             return stalled.recv(12) == b"HTTP/1.1 200"
 
         for _ in range(200):
-            # those of the test before may not have been missed yet
+            # the observer may not have noticed yet that the previous test's connections are closed
             wait_until(stall)
         wait_until(lambda: _status(stack, flow) == 200)
         with watch(stack, flow) as reader:

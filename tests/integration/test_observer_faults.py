@@ -1,4 +1,4 @@
-"""The observer beside running services that are sent hostile things, many at once, and lose their Redis."""
+"""The observer with running services that receive hostile and simultaneous requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMANDS = "a state; $(touch taken) `touch taken` %0d%0a"
 
 
 def authorized(stack: Stack, client_id: str, state: str) -> tuple[str, list[str]]:
-    """Bob signs in and allows it; gives the code, and the pages that he has seen."""
+    """Sign in as Bob and give consent; return the code, and the pages that he has seen."""
     walker = Walker()
     seen = [walker.follow(walker.open(authorization_request(stack, client_id, state)))]
     seen.append(walker.follow(walker.submit(seen[-1], username="bob", password="builder-lab")))
@@ -41,14 +41,14 @@ def authorized(stack: Stack, client_id: str, state: str) -> tuple[str, list[str]
 
 
 def registration_of(stack: Stack, client_id: str) -> str:
-    """The flow in which the client was registered; its answer names the client."""
+    """Return the flow in which the client was registered; its response contains the client ID."""
     address = f"{stack.observer}/flows/{{}}/messages/1"
     found = (flow for flow in flow_ids(stack)[:20] if client_id in Walker().open(address.format(flow)).text)
     return next(found, "")
 
 
 def pages_of(stack: Stack, flow: str) -> list[str]:
-    """Whatever the observer shows of a flow as HTML or SVG."""
+    """Return everything that the observer shows of a flow as HTML or SVG."""
     page = flow_page(stack, flow)
     parts = ["messages/" + number for number in dict.fromkeys(messages(page, ""))]
     with watch(stack, flow) as stream:
@@ -79,7 +79,7 @@ def test_a_clients_name_a_state_and_a_header_are_text_wherever_they_are_shown(st
     registered, told = pages_of(stack, registration), pages_of(stack, flow)
     for page in [*pages, *registered, *told, Walker().open(f"{stack.observer}/").text]:
         assert markup not in page
-    # what was not shown would prove nothing
+    # the check above is only meaningful if the texts are shown
     for shown, where in ((markup, pages[1:2]), (markup, pages[2:]), (markup, registered), (state, told), (agent, told)):
         assert shown in html.unescape("".join(where))
 
@@ -115,14 +115,14 @@ BROKEN = {
 
 
 def test_binary_bodies_and_broken_tokens_are_recorded_and_nothing_breaks(stack: Stack) -> None:
-    """Each has the answer of its specification, and the picture of what came with it is drawn."""
+    """Each request gets the response of its specification, and its picture is drawn."""
     bodies = [b"\x00\xff\xfe" * 300, b"\x1f\x8b\x08\x00" + bytes(200), b"token=%ff%00%80&code=\xff", b"x" * 1_000_000]
     for body in bodies:
         for kind in ("application/octet-stream", "application/x-www-form-urlencoded", "application/json"):
             for url in (f"{stack.auth}/token", f"{stack.auth}/introspect", f"{stack.auth}/revoke", stack.api):
                 try:
                     status = stack.call("POST", url, body, Content_Type=kind, User_Agent="binary")[0]
-                except OSError:  # of a megabyte: the service has answered and closed before it was all sent
+                except OSError:  # the service closes the connection before it has the whole megabyte
                     assert len(body) > 100_000
                     status = 413
                 assert 400 <= status < 500, (url, kind, body[:10])
@@ -145,7 +145,7 @@ def test_binary_bodies_and_broken_tokens_are_recorded_and_nothing_breaks(stack: 
 @pytest.mark.parametrize("number", [20, pytest.param(100, marks=pytest.mark.long)])
 def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
     people = [("alice", "wonderland-lab"), ("bob", "builder-lab")]
-    connected(stack)  # the first introspection of all fills the set of revoked tokens
+    connected(stack)  # the very first introspection fills the set of revoked tokens
 
     def signed_in(number: int) -> Walker:
         name, password = people[number % 2]
@@ -160,7 +160,7 @@ def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
             try:
                 texts.append(connect(walker, stack.client, "", "").text)
             except RuntimeError as error:
-                # the services give up on each other after some seconds, which a busy machine may need
+                # the services' timeouts are a few seconds, which a busy machine may exceed
                 if "responded with 503" not in str(error):
                     raise
             return bool(texts)
@@ -168,7 +168,7 @@ def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
         wait_until(is_served)
         return texts[-1]
 
-    with ThreadPoolExecutor(6) as pool:  # more passwords at once are not hashed
+    with ThreadPoolExecutor(6) as pool:  # more passwords are not hashed in parallel
         walkers = list(pool.map(signed_in, range(number)))
     with ThreadPoolExecutor(6) as pool:
         texts = list(pool.map(go, walkers))
@@ -176,12 +176,12 @@ def test_many_real_flows_at_once_do_not_mix(stack: Stack, number: int) -> None:
     for text in texts:
         name, picture = picture_of(stack, text, f"POST {stack.base}/token", f"POST {stack.base}/introspect")
         found[name] = picture
-    assert len(found) == number, "two flows are one"
+    assert len(found) == number, "two flows were joined"
     codes = set()
     for flow, picture in found.items():
         assert len(messages(picture, "/token")) == 1
         events = json.loads(Walker().open(f"{stack.observer}/flows/{flow}/export/json?secrets=yes").text)["events"]
         mine = {code["value"] for event in events if (code := event["form"].get("code"))}
-        assert len(mine) == 1, "a code of somebody else's"
+        assert len(mine) == 1, "a flow has another user's code"
         codes |= mine
-    assert len(codes) == number, "two flows have one code"
+    assert len(codes) == number, "two flows have the same code"

@@ -1,4 +1,4 @@
-"""The running lab under the name of another site, and what it records of secrets in the wrong place."""
+"""The running lab under the name of another site, and its recordings of secrets in the wrong place."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_secrets_in_the_wrong_place_are_not_recorded(stack: Stack) -> None:
     hidden["registration"] = registered["registration_access_token"]
 
     def events() -> list[dict[str, Any]]:
-        # Tally's endpoint only writes Tally's own queue
+        # Tally's endpoint only flushes Tally's queue
         with redis.Redis.from_url(stack.redis_url) as store:
             entries: Any = store.xrange(STREAM)
         return [json.loads(fields[b"event"]) for _, fields in entries]
@@ -107,7 +107,7 @@ def test_secrets_in_the_wrong_place_are_not_recorded(stack: Stack) -> None:
         names = ("curl?secrets=yes", "har?secrets=yes", "json?secrets=yes", "json", "mermaid", "svg")
         paths = ("", "/messages/1", *(f"/export/{name}" for name in names))
         texts += [Walker().open(f"{stack.observer}/flows/{flow}{path}").text for path in paths]
-    assert any("the-state-of-the-secret" in text for text in texts[1:]), "these flows were read"
+    assert any("the-state-of-the-secret" in text for text in texts[1:]), "the pages of these flows were read"
     for name, value in hidden.items():
         assert not any(value in text for text in texts), name
     assert {"hidden": True} in sign_ins()

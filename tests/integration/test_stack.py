@@ -1,4 +1,4 @@
-"""Three real services, a real Redis, HTTP between them: the flow and the lab's seams as a user has them."""
+"""Three real services with a real Redis and HTTP between them: the flow and the lab as a user sees them."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
         ("resource_server", "/invoices"),
         ("authorization_server", "/introspect"),
     }
-    # each process writes what it did in its own time
+    # each process writes its events with a different delay
     wait_until(lambda: received() >= expected)
     recorded = events()
     names = {check["name"] for event in recorded for check in event["checks"]}
@@ -149,7 +149,7 @@ def test_the_flow_is_recorded_without_a_secret(stack: Stack) -> None:
     text = json.dumps(recorded)
     assert "wonderland-lab" not in text
     assert "lab-only" not in text
-    assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+\.", text), "a whole token was recorded"
+    assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+\.", text), "a complete token was recorded"
 
 
 @pytest.mark.smoke
@@ -162,7 +162,7 @@ def test_no_secret_is_in_any_log(stack: Stack) -> None:
     assert not re.search(r"eyJ[\w-]+\.eyJ[\w-]+", text)
 
 
-@pytest.mark.embedded  # in containers the front answers these
+@pytest.mark.embedded  # in containers, the front responds to these requests
 @pytest.mark.parametrize(
     "request_head",
     [
@@ -192,7 +192,7 @@ def test_requests_of_one_flow_share_a_trace_across_services(stack: Stack) -> Non
 
 
 def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack) -> None:
-    """The flow is found by what the protocol carries, never by an added parameter."""
+    """The flow is found by the protocol's own parameters; the lab does not add any."""
     tokens = tokens_of_a_native_client(stack)
     status, answer = stack.get(f"{stack.api}/invoices", Authorization=f"Bearer {tokens['access_token']}")
     assert status == 200
@@ -209,7 +209,7 @@ def test_a_client_that_knows_nothing_of_the_lab_gets_a_picture_too(stack: Stack)
 
 @pytest.mark.smoke
 def test_a_browser_at_another_name_of_this_machine_gets_to_the_public_one(stack: Stack) -> None:
-    """A sign-in that began there would end without the session's cookie."""
+    """A sign-in that began there would end without the session cookie."""
     for url in (f"{stack.client}/", f"{stack.auth}/sign-in", f"{stack.api}/", f"{stack.observer}/"):
         page = Walker().open(url.replace(urlsplit(url).hostname or "", "127.0.0.1", 1))
         assert (page.status, page.location) == (302, url)
@@ -248,7 +248,7 @@ def test_the_doctor_finds_nothing_wrong(stack: Stack) -> None:
 
 @pytest.mark.embedded
 def test_the_demo_does_not_use_a_lab_of_another_checkout(tmp_path: object, stack: Stack) -> None:
-    """Even if it listens on the ports that this checkout would use."""
+    """This holds even if the other lab uses the ports that this checkout would use."""
     ports = {"CLIENT_PORT": stack.client.rpartition(":")[2], "AUTH_PORT": urlsplit(stack.auth).netloc.partition(":")[2]}
     nowhere = {"ROLECALL_DIR": str(tmp_path), "COMPOSE_PROJECT_NAME": "rolecall-none"}
     said = subprocess.run(
@@ -267,7 +267,7 @@ def test_the_demo_does_not_use_a_lab_of_another_checkout(tmp_path: object, stack
 
 @pytest.mark.embedded
 def test_an_answer_to_a_body_that_is_not_read_says_that_the_connection_ends(stack: Stack) -> None:
-    """RFC 9112 section 9.6: else a client sends its next request into a connection that is closed already."""
+    """RFC 9112 section 9.6: otherwise, the client would send its next request into a closed connection."""
     for length, expected, connection in ((70_000, 413, "close"), (500_000, 413, "close"), (7, 400, "keep-alive")):
         host = urlsplit(stack.auth)
         line = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=60)

@@ -1,4 +1,4 @@
-"""Tally at the lab's authorization server, as a client that is not registered there: what its settings offer."""
+"""Tally at the lab's authorization server, where it is not registered: its settings for other providers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_registration_is_shown_deleted_and_made_again(stack: Stack, redis_ur
     first = registered()
     assert first["registration_access_token"] == "(secret)"
     assert "d" not in first["jwks"]["keys"][0]
-    assert registered()["client_id"] == first["client_id"], "a restart keeps it"
+    assert registered()["client_id"] == first["client_id"], "the registration outlives a restart"
     assert "here and at the authorization server" in commands.invoke(args=["unregister"]).output
     request = f"{stack.auth}/authorize?client_id={first['client_id']}&response_type=code"
     # another worker of the authorization server may use the registration for a few more seconds

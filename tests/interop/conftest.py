@@ -1,4 +1,4 @@
-"""The services with three more APIs, the packages of npm, and the list of software that could not be tested."""
+"""The services with three more APIs, the packages from npm, and the report of software that could not be tested."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The running services, with the APIs of `apis.yaml` beside the Invoices API."""
+    """The running services, with the Invoices API and the APIs of `apis.yaml`."""
     folder = tmp_path_factory.mktemp("interop")
     head, clients = seeds.DEFAULT.read_text().split("\nclients:\n", 1)
     (folder / "seeds.yaml").write_text(f"{head}{(INTEROP / 'apis.yaml').read_text()}\nclients:\n{clients}")
@@ -40,7 +40,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def node() -> Path:
-    """The folder with the scripts and what they need."""
+    """The folder with the scripts and their dependencies."""
     if shutil.which("npm") is None:
         _without_npm("npm not found")
     digest = hashlib.sha256((NODE / "package-lock.json").read_bytes()).hexdigest()[:16]
@@ -57,7 +57,7 @@ def _install(folder: Path) -> None:
     for file in NODE.iterdir():
         if file.is_file():
             shutil.copy(file, folder)
-    # npm writes this file last: a folder without it is of a run that was cut off
+    # npm writes this file last: a folder without it is from an interrupted installation
     if not (folder / "node_modules/.package-lock.json").is_file():
         command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
@@ -73,7 +73,7 @@ def _without_npm(reason: str) -> NoReturn:
 
 @pytest.fixture
 def turned(stack: Stack) -> Iterator[str]:
-    """Where a test turns the running services' clock, which is turned back when it ends."""
+    """The URL at which a test can change the lab's clock, which is reset after the test."""
     url = f"{stack.auth}/_lab/clock"
     yield url
     stack.call("DELETE", url, None)

@@ -64,7 +64,7 @@ def test_sign_in_and_refresh(lab: Stack, program: Path) -> None:
 
 
 def test_wrong_nonce(lab: Stack, program: Path) -> None:
-    """OpenID Connect Core section 3.1.3.7 step 11: the ID token has the nonce of its own request, and of no other."""
+    """OpenID Connect Core section 3.1.3.7 step 11: the ID token must have the nonce of its request."""
     with app(lab, program) as url:
         alice = Person(lab)
         page = alice.visit(f"{url}/login", stop=lambda target: target.startswith(f"{url}/callback"))

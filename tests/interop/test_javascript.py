@@ -1,4 +1,4 @@
-"""Clients from npm that nobody here wrote, against the running services: `make test-interop`."""
+"""Client libraries from npm with the running services: `make test-interop`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def met(node: Path, script: str, **about: Any) -> dict[str, Any]:
 
 
 def _resource() -> dict[str, str]:
-    """Who may ask at the introspection endpoint."""
+    """Return the credentials of an API that may use the introspection endpoint."""
     return {"id": "invoices-api", "secret": read_env(LAB_ENV)["RESOURCE_SERVICE_RESOURCE_SECRET"]}
 
 
@@ -37,7 +37,7 @@ def _resource() -> dict[str, str]:
     ],
 )
 def test_openid_client(stack: Stack, node: Path, method: str, mode: str) -> None:
-    """OpenID Connect Core section 3.1, Registration, RFC 7009, RFC 7523, RFC 7662, RFC 9207: it checks all of it."""
+    """OpenID Connect Core section 3.1, Registration, RFC 7009, RFC 7523, RFC 7662, RFC 9207: it checks everything."""
     said = met(node, "openid_client.mjs", issuer=stack.auth, method=method, mode=mode, resource=_resource())
     assert said == {
         "registered": True,
@@ -53,7 +53,7 @@ def test_openid_client(stack: Stack, node: Path, method: str, mode: str) -> None
 
 
 def test_oauth4webapi(stack: Stack, node: Path) -> None:
-    """Signed userinfo, another algorithm for ID tokens, max_age; every signature is checked.
+    """Signed userinfo, another algorithm for ID tokens, and max_age; the library verifies every signature.
 
     OAuth 2.0 Form Post Response Mode section 2, RFC 7662 section 2.
     """
@@ -72,10 +72,10 @@ def test_oauth4webapi(stack: Stack, node: Path) -> None:
 
 
 def test_what_must_not_work(stack: Stack, node: Path, turned: str) -> None:
-    """The server refuses it (RFC 6749 section 5.2), or openid-client does, by checks that are all on."""
+    """The server refuses it (RFC 6749 section 5.2), or openid-client does, with all of its checks enabled."""
     said = met(node, "refusals.mjs", issuer=stack.auth, clock=turned)
     assert said == {
-        "wrong_redirect_uri": 400,  # a page: the person is sent nowhere
+        "wrong_redirect_uri": 400,  # a page, because the server must not redirect the user
         "wrong_redirect_uri_of_code": "invalid_grant",
         "wrong_verifier": "invalid_grant",
         "wrong_state": "OAUTH_INVALID_RESPONSE",

@@ -55,7 +55,7 @@ def tally_port() -> int:
 
 @pytest.fixture(scope="module")
 def keycloak(program: Path, tally_port: int) -> Iterator[str]:
-    """Keycloak with the realm of realm.json; gives its URL."""
+    """Run Keycloak with the realm of realm.json; yield its URL."""
     port = free_port()
     command = ["sh", str(program), "start-dev", f"--http-port={port}", "--db=dev-mem", "--cache=local"]
     admin = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}

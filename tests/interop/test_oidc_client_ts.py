@@ -30,7 +30,7 @@ class _Files(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def app(lab: Stack, node: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app of `oidc-client-ts/`, registered and served on an origin of its own."""
+    """The app of `oidc-client-ts/`, registered and served on a separate origin."""
     folder = tmp_path_factory.mktemp("spa")
     for library in LIBRARIES:
         shutil.copy(node / "node_modules" / library, folder / f"{library.split('/')[0]}.js")

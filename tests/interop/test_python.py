@@ -1,6 +1,6 @@
-"""Authlib's client and requests-oauthlib against the running services: they register, sign a person in, and go on.
+"""Authlib's client and requests-oauthlib with the running services: registration, sign-in, and use of the tokens.
 
-requests-oauthlib has had no release since 2024. People use it all the same, so it is tried; nothing else here needs it.
+requests-oauthlib has had no release since 2024, but it is still in use, so it is tested; nothing else here needs it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _plain_http_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def metadata(stack: Stack) -> dict[str, Any]:
-    """What discovery says, as Authlib's integrations read it and its validator finds it good."""
+    """The discovery document, as Authlib's integrations fetch it."""
     relying_party = OAuth(Flask(__name__))
     relying_party.register("rolecall", server_metadata_url=f"{stack.auth}/.well-known/openid-configuration")
     document: dict[str, Any] = relying_party.rolecall.load_server_metadata()
@@ -52,7 +52,7 @@ def metadata(stack: Stack) -> dict[str, Any]:
 
 
 def test_authlib_discovers(metadata: dict[str, Any]) -> None:
-    """OpenID Connect Discovery section 4: all members are right but for https, which loopback has not."""
+    """OpenID Connect Discovery section 4: all members are valid, except that loopback URLs do not use https."""
     found = OpenIDProviderMetadata({name: _with_tls(value) for name, value in metadata.items()})
     found.validate()
     with pytest.raises(ValueError, match="issuer"):
@@ -78,7 +78,7 @@ def registered(metadata: dict[str, Any], **members: Any) -> dict[str, Any]:
 def validated(
     metadata: dict[str, Any], token: dict[str, Any], client_id: str, nonce: str | None, now: int | None = None
 ) -> dict[str, Any]:
-    """An ID token's claims, as Authlib validates them (OpenID Connect Core section 3.1.3.7)."""
+    """Return the claims of an ID token after Authlib's validation (OpenID Connect Core section 3.1.3.7)."""
     keys = KeySet.import_key_set(requests.get(metadata["jwks_uri"], timeout=60).json())
     decoded = jwt.decode(token["id_token"], keys, algorithms=metadata["id_token_signing_alg_values_supported"])
     options = {
@@ -92,7 +92,7 @@ def validated(
 
 
 class Signing:
-    """Authlib's client with a key of its own."""
+    """Authlib's client with a private key."""
 
     def __init__(self, metadata: dict[str, Any]) -> None:
         self.metadata = metadata
@@ -103,7 +103,7 @@ class Signing:
         self.verifier = self.nonce = ""
 
     def signs(self, key: RSAKey, **claims: Any) -> Any:
-        """A session that signs with the key and claims the claims."""
+        """Return a session that authenticates with this key, and with these claims in its assertions."""
         proof = PrivateKeyJWT(self.metadata["token_endpoint"], claims=claims or None, headers={"kid": "mine"})
         return AuthlibSession(
             self.client_id,
@@ -116,7 +116,7 @@ class Signing:
         )
 
     def sent_back(self) -> dict[str, str]:
-        """Authorize anew; gives what `fetch_token` wants to know of it."""
+        """Send a new authorization request; return the arguments for `fetch_token`."""
         self.verifier, self.nonce = generate_token(64), generate_token(20)
         url, state = self.session.create_authorization_url(
             self.metadata["authorization_endpoint"], code_verifier=self.verifier, nonce=self.nonce, prompt="consent"
@@ -156,7 +156,7 @@ def test_authlib_with_a_key_of_its_own(metadata: dict[str, Any]) -> None:
 
 
 def test_authlib_finds_a_bad_id_token(metadata: dict[str, Any]) -> None:
-    """OpenID Connect Core sections 3.1.3.7 and 3.1.3.8: for another nonce, client, issuer or token, or too old."""
+    """OpenID Connect Core sections 3.1.3.7 and 3.1.3.8: another nonce, client, issuer, or token, or too old."""
     client = Signing(metadata)
     token = client.exchanged(**client.sent_back())
     exp = validated(metadata, token, client.client_id, client.nonce)["exp"]
@@ -173,7 +173,7 @@ def test_authlib_finds_a_bad_id_token(metadata: dict[str, Any]) -> None:
 
 
 def test_authlib_is_refused(metadata: dict[str, Any]) -> None:
-    """RFC 6749 section 5.2; an assertion counts once (RFC 7523 section 3), and only one by the client's own key."""
+    """RFC 6749 section 5.2; an assertion is valid once (RFC 7523 section 3), and only with the client's key."""
     client = Signing(metadata)
     with pytest.raises(OAuthError, match="invalid_grant"):
         client.exchanged(**{**client.sent_back(), "code_verifier": generate_token(64)})
@@ -188,7 +188,7 @@ def test_authlib_is_refused(metadata: dict[str, Any]) -> None:
 
 
 class Secret:
-    """requests-oauthlib with a secret; it checks the state, and that the scope is the one that it asked for."""
+    """requests-oauthlib with a secret; it checks that the state and the scope are those of the request."""
 
     def __init__(self, metadata: dict[str, Any]) -> None:
         self.metadata = metadata
@@ -225,13 +225,13 @@ def test_requests_oauthlib_with_a_secret(metadata: dict[str, Any]) -> None:
 
 
 def test_requests_oauthlib_is_refused(metadata: dict[str, Any], stack: Stack, turned: str) -> None:
-    """A replayed code takes what it gave along (RFC 6749 section 4.1.2); codes and tokens expire."""
+    """The replay of a code also ends its tokens (RFC 6749 section 4.1.2); codes and tokens expire."""
     client = Secret(metadata)
     userinfo = metadata["userinfo_endpoint"]
     back = client.sent_back()
     with pytest.raises(MismatchingStateError):
         client.exchanged(back.replace("state=", "state=x"))
-    # the session that is refused forgets its token: another one keeps it
+    # a session forgets its token after an error, so another session keeps it
     keeps = OAuth2Session(client.client_id, token=client.exchanged(back))
     assert keeps.get(userinfo).status_code == 200
     with pytest.raises(InvalidGrantError):

@@ -29,7 +29,7 @@ def _threads_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def watch() -> Iterator[processes.Watch]:
-    """What the launcher waits with; the handlers of signals are put back."""
+    """The object with which the launcher waits; signal handlers are restored after the test."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
     before = {number: signal.getsignal(number) for number in numbers}
     yield processes.Watch()
@@ -63,14 +63,14 @@ def app(settings: Callable[..., LabSettings]) -> Iterator[Flask]:
 
 @pytest.fixture
 def live(app: Flask) -> Live:
-    """What the observer knows of the flows."""
+    """The observer's state, with all flows."""
     found: Live = app.extensions["observer"]
     return found
 
 
 @pytest.fixture
 def in_lab(settings: Callable[..., LabSettings]) -> Iterator[Callable[..., Lab]]:
-    """Wraps an application; the lab's threads end with the test."""
+    """Return a function that wraps an application in the lab; the lab's threads end with the test."""
     wrapped: list[Lab] = []
 
     def make(app: Flask, role: Role = "authorization_server", **more: Any) -> Lab:

@@ -35,21 +35,21 @@ ENDS = {
     "sign_in_login": "/me",
     "sign_in_choose": "/me",
 }
-"""Where the client's own flows lead."""
+"""The path on which each of the client's flows ends."""
 ASKED_WHO = {"sign_in_login", "sign_in_choose"}
-"""Those that show the sign-in page to who is signed in."""
+"""Flows that show the sign-in page even to a user who is signed in."""
 TERMS = {
     "acr", "aud", "authorization", "claims", "client", "code", "exp", "grant", "iss", "jwt", "key", "kid", "nonce",
     "openid", "scope", "signatures", "sub", "token",
 }  # fmt: skip
-"""Words of the specifications; every title starts with one of them, or with a parameter."""
+"""Terms of the specifications; every title starts with one of them, or with a parameter."""
 NEW_EACH_TIME = {entry.name for entry in OF_LAB if entry.expected[:2] == ("201", CODE)}
-"""Those with a client of their own, which nobody has allowed anything yet."""
+"""Flows that register a new client, for which no consent exists yet."""
 
 
 @pytest.fixture(scope="module")
 def alice(quiet_stack: Stack) -> Walker:
-    """Signed in at the server, and connected; she has allowed Tally to know who she is as well."""
+    """Alice's browser: she is signed in at the server, and has allowed Tally to sign her in and to get her invoices."""
     walker = Walker()
     connect(walker, quiet_stack.client, "alice", "wonderland-lab")
     page = start(walker, quiet_stack, "sign_in")
@@ -62,37 +62,37 @@ def alice(quiet_stack: Stack) -> Walker:
 
 
 def start(walker: Walker, quiet_stack: Stack, name: str) -> Page:
-    """Press a flow's button, and go where it leads."""
+    """Press a flow's button, and return the page that it leads to."""
     page = walker.open(f"{quiet_stack.client}/flows/{name}")
     return walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/{name}/start"))
 
 
 def signed_in(walker: Walker, page: Page) -> Page:
-    """The page after the one on which Alice signs in, if it is that."""
+    """Sign in as Alice if this is the sign-in page; return the next page."""
     if 'id="login-submit"' not in page.text:
         return page
     return walker.follow(walker.submit(page, username="alice", password="wonderland-lab"))
 
 
 def came(page: Page) -> list[tuple[str, str]]:
-    """Of each message that was sent: whether what came is shown as right, and what came."""
+    """Return the tag (whether the outcome is as expected) and the text of each actual outcome on the page."""
     cells = re.findall(r'Actual: </span><span class="tag (\w+)">(.*?)</span>', page.text)
     return [(colour, unescape(re.sub("<.*?>", "", text))) for colour, text in cells]
 
 
 def words(entry: Entry) -> list[str]:
-    """What has to come, as the page says it."""
+    """Return the expected outcomes in the words of the page."""
     return [{CODE: "a code", NO_RESPONSE: "no response"}.get(each, each) for each in entry.expected]
 
 
 def test_the_recorder_takes_no_name_of_a_flow_for_a_secret() -> None:
-    """It would shorten the path of the flow, and the observer could not name it."""
+    """Otherwise it would shorten the path of the flow, and the observer could not name the flow."""
     assert not [name for name in ENTRIES if RANDOM.search(name)]
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
 def test_run_for_real_it_ends_as_it_has_to(quiet_stack: Stack, alice: Walker, entry: Entry) -> None:
-    """The clause is the entry's own: `RFC ...` stands beside each. Alice has allowed it once already."""
+    """The clause is shown next to each entry (`RFC ...`). Alice has given her consent before."""
     walker = Walker()
     if entry.needs == "connection":
         connect(walker, quiet_stack.client, "alice", "wonderland-lab")
@@ -139,9 +139,9 @@ def test_the_flows_of_the_lab_leave_the_connection_as_it_is(quiet_stack: Stack, 
 
 
 def test_what_a_flow_was_given_for_itself_it_gives_back(quiet_stack: Stack, alice: Walker) -> None:
-    """RFC 7009 section 2.1: nobody holds it afterwards, so nobody shall be able to."""
+    """RFC 7009 section 2.1: the client does not keep the token, so it revokes it."""
     page = start(alice, quiet_stack, "token_in_query")
-    assert "/revoke" not in page.text, "that is no part of the flow"
+    assert "/revoke" not in page.text, "the revocation is not part of the flow"
 
     def given_back() -> bool:
         received = [event for event in quiet_stack.events() if event["direction"] == "received"]
@@ -151,7 +151,7 @@ def test_what_a_flow_was_given_for_itself_it_gives_back(quiet_stack: Stack, alic
 
     wait_until(given_back)
     assert "Last run" not in _row(alice.open(f"{quiet_stack.client}/flows").text, ENTRIES["disconnect"].title), (
-        "it tidied up, nobody ran it"
+        "the flow only cleaned up; no user ran it"
     )
 
 
@@ -199,7 +199,7 @@ def test_a_page_shows_the_source_and_how_it_differs(quiet_stack: Stack, entry: E
 
 
 def test_each_of_the_clients_flows_is_in_the_catalog() -> None:
-    """And what the catalog calls the client's own is: a flow that comes later has to have an entry."""
+    """The reverse holds too. A flow that is added later needs an entry."""
     assert {entry.flow.name for entry in WORKS} == FLOWS.keys()
     assert all(entry.flow is FLOWS[entry.flow.name] for entry in WORKS)
     ways = {entry.name.removeprefix("sign_in").lstrip("_") for entry in WORKS if entry.flow.name == "sign_in"}
@@ -207,7 +207,7 @@ def test_each_of_the_clients_flows_is_in_the_catalog() -> None:
 
 
 def test_a_difference_is_the_difference_alone() -> None:
-    """A step that both flows have is no difference, wherever it stands; nor is what a step's function calls."""
+    """Neither the position of a step that both flows have nor the functions that a step calls are a difference."""
     changes = ENTRIES["no_pkce"].differences()
     added = [line.strip("+ ") for change, line in changes if change == "added"]
     assert "authorization_code.authorization_request(context), code_challenge=None, code_challenge_method=None" in added
@@ -217,7 +217,7 @@ def test_a_difference_is_the_difference_alone() -> None:
         line.startswith("-    ") and line.partition("=")[0].strip("- ") in {"name", "title", "specification"}
         for line in removed
     ), removed
-    assert not [line for _, line in changes if "hmac" in line], "state and iss are looked at all the same"
+    assert not [line for _, line in changes if "hmac" in line], "both flows validate state and iss"
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
@@ -284,8 +284,8 @@ def test_an_answer_for_another_browser_is_refused(quiet_stack: Stack, alice: Wal
     assert page_of_another.status == 400
     assert "does not match a request from this browser" in page_of_another.text
     repeated = alice.open(f"{page.location}&code=another")
-    assert repeated.status == 400, "RFC 6749 section 3.1: no parameter twice"
-    assert alice.open(page.location).status == 303, "neither has used it up"
+    assert repeated.status == 400, "RFC 6749 section 3.1: no parameter may be repeated"
+    assert alice.open(page.location).status == 303, "neither response has consumed the code"
 
 
 def test_a_flow_that_needs_a_connection_says_so(quiet_stack: Stack) -> None:
@@ -329,7 +329,7 @@ def test_no_page_and_no_log_holds_a_token(quiet_stack: Stack, alice: Walker) -> 
 
 
 def test_the_clients_pages_lead_there_in_the_lab_alone(quiet_stack: Stack, tally: Tally) -> None:
-    """The product's client has neither the pages nor the flows."""
+    """The client in production has neither the pages nor the flows."""
     assert f'<a href="{quiet_stack.client}/flows">Catalog</a>' in Walker().open(f"{quiet_stack.client}/").text
     own = tally.app.test_client()
     assert "/flows" not in own.get("/").text

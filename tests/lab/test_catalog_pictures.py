@@ -1,4 +1,4 @@
-"""What the catalog's flows look like: in the picture, in the inspector, in the terminal."""
+"""The catalog's flows in the picture, in the inspector, and in the terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def alice(quiet_stack: Stack) -> Walker:
 
 
 def run(walker: Walker, quiet_stack: Stack, name: str) -> None:
-    """Press the button, and allow what is asked."""
+    """Press the flow's button, and give consent if the page asks for it."""
     page = walker.open(f"{quiet_stack.client}/flows/{name}")
     page = walker.follow(walker.submit(page, f"{quiet_stack.client}/flows/{name}/start"))
     if 'id="consent-allow"' in page.text:
@@ -38,7 +38,7 @@ def run(walker: Walker, quiet_stack: Stack, name: str) -> None:
 
 
 def picture(quiet_stack: Stack, name: str) -> Picture:
-    """What is recorded so far of the newest run."""
+    """Return the picture of the newest run, as far as it has been recorded."""
     with closing(connect(quiet_stack.redis_url)) as client:
         events = read_events(client)
     begun = [event["flow"] for event in events if event["path"] == f"/flows/{name}/start"]
@@ -47,7 +47,7 @@ def picture(quiet_stack: Stack, name: str) -> Picture:
 
 @pytest.mark.parametrize("entry", REFUSED, ids=lambda entry: entry.name)
 def test_whoever_refuses_names_the_clause(quiet_stack: Stack, alice: Walker, entry: Entry) -> None:
-    """Each red mark has one, and stands on the lane that said no."""
+    """Each red mark has a clause, and is on the lane of the party that refused the message."""
     quiet_stack.call("DELETE", f"{quiet_stack.client}/_lab/events", None)
     run(alice, quiet_stack, entry.name)
     wait_until(lambda: any(row.refused for row in picture(quiet_stack, entry.name).rows))
@@ -77,7 +77,7 @@ def test_a_consent_that_is_denied_is_refused_by_a_check(quiet_stack: Stack) -> N
 
 
 def test_what_a_client_signed_is_right(quiet_stack: Stack, alice: Walker) -> None:
-    """RFC 7523 section 3, RFC 9101 section 6.2: by the key that it registered in the same flow."""
+    """RFC 7523 section 3, RFC 9101 section 6.2: with the key that the client registered in the same flow."""
     run(alice, quiet_stack, "signed_client")
     keys = KeySet(quiet_stack.auth, HttpClient())
 
@@ -92,7 +92,7 @@ def test_what_a_client_signed_is_right(quiet_stack: Stack, alice: Walker) -> Non
 
 
 def test_a_change_is_told_to_its_end(quiet_stack: Stack, alice: Walker) -> None:
-    """What became of it, and for how long: in the note, and on the arrow to its store."""
+    """The note and the arrow to the store end with the kind of change and the lifetime."""
     for name in ("replayed_code", "refresh_token", "published_keys", "form_post"):
         run(alice, quiet_stack, name)
     wait_until(lambda: "code replayed" in str(picture(quiet_stack, "replayed_code").messages))
@@ -112,7 +112,7 @@ def test_a_change_is_told_to_its_end(quiet_stack: Stack, alice: Walker) -> None:
         assert len(drawn) == len(ends)
         for text, end in zip(drawn, ends, strict=True):
             assert text.endswith(f"… {end}"), text
-            assert not text.startswith("…"), "and it is told which one"
+            assert not text.startswith("…"), "the start of the key is not cut off"
 
 
 def test_the_terminal_shows_a_refused_flow_as_well(quiet_stack: Stack) -> None:

@@ -32,7 +32,7 @@ _CELL = re.compile(
 
 
 class Cell(NamedTuple):
-    """What the score board says of one event and one way of checking."""
+    """A cell of the score board: one event and one validation method."""
 
     tone: str
     result: str
@@ -42,14 +42,14 @@ class Cell(NamedTuple):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of this module's own: what is done here would disturb others."""
+    """A separate stack, because the events of these tests would disturb other tests."""
     with running_stack(tmp_path_factory.mktemp("compared")) as running:
         yield running
 
 
 @pytest.fixture
 def own(lab: Stack) -> Iterator[Stack]:
-    """It, put back afterwards; both processes of the API hold the keys."""
+    """The stack, restored after the test; both processes of the API have fetched the keys."""
     hold_keys(lab)
     yield lab
     assert act(lab, {"act": "go-on"})[0] == 200
@@ -112,7 +112,7 @@ def newest(page: Page) -> dict[str, Cell]:
 
 
 def measured(walker: Walker, stack: Stack) -> dict[str, Any]:
-    """What the page's script is told after one more question."""
+    """Send the token again as the page's script does, and return the response."""
     token = walker.open(f"{stack.client}/compare").hidden()["csrf_token"]
     page = walker.open(f"{stack.client}/compare/measure", {"csrf_token": token})
     assert page.status == 200, page.text
@@ -129,7 +129,7 @@ def test_one_press_shows_both_ways_side_by_side(own: Stack) -> None:
     assert introspection.count("200 accepted") == jwt.count("200 accepted") == 1
     assert "/introspect</code>" in introspection
     sent, received = (int(number) for number in re.findall(r"(\d+) (?:sent|received)", introspection))
-    assert sent > 300, "the token goes in the body"
+    assert sent > 300, "the token is sent in the body"
     assert received > 100
     assert "<dd>none</dd>" in jwt
     assert "0 sent, 0 received" in jwt
@@ -161,7 +161,7 @@ def test_without_a_connection_the_page_says_so_and_the_button_leads_back_to_it(o
 def test_what_ends_early_is_noticed_by_asking_at_once_and_by_the_signature_when_it_expires(
     own: Stack, event: str
 ) -> None:
-    """RFC 7662 section 2.2; RFC 9068 section 4 knows no revocation."""
+    """RFC 7662 section 2.2; revocation is not part of RFC 9068 section 4."""
     walker = connected(own)
     noticed = do(walker, own, event)
     assert noticed["introspection"].result.startswith("rejected after ")
@@ -182,7 +182,7 @@ def test_what_ends_early_is_noticed_by_asking_at_once_and_by_the_signature_when_
         assert figure is not None, "by the lab's clock"
         assert 240 < int(figure[1]) < 320
         assert "in real time" in row["jwt"].details
-    assert first["introspection"] == noticed["introspection"], "what was refused stays as it was measured"
+    assert first["introspection"] == noticed["introspection"], "a measurement does not change after a refusal"
     assert measured(walker, own)["going_on"] is False
 
 
@@ -192,10 +192,10 @@ def test_taking_the_consent_back_is_what_the_owner_would_do(own: Stack) -> None:
     walker = connected(own)
     do(walker, own, "disconnect")
     page = walker.follow(press(walker, own, "/connect"))
-    assert 'id="consent-allow"' in page.text, "nothing is remembered"
+    assert 'id="consent-allow"' in page.text, "the consent is not remembered"
     page = walker.follow(walker.submit(page, decision="allow"))
     assert page.url == f"{own.client}/compare"
-    assert len(rows(page)) == 1, "the rows stay"
+    assert len(rows(page)) == 1, "the rows are kept"
     do(walker, own, "disconnect")
     assert sorted(rows(walker.open(f"{own.client}/compare"))) == [1, 2]
 
@@ -247,7 +247,7 @@ def test_when_the_authorization_server_is_away_the_one_refuses_and_the_other_goe
 @pytest.mark.integration
 @pytest.mark.embedded
 def test_a_turned_clock_is_noticed_both_ways_when_it_passes_the_tokens_end(own: Stack) -> None:
-    """RFC 9068 section 4: the time of `exp` decides."""
+    """RFC 9068 section 4: `exp` decides."""
     walker = connected(own)
     row = do(walker, own, "clock-61")
     assert {cell.answer for cell in row.values()} == {"200"}
@@ -260,7 +260,7 @@ def test_a_turned_clock_is_noticed_both_ways_when_it_passes_the_tokens_end(own: 
     assert own.get(f"{own.api}/_lab/clock")[1]["offset"] == 0
     assert "clock shows the real time again" in page.text
     before = rows(page)
-    assert rows(press(walker, own, "/send")) == before, "what was put back is measured no longer"
+    assert rows(press(walker, own, "/send")) == before, "a restored clock is no longer measured"
 
 
 @pytest.mark.integration
@@ -284,7 +284,7 @@ def test_a_rotated_key_is_noticed_by_nobody(own: Stack) -> None:
 def test_a_retired_key_is_noticed_by_the_signature_when_the_keys_are_fetched_again(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Long before the token expires: the key set is older than the token."""
+    """The key set is older than the token, so this happens long before the token expires."""
     with running_stack(tmp_path_factory.mktemp("retired")) as stack:
         hold_keys(stack)
         stack.call("PUT", f"{stack.auth}/_lab/clock", b'{"advance": 200}')
@@ -418,7 +418,7 @@ def test_the_product_has_neither_the_page_nor_the_acts(redis_url: str, tmp_path:
 
 
 def test_who_was_told_to_be_silent_is_so_for_a_minute_at_most(own_redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By real time, however the services' clock is turned."""
+    """The minute is in real time, regardless of the services' clock."""
     client = redis.Redis.from_url(own_redis.url)
     layer = outage.Outage(_hello, own_redis.url)
     caller = Client(layer)

@@ -1,4 +1,4 @@
-"""The results board of the comparison: which responses count for which event, and what is predicted."""
+"""The results board of the comparison: which responses count for which event, and the predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_an_answer_to_a_question_put_before_the_event_or_with_another_token_does
     made.record("one", [asked("introspection", 1001, 401)])
     assert made.rows[0].ways["introspection"].result == "rejected after 1.0 s"
     made.record("one", [asked("introspection", 1002, 401)])
-    assert made.rows[0].ways["introspection"].tries == 1, "the first refusal is the figure"
+    assert made.rows[0].ways["introspection"].tries == 1, "the first refusal determines the result"
     assert made.is_measuring("one")
     assert not made.is_measuring("two")
 
@@ -80,7 +80,7 @@ def test_the_board_is_bounded_and_comes_back_as_it_was_kept() -> None:
 def test_the_color_says_whether_the_reaction_is_right_or_dangerous(
     event: str, responses: list[tuple[float, int]], tone: str
 ) -> None:
-    """Whatever the status: the token expires 300 s after the event."""
+    """The token expires 300 s after the event, whatever the status is."""
     made = begun(event)
     for seconds, status in responses:
         made.record("one", [asked("jwt", 1000 + seconds, status)])

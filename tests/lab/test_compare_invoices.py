@@ -1,4 +1,4 @@
-"""What the lab adds to Tally's page with the invoices: the choice of the validator, and what the API reports."""
+"""The lab's additions to Tally's page with the invoices: the choice of the validator, and the API's report."""
 
 from __future__ import annotations
 

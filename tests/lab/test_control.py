@@ -57,7 +57,7 @@ def app(in_lab: Callable[..., Lab]) -> Flask:
 def wait_for(condition: Callable[[], bool]) -> None:
     until = clock.monotonic() + 60
     while not condition():
-        assert clock.monotonic() < until, "it did not come to that"
+        assert clock.monotonic() < until, "the condition did not become true in time"
         threading.Event().wait(0.02)
 
 
@@ -155,7 +155,7 @@ def test_the_clock_comes_back_with_redis(app: Flask, own_redis: Any) -> None:
 
 
 def test_the_clock_is_turned_though_redis_was_emptied(app: Flask, store: redis.Redis) -> None:
-    """The numbers by which late messages are told begin anew then."""
+    """The sequence numbers, which identify late messages, then start again."""
     browser = app.test_client()
     for _ in range(3):
         browser.put("/_lab/clock", json={"advance": 10})
@@ -310,14 +310,14 @@ def test_every_worker_of_every_service_gets_the_time(services: list[str], store:
         report = requests.get(f"{url}/seen", timeout=60).json()
         seen[report["pid"]] = report["offset"]
         assert report["offset"] == 1000
-    assert len(seen) >= 3, "both services have answered, and one of them with both workers"
-    # a worker that begins later, in place of one that was killed, has the time from its first request on
+    assert len(seen) >= 3, "both services have responded, one of them with both workers"
+    # a worker that replaces a killed worker has the lab's time from its first request
     victim = next(iter(seen))
     killed = psutil.Process(victim)
     parent = killed.parent()
     assert parent is not None
     killed.kill()
-    # gunicorn may be quicker with the next one than anybody could see that there are three
+    # gunicorn may start the replacement before the missing worker is noticed
     wait_for(lambda: len({child.pid for child in parent.children()} - {victim}) == 2 and _workers(store) == 4)
     for url in services * 40:
         report = requests.get(f"{url}/seen", timeout=60).json()

@@ -61,7 +61,7 @@ def test_an_error_that_goes_to_the_client_has_its_detail(server: Server) -> None
 def test_a_detail_has_the_characters_of_a_description_and_a_limit(
     detail: str | None, status: int, description: str
 ) -> None:
-    """RFC 6749 section 5.2; the name of a check is not a detail, and an outage has none to show."""
+    """RFC 6749 section 5.2; the name of a check is not a detail, and the details of an outage are not shown."""
     from rolecall_auth import routes  # noqa: F401  # registers the checks
 
     error = OAuthError("invalid_request", "Text.", detail=detail, status=status)

@@ -1,4 +1,4 @@
-"""The diagram of a flow's page: what its essential view and its complete view show, and in which order."""
+"""The diagram on a flow's page: the content and the order of its essential view and of its complete view."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_owners_pages_are_one_block() -> None:
     ]
     kinds = {value.kind for section in essential(signed_in_flow()).sections for entry in section.entries
              if not isinstance(entry, Fold) for value, _ in entry.values}  # fmt: skip
-    assert "interaction" not in kinds, "no specification defines it"
+    assert "interaction" not in kinds, "no specification defines `interaction`"
 
 
 def test_a_refusal_among_the_owners_pages_is_not_hidden() -> None:

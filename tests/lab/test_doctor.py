@@ -1,4 +1,4 @@
-"""`make doctor` against services that are not as they should be: each fault in plain words, with a way to mend it."""
+"""`make doctor` with faulty services: each problem is described in plain words, with its solution."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def serving(answers: dict[str, Any]) -> Iterator[int]:
 
 
 class Patients:
-    """Three programs that say of themselves what a test makes them say."""
+    """Stand-ins for the three services; each test sets their reports."""
 
     def __init__(self) -> None:
         self.views: dict[str, dict[str, Any]] = {}
@@ -88,7 +88,7 @@ def patients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Patien
 
 
 def write_notice(folder: Path, ports: dict[str, int], pid: int | None = None) -> None:
-    """Write what `make run` writes about its services."""
+    """Write the file in which `make run` describes its services."""
     services = {each.name: {"url": f"http://localhost:{ports[each.port_setting]}"} for each in SERVICES}
     (folder / "running.json").write_text(json.dumps({"pid": pid or os.getpid(), "services": services}))
 
@@ -164,7 +164,7 @@ def test_ports(patients: Patients, capsys: pytest.CaptureFixture[str], tmp_path:
 def test_a_lab_of_another_checkout_is_not_used(
     patients: Patients, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Even if it listens on the ports of this one, and this checkout's launcher was killed."""
+    """This holds even if the other lab uses the ports of this checkout, and this checkout's launcher was killed."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     for leave in (lambda: write_notice(tmp_path, patients.ports, ended.pid), (tmp_path / "running.json").unlink):

@@ -1,4 +1,4 @@
-"""The settings that the launcher gives to each service, and what the preparation of the databases depends on."""
+"""The settings that the launcher gives to each service, and the inputs of the preparation of the databases."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_each_service_accepts_what_it_gets(hosts: str) -> None:
 
 
 def test_tally_uses_another_provider() -> None:
-    """RFC 8707 section 2: the lab's own address and API are not those of another provider, unless they are set."""
+    """RFC 8707 section 2: another provider gets neither the lab's address nor the lab's API, unless they are set."""
     issuer = {"CLIENT_WEBAPP_ISSUER": "http://localhost:3000"}
     settings = settings_with(issuer)
     assert settings["CLIENT_WEBAPP_ISSUER"] == "http://localhost:3000"
@@ -103,7 +103,7 @@ def test_the_terminal_goes_before_the_file_and_the_others_follow() -> None:
     assert client["ISSUER"] == client["AUTH_URL"] == of_service(RESOURCE, settings, {})["ISSUER"] == "http://as.test"
     assert client["RESOURCE_IDENTIFIER"] == "http://invoices.test"
     assert client["CLIENT_SECRET"] == "mine"
-    assert client["LAB_KEY"].startswith(LAB_MARK)  # empty is not set
+    assert client["LAB_KEY"].startswith(LAB_MARK)  # an empty value counts as not set
 
 
 def test_names_change_the_public_addresses_alone() -> None:
@@ -150,7 +150,7 @@ def test_the_fingerprint_changes_with_all_that_preparing_reads(tmp_path: Path, m
 
 
 def test_at_another_provider_tally_registers_itself() -> None:
-    """RFC 7591: the client ID and secret of the seeds are for the lab's own authorization server."""
+    """RFC 7591: the client ID and secret of the seeds are only for the lab's authorization server."""
     foreign = {"CLIENT_WEBAPP_ISSUER": "http://localhost:3000"}
     own = of_service(environment.CLIENT, settings_with(foreign), foreign)
     assert {"CLIENT_ID", "CLIENT_SECRET", "BACKCHANNEL_URL", "RESOURCE_IDENTIFIER"}.isdisjoint(own)

@@ -1,4 +1,4 @@
-"""All flows of the catalog at once: whatever they send is explained, and whatever is advertised one of them shows."""
+"""All flows of the catalog together: all their messages are explained, and they use every advertised capability."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def events(quiet_stack: Stack) -> list[Event]:
-    """All of the catalog, what people press, a denied consent, and requests of each kind that are refused."""
+    """The events of all catalog entries, of each button of Tally, of a denied consent, and of refused requests."""
     quiet_stack.call("DELETE", f"{quiet_stack.client}/_lab/events", None)
     walker, page = connected(quiet_stack)
     walker.open(f"{quiet_stack.client}/invoices?check=both")
@@ -86,7 +86,7 @@ def test_everything_that_any_flow_sends_is_explained(events: list[Event], monkey
     assert {each["method"] for each in events if each["json"] and each["path"].startswith("/register")} >= {"POST"}
     assert not [each for each in events if re.search(r"\?", each["path"])]
 
-    # what there was, by taking each explanation away
+    # without any explanations, all names are found
     monkeypatch.setattr(explanations, "entries", lambda: ({}, {}))
     found = {(place, name) for place, name, _ in unexplained(events)}
     assert found >= {
@@ -103,7 +103,7 @@ def test_everything_that_any_flow_sends_is_explained(events: list[Event], monkey
 
 
 def test_each_advertised_capability_has_a_flow_that_shows_it(quiet_stack: Stack, events: list[Event]) -> None:
-    """RFC 8414 section 2, OpenID Connect Discovery section 3: what the metadata claim, the catalog runs for real."""
+    """RFC 8414 section 2, OpenID Connect Discovery section 3: the flows use everything that the metadata advertise."""
     asked = [each for each in events if each["role"] == "authorization_server" and each["direction"] == "received"]
     _, metadata = quiet_stack.get(f"{quiet_stack.auth}/.well-known/openid-configuration")
     registered = [each["body"] for each in asked if each["path"] == "/register" and each["status"] == 201]
@@ -135,7 +135,7 @@ def test_each_advertised_capability_has_a_flow_that_shows_it(quiet_stack: Stack,
         "subject_types_supported": of_clients("subject_type"),
         "token_endpoint_auth_methods_supported": of_clients("token_endpoint_auth_method"),
         "id_token_signing_alg_values_supported": signed([each["id_token"] for each in given if "id_token" in each]),
-        # what came was no JSON, so it is not recorded; the flow has checked it
+        # the response is not JSON, so it is not recorded; the flow has verified its algorithm
         "userinfo_signing_alg_values_supported": of_clients("userinfo_signed_response_alg"),
         "request_object_signing_alg_values_supported": sent_signed("request"),
         "token_endpoint_auth_signing_alg_values_supported": sent_signed("client_assertion"),
@@ -147,7 +147,7 @@ def test_each_advertised_capability_has_a_flow_that_shows_it(quiet_stack: Stack,
     for endpoint in ("authorize", "token", "introspect", "revoke", "userinfo"):
         there = {name for each in asked if each["path"] == f"/{endpoint}" for name in {*each["query"], *each["form"]}}
         assert {parameter.name for parameter in BY_ENDPOINT[endpoint]} - there == set(), endpoint
-    # what a client says of itself otherwise than what stands there for who says nothing
+    # the client metadata that differ from their defaults
     said = {
         member.name
         for member in MEMBERS
@@ -159,7 +159,7 @@ def test_each_advertised_capability_has_a_flow_that_shows_it(quiet_stack: Stack,
 
 
 def test_everything_that_the_services_describe_is_explained(quiet_stack: Stack) -> None:
-    """The parameters and the members of all answers in their OpenAPI documents, and their metadata (RFC 8414, 9728)."""
+    """All parameters and response members in the OpenAPI documents, and all metadata (RFC 8414, 9728)."""
     missing = set()
     count = 0
     for service in (quiet_stack.client, quiet_stack.auth, quiet_stack.api):

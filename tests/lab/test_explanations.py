@@ -1,4 +1,4 @@
-"""Whatever a flow sends is explained."""
+"""Every part of every message of a flow has an explanation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_entry_is_whole() -> None:
     for place, each in found:
         assert each.means.endswith((".", "?")), (place, each.name)
         assert len(each.means) < 220, (place, each.name)
-        if place == "check":  # it is declared with its clause, which the event carries
+        if place == "check":  # the event contains the clause that the check declares
             assert (each.required_by, each.breaks, each.rfc) == ("", "", ""), each.name
         assert not each.breaks or each.breaks.endswith("."), (place, each.name)
         assert not each.required_by.endswith("."), (place, each.name)
@@ -62,7 +62,7 @@ def test_every_parameter_of_the_server_and_every_check_is_explained() -> None:
     declared = {name for name in checks.registry if not name.startswith("test.")}
     for name in declared:
         assert checks.registry[name].description, name
-    assert {name for place, name in exact if place == "check"} <= declared, "only checks that are declared"
+    assert {name for place, name in exact if place == "check"} <= declared, "checks that are not declared have no entry"
     for pattern in patterns["check"]:
         assert fnmatch.filter(declared, pattern.name), pattern.name
 
@@ -80,7 +80,7 @@ def test_a_check_that_the_file_does_not_have_is_explained_by_its_declaration() -
 
 
 def test_every_check_of_the_api_has_its_sentences() -> None:
-    """And no other check has."""
+    """No other check has sentences."""
     assert {check.name for check in checks.defined_in(rolecall_resource, validator)} == SENTENCES.keys()
 
 
@@ -107,7 +107,7 @@ def test_an_entry_that_is_not_as_it_should_be_is_named(
 
 
 def test_what_holds_for_a_path_goes_before_what_holds_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An invoice's `state` is not that of RFC 6749 section 4.1.1."""
+    """An invoice's `state` is not the parameter of RFC 6749 section 4.1.1."""
     assert "paid" in getattr(explain("member", "state", "/invoices"), "means", "")
     assert explain("member", "state", "/token") is None
     everywhere = Explanation("a", "Here.", "x", "x", "none")
@@ -118,7 +118,7 @@ def test_what_holds_for_a_path_goes_before_what_holds_everywhere(monkeypatch: py
 
 
 def test_what_is_not_explained_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each of the places where something can be."""
+    """Unexplained names are found in every place of a message."""
     assert unexplained(plain_flow()) == set()
     token = {"unverified_claims": {"c": {"deeper": [{"still": 1}]}}, "unverified_header": {"h": 1}}
     strange = event(
@@ -159,7 +159,7 @@ JSON = st.recursive(
 @settings(deadline=None)
 @given(st.sampled_from(sorted(PLACES)), JSON | st.binary() | st.text(max_size=10_000), st.text())
 def test_nothing_that_is_asked_for_breaks_an_explanation(place: str, name: Any, path: str) -> None:
-    """Numbers, lists and nothing are names in nobody's specification, and in many an answer."""
+    """No specification defines numbers, lists, or null as names, but a response may contain them."""
     found = explain(place, name, path)
     assert found is None or isinstance(name, str)
     assert change_name({"key": name, "change": name})
@@ -168,7 +168,7 @@ def test_nothing_that_is_asked_for_breaks_an_explanation(place: str, name: Any, 
 
 
 class NoKeys(KeySet):
-    """As when the authorization server is away."""
+    """The key set of an authorization server that does not respond."""
 
     def __init__(self) -> None:
         pass
@@ -190,7 +190,7 @@ def test_whatever_an_answer_holds_is_explained_as_far_as_it_can_be(body: Any, cl
 
 
 def test_members_within_members_are_named_by_their_path_and_explained() -> None:
-    """By the whole path when there is something to say of it, or by the last name; not within what was one text."""
+    """The explanation is that of the whole path, if it has one, or of the last name; strings are not searched."""
     keys = [{"kid": "a", "kty": "EC"}, {"kid": "b"}]
     inner = {"country": "NZ", "code": mark("the-code-of-it"), "url": "one of its own"}
     body = {"keys": keys, "cnf": {"jkt": "t"}, "address": inner, "token": mark("some-token")}

@@ -1,4 +1,4 @@
-"""What is taken away of a flow is whole, true, harmless, and without secrets unless they are asked for."""
+"""Exports of a flow are complete, correct, and harmless, and contain secrets only on request."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def hostile_flow(text: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", EXPORTS)
 def test_no_secret_is_in_it_unless_it_is_asked_for(kind: str) -> None:
-    """RFC 9700 section 4.2: what is passed on must not be of use to whoever gets it."""
+    """RFC 9700 section 4.2: a shared file must not be of use to an attacker."""
     masked = EXPORTS[kind].make(plain_flow(), secrets=False)
     assert not [secret for secret in SECRETS if secret in masked]
     whole = EXPORTS[kind].make(plain_flow(), secrets=True)
@@ -76,7 +76,7 @@ def test_a_secret_that_a_later_message_repeats_is_wiped_there_too() -> None:
     for export in EXPORTS.values():
         made = export.make(events, secrets=False)
         assert not [secret for secret in (*SECRETS, signed, "s1gnature") if secret in made]
-    assert events == whole, "what is taken away is a copy"
+    assert events == whole, "the export does not change the events"
     assert masked(events)[5]["request_headers"]["user-agent"] == "x refr… eyJh…"
 
 
@@ -93,7 +93,7 @@ def test_a_code_that_is_one_of_our_own_words_breaks_nothing(word: str) -> None:
 def test_a_recorded_flow_can_be_taken_away(
     small_services: recorded.SmallServices, store: redis.Redis, tmp_path: Path
 ) -> None:
-    """From the recorder itself, with all that it writes, and each message once."""
+    """Real events of the recorder, with all their members; each message is exported once."""
     small_services.flow()
     small_services.written()
     events = read_events(store)
@@ -171,7 +171,7 @@ def test_what_is_masked_has_to_be_set_and_what_was_never_recorded_may_be(tmp_pat
 
 @pytest.mark.parametrize("name", ["PATH", "path", "IFS", "HOME", "client_secret", "HIDDEN", "http_proxy", "É", "", "2"])
 def test_no_name_that_was_sent_is_a_variable_that_a_shell_or_curl_knows(tmp_path: Path, name: str) -> None:
-    """A file that is shown may come from anywhere, and so may the names in it."""
+    """A loaded file may be from anyone, and so may the names in it."""
     events = plain_flow()
     events[3]["form"] = {"grant_type": "x", "hidden": {"hidden": True}, name or "-": mark("/tmp/elsewhere")}
     calls = with_fakes(tmp_path, EXPORTS["curl"].make(events, secrets=True))
@@ -186,12 +186,12 @@ def test_no_name_that_was_sent_is_a_variable_that_a_shell_or_curl_knows(tmp_path
 
 
 def kept(text: str) -> str:
-    """What of a text a process can be given: no NUL, and no half of a character."""
+    """Return the text as a process can receive it: without NUL and lone surrogates."""
     return text.encode(errors="replace").decode().replace("\x00", "")
 
 
 def secret_everywhere(text: str) -> list[dict[str, Any]]:
-    """A request whose secrets, parameters and headers are this text and others that contain it."""
+    """Return a request whose secrets, parameters, and headers are this text or texts that contain it."""
     sent = plain_flow()[3]
     sent["query"] = {"code": mark(text), "state": plain(text), "again": [mark(f"1{text}"), text]}
     sent["form"] = {"code": mark(text), "code_verifier": mark(f"{text}2"), "scope": text}
@@ -201,7 +201,7 @@ def secret_everywhere(text: str) -> list[dict[str, Any]]:
 
 
 def test_whatever_a_secret_is_it_arrives_as_it_was_sent(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Quotes, ends of lines, dollars, backticks: what `curl` is called with is what was recorded."""
+    """Quotes, line breaks, dollar signs, backticks: `curl` receives exactly the recorded values."""
 
     @settings(max_examples=25, deadline=None)
     @given(
@@ -253,7 +253,7 @@ def test_the_commands_run_nothing_else(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_a_path_is_one_address(path: str, url: str) -> None:
-    """RFC 3986 section 2.1; curl makes several addresses of brackets and braces."""
+    """RFC 3986 section 2.1; curl expands brackets and braces to several URLs."""
     events = plain_flow()
     events[0]["path"] = path
     assert curl.command(events[0]).split()[-1].strip("'") == url
@@ -266,7 +266,7 @@ def test_a_host_in_brackets_is_one_address_as_well() -> None:
 
 
 def test_nobody_waits_for_the_body_of_a_head() -> None:
-    """RFC 9110 section 9.3.2: there is none."""
+    """RFC 9110 section 9.3.2: responses to HEAD do not have a body."""
     assert curl.command(plain_flow()[4] | {"method": "HEAD"}).split()[:4] == ["curl", "-i", "\\", "--head"]
 
 
@@ -392,7 +392,7 @@ def test_an_event_with_something_else_in_it_is_refused_or_drawn(value: Any) -> N
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The ways to everything in a value of JSON."""
+    """Return the paths of all members and elements of a JSON value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [way for key, each in inside for way in [(*path, key), *places(each, (*path, key))]]
 
@@ -417,13 +417,13 @@ STRANGE = [
     {"hash": "h", "shown": "s", "unverified_claims": {"exp": 10**400}}, {"url": 7, "parameters": 7},
     {"scheme": "basic", "client_id": {}}, {"scheme": 7, "token": 7},
 ]  # fmt: skip
-# with a hash like the recorder's, each is a value to follow
+# with a hash like the recorder's, each of them counts as a value to follow
 STRANGE += [each | {"hash": "0" * 16} for each in STRANGE if isinstance(each, dict) and each.get("hash") == "h"]
 
 
 PLACES = [way for way in places(plain_flow()) if way[0] in {3, 5} and way[1:]]
 SAMPLE = 7
-"""`make test` tries one combination of so many; the number is coprime to that of the values, so each value comes."""
+"""`make test` tries every seventh combination. As 7 is coprime to the number of values, it tries each value."""
 
 
 @pytest.mark.parametrize("first", [0, *(pytest.param(each, marks=pytest.mark.long) for each in range(1, SAMPLE))])
@@ -471,6 +471,6 @@ def test_whatever_a_secret_is_the_mask_takes_it_away(text: str) -> None:
 def test_one_command_for_one_message() -> None:
     event = plain_flow()[6]
     assert curl.command(event).splitlines()[0].startswith("curl -i")
-    assert "RESOURCE_SECRET" not in curl.command(event), "it showed no credentials"
+    assert "RESOURCE_SECRET" not in curl.command(event), "the command does not contain the credentials"
     event["request_headers"] = {"authorization": {"scheme": "Basic", "client_id": "invoices-api"}}
     assert '-u invoices-api:"$RESOURCE_SECRET"' in curl.command(event)

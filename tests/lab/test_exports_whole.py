@@ -1,4 +1,4 @@
-"""What else is taken away: JSON that clients send, and what is missing of a flow."""
+"""Exports of JSON requests, and of flows with missing messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def registration(method: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_registration_is_sent_again_as_it_was(tmp_path: Path, method: str) -> None:
-    """RFC 7591 section 3.1, RFC 7592 section 2.2: as JSON, with a variable for what was never recorded."""
+    """RFC 7591 section 3.1, RFC 7592 section 2.2: the body is JSON, with variables for unrecorded values."""
     [call] = with_fakes(tmp_path, EXPORTS["curl"].make([registration(method)], secrets=True))
     assert json.loads(call.pop(-2)) == SENT
     asked = [] if method == "POST" else ["-X", method]
@@ -43,7 +43,7 @@ def test_a_registration_is_sent_again_as_it_was(tmp_path: Path, method: str) -> 
     masked = EXPORTS["curl"].make([registration(method)], secrets=False)
     assert "quoted" not in masked.replace('a"qu', "").replace('a"qu', "")
     assert "set it first" in masked
-    assert "--data-binary" in curl.command(registration(method)), "the inspector's command has it too"
+    assert "--data-binary" in curl.command(registration(method)), "the inspector's command has the body too"
 
 
 def test_a_registration_is_in_the_archive() -> None:
@@ -54,7 +54,7 @@ def test_a_registration_is_in_the_archive() -> None:
 
 
 def missing() -> tuple[list[dict[str, Any]], list[Loss], tuple[int, str]]:
-    """A flow of which messages could not be written before the fifth, and are not kept before the seventh."""
+    """Return a flow with messages that were lost before the fifth, and messages that were dropped before the last."""
     events = plain_flow()
     events[5]["cut"] = ["body", "query"]
     return events, [Loss(events[3]["id"], events[4]["id"], 3, "client")], (11, events[6]["id"])

@@ -35,7 +35,7 @@ def ids(app: Flask, query: str = "") -> list[str]:
 
 
 def moved(events: list[dict[str, Any]], milliseconds: float) -> list[dict[str, Any]]:
-    """The same events, later."""
+    """Return the same events at a later time."""
     return [
         each
         | {"at": each["at"] + milliseconds / 1000}

@@ -1,4 +1,4 @@
-"""Host names under which the lab's services respond, and what pages of other sites may send to the observer."""
+"""The host names under which the lab's services respond, and the observer's protection against other sites' pages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_names_of_backchannel_urls_are_read_from_the_services_settings() -> 
 def service(
     role: Role, in_lab: Callable[..., Lab], settings: Callable[..., LabSettings]
 ) -> Iterator[tuple[Flask, list[str]]]:
-    """A service of a role, and the methods of the requests that its view has served."""
+    """The service with this role, and the methods of the requests that its view has served."""
     served: list[str] = []
     if role == "observer":
         app = observer.create_app(settings("observer"))
@@ -146,7 +146,7 @@ PORTS = {"client": 8000, "authorization_server": 8001, "resource_server": 8002, 
 
 @pytest.fixture
 def pages(role: Role, in_lab: Callable[..., Lab], settings: Callable[..., LabSettings]) -> Iterator[Flask]:
-    """A service of a role, with a page and an endpoint for programs."""
+    """The service with this role, with a page and an endpoint for programs."""
     if role == "observer":
         app = observer.create_app(settings("observer", observer_url="http://localhost:8003"))
         yield app
@@ -167,7 +167,7 @@ def pages(role: Role, in_lab: Callable[..., Lab], settings: Callable[..., LabSet
 @pytest.mark.parametrize("role", PORTS)
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.8.9.10", "[::1]", "app.localhost"])
 def test_a_browser_at_another_name_is_redirected_to_the_public_address(role: Role, name: str, pages: Flask) -> None:
-    """Its cookies belong to that name, and the flow would end at the public one without them."""
+    """Otherwise its cookies would belong to the other name, and the flow would end at the public name without them."""
     browser, port = pages.test_client(), PORTS[role]
     for headers in (HTML, NAVIGATION):
         answer = browser.get("/page?a=%26b&c=d", headers=headers | {"Host": f"{name}:{port}"})

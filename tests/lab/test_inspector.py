@@ -1,4 +1,4 @@
-"""One message in full: whose signature is right, where a value stands, what PKCE's hash comes to."""
+"""One message in full: the verification of signatures, the places of values, and the PKCE comparison."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Keys:
 
 
 def test_a_token_is_judged_by_the_published_keys() -> None:
-    """RFC 7515 section 5.2; the same keys serve for a while."""
+    """RFC 7515 section 5.2; the keys are cached for a short time."""
     keys = Keys()
     known = KeySet("http://auth", keys)  # type: ignore[arg-type]
     good = jwt.encode({"exp": BEGAN}, keys.private, "ES256", headers={"kid": "k1"})
@@ -52,7 +52,7 @@ def test_a_token_is_judged_by_the_published_keys() -> None:
     under_another = jwt.encode({}, rsa_key, "RS256", headers={"kid": "k1"})
     assert known.verdict(under_another) == (False, "the published key k1 is for ES256")
     assert known.verdict("no jwt") == (False, "this is not a JWT")
-    assert keys.asked == 2, "an unknown key is looked for once in a while, not for each token"
+    assert keys.asked == 2, "unknown keys are only fetched from time to time, not for each token"
     keys.away = True
     assert KeySet("http://auth", keys).verdict(good)[0] is None  # type: ignore[arg-type]
 
@@ -71,7 +71,7 @@ def test_the_parts_of_what_is_no_jwt(token: str) -> None:
 
 
 def shown(events: list[dict[str, Any]], number: int, keys: Keys | None = None) -> Inspection:
-    """A message of these events in full."""
+    """Return the inspection of a message of these events."""
     found = inspect(lay_out(events), number, KeySet("http://auth", keys or Keys()))  # type: ignore[arg-type]
     assert found is not None
     return found
@@ -82,14 +82,14 @@ def jwk(private: ec.EllipticCurvePrivateKey, kid: str) -> dict[str, Any]:
 
 
 def signed(private: Any, algorithm: str = "ES256", **header: str) -> dict[str, Any]:
-    """As the recorder marks a JWT."""
+    """Return a JWT as the recorder marks it."""
     text = jwt.encode({"sub": "me"}, private, algorithm, headers=header)
     return mark(text, sub="me") | {"unverified_header": {"alg": algorithm, **header}}
 
 
 @pytest.mark.parametrize("name", ["client_assertion", "request", "assertion"])
 def test_what_a_client_signed_is_judged_by_the_clients_keys(name: str) -> None:
-    """RFC 7523 section 3, RFC 9101 section 6.2: not by those of the server, whatever they are called."""
+    """RFC 7523 section 3, RFC 9101 section 6.2: the server's keys do not count, even with the same `kid`."""
     mine, another = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     registered = event(
         1, "client", "authorization_server", "POST /register", 201, body={"jwks": {"keys": [jwk(mine, "k1")]}}
@@ -101,16 +101,16 @@ def test_what_a_client_signed_is_judged_by_the_clients_keys(name: str) -> None:
         return found.signed
 
     assert verdict(signed(mine, kid="k1"), registered) is True
-    assert verdict(signed(mine), registered) is True, "a key needs no name"
+    assert verdict(signed(mine), registered) is True, "a key does not need a kid"
     assert verdict(signed(another, kid="k1"), registered) is False
     assert verdict(signed(another, kid="k2"), registered) is None
-    assert verdict(signed(mine, kid="k1")) is None, "it was registered in another flow"
+    assert verdict(signed(mine, kid="k1")) is None, "the key was registered in another flow"
     assert verdict(signed("a secret of client and server, of 32 bytes", "HS256"), registered) is None
     assert verdict(signed(None, "none"), registered) is False
 
 
 def test_the_keys_that_the_server_fetches_from_a_client_count_as_well() -> None:
-    """RFC 7591 section 2, `jwks_uri`; of two keys of one name the right one is found."""
+    """RFC 7591 section 2, `jwks_uri`; of two keys with the same `kid`, the one that verifies the signature is found."""
     mine, older = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     sets = [{"keys": [jwk(each, "k1"), {"kid": ["strange"], "kty": 5}, "no key"]} for each in (older, mine)]
     fetched = [event(at, "authorization_server", "client", "GET /keys", body=each) for at, each in enumerate(sets)]
@@ -120,11 +120,11 @@ def test_the_keys_that_the_server_fetches_from_a_client_count_as_well() -> None:
 
 
 def test_pkce_is_worked_out_most_of_all_where_the_verifier_is_a_wrong_one() -> None:
-    """RFC 7636 section 4.6: against the challenge of the flow, which is not the verifier's."""
+    """RFC 7636 section 4.6: the verifier is compared with the challenge of the flow, which it does not match."""
     events = plain_flow()
     challenge = events[1]["query"]["code_challenge"]["value"]
     events[3]["handles"] = [each for each in events[3]["handles"] if each not in events[3]["chosen"]]
-    events[3]["form"]["code_verifier"] = mark("a verifier of somebody else")
+    events[3]["form"]["code_verifier"] = mark("a verifier of another request")
     steps = dict(shown(events, 4).pkce)
     assert challenge in steps.values()
     assert steps["comparison"].startswith("different")
@@ -141,7 +141,7 @@ def test_a_value_is_followed_inside_a_jwt() -> None:
 
 
 def test_raw_is_encoded_as_it_was_sent() -> None:
-    """URL Standard section 5.2: what is hidden stays readable."""
+    """URL Standard section 5.2: the text for hidden values stays readable."""
     events = plain_flow()
     events[3]["form"] |= {"scope": "a b&c=d", "redirect_uri": "http://x/?y=ü", "password": {"hidden": True}}
     raw = shown(events, 4).raw

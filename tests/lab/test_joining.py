@@ -1,4 +1,4 @@
-"""What joins messages to flows, from requests as the recorder describes them: what a server made, and no stranger."""
+"""Joining messages to flows: values issued by a server join them, values invented by a third party do not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CODE = "a-code-0123456789"
 
 @pytest.fixture
 def told(settings: Callable[..., LabSettings]) -> Callable[..., dict[str, Any]]:
-    """An exchange that a service received, as an event."""
+    """Return a function that describes an exchange received by a service as an event."""
 
     def tell(method: str, url: str, status: int, role: str = "authorization_server", **more: Any) -> dict[str, Any]:
         exchange = Exchange("received", method, url, more.pop("headers", {}), 1.0, status=status, **more)
@@ -36,21 +36,21 @@ def told(settings: Callable[..., LabSettings]) -> Callable[..., dict[str, Any]]:
 
 
 def number_of(*events: dict[str, Any]) -> int:
-    """Of flows."""
+    """Return the number of flows that these events form."""
     flows = Flows()
     flows.add(events)
     return flows.count()[0]
 
 
 def test_a_clients_constant_trace_joins_nothing(small_services: SmallServices, store: redis.Redis) -> None:
-    """W3C Trace Context: a client that never changes it (an example with curl) has as many flows as it makes."""
+    """W3C Trace Context: the flows of a client with a constant trace, as in an example with curl, stay separate."""
     headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     for number in range(3):
         bearer = {"Authorization": f"Bearer token-{number}-0123456789"}
         requests.get(small_services.urls["resource_server"] + "/invoices", headers=headers | bearer, timeout=60)
     small_services.written()
     flows = read_flows(store)
-    assert [flow.messages for flow in flows] == [2, 2, 2], "each call, and the question that it made the API ask"
+    assert [flow.messages for flow in flows] == [2, 2, 2], "each call, and the introspection that it caused"
     assert {flow.roles for flow in flows} == {("authorization_server", "client", "resource_server")}
 
 
@@ -64,7 +64,7 @@ def test_a_span_of_a_strangers_joins_two_of_its_requests_no_more_than_its_trace(
 
 @pytest.mark.parametrize("order", [*permutations(range(4))], ids=str)
 def test_both_ends_of_a_message_and_what_it_was_sent_for_are_one_flow(order: tuple[int, ...]) -> None:
-    """In whatever order they are written: with no value in them, by the span and the request that was served."""
+    """The span and the served request join events without shared values, in whatever order they are written."""
     one, two = {"trace": "a" * 32, "span": "1" * 16}, {"trace": "a" * 32, "span": "2" * 16}
     events = [
         event(0, "browser", "client", "GET /invoices", serving="c", trace="a" * 32),
@@ -86,7 +86,7 @@ def test_what_was_refused_joins_no_two_strangers(
     url: str, more: dict[str, Any], told: Callable[..., dict[str, Any]]
 ) -> None:
     assert number_of(*(told("POST", url, 401, **more) for _ in range(3))) == 3
-    assert number_of(*(told("POST", url, 200, **more) for _ in range(3))) == 1, "a server took it for its own"
+    assert number_of(*(told("POST", url, 200, **more) for _ in range(3))) == 1, "a server accepted the value"
 
 
 @pytest.mark.parametrize(("path", "body"), [("/introspect", {"active": False}), ("/revoke", {})])
@@ -101,7 +101,7 @@ def test_an_answer_of_200_to_a_question_about_a_token_does_not_make_it_one(
 def test_a_code_that_is_presented_again_is_of_the_flow_in_which_it_was_given(
     told: Callable[..., dict[str, Any]],
 ) -> None:
-    """RFC 6749 section 4.1.2; also when what gave it is written last."""
+    """RFC 6749 section 4.1.2; this also holds if the response that contains the code is written last."""
     location = [("Location", f"http://localhost:8000/callback?code={CODE}")]
     given = told("GET", "/authorize?response_type=code", 303, response_headers=location)
     form = f"grant_type=authorization_code&code={CODE}".encode()
@@ -113,7 +113,7 @@ def test_a_code_that_is_presented_again_is_of_the_flow_in_which_it_was_given(
 
 
 def test_claims_that_anybody_can_write_join_nothing(told: Callable[..., dict[str, Any]]) -> None:
-    """Nor does an address within another, nor what stands deeper in an answer, nor a request's JSON."""
+    """URLs within URLs, nested members of a response, and the JSON of a request do not join flows either."""
 
     def part(value: Any) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
@@ -125,14 +125,14 @@ def test_claims_that_anybody_can_write_join_nothing(told: Callable[..., dict[str
         request_body=json.dumps({"code": CODE, "redirect_uris": [inner]}).encode(), response_headers=JSON,
         body=json.dumps({"of": {"access_token": CODE}, "home": inner}).encode(),
     )  # fmt: skip
-    assert event["query"]["id_token"]["unverified_claims"]["code"]["value"] == CODE, "it is followed all the same"
+    assert event["query"]["id_token"]["unverified_claims"]["code"]["value"] == CODE, "it is still followed"
     assert (event["handles"], event["chosen"]) == ([], [])
     own = told("POST", "/token", 200, response_headers=JSON, body=json.dumps({"access_token": CODE}).encode())
     assert own["handles"] == [Redaction(KEY).hash(CODE)]
 
 
 def test_a_denied_request_is_answered_in_its_own_flow() -> None:
-    """RFC 6749 section 4.1.2.1: with an error there is no code, and a client's `state` may always be the same."""
+    """RFC 6749 section 4.1.2.1: an error response does not contain a code, and a client may reuse its `state`."""
     same = plain("the-state-of-an-example")
     asked = {"response_type": "code", "state": same}
     refused = {"error": "access_denied", "state": same}

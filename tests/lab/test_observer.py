@@ -1,4 +1,4 @@
-"""The observer's pages, its live picture, and what it does when Redis goes away: in this process."""
+"""The observer's pages, its live picture, and its behavior during an outage of Redis, all in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_was_recorded_is_listed_and_drawn(app: Flask, live: Live, store: re
     record(store, *plain_flow(), event(99, "browser", "client", "GET /"))
     assert live.tail.read() == 8
     listed = browser.get("/").text
-    assert listed.count('href="/flows/') == 1, "a page that was merely looked at is no flow"
+    assert listed.count('href="/flows/') == 1, "a visit to a page is not a flow"
     assert "Connect Tally" in listed
     page = browser.get(f"/flows/{shown(live)}").text
     for words in ("POST /token", "code_verifier", "The client calls the resource server"):
@@ -54,7 +54,7 @@ def test_a_request_leads_to_its_picture(app: Flask, live: Live, store: redis.Red
 
 
 def test_a_client_that_registers_itself_is_called_by_its_name(app: Flask, live: Live, store: redis.Redis) -> None:
-    """RFC 7591 section 2; what the server called it says nothing to anybody."""
+    """RFC 7591 section 2; the client ID that the server assigned is meaningless to people."""
     body = {"client_id": "Zk3vC2", "client_name": "Tally & <sister>"}
     record(store, event(1, "client", "authorization_server", "POST /register", body=body))
     live.tail.read()
@@ -92,7 +92,7 @@ def test_what_is_not_there_is_explained(app: Flask, path: str) -> None:
 
 
 def test_nothing_that_was_sent_becomes_markup(app: Flask, live: Live, store: redis.Redis) -> None:
-    """In state, in a client's name, in a header, in a claim, in an error: shown as text."""
+    """Markup in a state, a client's name, a header, a claim, or an error is shown as text."""
     events = plain_flow()
     for each in events:
         each["query"] = {"state": plain(SCRIPT), "client_id": SCRIPT, SCRIPT: SCRIPT}
@@ -148,7 +148,7 @@ def test_a_strange_event_is_drawn_like_any_other(
 
 
 def test_a_flow_that_goes_on_and_on_pushes_nobody_out(live: Live, store: redis.Redis) -> None:
-    """The stream is bounded for each flow as well: the observer takes out what it does not show."""
+    """The events of each flow in the stream are limited too: the observer deletes those that it does not keep."""
     record(store, *plain_flow("first"))
     record(
         store,
@@ -171,7 +171,7 @@ def test_what_is_no_event_is_passed_over(app: Flask, live: Live, store: redis.Re
 
 
 def test_the_picture_grows_and_resumes_after_a_break(app: Flask, live: Live, store: redis.Redis) -> None:
-    """HTML section 9.2: after a break the browser says with Last-Event-ID what it has."""
+    """HTML section 9.2: after a break, the browser sends the last version that it has in Last-Event-ID."""
     events = plain_flow()
     record(store, *events[:4])
     live.tail.read()
@@ -206,7 +206,7 @@ def test_many_viewers_are_one_drawing_and_no_question_to_redis(
 ) -> None:
     record(store, *plain_flow()[:4])
     live.tail.read()
-    monkeypatch.setattr(living, "REDRAW_PAUSE", 0)  # two hundred wait at once; this test reads one after the other
+    monkeypatch.setattr(living, "REDRAW_PAUSE", 0)  # viewers wait in parallel; this test reads one after the other
     drawn = []
     draw = Live._draw
     monkeypatch.setattr(Live, "_draw", lambda self, *args: drawn.append(1) or draw(self, *args))
@@ -235,7 +235,7 @@ def test_who_comes_when_too_many_watch_is_told(app: Flask, live: Live, store: re
 
 
 def test_redis_restarts_in_the_middle(app: Flask, live: Live, own_redis: Any) -> None:
-    """The page says that nothing comes; what was seen stays; afterwards a gap is where messages may be missing."""
+    """The page reports the outage and keeps its messages; afterwards, a gap shows where messages may be missing."""
     store = redis.Redis.from_url(own_redis.url)
     events = plain_flow()
     record(store, *events[:4])
@@ -282,13 +282,13 @@ def test_a_flow_is_taken_away_and_shown_again_elsewhere(app: Flask, live: Live, 
     again = elsewhere.get(answer.headers["Location"]).text
     assert "From a file" in again
     assert "POST /token" in again
-    assert "/observer.js" in again, "a value can be followed in it, and a token's remaining life counts down"
-    assert 'data-live=""' in again, "it does not grow"
+    assert "/observer.js" in again, "values can be followed, and the remaining lifetime of a token counts down"
+    assert 'data-live=""' in again, "a loaded flow has no live updates"
     elsewhere.application.config["MAX_CONTENT_LENGTH"] = 10_000
     for bad in (b"", b"{}", b"\xff\xfe", b"x" * 10_001):
         refused = load(elsewhere, bad)
         assert refused.status_code in {400, 413}, bad[:10]
-    assert elsewhere.post("/load", data={"events": "x"}).status_code == 400, "without a token of the page's form"
+    assert elsewhere.post("/load", data={"events": "x"}).status_code == 400, "the CSRF token is missing"
 
 
 def test_what_another_site_may_do(app: Flask) -> None:
@@ -302,7 +302,7 @@ def test_what_another_site_may_do(app: Flask) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/flows/x/export/json?secrets=yes", "/readyz", "/static/observer/observer.js"])
 def test_a_name_that_somebody_else_made_for_this_machine_is_refused(app: Flask, path: str) -> None:
-    """DNS rebinding: the page of another site would read whole tokens."""
+    """DNS rebinding: otherwise the page of another site could read complete tokens."""
     for host in ("evil.example", "evil.example:8003", "localhost.evil.example"):
         assert app.test_client().get(path, headers={"Host": host}).status_code == 403
     assert app.test_client().get("/", headers={"Host": "observer.localhost:8003"}).status_code == 200

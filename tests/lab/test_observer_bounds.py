@@ -1,4 +1,4 @@
-"""Ten thousand flows of real size through Redis and the observer's memory: both stay within their bounds."""
+"""Ten thousand flows of realistic size do not exceed the limits of Redis and of the observer's memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from support.recorded_events import constant_flow, plain_flow
 
 FLOWS = 10_000
 FULL = 2_500
-"""Flows after which nothing more may be needed: `MAX_EVENTS` events are kept, of three a flow here."""
+"""Number of flows after which memory must not grow: `MAX_EVENTS` events are kept, three for each of these flows."""
 
 SLACK = 20
-"""MB by which a process of this size may differ from itself."""
+"""The normal variation of such a process's memory, in MB."""
 
 
 def as_large_as_real(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With the headers and checks that a real exchange has: 3 KB an event."""
+    """Return the events with as many headers and checks as real events have: 3 KB per event."""
     check = {"name": "token.code", "passed": True, "expected": "x" * 60, "actual": "x" * 60, "clause": "RFC 6749"}
     for each in events:
         each["checks"] = [check] * 10
@@ -54,21 +54,21 @@ def test_ten_thousand_flows_need_no_more_than_the_first_ones(store: redis.Redis,
             in_redis = int(store.memory_usage(STREAM, samples=0) or 0)
             sizes[number] = (psutil.Process().memory_info().rss, in_redis)
     assert flows.count()[1] <= MAX_EVENTS
-    assert sizes[FLOWS][0] < sizes[FULL][0] + SLACK * 1_000_000, "the observer grows"
-    assert sizes[FLOWS][1] < sizes[FULL][1] * 1.2, "Redis grows"
+    assert sizes[FLOWS][0] < sizes[FULL][0] + SLACK * 1_000_000, "the observer's memory grows"
+    assert sizes[FLOWS][1] < sizes[FULL][1] * 1.2, "the memory of Redis grows"
     newest = flows.newest(1)[0]
     found = flows.get(newest.id)
     assert found is not None
     assert len(found.events) == 3
     assert len(flows.newest(FLOWS)) < FULL
-    assert flows.get(first) is None, "the oldest is still there"
+    assert flows.get(first) is None, "the oldest flow is still kept"
 
 
 @pytest.mark.parametrize("order", [*permutations(range(4))], ids=str)
 def test_a_verifier_of_an_example_is_used_by_two_at_once(
     order: tuple[int, ...], store: redis.Redis, own_redis: Any
 ) -> None:
-    """That of RFC 7636 appendix B, say; whatever the order in which a flow's events were written within a moment."""
+    """An example is the verifier of RFC 7636 appendix B. Events of almost the same time may be written in any order."""
     first, second = (constant_flow(number * 20)[:4] for number in range(2))
     flows = Flows()
     tail = Tail(own_redis.url, flows)

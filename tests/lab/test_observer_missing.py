@@ -1,4 +1,4 @@
-"""What is missing of a flow, whoever lost it; what a page has already; and the values that are hashes or keys."""
+"""Missing messages of a flow, the versions that a page already has, and values that are hashes or keys."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def calls(first: int, number: int) -> list[dict[str, Any]]:
 
 
 def test_what_is_thrown_away_before_it_was_read_leaves_a_gap_there(app: Flask, live: Live, store: redis.Redis) -> None:
-    """The observer was slower than the services; flows that begin later have nothing to do with it."""
+    """The observer was slower than the services; flows that begin later are not affected."""
     record(store, *plain_flow())
     live.tail.read()
     record(store, *calls(100, 5))
@@ -44,7 +44,7 @@ def test_what_is_thrown_away_before_it_was_read_leaves_a_gap_there(app: Flask, l
     assert page.count(MISSING) >= 1
     rows = [*live.draw(flows[10], View()).picture.rows]
     [gap] = [place for place, row in enumerate(rows) if row.kind == "gap"]
-    assert rows[gap + 1].number == 8, "it stands before what came next"
+    assert rows[gap + 1].number == 8, "the gap is before the next message"
     assert live.flows.losses(flows[1]) == []
 
 
@@ -74,7 +74,7 @@ def test_what_is_emptied_while_nothing_comes_is_said_once(live: Live, store: red
 
 
 def test_a_loss_is_counted_once_though_a_long_exchange_is_written_late() -> None:
-    """Events are numbered by their beginning and written at their end."""
+    """The ID of an event is the time when its exchange began; it is written when the exchange ends."""
     flows = Flows()
     short = event(50, "browser", "client", "GET /a", handles=["a-value-0123"])
     late = event(60, "browser", "client", "GET /b", handles=["a-value-0123"])
@@ -104,11 +104,11 @@ def test_a_file_tells_its_own_gaps_and_none_of_this_observers(app: Flask, live: 
     for each in whole["events"]:
         each["dropped"] = 0
     here = load(browser, json.dumps(whole).encode()).headers["Location"]
-    assert lost not in browser.get(here).text, "this observer's loss, at the same time, is none of the file's"
+    assert lost not in browser.get(here).text, "a loss of this observer at the same time does not affect the file"
 
 
 def test_the_terminal_tells_what_is_missing_as_well(capsys: pytest.CaptureFixture[str]) -> None:
-    """But not what a process had lost before the flow began."""
+    """Losses before the beginning of the flow are not part of it."""
     events = plain_flow()
     for number, each in enumerate(events):
         each |= {"role": "client", "process": 7, "dropped": 8 if number > 3 else 5}
@@ -119,7 +119,7 @@ def test_the_terminal_tells_what_is_missing_as_well(capsys: pytest.CaptureFixtur
 
 
 def test_a_page_that_another_process_drew_is_drawn_anew(app: Flask, live: Live, store: redis.Redis) -> None:
-    """HTML section 9.2.4: the same number may be another picture after the observer was started again."""
+    """HTML section 9.2.4: after a restart of the observer, the same number may stand for a different picture."""
     record(store, *plain_flow()[:4])
     live.tail.read()
     name = shown(live)
@@ -144,7 +144,7 @@ def test_memory_is_bounded_by_the_size_of_what_was_recorded() -> None:
         made = event(number, "browser", "client", "GET /callback", handles=[f"code-{number}-0123"])
         flows.add([made], {made["id"]: 1000})
     assert flows.count() == (10, 10)
-    assert flows.newest()[0].first == event(99, "browser", "client", "GET /")["at"], "the newest stay"
+    assert flows.newest()[0].first == event(99, "browser", "client", "GET /")["at"], "the newest flows are kept"
     flows.add(calls(200, 1), {calls(200, 1)[0]["id"]: 9_999})
     assert flows.count() == (1, 1)
 
@@ -163,7 +163,7 @@ def test_a_nonce_a_hash_and_a_proof_key_are_followed() -> None:
     for number, each in enumerate(events[5:6]):
         proof = mark(f"proof-{number}-0123", nonce=plain("nonce-of-the-server"))
         each["request_headers"]["dpop"] = proof | {"jkt": key}
-    # without the token beside it, by the hash itself
+    # this event has the hash, but not the token
     sent = {"id_token_hint": id_token(at_hash=plain("half-a-hash"))}
     out = event(90, "browser", "authorization_server", "GET /sign-out", query=sent, handles=["access-a-0123"])
     found = {value.kind: value for value in lay_out([*events, out]).values}

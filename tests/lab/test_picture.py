@@ -37,7 +37,7 @@ def told(picture: Picture) -> list[tuple[str, str, str, str]]:
 
 
 def test_a_flow_is_one_whatever_the_order_in_which_its_events_come() -> None:
-    """Nor does it matter who knew it by which id, when it had only begun: the page of a flow that grows, a bookmark."""
+    """An early ID of the flow stays valid too, for example in a bookmark or on the page of a growing flow."""
     orders = [plain_flow() for _ in range(20)]
     known, read = set(), []
     for number, events in enumerate(orders):
@@ -48,7 +48,7 @@ def test_a_flow_is_one_whatever_the_order_in_which_its_events_come() -> None:
             known.add(flows.newest()[0].id if flows.newest() else "")
         one(flows)
         read.append(flows)
-    assert len(known - {""}) > 1, "the order made no difference"
+    assert len(known - {""}) > 1, "different orders lead to different IDs"
     for flows, name in itertools.product(read, known - {""}):
         flow = flows.get(name)
         assert flow is not None
@@ -56,7 +56,7 @@ def test_a_flow_is_one_whatever_the_order_in_which_its_events_come() -> None:
 
 
 def test_an_id_leads_to_the_flow_that_its_flow_became_part_of() -> None:
-    """Two that share nothing yet, until a third message has a value of both."""
+    """Two flows have nothing in common until a third message contains a value of each."""
     first, second = (
         event(0, "browser", "client", "GET /a", handles=["one-value"]),
         event(5, "browser", "client", "GET /b", handles=["another-value"]),
@@ -89,7 +89,7 @@ def test_a_hundred_flows_at_once_do_not_mix() -> None:
 
 
 def test_a_state_that_is_used_again_begins_another_flow() -> None:
-    """As examples with curl do, and clients with fixed values: one after the other."""
+    """Examples with curl, and clients with fixed values, reuse it in one flow after the other."""
     flows = Flows()
     for number in range(3):
         flows.add(constant_flow(number * 1000))
@@ -97,7 +97,7 @@ def test_a_state_that_is_used_again_begins_another_flow() -> None:
 
 
 def test_flows_at_once_with_the_same_state_and_verifier_do_not_mix() -> None:
-    """Three milliseconds apart; and the services write in their own time."""
+    """The flows begin a few milliseconds apart, and each service writes its events with a different delay."""
     events = [each for number in range(4) for each in constant_flow(number)]
     for seed in range(50):
         roles = ("client", "authorization_server", "resource_server")
@@ -111,7 +111,7 @@ def test_flows_at_once_with_the_same_state_and_verifier_do_not_mix() -> None:
 def through_the_browser(
     at: float, begun_at: str, code: str, *chosen: str, by: str = "response_type"
 ) -> list[dict[str, Any]]:
-    """The client sends the browser off, and it arrives; what comes of it is a code."""
+    """Return the client's redirect, and the authorization request of the browser, which results in a code."""
     asked = {by: "code", "client_id": "c"}
     location = {"location": {"url": "http://localhost:8001/authorize", "parameters": asked}}
     return [
@@ -125,7 +125,7 @@ def through_the_browser(
 
 
 def test_a_flow_that_leads_through_the_browser_twice_is_one() -> None:
-    """OpenID Connect Core section 3.1.2.1: `prompt=none`, to see whether it is still the same person."""
+    """OpenID Connect Core section 3.1.2.1: the client checks with `prompt=none` that the user is the same."""
     form = {"grant_type": "authorization_code", "code": mark("code-1-0123")}
     events = through_the_browser(0, "POST /start", "code-1-0123", "state-1-0123")
     [sent, arrived] = through_the_browser(20, "GET /callback", "code-2-0123", "state-2-0123")
@@ -157,7 +157,7 @@ def test_ten_thousand_flows_are_bounded_and_the_newest_stay() -> None:
             ]
         )
     assert flows.count() == (500, 500)
-    assert len(flows._index._id_by_key) == 2000, "trace, request, handle and id of each"
+    assert len(flows._index._id_by_key) == 2000, "the trace, request, handle, and ID of each flow"
     assert flows.wait_for_trace(f"{9_999:032x}", 0) is not None
     assert flows.wait_for_trace(f"{9_400:032x}", 0) is None
 
@@ -180,7 +180,7 @@ def test_a_long_flow_keeps_its_beginning_and_its_end_and_says_what_is_missing() 
 
 
 def test_the_plain_flow_in_order_with_who_carries_the_code() -> None:
-    """RFC 6749 section 4.1: a redirect is two hops, and what a service asks stands before its answer."""
+    """RFC 6749 section 4.1: a redirect is two messages, and a service's requests come before its response."""
     picture = lay_out(plain_flow())
     assert told(picture) == [
         ("request", "browser", "client", "POST /connect"),
@@ -240,7 +240,7 @@ def test_a_refusal_ends_at_the_lane_that_refused_with_its_clause() -> None:
     assert 'class="refusal"' in drawn
     assert "token.code" in drawn
     texts = {each.text for each in ET.fromstring(drawn).iter("text")}
-    assert {"400 invalid_grant", "RFC 6749 section 4.1.3 · 4 ms"} <= texts, "neither is cut for want of room"
+    assert {"400 invalid_grant", "RFC 6749 section 4.1.3 · 4 ms"} <= texts, "there is enough room for both texts"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_refusal_ends_at_the_lane_that_refused_with_its_clause() -> None:
 def test_a_refusal_without_a_failed_check_has_a_clause_only_where_one_applies(
     status: int, error: str, challenge: str, clause: str
 ) -> None:
-    """A mistyped password and a missing page are not matters of RFC 6750."""
+    """RFC 6750 does not apply to a mistyped password or a missing page."""
     asked = event(1, "client", "authorization_server", "POST /token", status, body={"error": error} if error else None)
     asked["response_headers"] |= {"www-authenticate": challenge} if challenge else {}
     [refused] = [row for row in lay_out([asked]).rows if row.refused]
@@ -265,7 +265,7 @@ def test_a_refusal_without_a_failed_check_has_a_clause_only_where_one_applies(
 
 
 def test_a_check_is_drawn_where_it_was_made() -> None:
-    """Among the messages that the service sent meanwhile: here before, between, and after its two calls."""
+    """The checks are among the messages that the service sent: here before, between, and after its two calls."""
     names = ("client.state", "id_token.nonce", "client.userinfo_sub")
     callback = event(1, "browser", "client", "GET /callback", 303, trace="t", milliseconds=90)
     callback["checks"] = [check(name) | {"after": position} for position, name in enumerate(names)]
@@ -278,7 +278,7 @@ def test_a_check_is_drawn_where_it_was_made() -> None:
     assert told == ["GET /callback", "client.state", "POST /token", "id_token.nonce", "POST /userinfo", names[2]]
     for each in callback["checks"]:
         del each["after"]
-    assert [row.kind for row in lay_out([callback, *calls]).rows][-2:] == ["checks", "response"], "of an older version"
+    assert [row.kind for row in lay_out([callback, *calls]).rows][-2:] == ["checks", "response"], "of earlier versions"
 
 
 def test_the_front_channel_is_drawn_otherwise_than_the_back_channel() -> None:
@@ -300,7 +300,7 @@ def test_each_check_tells_what_it_expected_and_what_there_was() -> None:
 
 
 def test_each_further_party_has_a_lane_up_to_a_bound() -> None:
-    """A second resource server, an attacker: each is called by its host, and seen to have what it was sent."""
+    """A second resource server or an attacker is shown with its host name and with the values that it received."""
     token = {"scheme": "Bearer", "token": mark("access-a-0123")}
     hosts = [f"host-{number}.test" for number in range(8)]
     sent = [
@@ -335,7 +335,7 @@ def test_a_request_that_nobody_answered_is_drawn_from_its_sender() -> None:
     assert (last.kind, last.start, last.end, last.refused) == ("request", "client", "resource_server", True)
     assert last.detail == "no response: timed out"
     token = next(value for value in picture.values if value.kind == "access_token")
-    assert "resource_server" not in token.seen_by, "what nobody answered may have reached nobody"
+    assert "resource_server" not in token.seen_by, "a request without a response may not have reached its receiver"
 
 
 def test_what_both_recorded_is_drawn_once() -> None:
@@ -343,7 +343,7 @@ def test_what_both_recorded_is_drawn_once() -> None:
     received = event(1, "client", "authorization_server", "POST /token", trace=trace, span=span, handles=["a-code-012"])
     sent = received | {"id": received["id"][:-1] + "0", "role": "client", "direction": "sent", "milliseconds": 5.0}
     assert len(lay_out([sent, received]).messages) == 1
-    assert len(lay_out([sent]).messages) == 1, "the sender's side alone is enough"
+    assert len(lay_out([sent]).messages) == 1, "the sender's event alone is enough"
 
 
 def test_lost_messages_leave_a_gap_where_they_were() -> None:
@@ -381,7 +381,7 @@ def test_what_redis_forgot_is_said_in_flows_that_go_on_and_in_no_other() -> None
 
 
 def test_nothing_that_was_sent_is_more_than_text() -> None:
-    """In a path, a parameter, a header, an error, a check, a key: each is text, and the drawing stays whole."""
+    """Paths, parameters, headers, errors, checks, and keys are only text, and the drawing stays well-formed."""
     events: list[dict[str, Any]] = plain_flow()
     for each in events:
         each |= {"method": HOSTILE[:20], "path": f"/{HOSTILE}", "host": HOSTILE}
@@ -441,7 +441,7 @@ def test_what_gives_no_token_stands_beside_the_five_steps(
 
 @pytest.mark.parametrize(("asked_for", "step"), [("POST /register", 0), ("GET /authorize", 2), ("POST /token", 3)])
 def test_what_the_server_fetches_belongs_to_the_request_for_which_it_does(asked_for: str, step: int) -> None:
-    """A client's keys, its request, its logo (RFC 7591 section 2, RFC 9101 section 5.2)."""
+    """The server fetches a client's keys, its request, or its logo (RFC 7591 section 2, RFC 9101 section 5.2)."""
     form = {"grant_type": "authorization_code"} if "token" in asked_for else {}
     sender = "browser" if "authorize" in asked_for else "client"
     asked = {**event(1, sender, "authorization_server", asked_for, form=form), "milliseconds": 9000.0, "trace": "t"}
@@ -451,7 +451,7 @@ def test_what_the_server_fetches_belongs_to_the_request_for_which_it_does(asked_
 
 
 def test_a_label_ends_before_the_number_of_its_arrow() -> None:
-    """The authorization server stands right of the client: what it asks there begins on the right."""
+    """The authorization server is to the right of the client, so the arrow of its request starts on the right."""
     long = "GET /flows/published/" + "k" * 40
     drawn = drawn_file(lay_out([event(1, "authorization_server", "client", long)]))
     [start] = re.findall(r'<circle class="number" cx="(\d+)"', drawn)
@@ -461,7 +461,7 @@ def test_a_label_ends_before_the_number_of_its_arrow() -> None:
 
 
 def test_a_flow_tells_its_story() -> None:
-    """The title and the summary of the catalog, and the first check that refused a message."""
+    """The story has the catalog's title and summary, and the first check that refused a message."""
     started = event(0, "browser", "client", "POST /flows/replayed_code/start", 303)
     redeemed = event(1, "client", "authorization_server", "POST /token", 400)
     redeemed["checks"] = [check("token.code_once", False) | {"description": "The code was already used."}]

@@ -1,4 +1,4 @@
-"""What is recorded of what services really did, and what is joined to a flow."""
+"""The recording of real exchanges between services, and the flows that their events form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG = checks.define("test.long", "RFC 6749 section 4.1", "invalid_request", "Lo
 
 
 def raw(store: redis.Redis) -> str:
-    """All that Redis was given."""
+    """Return all events in Redis as text."""
     entries: Any = store.xrange(STREAM)
     return "\n".join(fields[b"event"].decode() for _, fields in entries)
 
@@ -44,10 +44,10 @@ def recorded(small_services: SmallServices, store: redis.Redis) -> list[dict[str
 
 
 def written(small_services: SmallServices, store: redis.Redis, number: int) -> None:
-    """Wait for events: a server records an exchange after its answer has gone out."""
+    """Wait until Redis has this number of events; a server records an exchange after it has sent the response."""
     until = clock.monotonic() + 60
     while int(store.xlen(STREAM)) < number:
-        assert clock.monotonic() < until, "not all was recorded"
+        assert clock.monotonic() < until, "some events were not recorded"
         small_services.written()
         threading.Event().wait(0.01)
 
@@ -64,7 +64,7 @@ def one(recorded: list[dict[str, Any]], path: str, direction: str = "received", 
 
 
 WHOLE = {"code", "verifier", "refresh_token", "signature"}
-"""What the observer needs to show how it is used."""
+"""The secrets that are recorded in full, because the observer shows how they are used."""
 
 
 @pytest.mark.parametrize("name", sorted(SECRETS.keys() - WHOLE))
@@ -83,7 +83,7 @@ def test_no_secret_is_left_in_what_is_masked(name: str, recorded: list[dict[str,
     """RFC 9700 section 4.2."""
     text = json.dumps(masked(recorded))
     assert SECRETS[name] not in text
-    assert "eyJhbG" in text, "what is left can still be followed"
+    assert "eyJhbG" in text, "the shortened values can still be followed"
 
 
 def test_codes_and_tokens_are_whole_where_they_are_marked_and_nowhere_else(
@@ -202,7 +202,7 @@ def test_one_flow_and_a_second_one_apart(
     requests.get(url, allow_redirects=False, timeout=60)
     written(small_services, store, 12)
     newer, older = read_flows(store)
-    assert (older.client_id, older.messages) == ("tally", 8), "what was sent and received is one message"
+    assert (older.client_id, older.messages) == ("tally", 8), "both ends of a message count as one"
     assert older.roles == ("authorization_server", "browser", "client", "resource_server")
     assert older.first <= older.last
     assert (newer.client_id, newer.messages) == (None, 1), "no service knows this client"

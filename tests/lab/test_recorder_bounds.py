@@ -1,4 +1,4 @@
-"""What the recorder keeps of large messages and of many, and in which process it counts."""
+"""The recorder's limits for the size and the number of messages, and the IDs of its processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.small_services import flask_app, toy
 
 
 def raw(store: redis.Redis) -> str:
-    """All that Redis was given."""
+    """Return all events in Redis as text."""
     entries: Any = store.xrange(STREAM)
     return "\n".join(fields[b"event"].decode() for _, fields in entries)
 
@@ -41,7 +41,7 @@ def test_of_an_event_that_is_very_long_the_longest_members_are_left_out_and_it_s
 
 
 def test_a_body_of_json_that_a_client_sends_is_in_the_event(in_lab: Callable[..., Lab], store: redis.Redis) -> None:
-    """RFC 7591 section 3.1; what the application does not read nobody does."""
+    """RFC 7591 section 3.1; the recorder does not read anything that the application does not read."""
 
     def register() -> Any:
         return jsonify(client_id="made", **request.get_json()), 201
@@ -59,7 +59,7 @@ def test_a_body_of_json_that_a_client_sends_is_in_the_event(in_lab: Callable[...
 def test_what_waits_is_bounded_by_its_bytes(
     in_lab: Callable[..., Lab], own_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While Redis does not answer; and once it is written, there is room again."""
+    """The queue is full while Redis does not respond; after it has been written, there is room again."""
     monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 300_000)
     lab = in_lab(toy())
     writing, go_on = threading.Event(), threading.Event()
@@ -76,7 +76,7 @@ def test_what_waits_is_bounded_by_its_bytes(
     assert writing.wait(60)
     for exchange in large[1:]:
         lab.recorder.record(exchange)
-    assert lab.recorder._dropped == 6, "four of ten have room"
+    assert lab.recorder._dropped == 6, "there is room for four of ten exchanges"
     go_on.set()
     assert lab.recorder.flush(20)
     lab.recorder.record(large[0])
@@ -89,7 +89,7 @@ def test_what_waits_is_bounded_by_its_bytes(
 def test_the_stream_is_bounded_by_its_bytes(
     in_lab: Callable[..., Lab], store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the size of the events: small ones before large ones, so that an average would say little."""
+    """Small events precede large ones here, so that an average size would be misleading."""
     monkeypatch.setattr(recorder, "MAX_STREAM", 1_000_000)
     monkeypatch.setattr(recorder, "WEIGH_AFTER", 10)
     for _ in range(500):
@@ -101,11 +101,11 @@ def test_the_stream_is_bounded_by_its_bytes(
         assert lab.recorder.flush(20)
     assert int(store.memory_usage(STREAM, samples=0) or 0) < 1_500_000
     assert store.xlen(STREAM) > 20
-    assert '"/99"' in raw(store), "the newest stay"
+    assert '"/99"' in raw(store), "the newest events are kept"
 
 
 def test_a_process_is_told_from_one_that_had_its_id_before(in_lab: Callable[..., Lab], store: redis.Redis) -> None:
-    """In a container each first process has the same."""
+    """The first process of every container has the same process ID."""
     for _ in range(2):
         lab = in_lab(toy())
         lab.recorder.record(Exchange("received", "GET", "/", {}, 1))

@@ -1,4 +1,4 @@
-"""What of a message may be recorded, exchange by exchange."""
+"""The redaction of single exchanges: which parts of a message may be recorded."""
 
 import base64
 import hashlib
@@ -98,7 +98,7 @@ def test_verifier_and_challenge_are_of_one_flow(settings: Callable[..., LabSetti
 
 @pytest.mark.parametrize("password", ["form", "abc", "7", "builder-lab"])
 def test_a_password_of_any_length_is_nowhere_else(password: str, settings: Callable[..., LabSettings]) -> None:
-    """As a value of its own; within others it is looked for when it is long enough to be told from a word."""
+    """A whole value is always searched for; within other values, it is if it is too long to be an ordinary word."""
     form = f"password={password}&username={password}&state=a-state-of-its-own".encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": password}
     body = json.dumps({"passwords": {"of": [password, {"x": password}]}, "echo": password}).encode()
@@ -137,7 +137,7 @@ def test_what_a_client_made_is_told_from_what_a_server_made(settings: Callable[.
 
 @pytest.mark.parametrize("where", ["form", "basic"])
 def test_a_clients_name_is_no_secret_however_random_it_is(where: str, settings: Callable[..., LabSettings]) -> None:
-    """Clients that registered themselves have names of 128 random bits (RFC 7591 section 3.2.1)."""
+    """Clients that registered themselves have client IDs of 128 random bits (RFC 7591 section 3.2.1)."""
     name = "s5K1Eqq8TzWm3yVb0aXc9Q"
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     headers |= {"Authorization": basic(name, "a-secret-of-its-own")} if where == "basic" else {}
@@ -161,7 +161,7 @@ def test_little_is_shown_of_what_is_short(secret: str) -> None:
 
 
 def test_a_request_uri_is_the_clients_choice_unless_it_was_pushed() -> None:
-    """RFC 9126 section 2.2 and RFC 9101 section 5.2: a client's own address may be the same in all its requests."""
+    """RFC 9126 section 2.2 and RFC 9101 section 5.2: a client may use the same URL in all its requests."""
     pushed = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c"
     for request_uri, chosen in ((pushed, 0), ("https://client.example/request.jwt", 1)):
         redacted = Redaction(KEY)
@@ -170,12 +170,12 @@ def test_a_request_uri_is_the_clients_choice_unless_it_was_pushed() -> None:
 
 
 def test_what_openid_connect_asks_and_tells_is_seen() -> None:
-    """OpenID Connect Core sections 3.1.2.1, 5.1.1 and 5.5: a wish and an address are no secrets; a hint's token is."""
+    """OpenID Connect Core sections 3.1.2.1, 5.1.1 and 5.5: only the token in a hint is secret."""
     hidden = Redaction(KEY)
     asked = {"claims": '{"id_token": {"email": null}}', "login_hint": "alice", "prompt": "none", "max_age": "0"}
     assert hidden.parameters([*asked.items()]) == asked
     assert hidden.json({"address": {"postal_code": "OX1 1DP"}}) == {"address": {"postal_code": "OX1 1DP"}}
-    assert hidden.json({"zip_code": "OX1 1DP"})["zip_code"]["shown"] != "OX1 1DP", "whatever else is called a code"
+    assert hidden.json({"zip_code": "OX1 1DP"})["zip_code"]["shown"] != "OX1 1DP", "any other code is secret"
     assert hidden.parameters([("id_token_hint", "a.b.c")])["id_token_hint"]["shown"] != "a.b.c"
 
 
@@ -187,7 +187,7 @@ REGISTRATION = {
 
 
 def test_what_a_client_sends_as_json_is_recorded_like_an_answer(settings: Callable[..., LabSettings]) -> None:
-    """RFC 7591 section 2; and a private key that somebody sends by mistake (RFC 7518 section 6.2.2) is not."""
+    """RFC 7591 section 2; a private key that is sent by mistake is not recorded (RFC 7518 section 6.2.2)."""
     headers = {"Content-Type": "application/json", "User-Agent": "wonderland-d"}
     exchange = Exchange("received", "PUT", "/register/x", headers, 1, request_body=json.dumps(REGISTRATION).encode())
     event = describe(exchange, settings())
@@ -224,7 +224,7 @@ def test_the_tokens_of_client_registration_are_not_recorded(
 def test_a_name_that_the_service_does_not_know_is_hidden(
     where: str, name: str, settings: Callable[..., LabSettings]
 ) -> None:
-    """It may be a password or a client secret in the wrong field."""
+    """The value may be a password or a client secret in the wrong field."""
     secret = "wonderland-lab 9"
     field = urlencode({name: secret})
     exchange = Exchange("received", "POST", "/token", dict(FORM), 1, status=401, response_headers=JSON)
@@ -254,7 +254,7 @@ def test_a_path_that_ends_with_an_unknown_client_hides_it(path: str, settings: C
 
 
 def test_a_service_records_the_client_that_it_names_itself(settings: Callable[..., LabSettings]) -> None:
-    """It knows the client from its settings or from a registration; and nobody types into the claims of a token."""
+    """It knows the client from its settings or from a registration, and no one types a secret into a token's claims."""
     sent = Exchange("sent", "POST", "http://localhost:8001/token", dict(FORM), 1, request_body=b"client_id=tally")
     assert describe(sent, settings("client"))["form"] == {"client_id": "tally"}
     redirect = [("Location", "http://localhost:8001/authorize?client_id=tally")]
@@ -303,7 +303,7 @@ def test_what_is_left_out_is_said(more: dict[str, Any], cut: list[str], settings
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
 def test_a_hash_is_followed_with_what_it_is_of(algorithm: str) -> None:
-    """OpenID Connect Core section 3.1.3.6: `at_hash` is the left half, by the hash of the signature's algorithm."""
+    """OpenID Connect Core section 3.1.3.6: `at_hash` is the left half of the hash of the signature's algorithm."""
     token, digest = "an-access-token-0123", hashlib.new(algorithm, b"an-access-token-0123").digest()
     half = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
     redacted = Redaction(KEY)

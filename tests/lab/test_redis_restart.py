@@ -32,7 +32,7 @@ def test_a_killed_redis_returns_empty_on_the_same_socket(watch: Watch, tmp_path:
         kill(watch, taken.server)
         assert taken.server.restart(watch) == "was ended by signal 9"
         assert client.get("session") is None
-        assert client.info("server")["run_id"] != before, "the services notice the loss by it"
+        assert client.info("server")["run_id"] != before, "the services notice the loss of data by the new run_id"
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client.close()
 
@@ -44,7 +44,7 @@ def test_a_redis_that_ends_again_and_again_is_not_restarted(
         server = taken.server
         assert server is not None
         with monkeypatch.context() as patch:
-            patch.setattr(redis_server, "SETTLED", 0.0)  # each start lasted long enough
+            patch.setattr(redis_server, "SETTLED", 0.0)  # each start counts as successful
             for _ in range(redis_server.FAILURES):
                 kill(watch, server)
                 server.restart(watch)
@@ -58,7 +58,7 @@ def test_a_redis_that_ends_again_and_again_is_not_restarted(
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Child]:
-    """A process that does not end by itself, in the place of a service."""
+    """A process that does not end by itself, as a stand-in for a service."""
     log = lab_folder(tmp_path) / "logs/auth.log"
     child = Child.spawn("auth-service", ["sleep", "600"], log, environ={"PATH": os.environ["PATH"]})
     yield child
@@ -106,7 +106,7 @@ def test_a_redis_that_cannot_start_again_ends_the_lab(watch: Watch, tmp_path: Pa
 def test_a_service_that_ends_while_redis_is_restarted_ends_the_lab(
     watch: Watch, tmp_path: Path, service: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The restart consumes the signal of its end."""
+    """The restart consumes the signal that a child has ended."""
     with redis_server.running(watch, tmp_path, {"PATH": os.environ["PATH"]}) as taken:
         server = taken.server
         assert server is not None

@@ -25,7 +25,7 @@ def test_every_check_has_advice_and_all_advice_is_about_a_check() -> None:
 
 
 def test_every_error_code_has_advice() -> None:
-    """For servers that do not report their checks."""
+    """It is shown for servers that do not report their checks."""
     explained = {name for place, name in explanations.entries()[0] if place == "error"}
     assert explained | {each.error for each in DECLARED.values()} <= ENTRIES.errors.keys()
 
@@ -115,7 +115,7 @@ def test_without_checks_the_error_code_says_what_to_change(name: str, code: str)
 
 
 def test_an_authorization_response_with_an_error_is_not_called_a_refusal() -> None:
-    """RFC 6749 section 4.1.2.1: the client did not refuse it, it received it."""
+    """RFC 6749 section 4.1.2.1: the client received the error, and did not refuse anything."""
     back = event(1, "browser", "client", "GET /callback", 403, query={"error": "access_denied"})
     assert heading(back) == "The error in this response"
     assert [each.reason for each in refusals(back)] == ["access_denied"]

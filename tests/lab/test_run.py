@@ -1,4 +1,4 @@
-"""The launcher: what it takes, what it hands on, what it says when it cannot, and that nothing is left."""
+"""The launcher: its options, the environment of its services, its error messages, and its cleanup."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_no_redis_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("depth", [1, 12])
 def test_our_redis_is_private_keeps_all_and_ends(watch: processes.Watch, tmp_path: Path, depth: int) -> None:
-    folder = lab_folder(tmp_path.joinpath(*["a folder, %"] * depth))  # the deep one is no path for a socket
+    folder = lab_folder(tmp_path.joinpath(*["a folder, %"] * depth))  # the deep path is too long for a socket
     with redis_server.running(watch, folder, {"PATH": os.environ["PATH"]}) as taken:
         client = redis.Redis.from_url(taken.url)
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
@@ -134,7 +134,7 @@ def test_redis_url_goes_first_and_must_not_evict(watch: processes.Watch, tmp_pat
         client.close()
 
 
-# What a log says of its process's end
+# The reason in the log of a process that ended
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_last_words_are_one_line(tmp_path: Path, log: str, words: str) -> None:
     assert "\n" not in last_words(path)
 
 
-# The whole of it, with stand-ins for the services
+# The whole launcher, with stand-ins for the services
 
 STAND_IN = """
     import os
@@ -202,7 +202,7 @@ LAUNCH = """
 
 
 class Launcher:
-    """A launcher's process."""
+    """The process of a launcher."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         code = folder / "code"
@@ -240,7 +240,7 @@ class Launcher:
         return int(self.notice()["services"][service]["pid"])
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
-        """Send a signal, or wait until it ends by itself; gives the exit code and what it said on standard error."""
+        """Send a signal, or wait until the launcher ends by itself; return its exit code and its standard error."""
         if number is not None:
             self.process.send_signal(number)
         output, errors = self.process.communicate(timeout=60)
@@ -249,7 +249,7 @@ class Launcher:
 
 
 def still_running(processes_before: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that are not gone; what only waits for the system to take note of its end is."""
+    """Return the processes that have not ended; zombies count as ended."""
     return [each for each in processes_before if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -305,7 +305,7 @@ def test_it_starts_all_says_where_and_leaves_nothing(tmp_path: Path, launchers: 
     third.wait_open()
     assert "up to date" in "".join(third.lines)
     [seconds] = re.findall(r"ready after (\d+)\.\d s", third.lines[-1])
-    assert int(seconds) >= 1000, "with all that `make` did before"
+    assert int(seconds) >= 1000, "including the time that `make` took before"
     running = psutil.Process(third.process.pid).children(recursive=True)
     os.kill(third.pid("auth-service"), signal.SIGKILL)
     code, errors = third.end()
@@ -345,11 +345,11 @@ def test_a_fault_is_one_line(tmp_path: Path, launchers: list[Launcher], environ:
     assert errors.count("\n") == 1
 
 
-# Before there is an environment
+# Before the environment exists
 
 
 def make(tmp_path: Path, *arguments: str, **environ: str) -> str:
-    """Run a command that fails, in a copy; return its only line on standard error."""
+    """Run `make` in a copy of the checkout, expecting it to fail; return its only line on standard error."""
     (tmp_path / "lab").mkdir(exist_ok=True)
     (tmp_path / "requirements").mkdir(exist_ok=True)
     (tmp_path / "requirements/lab.txt").touch()
@@ -374,7 +374,7 @@ def make_run(tmp_path: Path, python: str) -> str:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_the_tests_of_the_containers_need_containers(tmp_path: Path) -> None:
-    """And neither an environment nor a test is set up before that is known."""
+    """This is checked before the environment and the tests are set up."""
     docker = tmp_path / "docker"
     docker.write_text("#!/bin/sh\n")
     docker.chmod(0o700)

@@ -1,4 +1,4 @@
-"""The seeds file: faults with their lines, variables, and that it may be applied as often as one likes."""
+"""The seeds file: faults with their line numbers, variables, and repeated application."""
 
 from __future__ import annotations
 
@@ -141,12 +141,12 @@ FAULTS = {
         f"{_PERSON}    claims:\n      email_verified: 'true'",
         "6: email_verified must be a boolean",
     ),
-    "a time that is no number": (
+    "a time as a date": (
         f"{_PERSON}    claims:\n      updated_at: 2026-01-01",
         "6: updated_at must be an integer",
     ),
-    "a date that is no text": (f"{_PERSON}    claims:\n      birthdate: 1852-05-04", "6: birthdate must be a string"),
-    "an address that is a text": (f"{_PERSON}    claims:\n      address: Oxford", "6: address must be an object"),
+    "a birthdate as a date": (f"{_PERSON}    claims:\n      birthdate: 1852-05-04", "6: birthdate must be a string"),
+    "an address that is a string": (f"{_PERSON}    claims:\n      address: Oxford", "6: address must be an object"),
     "an address with a number": (
         f"{_PERSON}    claims:\n      address:\n        postal_code: 10115",
         "7: postal_code must be a string",
@@ -207,11 +207,11 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
     with auth.read() as session:
         people = {user.username: user for user in session.scalars(sa.select(User))}
         assert people.keys() == {"alice", "bob", "demo", "carol"}
-        assert people["alice"].password_hash == before, "a good password was hashed anew"
+        assert people["alice"].password_hash == before, "an unchanged password was hashed again"
         for name in ("alice", "bob"):
             known = {"preferred_username": people[name].username, **people[name].claims}
             standard = {claim for names in scopes.CLAIMS.values() for claim in names}
-            assert known.keys() == {*standard, "groups"}, "every standard claim, and one of a claim scope"
+            assert known.keys() == {*standard, "groups"}, "all standard claims, and a claim of a claim scope"
             assert known["address"].keys() >= {"formatted", "street_address", "locality", "region", "country"}
             assert type(known["email_verified"]) is bool
             assert type(known["updated_at"]) is int
@@ -230,7 +230,7 @@ def test_applied_twice_it_is_as_once_and_leaves_alone_what_people_did(tmp_path: 
 
 
 def test_clients_that_sign(tmp_path: Path) -> None:
-    """OpenID Connect Core section 9: one with a key of its own, one whose secret must be read back."""
+    """OpenID Connect Core section 9: a client that signs with a key, and a client whose secret is stored encrypted."""
     file = tmp_path / "seeds.yaml"
     common = "client_name: C, redirect_uris: [http://localhost/cb], scope: openid, token_endpoint_auth_method"
     file.write_text(
@@ -254,7 +254,7 @@ def test_clients_that_sign(tmp_path: Path) -> None:
 
 
 def test_extensions_of_a_client(tmp_path: Path) -> None:
-    """OpenID Connect Core section 5.4 for the claims; without the members, the client has the defaults again."""
+    """OpenID Connect Core section 5.4 for the claims; without these members, the defaults apply again."""
     file = tmp_path / "seeds.yaml"
     auth = Database(empty_database("auth", tmp_path), AUTH_MIGRATIONS)
     resource = Database(empty_database("resource", tmp_path), RESOURCE_MIGRATIONS)

@@ -1,4 +1,4 @@
-"""What events in memory have in common is stored once, and stays equal to what was recorded."""
+"""Equal parts of events in memory are stored once, and stay equal to the recorded parts."""
 
 from __future__ import annotations
 

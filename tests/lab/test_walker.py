@@ -1,4 +1,4 @@
-"""The browser without a window, when who answers it does so badly."""
+"""The browser without a window, with servers that send malformed responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rolecall_lab.walker import Walker
 
 @pytest.mark.parametrize("answer", [b"", b"rubbish\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
 def test_an_answer_that_is_cut_off_is_nobodys_answer(answer: bytes) -> None:
-    """So whoever walks knows one kind of failure."""
+    """Callers of the walker have to handle only one kind of error."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

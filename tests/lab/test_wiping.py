@@ -112,11 +112,11 @@ def test_the_search_finds_what_the_walk_would_change(exchange: Exchange, lab: La
 
 
 PASSWORDS = (("another-one", "a-pass-phrase"), ("a-pass-phrase", "a-p…"), ("another-one", "a-pass-phrase"))
-"""Passwords, and what is recorded of the text of the second one elsewhere."""
+"""Passwords, and the text that is recorded where the second one appears elsewhere."""
 
 
 def test_a_cached_part_is_searched_too(settings: Callable[..., LabSettings]) -> None:
-    """A document that is the same in many responses may contain what is a secret in one of them."""
+    """A document that is the same in many responses may contain a text that is secret in only one of them."""
     body = json.dumps({"keys": [], "note": "a-pass-phrase"}).encode()
     answer: dict[str, Any] = {"status": 200, "response_headers": [("Content-Type", "application/json")], "body": body}
     for password, shown in (

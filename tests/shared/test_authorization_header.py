@@ -84,5 +84,5 @@ def test_every_header_of_a_request_is_returned_in_order() -> None:
     ],
 )
 def test_a_repeated_header_is_joined_with_commas(value: str, parsed: list[AuthorizationHeader]) -> None:
-    """WSGI (PEP 3333) has one value per header; RFC 9110 section 5.2 says how it is joined."""
+    """WSGI (PEP 3333) has one value per header; RFC 9110 section 5.2 defines how values are joined."""
     assert parse_all(Headers([("Authorization", value)])) == parsed

@@ -48,7 +48,7 @@ def test_a_chunked_body_is_read_as_a_whole(app: Flask, size: int) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_a_chunked_body_beyond_the_limit_is_rejected(app: Flask, method: str) -> None:
-    """RFC 9110 section 15.5.14: of an endless one, no more than the limit is read."""
+    """RFC 9110 section 15.5.14: no more than the limit is read of an endless body."""
     read = []
 
     class Endless(io.RawIOBase):

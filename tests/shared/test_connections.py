@@ -20,7 +20,7 @@ FEW_THREADS = {"GUNICORN_CMD_ARGS": "--workers 1 --threads 4 --worker-connection
 
 @pytest.fixture(scope="module")
 def patient_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a service that closes no connection during a test."""
+    """The port of a service that does not close connections during a test."""
     with gunicorn(tmp_path_factory.mktemp("service"), **FEW_THREADS, REQUEST_DEADLINE="3600") as (_, port):
         yield port
 

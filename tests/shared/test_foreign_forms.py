@@ -1,4 +1,4 @@
-"""Forms that pages of other sites send, by the header `Sec-Fetch-Site` of the browser."""
+"""Forms from pages of other sites, which the browser's header `Sec-Fetch-Site` reveals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_refused_form_changes_nothing_even_with_its_token(server: Server) -> N
     form = {"csrf_token": token, "username": "alice", "password": "wonderland-lab"}
     answer = browser.client.post("/sign-in", data=form, headers={"Sec-Fetch-Site": "same-site"})
     assert (answer.status_code, "Set-Cookie" in answer.headers) == (403, False)
-    assert browser.client.get("/apps").status_code == 303, "not signed in"
+    assert browser.client.get("/apps").status_code == 303, "the browser is signed in"
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

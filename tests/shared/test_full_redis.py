@@ -1,4 +1,4 @@
-"""Callers who are not signed in cannot fill Redis, and a Redis that is nearly full keeps working for all others."""
+"""Anonymous callers cannot fill Redis, and a Redis that is nearly full keeps working for everyone else."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ PRODUCTION = 200
 """MB: `maxmemory` in `compose.production.yml`, which the default limits suit."""
 
 SMALL = 16
-"""MB: the memory of the tests' Redis; their limits are scaled alike."""
+"""MB: the memory of the tests' Redis; the limits are scaled accordingly."""
 
 LONG = {"state": "s" * 2000, "nonce": "n" * 1000}
-"""Parameters that make a request almost as long as it may be."""
+"""Parameters that make a request almost as long as the maximum."""
 
 TOO_LONG = {**LONG, "claims": json.dumps({"userinfo": {"\N{GRINNING FACE}" * 3950: None}}, ensure_ascii=False)}
 
 
 @dataclass
 class Services:
-    """Both services that use Redis, on one of 16 MB, and the limits of production for its size."""
+    """Both services that use Redis, with a Redis of 16 MB, and the limits of production scaled to its size."""
 
     server: Server
     tally: Tally
@@ -79,7 +79,7 @@ def _scaled(rows: Iterable[Limit], scale: float) -> dict[str, Any]:
 
 
 class People:
-    """Those who were there before: a person who is signed in to both services, a client, and the API."""
+    """Earlier users: a person who is signed in to both services, a client, and the API."""
 
     def __init__(self, both: Services) -> None:
         self.server = both.server
@@ -137,7 +137,7 @@ def test_one_address_cannot_fill_redis(both: Services) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("both", [SMALL, PRODUCTION], indirect=True, ids=lambda megabytes: f"{megabytes} MB")
 def test_many_addresses_cannot_fill_redis(both: Services, request: pytest.FixtureRequest) -> None:
-    """As fast as the services respond, until both are at the limit of all anonymous callers."""
+    """Send requests as fast as the services respond, until both reach the limit of all anonymous callers together."""
     scale = request.node.callspec.params["both"] / SMALL
     people, connect = People(both), connections(both)
     assert {both.authorize("192.0.2.1", **TOO_LONG) for _ in range(200)} == {400}
@@ -167,7 +167,7 @@ def test_the_reserve_is_for_those_who_are_signed_in(both: Services, monkeypatch:
 
 
 def fill(both: Services, part: float) -> None:
-    """Store data of no one until this part of Redis is full."""
+    """Store arbitrary data until this part of Redis is full."""
     number = 0
     while both.used() < part:
         both.redis.set(f"test:{number}", b"x" * 50_000)

@@ -1,4 +1,4 @@
-"""Which libraries a service loads."""
+"""The libraries that a service loads."""
 
 from __future__ import annotations
 

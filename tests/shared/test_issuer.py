@@ -42,7 +42,7 @@ def jwk(kid: str) -> dict[str, Any]:
 
 @dataclass
 class FakeHttp:
-    """Returns the same document to every request, or fails; `gate` delays responses."""
+    """An HTTP client that returns the same document for every request, or fails; `gate` delays its responses."""
 
     document: Any
     cache_control: str = "public, max-age=300"
@@ -62,7 +62,7 @@ class FakeHttp:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets time pass for the caches."""
+    """Return a function that advances the clock of the caches."""
     start, passed = clock.monotonic(), [0.0]
     monkeypatch.setattr(clock, "monotonic", lambda: start + passed[0])
 
@@ -197,7 +197,7 @@ def test_metadata_of_another_issuer_are_rejected(later: Callable[[float], None],
     assert cached.get() == JWKS
     http.document = {"issuer": issuer, "jwks_uri": "http://evil.test/jwks"}
     later(300)
-    assert cached.get() == JWKS, "they do not replace those of the right one"
+    assert cached.get() == JWKS, "another issuer's metadata replaced the cached metadata"
 
 
 @pytest.mark.parametrize(("document", "status"), [([], 200), ({"issuer": ISSUER}, 200), ({"issuer": ISSUER}, 503)])
@@ -217,7 +217,7 @@ def test_an_unknown_key_is_fetched_again_but_not_for_each_token(later: Callable[
     cached = keys(http)
     assert cached.get("one", "ES256") is cached.get("one", "ES256") is not None
     http.document = {"keys": [jwk("one"), jwk("two")]}
-    assert cached.get("two", "ES256") is not None, "the first time immediately"
+    assert cached.get("two", "ES256") is not None, "the first unknown key is fetched immediately"
     for _ in range(3):
         assert cached.get("three", "ES256") is None
     assert len(http.urls) == 2

@@ -26,7 +26,7 @@ def test_a_secret_in_a_log_line_is_found() -> None:
 
 
 def test_public_identifiers_are_not_leaks() -> None:
-    """A key ID (RFC 7638), and a client ID of another provider, are as long as a secret."""
+    """A key ID (RFC 7638) and another provider's client ID can be as long as a secret."""
     identifier = "n0tASecretOfAnyTestButOfThisOneAlone_4321-x"
     line = f'{{"client_id": "{identifier}", "kid": "{identifier}", "kids": ["{identifier}"]}}'
     assert witness.leaks(iter([line])) == []

@@ -1,4 +1,4 @@
-"""The lean Redis client: connections that cannot be made, that were lost, or whose response nobody has read."""
+"""The lean Redis client: connections that fail, that were lost, or that still have an unread response."""
 
 from __future__ import annotations
 

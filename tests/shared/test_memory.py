@@ -1,4 +1,4 @@
-"""What a worker of gunicorn keeps of the memory that requests needed."""
+"""The memory that a worker of gunicorn keeps after large requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ before = me.memory_info().rss
 start, end = threading.Barrier(8), threading.Barrier(9)
 
 def serve():
-    start.wait()  # each thread has a heap of its own
+    start.wait()  # each thread has its own heap
     for _ in range(3):
         urllib.parse.unquote_to_bytes(b"%" * 60_000)
     end.wait()
@@ -34,9 +34,9 @@ end.wait()
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps memory by thread")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory for each thread")
 def test_a_large_form_leaves_nothing_in_the_threads_that_read_it() -> None:
-    """The largest that is read takes ten megabytes to decode."""
+    """Decoding the largest form that is read takes ten megabytes."""
     kept, otherwise = (
         int(subprocess.run([sys.executable, "-c", MEASURE, how], capture_output=True, text=True, check=True).stdout)
         for how in ("as configured", "as it comes")

@@ -1,4 +1,4 @@
-"""What an operator sees: audit events, metrics, logs that join, and none of them holds a secret."""
+"""The operator's view: audit events, metrics, and logs that can be correlated, all of them without secrets."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_other_acts(server: Server, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_what_is_refused_leaves_its_act_as_well(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """OWASP ASVS 5.0 16.3.2, 16.3.3: failed attempts to get around what protects."""
+    """OWASP ASVS 5.0 16.3.2, 16.3.3: failed attempts to bypass protections are logged."""
     caplog.set_level(logging.INFO)
     client = server.app.test_client()
     token = server.tokens()["access_token"]
@@ -125,7 +125,7 @@ def _token(browser: Browser, path: str) -> str:
 
 
 def test_no_secret_is_in_any_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every secret that a flow uses is looked for in all that was logged."""
+    """The log does not contain any of the secrets of a flow."""
     handler = logging.getLogger().handlers[0]
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(sys.stdout)
@@ -188,7 +188,7 @@ def test_requests_refusals_and_acts_are_counted(server: Server) -> None:
 
 
 def test_a_request_that_runs_when_the_service_stops_is_finished(tmp_path: Path) -> None:
-    """SIGTERM while a body is on its way: nobody new is let in, and whoever is in gets an answer."""
+    """SIGTERM while a body is being sent: new connections are refused, and the current request gets its response."""
     # one worker, because one that is still starting misses the signal; a busy machine may need more than 8 seconds
     patient = {"GUNICORN_CMD_ARGS": "--graceful-timeout 60 --workers 1"}
     with (
@@ -197,7 +197,7 @@ def test_a_request_that_runs_when_the_service_stops_is_finished(tmp_path: Path) 
     ):
         head = "POST /token HTTP/1.1\r\nHost: auth.example\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         under_way.sendall(f"{head}Content-Length: 22\r\nExpect: 100-continue\r\n\r\n".encode())
-        assert under_way.recv(1000).startswith(b"HTTP/1.1 100 "), "a thread has taken it"
+        assert under_way.recv(1000).startswith(b"HTTP/1.1 100 "), "no thread has accepted the request"
         process.terminate()
         wait_until(lambda: not is_healthy(port))
         under_way.sendall(b"grant_type=password&x=")

@@ -48,7 +48,7 @@ def test_gunicorn_has_the_methods_that_the_worker_uses() -> None:
 def test_a_stopping_worker_accepts_the_waiting_connections_and_closes_its_listeners(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As `ThreadWorker.run` calls it, while accepted connections are still being served."""
+    """The listener is closed as in `ThreadWorker.run`, while accepted connections are still being served."""
     config = Config()
     listener = TCPSocket(("127.0.0.1", 0), config, logging.getLogger("test"))
     address = listener.getsockname()

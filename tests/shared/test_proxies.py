@@ -1,4 +1,4 @@
-"""What is believed of proxies: the client's address, the scheme, and the host, in every form that proxies write."""
+"""The client's address, the scheme, and the host that trusted proxies report, in every format that proxies use."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def fail(server: Server, node: str) -> int:
     ],
 )  # fmt: skip
 def test_failures_of_one_caller_block_no_other(behind: Callable[..., Server], caller: str, other: str) -> None:
-    """RFC 9700 section 4.13, RFC 7239 section 6.3: and another port is not another caller."""
+    """RFC 9700 section 4.13, RFC 7239 section 6.3: a different port is not a different caller."""
     server = behind(1)
     assert {fail(server, caller.format(number)) for number in range(1, 63)} == {401, 429}
     assert fail(server, other) == 401
@@ -200,7 +200,7 @@ def test_failures_of_one_caller_block_no_other(behind: Callable[..., Server], ca
 
 @pytest.mark.parametrize("node", ["unknown", "no address", "_"])
 def test_callers_without_an_address_do_not_block_each_other(behind: Callable[..., Server], node: str) -> None:
-    """RFC 7239 section 6.2: what they register is limited for all of them together."""
+    """RFC 7239 section 6.2: they share one limit for registrations."""
     server = behind(1, registration_limit=limit("3/hour"))
     assert {fail(server, node) for _ in range(62)} == {401}
     client = server.app.test_client()
@@ -216,7 +216,7 @@ def test_the_address_in_the_log_has_no_port(behind: Callable[..., Server], capsy
 
 
 def test_without_trusted_proxies_gunicorn_believes_none_either(tmp_path: Path) -> None:
-    """It would take the scheme from callers on this machine, and reject lists that contradict each other."""
+    """By default, gunicorn accepts the scheme from callers on this machine, and rejects contradictory headers."""
     with gunicorn(tmp_path) as (_, port), closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         for proto, ssl in (("https", "on"), ("https, http", "on"), ("http", "on")):
             connection.request("GET", "/healthz", headers={"X-Forwarded-Proto": proto, "X-Forwarded-Ssl": ssl})

@@ -1,4 +1,4 @@
-"""The seams that all services stand on."""
+"""The foundations that all services share."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_an_evicting_redis_is_refused(own_redis: RedisServer) -> None:
 
 @contextmanager
 def a_server(answer: bytes) -> Iterator[str]:
-    """Answers every connection with the same bytes, then closes it."""
+    """Run a server that responds to every connection with the same bytes and closes it; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -206,7 +206,7 @@ def a_server(answer: bytes) -> Iterator[str]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                # a client that has read enough hangs up before all is sent
+                # a client that has read enough closes the connection early
                 with connection, suppress(OSError):
                     connection.recv(65536)
                     connection.sendall(answer)
@@ -267,7 +267,7 @@ def test_talkative_loggers_are_held_at_info(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_production_stops_at_bad_settings_with_a_line_each() -> None:
-    """Exit code 4 tells gunicorn that trying again is no use."""
+    """With exit code 4, gunicorn does not start the worker again."""
     environ = {**inherited(os.environ), **GOOD, "ISSUER": "http://x.example", "SECRET_KEY": "short", "DATA_KEY": "x"}
     command = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""Requests that a browser or a program sends before a person has asked for the page: they consume nothing."""
+"""Speculative requests, which a browser or a program sends before the user opens the page, consume nothing."""
 
 from __future__ import annotations
 

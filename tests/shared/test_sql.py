@@ -1,4 +1,4 @@
-"""How the threads of a process share an SQLite file."""
+"""The sharing of an SQLite file by the threads of a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @contextmanager
 def writing_thread(database: Database) -> Iterator[None]:
-    """Another thread is in a transaction during the block."""
+    """Keep a transaction open in another thread during the block."""
     began, end = threading.Event(), threading.Event()
 
     def write() -> None:

@@ -122,7 +122,7 @@ class Measurement:
 
     @property
     def tone(self) -> str:
-        """The CSS class of the result: `yes` for the right one, `no` for a dangerous one, `open` for any other.
+        """The CSS class of the result: `yes` if it is right, `no` if it is dangerous, otherwise `open`.
 
         Accepting an invalid token is dangerous. Rejecting a valid one, as in an outage, is neither right nor dangerous.
         """
@@ -195,7 +195,7 @@ class Row:
         return self.is_open and any(measurement.is_open for measurement in self.ways.values())
 
     def record(self, token: str, probe: Probe) -> None:
-        """Count a response to a request that was sent with the same token after the event; ignore any other one."""
+        """Count a response to a request that was sent with the same token after the event; ignore other responses."""
         measurement = self.ways[probe.way]
         if not self.is_open or token != self.token or probe.began < self.at or not measurement.is_open:
             return

@@ -169,7 +169,7 @@ def measure() -> ResponseReturnValue:
 
 
 def restore() -> ResponseReturnValue:
-    """POST /compare/back: restore the server, the client, and the clock, or only the one that `what` names."""
+    """POST /compare/back: restore the server, the client, and the clock, or only what the parameter `what` names."""
     what = request.form.get("what", "")
     actions: dict[str, Callable[[], dict[str, Any]]] = {
         "go-on": lambda: _control("POST", "/acts", {"act": "go-on"}),

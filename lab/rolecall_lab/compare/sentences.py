@@ -1,4 +1,4 @@
-"""Sentences for the checks of the resource server, as the pages show them (none: the lab's)."""
+"""The sentences in which the lab's pages describe the checks of the resource server."""
 
 from __future__ import annotations
 

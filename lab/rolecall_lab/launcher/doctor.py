@@ -22,7 +22,7 @@ REQUESTS: Final = 6
 ROLES: Final = {CLIENT: "client", AUTH: "authorization_server", RESOURCE: "resource_server"}
 
 SLOW_CLIENTS: Final = 3000
-"""How many half-sent requests a service without a proxy was measured with (docs/performance.md)."""
+"""The number of half-sent requests with which a service without a proxy was measured (docs/performance.md)."""
 
 Report = dict[str, Any]
 Problem = tuple[str, str]

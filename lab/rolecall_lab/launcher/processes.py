@@ -140,7 +140,7 @@ class Child:
             self._process.terminate()
 
     def wait_ended(self, until: float) -> None:
-        """Wait until the process and its children have ended; kill those that still run at `until` (monotonic)."""
+        """Wait until the process and its children have ended; kill any that still run at `until` (monotonic)."""
         timeout = max(0.0, until - monotonic())
         if isinstance(self._process, subprocess.Popen):
             with suppress(subprocess.TimeoutExpired):

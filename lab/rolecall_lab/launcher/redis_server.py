@@ -104,7 +104,7 @@ def running(watch: Watch, folder: Path, environ: Mapping[str, str]) -> Iterator[
         environ: the environment of a server started here.
 
     Raises:
-        LauncherError: there is no Redis, or it does not respond, is too old, or may evict keys.
+        LauncherError: Redis is not installed, does not respond, is too old, or may evict keys.
         Interrupted: the launcher was asked to end.
         OSError: a file cannot be written.
     """

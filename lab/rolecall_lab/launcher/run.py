@@ -61,16 +61,16 @@ PREPARE: Final = "rolecall_lab.launcher.prepare"
 """The module that migrates the databases and applies the seeds."""
 
 SIGN_IN: Final = "alice / wonderland-lab"
-"""The first person in the lab's own seeds, and the password."""
+"""The username and the password of the first person in the lab's default seeds."""
 
 READY_TIMEOUT: Final = 30.0
 """Seconds that the services have to become ready."""
 
 POLL_INTERVAL: Final = 0.03
-"""Seconds between two checks whether a service is ready."""
+"""Seconds between two checks of whether a service is ready."""
 
 LOST: Final = "sessions, unfinished flows, recordings, and the lab's clock offset are lost"
-"""What the services lose when the embedded Redis ends, because it stores nothing on disk."""
+"""The data lost when the embedded Redis ends, because it stores nothing on disk."""
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from rolecall_lab.walker import LocalNames
 
 
 class NothingRuns(Exception):
-    """No lab of this checkout runs; the text says how to start it."""
+    """The lab of this checkout is not running; the text explains how to start it."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -24,7 +24,7 @@ class NothingRuns(Exception):
 
 
 def notice(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the launcher's description of what runs, empty if this checkout's `make run` is not running."""
+    """Return the launcher's description of the running lab; empty if `make run` of this checkout is not running."""
     folder = Path(environ.get("ROLECALL_DIR") or ROOT / ".rolecall")
     try:
         found: dict[str, Any] = json.loads((folder / "running.json").read_text())
@@ -67,7 +67,7 @@ def addresses(environ: Mapping[str, str]) -> dict[Service, str]:
 
 
 def description(environ: Mapping[str, str], urls: Iterable[str]) -> str:
-    """Return a line that says which lab has these addresses."""
+    """Return a line that identifies the lab with these addresses."""
     found = notice(environ)
     origin = f"started by `make run`, pid {found['pid']}" if found else "started by `make up`"
     return f"{', '.join(urls)} ({origin})"
@@ -77,7 +77,7 @@ def ask(url: str, timeout: float = 10.0) -> dict[str, Any]:
     """Fetch a JSON object from the lab; `timeout` is in seconds.
 
     Raises:
-        OSError: there is no response, or an error response.
+        OSError: the lab does not respond, or responds with an error.
         ValueError: the response is not a JSON object.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), LocalNames())

@@ -1,4 +1,4 @@
-"""The alterations: what can be wrong, or unusual but right, in a provider's responses, and the clause that decides.
+"""The alterations: differences, wrong or only unusual, in a provider's responses, and the clause that decides.
 
 The table is in the modules `of_*`, one for each kind of response.
 """

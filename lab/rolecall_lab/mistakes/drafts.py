@@ -23,7 +23,7 @@ class Draft:
     content_type: str = "application/json"
 
     def encoded(self) -> bytes:
-        """Return the body as it is sent."""
+        """Return the body in the form in which it is sent."""
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 

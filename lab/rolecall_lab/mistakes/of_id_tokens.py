@@ -149,7 +149,7 @@ def _headers() -> Iterator[Alteration]:
 
 
 def _forms() -> Iterator[Alteration]:
-    """What is not a signed JWT, or was changed after it was signed."""
+    """Values that are not signed JWTs, or were changed after they were signed."""
     yield Alteration(
         "id_token_missing", "No ID token", f"{_CORE} 3.1.3.3", {"token": lambda draft: draft.body.pop("id_token")},
         f"{TOKEN_RULE}form",
@@ -235,7 +235,7 @@ def _append(claim: str, text: str) -> Change:
 
 
 def _audience(*further: str | None) -> Change:
-    """Return a change that makes `aud` a list; None stands for the client once more."""
+    """Return a change that makes `aud` a list; None adds the client again."""
 
     def change(token: IdToken) -> None:
         client = token.claims["aud"]

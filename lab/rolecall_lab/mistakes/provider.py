@@ -1,7 +1,7 @@
 """The provider: metadata, key set, authorization, token, and userinfo (OpenID Connect Core sections 3.1 and 12).
 
-It keeps no state: a code, an access token, and a refresh token contain what it needs to know. Everyone who asks is
-signed in as the same person. It is for the lab only, and its tokens are worth nothing elsewhere.
+It is stateless: codes, access tokens, and refresh tokens contain everything that it needs. Every request signs in the
+same person. It is for the lab only, and no other service accepts its tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Provider:
 
     Args:
         issuer: its identifier, without a trailing slash.
-        alteration: what differs from a correct provider; None for nothing.
+        alteration: the difference from a correct provider; None for a correct provider.
         backchannel_url: the address of the endpoints that the client calls; the default is the issuer.
     """
 
@@ -45,9 +45,9 @@ class Provider:
         """Return the response to a request.
 
         Args:
-            path: of the URL, with the path of the issuer.
-            parameters: of the query, or of the form.
-            authorization: the header `Authorization`.
+            path: the path of the URL, including the issuer's path.
+            parameters: the parameters of the query or the form.
+            authorization: the `Authorization` header.
         """
         if path in {f"{METADATA_PATH}{self._path}", f"{self._path}{OPENID_CONFIGURATION_PATH}"}:
             return self._metadata(is_openid=path.endswith(OPENID_CONFIGURATION_PATH))

@@ -18,7 +18,7 @@ def provider(name: str, path: str) -> ResponseReturnValue:
     address name the other endpoints there.
 
     Args:
-        path: of the request's URL.
+        path: the path of the request's URL.
     """
     alteration = ALTERATIONS.get(name) or abort(404)
     lab: LabSettings = current_app.extensions["mistakes"]

@@ -128,7 +128,7 @@ def load() -> ResponseReturnValue:
 
 
 def flow_of_request(trace: str) -> ResponseReturnValue:
-    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded only in a moment.
+    """GET /of/<request ID>: redirect to the flow of a service's request, which may be recorded a moment later.
 
     With the query parameter `inspect`, the inspector shows the request, or the message that made it fail.
     """
@@ -166,7 +166,7 @@ def _view(found: RecordedFlow) -> View:
 
 
 def _neighbors(numbers: list[int], number: int) -> tuple[int, int]:
-    """Return the numbers of the previous and the next message that are shown, or 0 where there is none."""
+    """Return the numbers of the previous and the next message that are shown; 0 if there is no such message."""
     return (
         max((each for each in numbers if each < number), default=0),
         min((each for each in numbers if each > number), default=0),
@@ -174,7 +174,7 @@ def _neighbors(numbers: list[int], number: int) -> tuple[int, int]:
 
 
 def _address(flow: RecordedFlow, **changes: str) -> str:
-    """Return the URL of a flow's page with the current query parameters and some changes; `-` removes one."""
+    """Return the URL of a flow's page with the current query parameters and some changes; `-` removes a parameter."""
     kept = {name: text for name in ("view", "present", "follow") if (text := request.args.get(name)) is not None}
     parameters: dict[str, Any] = {name: text for name, text in {**kept, **changes}.items() if text != "-"}
     return url_for("flow", name=flow.id, **parameters)

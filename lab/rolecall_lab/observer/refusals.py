@@ -23,7 +23,7 @@ _MAX_LENGTH: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Advice about a failed check or an error code: why the rule matters, and what a developer has to change."""
+    """Advice about a failed check or an error code: why the rule matters, and which change a developer has to make."""
 
     why: str
     change: str
@@ -72,7 +72,7 @@ class Refusal:
 
     Args:
         reason: a sentence, or an error code.
-        facts: labels with their texts; the text of a clause comes with its URL, if it has one.
+        facts: labels with their texts and URLs; only the text of a clause can have a URL.
         change_heading: the heading above `advice.change`.
     """
 

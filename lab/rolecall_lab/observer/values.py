@@ -105,7 +105,7 @@ class Value:
 
     @property
     def color(self) -> int:
-        """The number of the color, from 0; kinds without one of their own always get the same."""
+        """The number of the color, from 0; all kinds without a specific color share the same one."""
         return self._mark[1]
 
     @property

@@ -106,7 +106,7 @@ def encode(exchange: Exchange, lab: LabSettings, **further: Any) -> bytes:
     base = lab.base_path(lab.role_of(exchange.url) if exchange.direction == "sent" else lab.role, parts.path)
     request_members = _redact_request(exchange, redaction, cut, parts, base, headers)
     requested, redaction.handles = redaction.handles, set()
-    redaction.identities = None  # the service only returns those that it knows
+    redaction.identities = None  # a service only returns identities that it knows
     redacted = request_members | _redact_response(exchange, redaction, cut)
     returned = redaction.handles
     redaction.link_hash_claims()
@@ -184,14 +184,14 @@ def _encode_check(check: dict[str, Any], redaction: Redaction) -> dict[str, Any]
 
 
 def _hashable(value: Any) -> Any:
-    """Return a value that only stands for an equal one."""
+    """Return a hashable value that is equal only for equal inputs."""
     if type(value) is list and all(type(each) is str for each in value):
         return tuple(value)
     return value if value is None or isinstance(value, _HASHABLE) else object()
 
 
 def _is_constant(fact: Any) -> bool:
-    """Return whether a fact may be the same each time and is recorded as it is, whatever else is in the exchange."""
+    """Return whether a fact may be the same each time and is recorded unchanged, regardless of the exchange."""
     if type(fact) is list:
         return len(fact) < MAX_ITEMS and all(type(each) is str and _is_constant(each) for each in fact)
     return fact is None or (type(fact) is str and len(fact) < MAX_CONSTANT and RANDOM.search(fact) is None)

@@ -1,4 +1,4 @@
-"""What the redaction finds in an exchange: the values that join it to others, and the secrets."""
+"""The findings of the redaction in an exchange: the values that join it to others, and the secrets."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def unverified_jwt(text: str) -> tuple[Any, Any]:
 
 @lru_cache(maxsize=64)
 def _header(text: str) -> Any:
-    """Return the header of a JWT, which may not be changed; most tokens of a server have the same one."""
+    """Return the header of a JWT, which must not be modified; most tokens of a server have the same header."""
     return unverified_part(text)
 
 

@@ -30,7 +30,7 @@ def name_of(text: bytes) -> bytes:
 
 
 def known(name: bytes) -> Part | None:
-    """Return the redacted part of this name, if there is one."""
+    """Return the redacted part with this name, or None."""
     return _parts.get(name)
 
 

@@ -43,7 +43,7 @@ class ValueRedaction(Findings):
         elif keep_value:
             self.cut = True
         if text.count(".") == 2 and len(text) <= MAX_BODY:
-            # nobody types a secret into the wrong field of a JWT, so its client IDs may be recorded
+            # no one types a secret into the wrong field of a JWT, so its client IDs may be recorded
             jwt = self.part(text.encode(errors="surrogatepass"), lambda part: part._jwt_parts(text))
             if jwt:
                 self._secrets.add(text.rpartition(".")[2])

@@ -1,7 +1,7 @@
 """An MCP client that calls a tool twice, the second time with an expired access token.
 
-It prints a line of JSON with the URL that the browser opens, reads a line with the URL of the redirect, and prints a
-line with what it received.
+It prints a line of JSON with the URL for the browser, reads a line with the URL of the redirect, and prints a line
+with the results of the calls.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ def token(**parameters):
 
 
 def status(access_token):
-    """Call your API with the token; here it is the Invoices API, which responds 403 to tokens without a user."""
+    """Call your API with the token. The Invoices API, for example, responds 403 to tokens without a user."""
     headers = {"Authorization": f"Bearer {access_token}"}
     return requests.get(f"{API}/invoices", headers=headers, timeout=10).status_code
 
