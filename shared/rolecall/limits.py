@@ -83,6 +83,12 @@ class TooMany(Exception):
         return self.limit.message.format(wait=wait)
 
 
+class _Counters(RedisStorage):
+    """The library's counters, which would also import the client library of Valkey if it is installed."""
+
+    DEPENDENCIES = {"redis": RedisStorage.DEPENDENCIES["redis"]}  # noqa: RUF012  not a ClassVar in the library
+
+
 class Limits:
     """The counters of the rate limits.
 
@@ -92,7 +98,7 @@ class Limits:
     """
 
     def __init__(self, rates: Mapping[str, RateLimitItem], client: redis.Redis, prefix: str) -> None:
-        storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix=f"{prefix}:throttle")
+        storage = _Counters("redis://", connection_pool=client.connection_pool, key_prefix=f"{prefix}:throttle")
         self._limiter = FixedWindowRateLimiter(storage)
         self._rates = rates
 
