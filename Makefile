@@ -10,7 +10,7 @@ LOCKS := run compose lab dev docs
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 # seconds since the epoch; `make run` prints the time that it took to start
-STARTED_AT := $(shell date +%s)
+STARTED_AT := $(shell date +%s.%N)
 
 # with it, each process of the lab and of the tests would compile every module again
 unexport PYTHONDONTWRITEBYTECODE

@@ -148,7 +148,7 @@ def run(watch: Watch, environ: Mapping[str, str], ends: ExitStack) -> None:
 def _start_of_command(environ: Mapping[str, str]) -> float:
     """Return when `make run` started, which may have installed packages first, in seconds since the epoch."""
     try:
-        return float(environ["STARTED_AT"])
+        return float(environ["STARTED_AT"].removesuffix(".N"))  # date of BSD and macOS has no nanoseconds
     except (KeyError, ValueError):
         return now()
 
