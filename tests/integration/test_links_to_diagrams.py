@@ -95,7 +95,6 @@ def test_pages_lead_to_the_messages_behind_them(stack: Stack) -> None:
     diagram_of(stack, page.text, "POST /sign-in", "GET /callback")
     for url in (
         f"{stack.client}/",
-        f"{stack.client}/flows",
         f"{stack.client}/compare",
         f"{stack.auth}/apps",
         f"{stack.auth}/",
@@ -104,6 +103,7 @@ def test_pages_lead_to_the_messages_behind_them(stack: Stack) -> None:
         assert page.status == 200
         assert "See the messages behind this page" in page.text, url
         diagram_of(stack, page.text, "Who has seen which value")
+    assert "See the messages behind this page" in walker.open(f"{stack.client}/flows").text
 
 
 def test_a_refused_token_leads_from_tallys_page_to_the_check(stack: Stack) -> None:

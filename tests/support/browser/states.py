@@ -377,16 +377,10 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
             picture("unanswered", beside)
     page.goto(f"{stack.client}/flows")
     shot("catalog")
-    page.goto(f"{stack.client}/flows/wrong_verifier")
-    page.locator("form[action$='/start'] button").first.click()
-    if page.locator("#consent-allow").count():
-        page.click("#consent-allow")
+    run_flow(page, stack, "wrong_verifier")
     shot("catalog-refused")
     picture("refused", as_a_picture)
-    page.goto(f"{stack.client}/flows/replayed_code")
-    page.locator("form[action$='/start'] button").first.click()
-    if page.locator("#consent-allow").count():
-        page.click("#consent-allow")
+    run_flow(page, stack, "replayed_code")
     picture("replayed", as_a_picture)
     walk_observer(page, stack, page.url.partition("?")[0], shot)
     page.goto(f"{stack.client}/compare")
@@ -399,6 +393,14 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         page.locator("#disconnect-tally").first.click()
     page.goto(f"{stack.auth}/sign-out")
     page.click("#logout-confirm")
+
+
+def run_flow(page: Page, stack: Stack, name: str) -> None:
+    """Run a flow of the catalog, in which the person allows what they are asked for."""
+    page.goto(f"{stack.client}/flows/{name}")
+    page.locator("form[action$='/start'] button").first.click()
+    if page.locator("#consent-allow").count():
+        page.click("#consent-allow")
 
 
 def walk_observer(page: Page, stack: Stack, flow: str, shot: Shot) -> None:
