@@ -408,6 +408,7 @@ def walk_observer(page: Page, stack: Stack, flow: str, shot: Shot) -> None:
     page.goto(flow)
     page.locator(".row.response.refused a.message").first.click()
     page.wait_for_selector("#flow.inspected")
+    page.mouse.move(0, 0)  # a value under the pointer dims the others
     shot("observer-inspector")
     page.goto(f"{flow}?embedded")
     shot("observer-embedded")
