@@ -425,8 +425,8 @@ def walk_observer(page: Page, stack: Stack, flow: str, shot: Shot) -> None:
     shot("observer-flows-filtered")
     page.goto(f"{stack.observer}/?client=nobody")
     shot("observer-flows-none")
-    page.goto(f"{stack.observer}/?follow")
-    shot("observer-flows-following")
+    page.goto(f"{stack.observer}/?present")
+    shot("observer-flows-presented")
     page.goto(f"{stack.observer}/docs/")
     shot("observer-docs")
 
