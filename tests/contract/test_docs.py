@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+from support.long import PARTS
+
 ROOT: Final = Path(__file__).parents[2]
 GENERATED: Final = ROOT / "docs" / "specifications.md"
 DOCUMENTS: Final = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")} - {GENERATED})
@@ -42,3 +44,9 @@ def test_what_a_document_cites_exists(document: Path) -> None:
         elif name and (file.suffix != ".py" or name not in names(file)):
             missing.append(f"{path}::{name}")
     assert not missing
+
+
+def test_contributing_lists_the_parts_of_the_long_tests() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = dict(re.findall(r"^\| `([\w-]+)` \| (.+?) \| [^|]+ \|$", text, re.MULTILINE))
+    assert table == {part.name: part.proves for part in PARTS}
