@@ -43,7 +43,7 @@ _PROBLEMS: Final = {
     "unknown_state": Problem(
         400,
         "This response does not match a request from this browser",
-        "It has already been used, it took too long, your session has ended, or someone sent you a link with a "
+        "Either it was already used or came too late, your session has ended, or someone sent you a link with a "
         "response that is not yours. Tally has ignored it.",
         (_START_AGAIN,),
     ),
@@ -82,15 +82,15 @@ _PROBLEMS: Final = {
     "invalid_grant": Problem(
         400,
         "The authorization code is no longer valid",
-        "A code works once, within a minute. This one is too old, has already been used, or was revoked because you "
-        "disconnected Tally. Tally did not get a token.",
+        "A code works only once, within a minute. This one is probably too old, was already used, or was revoked "
+        "because you disconnected Tally. Tally did not get a token.",
         (_START_AGAIN,),
     ),
     "refused_refresh": Problem(
         400,
         "The refresh token is no longer valid",
-        "You disconnected Tally, the token expired, or an old refresh token was used again, which revokes all tokens "
-        "of the connection (RFC 9700 section 4.14). Tally has deleted its tokens. Connect again to continue.",
+        "Either you disconnected Tally, the token expired, or an old refresh token was used again, which revokes all "
+        "tokens of the connection (RFC 9700 section 4.14). Tally has deleted its tokens. Connect again to continue.",
         (_START_AGAIN,),
     ),
     "login_required": _silent(
@@ -157,7 +157,7 @@ _PROBLEMS: Final = {
     "temporarily_unavailable": Problem(
         503,
         "The authorization server is temporarily unavailable",
-        "No data are lost. Wait a few seconds, and start again.",
+        "No data was lost. Wait a few seconds, and start again.",
         (_START_AGAIN,),
     ),
 }
@@ -254,7 +254,7 @@ def _unreachable(error: Unreachable) -> Problem:
     return Problem(
         503,
         f"{server} is not responding",
-        f"Tally did not get a response: {error.reason}. No data are lost. Start the service again, or wait until it is "
+        f"Tally did not get a response: {error.reason}. No data was lost. Start the service again, or wait until it is "
         "available, and try again.",
         links,
     )

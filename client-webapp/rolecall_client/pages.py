@@ -238,8 +238,8 @@ def disconnect() -> ResponseReturnValue:
         else "its tokens are deleted. Tally could not have them revoked, so they stay valid until they expire"
     )
     flash(
-        f"Tally is disconnected: {ended}. You are still signed in to the authorization server, and it may still have "
-        "your consent, so it may not ask next time."
+        f"Tally is disconnected: {ended}. You may still be signed in to the authorization server, and it may still "
+        "have your consent, so it may not ask next time."
     )
     return redirect(url_for("home"), 303)
 

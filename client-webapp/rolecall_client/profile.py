@@ -24,8 +24,8 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "exp": "when the token expires",
     "iat": "when it was issued",
     "auth_time": "when the user last authenticated",
-    "nonce": "the request of Tally to which it responds",
-    "at_hash": "the access token issued with it",
+    "nonce": "links the token to Tally’s request",
+    "at_hash": "a hash of the access token issued with it",
     "amr": "how the user authenticated",
     "acr": "the level of assurance of the authentication",
     "sid": "the session at the authorization server",
@@ -96,7 +96,7 @@ def sign_out() -> ResponseReturnValue:
         services().sessions.sign_out()
         audit.record("signed_out", subject=user["claims"]["sub"])
     flash(
-        "You are signed out of Tally. You are still signed in to the authorization server, so your next sign-in may "
+        "You are signed out of Tally. You may still be signed in to the authorization server, so your next sign-in may "
         "not ask for a password. Tally’s connection to your invoices has not changed."
     )
     return redirect(url_for("home"), 303)

@@ -151,7 +151,7 @@ def test_a_secret_stands_once_in_the_commands_and_clauses_beside_them() -> None:
     comments = [line for line in script.splitlines() if line.startswith("# 4")]
     assert comments == [
         "# 4  Client to Authorization server: response 200 "
-        "(step 3: The authorization server issues a token to the client); checks: RFC 6749 section 4.1.3"
+        "(step 3: The client requests a token from the authorization server); checks: RFC 6749 section 4.1.3"
     ]
 
 

@@ -204,7 +204,8 @@ def _proceed(
     """Take the next step: sign in, ask for consent, or respond (OpenID Connect Core sections 3.1.2.3 and 3.1.2.4)."""
     sign_in, authentication = services().sessions.current(), grant.request.authentication
     if sign_in is None or not authentication.accepts(sign_in, interaction):
-        SIGNED_IN(not authentication.silent, expected="a sign-in that meets the request", otherwise="none")
+        expected = "a sign-in that meets the request, or permission to ask for one"
+        SIGNED_IN(not authentication.silent, expected=expected, actual="no such sign-in")
         return redirect(url_for("sign-in", interaction=name or _store_interaction(clean, sign_in)), 303)
     # the user signed in with a different account than the client requested
     SIGNED_IN(authentication.allows_user(sign_in), expected="the requested user", otherwise="another user")
@@ -227,7 +228,8 @@ def _proceed(
             if name is not None:
                 services().interactions.take(name)
             return response
-    CONSENTED(not authentication.silent, expected="a remembered consent", otherwise="no consent")
+    expected = "a remembered consent, or permission to ask for one"
+    CONSENTED(not authentication.silent, expected=expected, actual="no consent")
     return redirect(url_for("consent", interaction=name or _store_interaction(clean, sign_in)), 303)
 
 

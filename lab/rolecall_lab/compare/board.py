@@ -66,7 +66,7 @@ EVENTS: Final = {
         Event("disable", "Disable Tally", "the client is disabled", _AT_ONCE, _UNTIL_EXPIRY, ends_token=True),
         Event(
             "stop",
-            "Stop responding (503)",
+            "Simulate an outage (503)",
             "the authorization server is unavailable",
             "responds with 503: it depends on the authorization server",
             "accepts the token with the keys that the API has cached",

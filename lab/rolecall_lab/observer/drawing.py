@@ -305,7 +305,9 @@ def chip_text(value: Value, name: str) -> str:
 def facts(check: dict[str, Any]) -> str:
     """Return the expected and actual values of a check, as far as they were recorded."""
     recorded = ((word, check.get(word)) for word in ("expected", "actual"))
-    return " · ".join(f"{word} {_shorten(text_of(fact), MAX_FACT)}" for word, fact in recorded if fact is not None)
+    return " · ".join(
+        f"{word} {_shorten(text_of(fact), MAX_FACT) or 'nothing'}" for word, fact in recorded if fact is not None
+    )
 
 
 def _check_note(row: Row, y: int, x: int, width: int) -> tuple[Note, int]:

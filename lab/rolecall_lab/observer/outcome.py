@@ -121,10 +121,11 @@ def _error(event: Event) -> str:
 
 def _by_status(events: Sequence[Event]) -> Outcome | None:
     """Return the outcome of a flow with a message that got no response, or a status that says why it ended."""
+    for event in events:  # the cause of a 502 or 503 that another service returned
+        if event["status"] is None:
+            return Outcome("failed", f"no response from {_party(event['to'])}")
     for event in events:
         status, party = event["status"], _party(event["to"])
-        if status is None:
-            return Outcome("failed", f"no response from {party}")
         if status >= 500:
             return Outcome("failed", f"status {status} from {party}")
         if status >= 400 and (event["channel"] == "back" or event["path"] in {"/authorize", "/callback"}):

@@ -23,7 +23,7 @@ Event = dict[str, Any]
 STEPS: Final = (
     "The resource owner asks the client for something",
     "The owner signs in at the authorization server and consents or declines",
-    "The authorization server issues a token to the client",
+    "The client requests a token from the authorization server",
     "The client calls the resource server",
     "The resource server validates the token",
 )

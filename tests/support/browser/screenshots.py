@@ -74,7 +74,7 @@ def main(looks: list[str]) -> int:
             for look, (width, height, scheme) in chosen.items():
                 page.set_viewport_size({"width": width, "height": height})
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                page.evaluate("scrollTo(0, 0)")
+                page.evaluate("document.querySelector('.paced') || scrollTo(0, 0)")
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 tall = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
                 is_whole = not look.startswith("projector")  # a room sees only the first screen
