@@ -325,7 +325,7 @@ def test_connected_and_signed_in_are_two_things(tally: Tally, issuer: Issuer) ->
     assert browser.client.get("/invoices").status_code == 200
     assert tally.http.to(f"{API}/invoices")
     assert browser.press("/sign-out", "/me").location == "/"
-    assert "still signed in" in browser.client.get("/").text
+    assert "may still be signed in" in browser.client.get("/").text
     assert browser.client.get("/me").status_code == 403
     assert browser.client.get("/invoices").status_code == 200
     assert browser.press("/sign-out").location == "/", "nobody is signed in"

@@ -95,14 +95,17 @@ def test_a_change_is_told_to_its_end(quiet_stack: Stack, alice: Walker) -> None:
     """The note and the arrow to the store end with the kind of change and the lifetime."""
     for name in ("replayed_code", "refresh_token", "published_keys", "form_post"):
         run(alice, quiet_stack, name)
-    wait_until(lambda: "code replayed" in str(picture(quiet_stack, "replayed_code").messages))
-    changes = {
-        (str(each["key"]).split(":")[-2], each["change"]) for event in quiet_stack.events() for each in event["changes"]
-    }
-    assert changes >= {
+    expected = {
         ("code", "set"), ("interaction", "set"),
         ("refresh_token", "rotated"), ("authorization", "tokens given"), ("published", "set"),
     }  # fmt: skip
+
+    def changes() -> set[tuple[str, str]]:
+        all_changes = [each for event in quiet_stack.events() for each in event["changes"]]
+        return {(str(each["key"]).split(":")[-2], each["change"]) for each in all_changes}
+
+    wait_until(lambda: changes() >= expected)
+    wait_until(lambda: "code replayed" in str(picture(quiet_stack, "replayed_code").messages))
     for event in quiet_stack.events():
         ends = [
             f"{each['change']}, {each['seconds']:g} s" if each.get("seconds") else each["change"]

@@ -55,7 +55,9 @@ def disconnect() -> ResponseReturnValue:
     audit.record("consent_taken_back", user_id=user.user_id, client_id=client_id)
     client = services().registry.client(client_id)
     if client is not None:
-        flash(f"{client.client_name} is disconnected and no longer has access to your data.")
+        flash(
+            f"{client.client_name} is disconnected. It loses access now, or when its current token expires, within minutes."
+        )
     return redirect(url_for("apps"), 303)
 
 
