@@ -55,9 +55,7 @@ def disconnect() -> ResponseReturnValue:
     audit.record("consent_taken_back", user_id=user.user_id, client_id=client_id)
     client = services().registry.client(client_id)
     if client is not None:
-        flash(
-            f"{client.client_name} is disconnected. It loses access now, or when its current token expires, within minutes."
-        )
+        flash(f"{client.client_name} is disconnected. It loses access now, or when its current token expires.")
     return redirect(url_for("apps"), 303)
 
 
