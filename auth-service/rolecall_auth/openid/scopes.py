@@ -45,7 +45,7 @@ _MAX_VALUE: Final = 100
 
 _SENTENCES: Final[Mapping[str, str]] = {
     "openid": "confirm who you are",
-    "profile": "see your profile, such as your names, picture, birthday, and language",
+    "profile": "see your profile, such as your name, picture, birthday, and language",
     "email": "see your email address",
     "address": "see your postal address",
     "phone": "see your phone number",

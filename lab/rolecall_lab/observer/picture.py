@@ -22,7 +22,7 @@ Event = dict[str, Any]
 
 STEPS: Final = (
     "The resource owner asks the client for something",
-    "The owner signs in at the authorization server and consents or declines",
+    "The owner signs in at the authorization server and allows or denies access",
     "The client requests a token from the authorization server",
     "The client calls the resource server",
     "The resource server validates the token",
