@@ -14,7 +14,7 @@ NATIVE_REDIRECT_URI = "http://127.0.0.1:9/callback"
 
 def statuses(page: Page) -> list[str]:
     """Return the status that each validator returned, from the page with the invoices; of other pages, the title."""
-    answers = re.findall(r'<span class="tag (?:yes|no)">(\d+) (?:accepted|rejected)', page.text)
+    answers = re.findall(r'<span class="tag (?:yes|no|open)">(\d+) (?:accepted|rejected|not validated)', page.text)
     title = re.search(r"<h1[^>]*>\s*(.*?)\s*</h1>", page.text, re.DOTALL)
     return answers or [f"{page.status} {title[1] if title else page.location or ''}".strip()]
 

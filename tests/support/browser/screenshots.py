@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 from support.browser.axe import violations
 from support.browser.pictures import FOLDER as PICTURES
 from support.browser.pictures import take_all
-from support.browser.states import seeds, walk
+from support.browser.states import seeds, walk, walk_observer
 from support.chromium import ARGUMENTS, chromium_path
 from support.stack import running_stack
 
@@ -88,7 +88,7 @@ def main(looks: list[str]) -> int:
                     found.setdefault(violation, set()).add(f"{name}-{look}")
             print(name, flush=True)
 
-        walk(page, stack, Path(folder), shot)
+        walk_observer(page, stack, walk(page, stack, Path(folder), shot), shot)
         context.close()
         browser.close()
     for violation, where in sorted(found.items()):

@@ -338,8 +338,12 @@ def _walk_openid(page: Page, stack: Stack, shot: Shot) -> None:
     shot("client-signed-out")
 
 
-def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
-    """The pages that only the lab has: the catalog, the comparison, and the observer's pictures."""
+def walk_lab(page: Page, stack: Stack, shot: Shot) -> str:
+    """The pages that only the lab has: the catalog, the comparison, and the observer's pictures.
+
+    Returns:
+        The URL of a refused flow in the observer.
+    """
     page.goto(f"{stack.auth}/sign-out")
     if page.locator("#logout-confirm").count():
         page.click("#logout-confirm")
@@ -382,7 +386,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
     picture("refused", as_a_picture)
     run_flow(page, stack, "replayed_code")
     picture("replayed", as_a_picture)
-    walk_observer(page, stack, page.url.partition("?")[0], shot)
+    replayed = page.url.partition("?")[0]
     page.goto(f"{stack.client}/compare")
     page.get_by_role("button", name="Send it with both methods").click()
     page.get_by_role("button", name="Revoke the token").click()
@@ -393,6 +397,7 @@ def walk_lab(page: Page, stack: Stack, shot: Shot) -> None:
         page.locator("#disconnect-tally").first.click()
     page.goto(f"{stack.auth}/sign-out")
     page.click("#logout-confirm")
+    return replayed
 
 
 def run_flow(page: Page, stack: Stack, name: str) -> None:
@@ -425,21 +430,24 @@ def walk_observer(page: Page, stack: Stack, flow: str, shot: Shot) -> None:
     shot("observer-flows-filtered")
     page.goto(f"{stack.observer}/?client=nobody")
     shot("observer-flows-none")
-    page.goto(f"{stack.observer}/?present")
-    shot("observer-flows-presented")
     page.goto(f"{stack.observer}/docs/")
     shot("observer-docs")
 
 
-def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> None:
-    """Every page in every state, once; the browser is signed out before and after."""
+def walk(page: Page, stack: Stack, folder: Path, shot: Shot) -> str:
+    """Every page in every state, once; the browser is signed out before and after.
+
+    Returns:
+        The URL of a refused flow in the observer.
+    """
     walk_flow(page, stack, shot)
     walk_asking(page, stack, shot)
     walk_names(page, stack, shot)
-    walk_lab(page, stack, shot)
+    refused = walk_lab(page, stack, shot)
     walk_tally(page, stack.redis_url, shot)
     walk_sign_in(page, stack.redis_url, shot)
     walk_accounts(page, folder, stack.redis_url, shot)
     for name in ("front-away", "front-refused"):
         page.goto((Path(__file__).parents[3] / "compose" / "front" / f"{name}.html").as_uri())
         shot(name)
+    return refused
