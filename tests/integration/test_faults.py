@@ -18,6 +18,7 @@ import redis
 
 from rolecall.storage import connect
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_lab.walker import Walker
 from support.observer_pages import flow_page, messages, newest_flow, next_picture, picture_of, watch
 from support.servers import RedisServer
 from support.stack import Stack, lab_command, running_stack, suspended, wait_until
@@ -50,6 +51,17 @@ def ready(stack: Stack) -> bool:
         return False
 
 
+def connected_again(stack: Stack) -> Walker | None:
+    """Return the browser of a person who has connected Tally; None while a worker of Tally still reports an outage.
+
+    A worker without metadata fetches them again a second after a failure.
+    """
+    try:
+        return connected(stack)[0]
+    except RuntimeError:
+        return None
+
+
 def test_a_stopped_authorization_server_is_explained_and_signed_tokens_go_on(lab: Stack) -> None:
     walker, page = connected(lab)
     walker.open(f"{lab.client}/invoices?check=jwt")
@@ -63,7 +75,8 @@ def test_a_stopped_authorization_server_is_explained_and_signed_tokens_go_on(lab
 
 
 def test_a_killed_worker_is_replaced_and_the_person_goes_on(lab: Stack) -> None:
-    walker, _ = connected(lab)
+    walker = wait_until(lambda: connected_again(lab))
+    assert walker is not None
     for name in ("client-webapp", "auth-service", "resource-service"):
         for worker in psutil.Process(lab.pids[name]).children():
             os.kill(worker.pid, signal.SIGKILL)

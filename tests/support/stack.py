@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -24,6 +24,8 @@ from rolecall_lab.launcher.environment import inherited
 from rolecall_lab.walker import LocalNames
 from support import witness
 from support.databases import of_stack
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,16 @@ def suspended(pid: int) -> Iterator[None]:
             process.resume()
 
 
-def wait_until(is_true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Repeat a check until it is true; each pause is as long as the check took, so slow checks run less often."""
+def wait_until(is_true: Callable[[], T], seconds: float = 60.0) -> T:
+    """Repeat a check until its value is true, and return the value.
+
+    Each pause is as long as the check took, so slow checks run less often.
+    """
     end = time.monotonic() + seconds
     while True:
         began = time.monotonic()
-        if is_true():
-            return
+        if value := is_true():
+            return value
         if (now := time.monotonic()) > end:
             raise AssertionError(f"not true within {seconds:.0f} s")
         time.sleep(max(0.02, min(now - began, 1.0)))
