@@ -23,8 +23,8 @@ OF_LAB = [*REFUSED, *SIGN_IN, *REGISTRATION]
 WORKS = [entry for entry in ENTRIES.values() if entry.start is not None]
 ENDS = {
     "authorization_code": "/invoices",
-    "ask_introspection": "/invoices?check=introspection",
-    "ask_jwt": "/invoices?check=jwt",
+    "ask_introspection": "/invoices?check=introspection&run=ask_introspection",
+    "ask_jwt": "/invoices?check=jwt&run=ask_jwt",
     "refresh_token": "/invoices",
     "revoke": "/invoices?check=both",
     "disconnect": "/",
@@ -271,6 +271,21 @@ def test_a_flow_that_the_browser_left_is_not_over(quiet_stack: Stack) -> None:
     assert page.url == f"{quiet_stack.client}/flows/wrong_verifier#came"
     assert came(page) == [("no", "access_denied")]
     assert "not as expected" in page.text
+
+
+def test_only_runs_that_the_catalog_starts_are_shown(quiet_stack: Stack) -> None:
+    """A token that the user has revoked on Tally's pages does not turn the API's 401 into a run that failed."""
+    walker = Walker()
+    page = connect(walker, quiet_stack.client, "alice", "wonderland-lab")
+    walker.follow(walker.submit(page, f"{quiet_stack.client}/refresh"))
+    revoked = walker.follow(walker.submit(page, f"{quiet_stack.client}/revoke"))
+    assert "401" in revoked.text
+    for name in ("authorization_code", "ask_introspection", "ask_jwt", "refresh_token", "revoke"):
+        assert came(walker.open(f"{quiet_stack.client}/flows/{name}")) == []
+    assert "not as expected" not in walker.open(f"{quiet_stack.client}/flows").text
+    start(walker, quiet_stack, "ask_introspection")
+    page = walker.open(f"{quiet_stack.client}/flows/ask_introspection")
+    assert came(page) == [("no", "401 invalid_token")]
 
 
 def test_an_answer_for_another_browser_is_refused(quiet_stack: Stack, alice: Walker) -> None:

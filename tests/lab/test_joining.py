@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
@@ -155,6 +155,34 @@ def test_a_denied_request_is_answered_in_its_own_flow() -> None:
     flows.add([begun(0), begun(1), denied(0), begun(2), back])
     found = [[each["path"] for each in flow.events] for flow in flows.snapshot()]
     assert sorted(found) == [["/authorize"], ["/authorize"], ["/authorize", "/consent", "/callback"]]
+
+
+@pytest.mark.parametrize("sent", [*combinations(range(5), 3)], ids=str)
+def test_a_client_that_connects_again_starts_another_flow(sent: tuple[int, ...]) -> None:
+    """The revocation of the replaced token belongs to the new flow, in whatever order two services write."""
+    one, two = {"trace": "a" * 32, "span": "1" * 16}, {"trace": "a" * 32, "span": "2" * 16}
+    revoked = {"form": {"token": mark("old-token")}, "presented": ["old-token"]}
+    code = {"handles": ["new-code"]}
+    before = [
+        event(0, "client", "authorization_server", "POST /token", handles=["old-code", "old-token"]),
+        event(10, "browser", "authorization_server", "GET /authorize", 303, **code),
+    ]
+    by_client = iter([
+        event(12, "client", "authorization_server", "POST /token", direction="sent", serving="c", **code, **one),
+        event(14, "client", "authorization_server", "POST /revoke", direction="sent", serving="c", **revoked, **two),
+        event(11, "browser", "client", "GET /callback", 303, serving="c", trace="a" * 32, **code),
+    ])  # fmt: skip
+    by_server = iter([
+        event(13, "client", "authorization_server", "POST /token", serving="s", **code, **one),
+        event(15, "client", "authorization_server", "POST /revoke", serving="t", **revoked, **two),
+    ])  # fmt: skip
+    flows = Flows()
+    flows.add([*before, *(next(by_client if place in sent else by_server) for place in range(5))])
+    old, new = sorted(flows.snapshot(), key=lambda flow: flow.events[0]["id"])
+    assert [each["path"] for each in old.events] == ["/token"]
+    paths = ["/authorize", "/callback", "/token", "/token", "/revoke", "/revoke"]
+    assert [each["path"] for each in new.events] == paths
+    assert flows.count() == (2, 7)
 
 
 def test_whoever_asks_for_the_keys_is_the_client_until_its_own_event_says_otherwise(

@@ -57,7 +57,8 @@ def _view(name: str) -> Start:
 
 
 def _show_invoices(validator: str) -> ResponseReturnValue:
-    return redirect(url_for("invoices", check=validator), 303)
+    """Redirect to the page that runs the flow; `run` names the entry (see `rolecall_lab.catalog.runs`)."""
+    return redirect(url_for("invoices", check=validator, run=f"ask_{validator}"), 303)
 
 
 _TOKENS: Final = (

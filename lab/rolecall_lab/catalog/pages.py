@@ -16,7 +16,7 @@ from rolecall_client.services import services
 from rolecall_client.times import moment
 from rolecall_lab.catalog.entries import ENTRIES, GROUPS
 from rolecall_lab.catalog.entry import CODE, NO_RESPONSE, Entry, file_name
-from rolecall_lab.catalog.runs import outcome_rows, runs, verdict
+from rolecall_lab.catalog.runs import outcome_rows, runs, start_run, verdict
 
 
 def flows() -> ResponseReturnValue:
@@ -44,6 +44,7 @@ def flow(name: str) -> ResponseReturnValue:
 def start(name: str) -> ResponseReturnValue:
     """POST /flows/<name>/start: run a flow, or redirect to the client's view that starts it."""
     entry = _entry(name)
+    start_run(entry)
     return entry.start() if entry.start else with_error_pages(lambda: _run(entry))()
 
 

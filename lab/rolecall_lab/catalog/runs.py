@@ -9,7 +9,7 @@ from functools import wraps
 from itertools import zip_longest
 from typing import Any, Final, Literal, TypedDict
 
-from flask import current_app
+from flask import g, request
 
 from rolecall import clock, trace
 from rolecall.http import HttpResponse, Unreachable
@@ -44,9 +44,14 @@ class Run(TypedDict):
 
 
 def watched(flow: Flow) -> Flow:
-    """Return the same flow, which also stores each of its runs for the catalog's pages."""
+    """Return the same flow, which also stores each run that the catalog starts, for the catalog's pages."""
     last = flow.steps[-1]
     return replace(flow, steps=tuple(_watched(flow.name, step, is_last=step is last) for step in flow.steps))
+
+
+def start_run(entry: Entry) -> None:
+    """Let the flow of this entry store its run if it starts during this request."""
+    g.started_entry = entry.name
 
 
 def runs() -> dict[str, Run]:
@@ -83,7 +88,7 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
     @wraps(step.build)
     def build(context: Context) -> Message | None:
         message = step.build(context)
-        if message is not None and _is_watched(context):
+        if message is not None and ("run" in context.memory or _is_started(flow, context)):
             run: Run = context.memory.setdefault("run", Run(at=clock.now(), trace="", messages=[]))
             run["messages"].append(
                 SentMessage(
@@ -118,9 +123,10 @@ def _watched(flow: str, step: Step, *, is_last: bool) -> Step:
     return replace(step, build=build, handle=handle)
 
 
-def _is_watched(context: Context) -> bool:
-    """Return False in an application without the catalog, and for a flow that only cleans up after another flow."""
-    return "catalog" in current_app.blueprints and not context.memory.get("unwatched")
+def _is_started(flow: str, context: Context) -> bool:
+    """Return whether the catalog starts the flow: not a page of Tally, and not another flow that cleans up."""
+    started = g.get("started_entry") or request.args.get("run")
+    return started is not None and started == _entry_name(flow, context)
 
 
 def _server_outcome(response: HttpResponse, refusal: FlowError | None) -> tuple[str, str]:
@@ -164,4 +170,4 @@ def _revoke_tokens(context: Context) -> None:
     """Revoke the tokens of a lab flow, which are of no further use; if this fails, they expire by themselves."""
     if context.tokens:
         with suppress(FlowError, Unreachable):
-            services().runner.run("disconnect", context.tokens, unwatched=True)
+            services().runner.run("disconnect", context.tokens)

@@ -13,9 +13,12 @@ from rolecall_lab.recording.joining import (
     index_keys,
     is_authorization_request,
     is_error_response,
+    is_revocation,
     lookup_keys,
+    other_end_keys,
     redirects_to_authorization,
     server_issued_handles,
+    serving_keys,
 )
 from rolecall_lab.recording.recorded_flow import Event, RecordedFlow
 
@@ -88,6 +91,8 @@ class FlowIndex:
 
     def _flow_for(self, event: Event) -> RecordedFlow | None:
         """Return the flow that the event belongs to, after joining the flows that the event shows to be the same."""
+        if is_revocation(event) and (sender := self._flow_of_sender(event)) is not None:
+            return sender
         flows, by_chosen = self._find_all(lookup_keys(event)), self._find_all(client_chosen_keys(event))
         flows += self._flows_presenting(event, flows)
         if flows:
@@ -103,6 +108,31 @@ class FlowIndex:
             ]
             by_chosen = [min(waiting, key=_start)] if waiting else by_chosen
         return max(by_chosen, key=_start, default=None)
+
+    def _flow_of_sender(self, event: Event) -> RecordedFlow | None:
+        """Return the flow in which the client sent this revocation request, if it is known.
+
+        The token can belong to an earlier flow: a client that connects again revokes the tokens that it replaces. If
+        the receiver's event was added to that flow, it moves to the sender's.
+        """
+        serving, other_end = self._find_all(serving_keys(event)), self._find_all(other_end_keys(event))
+        if serving and other_end and serving != other_end:
+            self._move(other_end_keys(event), other_end[0], serving[0])
+        return next(iter(serving or other_end), None)
+
+    def _move(self, keys: set[str], source: RecordedFlow, target: RecordedFlow) -> None:
+        """Move the events that have one of these keys to another flow."""
+        moved = [event for event in source.events if not keys.isdisjoint(index_keys(event))]
+        source.events = [event for event in source.events if event not in moved]
+        if source.events:
+            self.reindex(source)
+            source.version += 1
+        else:
+            self.remove(source)
+        target.events = sorted([*target.events, *moved], key=lambda each: each["id"])
+        moved_keys = {key for event in moved for key in index_keys(event)}
+        target.keys |= moved_keys
+        self._id_by_key.update(dict.fromkeys(moved_keys, target.id))
 
     def _find_all(self, keys: Iterable[str]) -> list[RecordedFlow]:
         ids = {self._id_by_key[key] for key in keys if key in self._id_by_key}

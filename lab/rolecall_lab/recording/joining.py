@@ -34,6 +34,11 @@ def is_error_response(event: Event) -> bool:
     return event["to"] == "client" and ("error" in event["query"] or "error" in event["form"])
 
 
+def is_revocation(event: Event) -> bool:
+    """Return whether the event is a revocation request (RFC 7009 section 2.1)."""
+    return event["method"] == "POST" and str(event["path"]).endswith("/revoke") and "token" in event["form"]
+
+
 def server_issued_handles(event: Event) -> set[str]:
     """Return the handles of values that a server issued or accepted."""
     return {*event["handles"]} - {*event.get("chosen", ())} - {*event.get("presented", ())}
@@ -47,15 +52,24 @@ def client_chosen_keys(event: Event) -> set[str]:
 def lookup_keys(event: Event) -> set[str]:
     """Return the keys under which to look for the flow that the event belongs to."""
     handles = {f"handle:{handle}" for handle in event["handles"] if handle not in event.get("chosen", ())}
-    serving = {f"serving:{event['serving']}"} if event.get("serving") else set()
-    return handles | serving | _message_keys(event)[1]
+    return handles | serving_keys(event) | other_end_keys(event)
+
+
+def serving_keys(event: Event) -> set[str]:
+    """Return the key of the request that the service was serving, if any."""
+    return {f"serving:{event['serving']}"} if event.get("serving") else set()
+
+
+def other_end_keys(event: Event) -> set[str]:
+    """Return the key of the event that the other party of the message records, if any."""
+    return _message_keys(event)[1]
 
 
 def index_keys(event: Event) -> set[str]:
     """Return the keys under which later events find the flow of this event."""
     keys = {f"handle:{handle}" for handle in server_issued_handles(event)} | {f"id:{flow_id(event)}"}
     keys |= {f"presented:{handle}" for handle in event.get("presented", ())}
-    keys |= {f"serving:{event['serving']}"} if event.get("serving") else set()
+    keys |= serving_keys(event)
     keys |= {f"trace:{event['trace']}"} if event["trace"] else set()
     return keys | client_chosen_keys(event) | _message_keys(event)[0]
 
