@@ -185,6 +185,20 @@ def test_a_client_that_connects_again_starts_another_flow(sent: tuple[int, ...])
     assert flows.count() == (2, 7)
 
 
+@pytest.mark.parametrize("order", [*permutations(range(3))], ids=str)
+def test_a_revocation_belongs_to_the_flow_of_the_token(order: tuple[int, ...]) -> None:
+    """RFC 7009 section 2.1; the user presses a button of the client, whose request contains no value of the flow."""
+    ends = {"trace": "a" * 32, "span": "1" * 16}
+    revoked = {"form": {"token": mark("a-token")}, "presented": ["a-token"]}
+    events = [
+        event(1, "browser", "client", "POST /revoke", 303, serving="c", trace="a" * 32),
+        event(2, "client", "authorization_server", "POST /revoke", direction="sent", serving="c", **revoked, **ends),
+        event(3, "client", "authorization_server", "POST /revoke", serving="s", **revoked, **ends),
+    ]
+    token = event(0, "client", "authorization_server", "POST /token", handles=["a-token"])
+    assert number_of(token, *(events[position] for position in order)) == 1
+
+
 def test_whoever_asks_for_the_keys_is_the_client_until_its_own_event_says_otherwise(
     told: Callable[..., dict[str, Any]],
 ) -> None:

@@ -113,9 +113,12 @@ class FlowIndex:
         """Return the flow in which the client sent this revocation request, if it is known.
 
         The token can belong to an earlier flow: a client that connects again revokes the tokens that it replaces. If
-        the receiver's event was added to that flow, it moves to the sender's.
+        the receiver's event was added to that flow, it moves to the sender's. A request with no other purpose than the
+        revocation belongs to the flow of the token.
         """
         serving, other_end = self._find_all(serving_keys(event)), self._find_all(other_end_keys(event))
+        if serving and not serving[0].has_issued_values:
+            return None
         if serving and other_end and serving != other_end:
             self._move(other_end_keys(event), other_end[0], serving[0])
         return next(iter(serving or other_end), None)

@@ -68,9 +68,14 @@ class RecordedFlow:
             event["handles"] or (event["channel"] == "back" and event["method"] == "POST") for event in self.events
         )
 
+    @property
+    def has_issued_values(self) -> bool:
+        """Return whether the flow has a value that a server issued."""
+        return any(key.startswith("handle:") for key in self.keys)
+
     def has_only_begun(self, event_id: str) -> bool:
         """Return whether the flow began before this event and has no value issued by a server yet."""
-        return self.events[0]["id"] < event_id and not any(key.startswith("handle:") for key in self.keys)
+        return self.events[0]["id"] < event_id and not self.has_issued_values
 
     def may_begin_with(self, event: Event) -> bool:
         """Return whether the event can be the authorization request of this flow, or the redirect to it.
