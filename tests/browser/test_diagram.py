@@ -136,8 +136,13 @@ def test_a_flow_is_presented_message_by_message(projector: Page, flows: dict[str
     assert projector.evaluate(SMALLEST, "#caption") >= 24
     assert projector.evaluate(SMALLEST, "#part-diagram .label") >= 20
     assert not serious(projector)
+    previous, following = (projector.get_by_role("button", name=name, exact=True) for name in ("Previous", "Next"))
+    expect(following).to_be_disabled()
+    expect(previous).to_be_enabled()
     projector.keyboard.press("Home")
     expect(projector.locator("#position")).to_have_text(f"0 / {last}")
+    expect(previous).to_be_disabled()
+    expect(following).to_be_enabled()
     projector.keyboard.press("Escape")
     expect(projector.locator("#stage")).to_be_hidden()
     expect(projector.locator(".bar").first).to_be_visible()

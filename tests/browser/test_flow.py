@@ -64,6 +64,17 @@ def allow(page: Page) -> None:
         page.click("#consent-allow")
 
 
+def test_the_accounts_and_the_decision_are_on_a_projectors_first_screen(page: Page, site: Stack) -> None:
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.goto(site.client)
+    page.click("#connect")
+    expect(page.get_by_text("builder-lab")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#login-submit")).to_be_in_viewport(ratio=1)
+    sign_in(page)
+    for choice in ("#consent-allow", "#consent-deny"):
+        expect(page.locator(choice)).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.smoke
 def test_the_whole_flow(page: Page, site: Stack) -> None:
     page.goto(site.client)

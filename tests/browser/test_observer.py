@@ -181,6 +181,9 @@ def test_the_two_checks_side_by_side(page: Page, stack: Stack) -> None:
     board = page.locator("#board")
     expect(board).to_contain_text("rejected after")
     expect(board).to_contain_text("still accepted after")
+    expect(board.get_by_text("still accepted after")).to_be_in_viewport()
+    if page.viewport_size and page.viewport_size["width"] > 1000:
+        expect(page.locator("#event-disconnect")).to_be_in_viewport()
     looks_well(page)
 
 

@@ -131,7 +131,7 @@ def event() -> ResponseReturnValue:
         lab_at = clock.now() if chosen.advance is None else lab_at
         board.add(chosen, outcome, tokens, before, at=real_time(), lab_at=lab_at)
     _probe(tokens)
-    return redirect(url_for("compare.compare", _anchor="board"), 303)
+    return redirect(url_for("compare.compare", _anchor="scores"), 303)
 
 
 @with_error_pages
@@ -140,7 +140,7 @@ def again() -> ResponseReturnValue:
     tokens = services().sessions.tokens()
     if tokens is not None:
         _probe(tokens)
-    return redirect(url_for("compare.compare", _anchor="board"), 303)
+    return redirect(url_for("compare.compare", _anchor="scores"), 303)
 
 
 def measure() -> ResponseReturnValue:

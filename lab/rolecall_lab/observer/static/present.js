@@ -5,6 +5,7 @@ const stage = document.getElementById("stage");
 const caption = document.getElementById("caption");
 const progress = document.getElementById("progress");
 const position = document.getElementById("position");
+const [previous, next] = ["previous", "next"].map((name) => stage.querySelector(`[data-go=${name}]`));
 const button = document.getElementById("present");
 let at = Number(new URLSearchParams(location.search).get("step")) || 0;
 
@@ -69,6 +70,8 @@ export function draw() {
   progress.max = last;
   progress.value = at;
   position.textContent = `${at} / ${last}`;
+  previous.ariaDisabled = String(at === 0);
+  next.ariaDisabled = String(at === last);
   remember({ step: at });
 }
 
