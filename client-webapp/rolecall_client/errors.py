@@ -111,7 +111,7 @@ _PROBLEMS: Final = {
     "no_revocation": Problem(
         501,
         "The authorization server cannot revoke tokens",
-        "Its metadata have no revocation endpoint, which is optional (RFC 8414 section 2). The token stays valid until "
+        "Its metadata has no revocation endpoint, which is optional (RFC 8414 section 2). The token stays valid until "
         "it expires. You can disconnect Tally, which deletes its tokens.",
         (("Back to the invoices", "/invoices"),),
         is_error=False,
@@ -143,7 +143,7 @@ _PROBLEMS: Final = {
     "no_registration_endpoint": Problem(
         502,
         "The authorization server does not offer client registration",
-        "Its metadata have no registration endpoint, which is optional (RFC 7591 section 3). The operator of Tally has "
+        "Its metadata has no registration endpoint, which is optional (RFC 7591 section 3). The operator of Tally has "
         "to register Tally there and set its client ID.",
         (_HOME,),
     ),

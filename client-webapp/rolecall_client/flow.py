@@ -91,8 +91,8 @@ class Context:
         """The authorization server's metadata, fetched on first use.
 
         Raises:
-            Unreachable: the metadata have never been fetched and cannot be fetched now.
-            OAuthError: the metadata name another issuer.
+            Unreachable: the metadata has never been fetched and cannot be fetched now.
+            OAuthError: the metadata names another issuer.
         """
         return self.metadata()
 

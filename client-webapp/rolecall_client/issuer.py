@@ -14,7 +14,7 @@ from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
 from rolecall_client.settings import Settings
 
 ISSUER = checks.define(
-    "client.metadata_issuer", "RFC 8414 section 3.3", "server_error", "The metadata name another issuer."
+    "client.metadata_issuer", "RFC 8414 section 3.3", "server_error", "The metadata names another issuer."
 )
 
 
@@ -51,8 +51,8 @@ class AuthorizationServer:
         """Return the endpoints.
 
         Raises:
-            Unreachable: the metadata have never been fetched and cannot be fetched now.
-            OAuthError: the same, because the metadata name another issuer.
+            Unreachable: the metadata has never been fetched and cannot be fetched now.
+            OAuthError: the same, because the metadata names another issuer.
         """
         return self._metadata.get()
 
@@ -61,7 +61,7 @@ class AuthorizationServer:
 
         Raises:
             Unreachable: the key is not cached, and the key set cannot be fetched.
-            OAuthError: the same, because the metadata name another issuer.
+            OAuthError: the same, because the metadata names another issuer.
         """
         return self._keys.get(kid, algorithm)
 

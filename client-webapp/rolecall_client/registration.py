@@ -65,7 +65,7 @@ class Registration:
         Raises:
             FlowError: the authorization server does not register this client.
             Unreachable: it did not respond.
-            OAuthError: its metadata name another issuer.
+            OAuthError: its metadata names another issuer.
         """
         if self._settings.client_id:
             return self._settings
@@ -196,7 +196,7 @@ class Registration:
                 raise FlowError("registration_rejected", f"{failed['detail']} Tally tries again in a minute.")
             url = self._server.metadata().registration_endpoint
             if url is None:
-                raise FlowError("no_registration_endpoint", "the metadata have no registration endpoint")
+                raise FlowError("no_registration_endpoint", "the metadata has no registration endpoint")
             try:
                 client = self._request(url)
             except (FlowError, Unreachable) as error:

@@ -15,7 +15,7 @@ from rolecall.vocabulary import SIGNING_ALGORITHMS
 from rolecall_resource.settings import Settings
 
 ISSUER = checks.define(
-    "metadata.issuer", "RFC 8414 section 3.3", "server_error", "The metadata name another issuer.", status=503
+    "metadata.issuer", "RFC 8414 section 3.3", "server_error", "The metadata names another issuer.", status=503
 )
 
 

@@ -120,7 +120,7 @@ def description(settings: Settings) -> Description:
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": ACCESS_TOKEN_TYPE,
-                "description": f"Issued by {settings.issuer}; its metadata contain the endpoints (RFC 8414).",
+                "description": f"Issued by {settings.issuer}; its metadata contains the endpoints (RFC 8414).",
                 "x-scopes": {scope: SCOPE_DESCRIPTIONS.get(scope, "") for scope in SCOPES},
             },
         },

@@ -25,7 +25,7 @@ SUMMARIES: Final = {
 def home() -> ResponseReturnValue:
     """GET /: the home page for browsers, 404 in JSON for other clients."""
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) != "text/html":
-        text = f"Not found. The resource metadata are at {RESOURCE_METADATA_PATH}"
+        text = f"Not found. The resource metadata is at {RESOURCE_METADATA_PATH}"
         return json_response(OAuthError("not_found", text, status=404))
     settings = cast("Settings", current_app.extensions["rolecall_resource"])
     routes: tuple[Route, ...] = current_app.extensions["rolecall_routes"]

@@ -122,7 +122,7 @@ class CachedMetadata(Generic[T]):
 
     Args:
         parse: selects the members that the service uses; raises ValueError with a reason (see `endpoint`).
-        is_issuer: the service's check that the metadata name the expected issuer (RFC 8414 section 3.3).
+        is_issuer: the service's check that the metadata names the expected issuer (RFC 8414 section 3.3).
         backchannel_url: the issuer's address from here, if it differs.
     """
 
@@ -146,8 +146,8 @@ class CachedMetadata(Generic[T]):
         """Return the metadata.
 
         Raises:
-            Unreachable: the metadata have never been fetched, and the last fetch failed.
-            OAuthError: the same, because the metadata name another issuer.
+            Unreachable: the metadata has never been fetched, and the last fetch failed.
+            OAuthError: the same, because the metadata names another issuer.
         """
         return self._cache.get()
 
@@ -183,7 +183,7 @@ def endpoint(document: Mapping[str, Any], name: str, *, insecure: bool) -> str:
     """
     value = optional_endpoint(document, name, insecure=insecure)
     if value is None:
-        raise ValueError(f"the metadata have no {name}")
+        raise ValueError(f"the metadata has no {name}")
     return value
 
 

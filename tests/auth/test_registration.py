@@ -107,7 +107,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("redirect_uris", [URI, 5], "The member redirect_uris is a list with a value that is not a string."),
     ("redirect_uris", [URI, "http://a.example/"], "A redirect URI must use https; http is allowed only for loopback."),
     ("redirect_uris", [URI + "#x"], "A redirect URI must be an ASCII URI without a fragment, quotes, or spaces."),
-    ("scope", "unheard-of", "The member scope has no scope that this client may request. The metadata list all "
+    ("scope", "unheard-of", "The member scope has no scope that this client may request. The metadata lists all "
      "scopes in scopes_supported. Clients with pairwise subjects may only register OpenID Connect scopes, and clients "
      "without users may not register them."),
     ("client_name", "x" * 101, "The member client_name is longer than 100 characters."),

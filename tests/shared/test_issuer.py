@@ -32,7 +32,7 @@ from support.stack import wait_until
 
 ISSUER = "http://auth.test"
 JWKS = f"{ISSUER}/jwks"
-CHECK = Check("test.issuer", "RFC 8414 section 3.3", "server_error", "The metadata name another issuer.")
+CHECK = Check("test.issuer", "RFC 8414 section 3.3", "server_error", "The metadata names another issuer.")
 
 
 def jwk(kid: str) -> dict[str, Any]:

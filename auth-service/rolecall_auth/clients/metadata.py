@@ -396,7 +396,7 @@ def _check_scope(metadata: dict[str, Any], profile: str, *, exact: bool) -> None
         expected=" ".join(sorted(known)),
         actual=" ".join(requested)[:200],
         detail=f"unknown scopes: {', '.join(sorted({*requested} - known))}"[:300],
-        description="The member scope has no scope that this client may request. The metadata list all scopes in "
+        description="The member scope has no scope that this client may request. The metadata lists all scopes in "
         "scopes_supported. Clients with pairwise subjects may only register OpenID Connect scopes, and clients "
         "without users may not register them.",
     )

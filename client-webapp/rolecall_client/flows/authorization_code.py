@@ -61,7 +61,7 @@ def authorization_response(context: Context, response: Mapping[str, str]) -> Non
     STATE.note(has_state, expected="the state of this request", actual="the same" if has_state else "another")
     issuer, is_required = response.get("iss"), context.server.announces_iss
     has_issuer = issuer == context.server.issuer or (issuer is None and not is_required)
-    expected = context.server.issuer if is_required or issuer is not None else "none; the metadata do not announce it"
+    expected = context.server.issuer if is_required or issuer is not None else "none; the metadata does not announce it"
     ISS.note(has_issuer, expected=expected, actual=issuer or "none")
     if not has_state or (issuer is not None and not has_issuer):
         raise FlowError("mixed_up", "the state or iss does not match the request")

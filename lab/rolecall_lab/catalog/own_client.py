@@ -35,7 +35,7 @@ def register(context: Context, **metadata: Any) -> Message:
 
 
 def keep_registration(context: Context, response: HttpResponse) -> None:
-    """Store the client id, the secret if there is one, and the registration token (RFC 7591 section 3.2.1).
+    """Store the client ID, the secret if there is one, and the registration token (RFC 7591 section 3.2.1).
 
     Raises:
         FlowError: the server rejected the registration.
@@ -52,7 +52,7 @@ def endpoint(context: Context, name: str) -> str:
         name: a member of the metadata, such as `registration_endpoint`.
 
     Raises:
-        FlowError: the metadata do not have it.
+        FlowError: the metadata does not have it.
     """
     url: str | None = getattr(context.server, name)
     if url is None:
@@ -92,7 +92,7 @@ def require_status(response: HttpResponse, status: int) -> dict[str, Any]:
 
 
 def client_id(context: Context) -> str:
-    """Return the client id that the server assigned."""
+    """Return the client ID that the server assigned."""
     value: str = context.memory["registered"]["client_id"]
     return value
 

@@ -132,7 +132,7 @@ def document() -> str:
     lines = [
         "# Specifications",
         "",
-        "Where each clause is implemented, and which tests verify it. `make docs` generates this page from the",
+        "Find where each clause is implemented and which tests verify it. `make docs` generates this page from the",
         "registries (routes, grants, parameters, client metadata, flows, and checks) and from the clauses that",
         "docstrings cite. A test fails if the page is out of date or if a clause has no test.",
         "[Interoperability](interoperability.md) lists the third-party clients that are tested and the expected",

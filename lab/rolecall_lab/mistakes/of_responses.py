@@ -79,14 +79,14 @@ def _authorization() -> Iterator[Alteration]:
     yield altered("other_issuer", "The response names another issuer (mix-up)", iss, "mixed_up", iss="http://evil.test")
     yield altered("no_issuer", "The response has no iss, which the metadata announce", iss, "missing_iss", iss=None)
     yield Alteration(
-        "response_unannounced", "No iss, and the metadata do not announce it", iss,
+        "response_unannounced", "No iss, and the metadata does not announce it", iss,
         {
             "authorization": lambda draft: draft.parameters.pop("iss"),
             "metadata": remove_members("authorization_response_iss_parameter_supported"),
         },
     )  # fmt: skip
     yield Alteration(
-        "response_unannounced_other", "Another iss, and the metadata do not announce it", iss,
+        "response_unannounced_other", "Another iss, and the metadata does not announce it", iss,
         {
             "authorization": lambda draft: draft.parameters.update(iss="http://evil.test"),
             "metadata": remove_members("authorization_response_iss_parameter_supported"),

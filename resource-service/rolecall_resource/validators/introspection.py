@@ -38,7 +38,7 @@ class Introspection:
         """See `Validator`."""
         endpoint = self._server.metadata().introspection_endpoint
         if endpoint is None:
-            raise authorization_server_unavailable("the metadata have no introspection_endpoint")
+            raise authorization_server_unavailable("the metadata has no introspection_endpoint")
         try:
             response = self._http.send(
                 "POST",

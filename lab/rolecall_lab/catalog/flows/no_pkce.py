@@ -37,7 +37,7 @@ ENTRY = lab_entry(
     summary="The client sends no code challenge, so nothing ties the code to the browser session that requested it.",
     description="An attacker who sees the code could inject it into another session, and the server could not "
     "detect that. A challenge in the authorization request and its verifier in the token request prevent this. The "
-    "server rejects an authorization request without a challenge.",
+    "server rejects such a request from every client except confidential ones of the profile `openid`.",
     clause="RFC 7636 section 4.4.1",
     expected=("invalid_request",),
 )

@@ -34,7 +34,7 @@ def authentication_request(context: Context) -> Message:
 
 
 def token_request(context: Context) -> Message:
-    """Step 3: send the client id, the code, and the verifier."""
+    """Step 3: send the client ID, the code, and the verifier."""
     return own_client.token_request(context, client_id=own_client.client_id(context))
 
 

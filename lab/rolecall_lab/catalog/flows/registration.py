@@ -34,7 +34,7 @@ def registration_request(context: Context) -> Message:
 
 
 def registration_response(context: Context, response: HttpResponse) -> None:
-    """Store the client id and the registration token. This flow does not need the secret."""
+    """Store the client ID and the registration token. This flow does not need the secret."""
     body = require_status(response, 201)
     context.memory["registered"] = {name: body[name] for name in ("client_id", "registration_access_token")}
 
@@ -81,7 +81,7 @@ ENTRY = lab_entry(
     __name__,
     FLOW,
     summary="A client registers itself, reads its registration, updates it, and deletes it.",
-    description="No person is involved. The server issues a client id, a secret, and a token that gives access to this "
+    description="No user is involved. The server issues a client ID, a secret, and a token that gives access to this "
     "registration only. In production the server requires an initial access token first; in the lab any client may "
     "register. Deleting the registration revokes all of the client's tokens.",
     clause="RFC 7591 section 3",

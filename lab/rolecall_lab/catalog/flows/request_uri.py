@@ -71,7 +71,7 @@ ENTRY = lab_entry(
     __name__,
     FLOW,
     summary="The browser carries a URL, and the server fetches the signed authorization request from it.",
-    description="Only the client id and a `request_uri` go through the browser. The rest of the request cannot be read "
+    description="Only the client ID and a `request_uri` go through the browser. The rest of the request cannot be read "
     "or changed there, and the URL stays short. The client signs the document that the server fetches. The server "
     "fetches only from URLs that the client has registered, limits time and size, and follows no redirects.",
     clause="RFC 9101 section 5.2",
