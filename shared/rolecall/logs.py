@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import sys
+import threading
+from contextlib import nullcontext
 from io import UnsupportedOperation
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -21,8 +23,19 @@ class _Formatter(JsonFormatter):
             log_record["request_id"] = trace_id
 
 
+ATOMIC: Final = 4096
+"""Bytes that one call writes to a pipe without mixing them with those of other writers (PIPE_BUF of Linux)."""
+
+
 class _Handler(logging.StreamHandler[TextIO]):
-    """A handler that writes each line with one call, so that threads need no lock and do not wait for each other."""
+    """A handler that writes each line with one call, so that threads need no lock and do not wait for each other.
+
+    A line longer than `ATOMIC` may take several calls; other lines wait until it is complete.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._long_line = threading.Lock()
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a record, without the lock of other handlers."""
@@ -41,8 +54,10 @@ class _Handler(logging.StreamHandler[TextIO]):
                 self.stream.write(line)
             else:
                 data = line.encode()
-                while data:
-                    data = data[os.write(descriptor, data) :]
+                is_alone = len(data) > ATOMIC or self._long_line.locked()
+                with self._long_line if is_alone else nullcontext():
+                    while data:
+                        data = data[os.write(descriptor, data) :]
         except Exception:  # a log line never makes a request fail
             self.handleError(record)
 

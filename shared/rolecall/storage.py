@@ -157,16 +157,16 @@ class Store:
         """Return the TTL for a lifetime, both in seconds; the TTL only removes entries that have expired."""
         return max(1, math.ceil(lifetime) + self._keep)
 
-    def put(self, kind: str, name: str, value: dict[str, Any], lifetime: float, *, keep: float = 0) -> None:
-        """Store `value` under the secret `name` for `lifetime` seconds, and for `keep` seconds after its expiry."""
+    def put(self, kind: str, name: str, value: dict[str, Any], lifetime: float) -> None:
+        """Store `value` under the secret `name` for `lifetime` seconds."""
         key = self.key(kind, name)
         entry = self.dump({**value, "expires_at": clock.now() + lifetime})
-        self.client.set(key, entry, ex=self.redis_ttl(lifetime + keep))
+        self.client.set(key, entry, ex=self.redis_ttl(lifetime))
         events.note("state", store="redis", key=abbreviated_key(key), change="set", seconds=round(lifetime))
 
-    def get(self, kind: str, name: str, *, keep: float = 0) -> dict[str, Any] | None:
-        """Return an entry, or None if it does not exist or expired more than `keep` seconds ago."""
-        return self._alive(self.client.get(self.key(kind, name)), keep)
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return an entry, or None if it does not exist or has expired."""
+        return self._alive(self.client.get(self.key(kind, name)))
 
     def take(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return and delete an entry atomically (GETDEL): only one of several concurrent callers gets it."""
@@ -208,11 +208,11 @@ class Store:
                 return None
         return cast("dict[str, Any]", json.loads(raw))
 
-    def _alive(self, raw: Any, keep: float = 0) -> dict[str, Any] | None:
+    def _alive(self, raw: Any) -> dict[str, Any] | None:
         if raw is None:
             return None
         entry = self.load(raw)
-        return entry if entry is not None and entry["expires_at"] + keep > clock.now() else None
+        return entry if entry is not None and entry["expires_at"] > clock.now() else None
 
 
 def compact_json(value: Any) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from rolecall import clock
+from rolecall_auth.grants.authorization_code import CodeGrant
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.client import Client
 from rolecall_auth.models.consent import Consent
@@ -17,6 +18,7 @@ from rolecall_auth.models.user import User
 from support.auth_server import (
     Browser,
     Server,
+    a_client,
     another_tab,
     claims,
     hidden_fields,
@@ -231,6 +233,35 @@ def test_a_consent_and_a_disconnect_at_once_are_no_error(server: Server) -> None
             form = {**hidden_fields(browser.client.get(location)), "decision": "allow"}
             disconnect = {"csrf_token": form["csrf_token"], "client_id": "tally"}
             assert [*pool.map(send, [(location, form), ("/apps/disconnect", disconnect)])] == [303, 303]
+
+
+@pytest.mark.parametrize("client_id", ["tally", "native"], ids=["consent stored", "always asked"])
+def test_a_disconnect_is_not_outrun_by_a_request_in_progress(
+    server: Server, monkeypatch: pytest.MonkeyPatch, client_id: str
+) -> None:
+    """The user disconnects in another tab after the decision was checked, and before the authorization is stored."""
+    native = "http://127.0.0.1/cb"
+    application: dict[str, Any] = {"application_type": "native", "token_endpoint_auth_method": "none"}
+    server.add(a_client(client_id="native", secret_hash=None, redirect_uris=[native], **application))
+    browser = server.browser()
+    browser.sign_in()
+    where = {"client_id": client_id} | ({"redirect_uri": native} if client_id == "native" else {})
+    location = browser.request(**where).location
+    form = hidden_fields(browser.client.get(location))
+    decided = browser.client.post(location, data={**form, "decision": "allow"}).location
+    other, store = another_tab(browser.client), CodeGrant._store_authorization
+
+    def late(grant: CodeGrant, *arguments: Any) -> Any:
+        disconnect = {"csrf_token": form["csrf_token"], "client_id": client_id}
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(other.post, "/apps/disconnect", data=disconnect).result().status_code == 303
+        return store(grant, *arguments)
+
+    monkeypatch.setattr(CodeGrant, "_store_authorization", late)
+    assert "code=" not in (browser.client.get(decided).location or "")
+    with server.services.database.connect() as connection:
+        reasons = connection.scalars(sa.select(Authorization.end_reason)).all()
+    assert reasons == (["disconnected"] if client_id == "native" else [])
 
 
 def test_one_page_yields_one_code(server: Server) -> None:

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from rolecall import clock
 from support.auth_server import CALLBACK, ISSUER, SECRET, TALLY, VERIFIER, Server, a_client, basic, claims
@@ -195,6 +196,38 @@ def test_a_replayed_code_ends_everything_it_gave(server: Server, later: float) -
     assert "already used" in response["error_description"]
     assert not server.is_active(tokens["access_token"])
     assert server.refresh(tokens["refresh_token"]).json["error"] == "invalid_grant"
+
+
+def test_a_replay_is_noticed_when_redis_has_lost_the_code(server: Server) -> None:
+    """RFC 6749 section 4.1.2; only the client to which the code was issued can end its authorization this way."""
+    code = server.code()
+    tokens = server.redeem(code).json
+    server.add(a_client(client_id="public", token_endpoint_auth_method="none", secret_hash=None))
+    server.services.codes._store.delete("code", code)
+    assert server.redeem(code, {}, client_id="public").json["error"] == "invalid_grant"
+    assert server.is_active(tokens["access_token"])
+    assert "already used" in server.redeem(code).json["error_description"]
+    assert not server.is_active(tokens["access_token"])
+
+
+def test_an_unused_code_is_forgotten_soon(server: Server) -> None:
+    """Otherwise, one account could fill Redis with codes that nobody redeems."""
+    server.code()
+    [name] = server.redis_keys("code:*")
+    settings = server.services.settings
+    assert server.services.store.client.ttl(name) <= settings.code_lifetime + settings.keep_expired
+
+
+def test_a_failure_to_read_the_keys_does_not_use_up_the_code(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = server.code()
+
+    def fail(*_arguments: object) -> None:
+        raise sa.exc.OperationalError("SELECT", None, Exception("gone"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(server.services.keys, "_active", fail)
+        assert server.redeem(code).status_code == 503
+    assert server.redeem(code).status_code == 200
 
 
 def test_32_parallel_redemptions_leave_nothing_active(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import socket
@@ -264,6 +265,35 @@ def test_talkative_loggers_are_held_at_info(capsys: pytest.CaptureFixture[str]) 
         assert '"message": "seen"' in out
     finally:
         root.handlers[:], root.level = before
+
+
+def test_long_lines_do_not_mix_with_others() -> None:
+    """A pipe takes at most 4,096 bytes at once; a traceback is longer."""
+    reading, writing = os.pipe()
+    handler = logs._Handler(os.fdopen(writing, "w"))
+    handler.setFormatter(logs.formatter("test"))
+    received: list[bytes] = []
+
+    def read() -> None:
+        while part := os.read(reading, 3000):
+            received.append(part)
+
+    def write(text: str) -> None:
+        for _ in range(40):
+            handler.emit(logging.LogRecord("test", logging.INFO, "", 0, text, (), None))
+
+    reader = threading.Thread(target=read)
+    writers = [threading.Thread(target=write, args=(f"{number}" * 9000,)) for number in range(8)]
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    handler.stream.close()
+    reader.join()
+    os.close(reading)
+    lines = b"".join(received).splitlines()
+    assert len(lines) == 320
+    assert {len({*json.loads(line)["message"]}) for line in lines} == {1}
 
 
 def test_production_stops_at_bad_settings_with_a_line_each() -> None:

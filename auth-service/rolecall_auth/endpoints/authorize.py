@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import redis
 from authlib.oauth2 import OAuth2Error
-from flask import Response, make_response, redirect, render_template, request, url_for
+from flask import Response, g, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
@@ -221,6 +221,9 @@ def _proceed(
             return redirect(url_for("consent", interaction=_store_interaction(clean, sign_in)), 303)
         response = _success(target, grant, sign_in, decided=True)
         if response is not None:
+            if _was_disconnected_since(target, sign_in, taken):  # while the authorization was stored
+                services().revocations.end_one("disconnected", g.flow_id)
+                raise PageError(LOST)
             return response
     elif "consent" not in authentication.prompts and not target.client.always_requires_consent(target.redirect_uri):
         response = _success(target, grant, sign_in, decided=False)

@@ -17,9 +17,8 @@ from rolecall_auth.grants.request import OAuth2Request
 from rolecall_auth.grants.token_response import HasTokens, issue
 from rolecall_auth.limits import ACCOUNT_AUTHORIZATION
 from rolecall_auth.models import authorization as authorizations
-from rolecall_auth.models import new_id, new_secret
 from rolecall_auth.models.client import Client
-from rolecall_auth.models.code import AuthorizationCode
+from rolecall_auth.models.code import REPLAY_PERIOD, AuthorizationCode, authorization_id, new_code
 from rolecall_auth.models.consent import hold_consent, normal_scope
 from rolecall_auth.models.registry import is_same_resource
 from rolecall_auth.models.session import SignIn
@@ -113,13 +112,13 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             TooMany: the account has given too many authorizations; this one is not stored.
         """
         services().limits.count(ACCOUNT_AUTHORIZATION, grant_user.user_id)
-        authorization = self._store_authorization(grant_user, decided)
+        code, parameters = new_code(), self.request.payload.data
+        authorization = self._store_authorization(authorization_id(code), grant_user, decided)
         if authorization is None:
             services().limits.give_back(ACCOUNT_AUTHORIZATION, grant_user.user_id)
             return None
         g.flow_id = authorization["id"]
         audit.record("code_issued", user_id=authorization["user_id"], client_id=authorization["client_id"])
-        code, parameters = new_secret(), self.request.payload.data
         value = AuthorizationCode(
             authorization_id=authorization["id"],
             client_id=authorization["client_id"],
@@ -136,11 +135,11 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             response.append(("state", parameters["state"]))
         return response
 
-    def _store_authorization(self, user: SignIn, decided: bool) -> dict[str, Any] | None:
+    def _store_authorization(self, identifier: str, user: SignIn, decided: bool) -> dict[str, Any] | None:
         """Store an authorization and return its columns; None if the person has to decide."""
         approved, scope = self.request.approved, normal_scope(self.request.scope)
         values = {
-            "id": new_id(),
+            "id": identifier,
             "user_id": user.user_id,
             "client_id": self.request.client.client_id,
             "resource": approved["resource"],
@@ -176,22 +175,39 @@ class CodeGrant(grants.AuthorizationCodeGrant):
     def query_authorization_code(  # type: ignore[override]
         self, code: str, client: Client
     ) -> AuthorizationCode:
-        """Return the code if it was issued to this client, and is valid or was used before.
+        """Return the code if it was issued to this client and has not expired; it may be used.
 
         Requests from other clients do not consume the code or end its authorization.
+
+        Raises:
+            OAuthError: invalid_grant, also for a replay of a code that has expired or that Redis has lost, which ends
+                the authorization.
         """
         found = services().codes.find(code)
-        if found is not None and found.expires_at <= clock.now() and not self._was_used(found):
-            found = None
+        if found is None:
+            self._reject_late_replay(authorization_id(code), client)
         return ALIVE.require(
             found if found is not None and found.client_id == client.client_id else None,
             expected="a valid code of this client",
             otherwise="no valid code of this client",
         )
 
-    def _was_used(self, code: AuthorizationCode) -> bool:
+    def _reject_late_replay(self, identifier: str, client: Client) -> None:
         with services().database.connect() as connection:
-            return authorizations.has_tokens(connection, code.authorization_id)
+            used = authorizations.used(connection, identifier)
+        if used is None:
+            return
+        client_id, created_at = used
+        ends = created_at + services().settings.code_lifetime + REPLAY_PERIOD
+        if client_id == client.client_id and clock.now() < ends:
+            g.flow_id = identifier
+            raise self._replayed(identifier, client)
+
+    def _replayed(self, identifier: str, client: Client) -> OAuthError:
+        """End the authorization of a code that is used again, and return the refusal (RFC 6749 section 4.1.2)."""
+        services().revocations.end_one("code replayed", identifier)
+        audit.record("code_replayed", client_id=client.client_id)
+        return ONCE.refusal(expected="first use", actual="used before")
 
     def create_token_response(self) -> Any:
         """Issue the tokens of the authorization, which consumes the code in the same atomic step.
@@ -212,9 +228,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             audience = services().registry.audience(found.resource)
             body = issue(found.authorization_id, audience, self.request.client, found.nonce)
         except HasTokens:
-            services().revocations.end_one("code replayed", found.authorization_id)
-            audit.record("code_replayed", client_id=found.client_id)
-            raise ONCE.refusal(expected="first use", actual="used before") from None
+            raise self._replayed(found.authorization_id, self.request.client) from None
         except OAuthError:
             services().revocations.end_one("code refused", found.authorization_id)
             raise

@@ -38,6 +38,8 @@ def issue(authorization_id: str, resource: Resource, client: Client, nonce: str 
             its scope.
     """
     settings = services().settings
+    # a database failure while keys are read must not use up the code
+    services().keys.signing(resource.access_token_signing_alg, token_lifetime(resource))
     refresh_token = None
     with services().database.begin() as connection:
         authorization, user, subject = claim(connection, authorization_id, resource, client, first=True)
@@ -74,7 +76,7 @@ def claim(
     found = authorizations.claim(
         connection, authorization_id, access_tokens.FORMAT, token_lifetime(resource), first=first
     )
-    if found is None and first and authorizations.has_tokens(connection, authorization_id):
+    if found is None and first and authorizations.used(connection, authorization_id) is not None:
         raise HasTokens
     authorization, user = ALIVE.require(found, expected="an active authorization", otherwise="no active authorization")
     subject = subjects.find_or_create(connection, approval.sector(client, authorization), user.id)

@@ -140,7 +140,7 @@ _CLAIM: Final = (
 
 _CLAIM_FIRST: Final = _CLAIM.where(_table.c.used_at.is_(None))
 
-_HAS_TOKENS: Final = sa.select(_table.c.id).where(
+_USED: Final = sa.select(_table.c.client_id, _table.c.created_at).where(
     _table.c.id == sa.bindparam("authorization"), _table.c.used_at.is_not(None)
 )
 
@@ -188,9 +188,10 @@ def claim(
     return _with_user(connection.execute(statement, values).one_or_none())
 
 
-def has_tokens(connection: sa.Connection, authorization_id: str) -> bool:
-    """Return whether tokens have been issued for an authorization, which may have ended."""
-    return connection.execute(_HAS_TOKENS, {"authorization": authorization_id}).one_or_none() is not None
+def used(connection: sa.Connection, authorization_id: str) -> tuple[str, float] | None:
+    """Return the client and the time of creation of an authorization that has tokens, and may have ended; or None."""
+    row = connection.execute(_USED, {"authorization": authorization_id}).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def standing(connection: sa.Connection, key: str) -> AuthorizationRecord | None:

@@ -51,8 +51,12 @@ class TokenEndpoint(State):
             "wrong resource": {"resource": "http://elsewhere.test"},
         }.get(how, {})
         response = self.server.post("/token", app.headers, **form)
-        ends = code.expires_at if code.used_at is None else code.expires_at + REPLAY_PERIOD
-        if now >= ends or how in {"wrong client", "wrong verifier", "wrong uri"}:
+        if now >= code.expires_at:
+            is_replay = code.used_at is not None and now < code.expires_at + REPLAY_PERIOD
+            grant.ended |= is_replay and how != "wrong client"
+            assert_error(response, "invalid_grant")
+            return
+        if how in {"wrong client", "wrong verifier", "wrong uri"}:
             # only the right client with the right request can end a grant
             assert_error(response, "invalid_grant")
             return
