@@ -71,8 +71,6 @@ def main() -> int:
 
 def _run(walker: Walker, client_url: str, entry: Entry) -> Page:
     """Do what a person does: press the button, sign in, and allow."""
-    if entry.module is BASE:
-        return connect(walker, client_url, *ACCOUNT)
     page = walker.open(f"{client_url}/flows/{entry.name}")
     page = walker.follow(walker.submit(page, f"{client_url}/flows/{entry.name}/start"))
     if 'id="login-submit"' in page.text:
