@@ -185,6 +185,32 @@ def test_a_client_that_connects_again_starts_another_flow(sent: tuple[int, ...])
     assert flows.count() == (2, 7)
 
 
+@pytest.mark.parametrize("by_server", [(first, second) for first in (0, 1) for second in range(2, 5)], ids=str)
+def test_a_second_authorization_request_continues_the_flow(by_server: tuple[int, ...]) -> None:
+    """A client may redirect the browser again after it got a code, for example with `id_token_hint`."""
+
+    def redirect(state: str) -> dict[str, Any]:
+        parameters = {"response_type": "code", "state": plain(state)}
+        return {"location": {"url": "http://localhost:8001/authorize", "parameters": parameters}}
+
+    def request(at: int, state: str, code: str) -> dict[str, Any]:
+        asked = {"response_type": "code", "state": plain(state)}
+        return event(
+            at, "browser", "authorization_server", "GET /authorize", 303, query=asked, chosen=[state], handles=[code]
+        )
+
+    client = iter([
+        event(0, "browser", "client", "POST /start", 303, chosen=["one"], response_headers=redirect("one")),
+        event(
+            2, "browser", "client", "GET /callback", 303, presented=["code-1"], chosen=["one", "two"],
+            response_headers=redirect("two"),
+        ),
+        event(4, "browser", "client", "GET /callback", presented=["code-2"], chosen=["two"]),
+    ])  # fmt: skip
+    server = iter([request(1, "one", "code-1"), request(3, "two", "code-2")])
+    assert number_of(*(next(server if place in by_server else client) for place in range(5))) == 1
+
+
 @pytest.mark.parametrize("order", [*permutations(range(3))], ids=str)
 def test_a_revocation_belongs_to_the_flow_of_the_token(order: tuple[int, ...]) -> None:
     """RFC 7009 section 2.1; the user presses a button of the client, whose request contains no value of the flow."""

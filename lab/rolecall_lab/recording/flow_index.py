@@ -98,6 +98,9 @@ class FlowIndex:
         if flows:
             # events that the client recorded before any server did
             started = [flow for flow in by_chosen if flow not in flows and flow.has_only_begun(event["id"])]
+            if redirects_to_authorization(event):
+                others = [flow for flow in by_chosen if flow not in flows and flow.may_continue(event)]
+                started += [min(others, key=_start)] if others else []
             return self._join([*flows, *started])
         if is_authorization_request(event) or redirects_to_authorization(event):
             by_chosen = [flow for flow in by_chosen if flow.may_begin_with(event)]

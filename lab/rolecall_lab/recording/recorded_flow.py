@@ -94,6 +94,17 @@ class RecordedFlow:
             or (redirects and not is_authorization_request(event))
         )
 
+    def may_continue(self, event: Event) -> bool:
+        """Return whether the flow can begin with the authorization request to which this event redirects the browser.
+
+        The authorization server may record the request before the client records the redirect.
+        """
+        return (
+            event["id"] < self.events[0]["id"]
+            and is_authorization_request(self.events[0])
+            and not any(map(redirects_to_authorization, self.events))
+        )
+
     def awaits_error_response(self) -> bool:
         """Return whether the server redirected the browser back with an error that has not arrived yet."""
         return sum(map(redirects_with_error, self.events)) > sum(map(is_error_response, self.events))
