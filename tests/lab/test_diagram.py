@@ -69,12 +69,13 @@ def test_the_owners_pages_are_one_block() -> None:
     assert "interaction" not in kinds, "no specification defines `interaction`"
 
 
-def test_a_refusal_among_the_owners_pages_is_not_hidden() -> None:
+def test_a_failed_attempt_of_the_owner_is_announced_by_the_fold() -> None:
     events = signed_in_flow()
     events[3] |= {"status": 403, "response_headers": {}}
     [fold] = [entry for section in essential(events).sections for entry in section.entries if isinstance(entry, Fold)]
     assert fold.is_refused
-    assert fold.is_open
+    assert fold.title.endswith("after 1 failed attempt")
+    assert not fold.is_open
 
 
 def test_essential_hides_passed_checks_and_stores_and_everything_shows_them() -> None:
@@ -127,6 +128,14 @@ def test_a_value_has_the_same_mark_in_every_flow() -> None:
 def captions(events: list[dict[str, Any]]) -> list[str]:
     picture = lay_out(events)
     return [text for row in picture.rows if (text := caption(row, picture))]
+
+
+def test_a_refusal_by_the_client_has_a_caption() -> None:
+    """Nobody is told of it: its response only redirects the browser."""
+    events = plain_flow()
+    back = next(each for each in events if each["path"] == "/callback")
+    back["checks"] = [check("client.nonce", False) | {"description": "The nonce is that of another request."}]
+    assert "The client refuses: the nonce is that of another request." in captions(events)
 
 
 def test_every_message_has_a_caption_and_a_refusal_says_who_and_why() -> None:
