@@ -21,7 +21,7 @@ from rolecall_lab.recording.recorded_flow import Loss, paired
 Event = dict[str, Any]
 
 STEPS: Final = (
-    "The resource owner asks the client for something",
+    "The resource owner starts an action in the client",
     "The owner signs in at the authorization server and allows or denies access",
     "The client requests a token from the authorization server",
     "The client calls the resource server",
