@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import redis
 from flask.typing import ResponseReturnValue
@@ -84,9 +84,16 @@ class TooMany(Exception):
 
 
 class _Counters(RedisStorage):
-    """The library's counters, which would also import the client library of Valkey if it is installed."""
+    """The library's counters, which would also import the client library of Valkey, and make a slower client."""
 
     DEPENDENCIES = {"redis": RedisStorage.DEPENDENCIES["redis"]}  # noqa: RUF012  not a ClassVar in the library
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self._client = client
+        super().__init__("redis://", connection_pool=client.connection_pool, key_prefix=prefix)
+
+    def get_connection(self, readonly: bool = False) -> Any:  # noqa: ARG002
+        return self._client
 
 
 class Limits:
@@ -98,8 +105,7 @@ class Limits:
     """
 
     def __init__(self, rates: Mapping[str, RateLimitItem], client: redis.Redis, prefix: str) -> None:
-        storage = _Counters("redis://", connection_pool=client.connection_pool, key_prefix=f"{prefix}:throttle")
-        self._limiter = FixedWindowRateLimiter(storage)
+        self._limiter = FixedWindowRateLimiter(_Counters(client, f"{prefix}:throttle"))
         self._rates = rates
 
     def count(self, limit: Limit, *key: str, cost: int = 1) -> None:

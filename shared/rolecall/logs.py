@@ -8,19 +8,37 @@ import re
 import sys
 import threading
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from io import UnsupportedOperation
 from typing import Any, Final, TextIO
 
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.core import merge_record_extra
+from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 from rolecall import trace
 
 
 class _Formatter(JsonFormatter):
-    def add_fields(self, log_record: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        super().add_fields(log_record, record, message_dict)
+    """The library's formatter, with one encoder for all lines, and without renaming fields in each of them."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+        self._encode = JsonEncoder().encode
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        log_data["level"] = record.levelname
+        log_data["logger"] = record.name
+        log_data["message"] = record.message
+        log_data["service"] = self._service
+        log_data.update(message_dict)
+        merge_record_extra(record, log_data, self.reserved_attrs)
+        log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
         if (trace_id := trace.current()) is not None:
-            log_record["request_id"] = trace_id
+            log_data["request_id"] = trace_id
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        return self._encode(log_data)
 
 
 ATOMIC: Final = 4096
@@ -94,9 +112,4 @@ def configure(service: str, level: str) -> None:
 
 def formatter(service: str) -> logging.Formatter:
     """Return a formatter that writes each record as one line of JSON."""
-    return _Formatter(
-        "%(levelname)s %(name)s %(message)s",
-        rename_fields={"levelname": "level", "name": "logger"},
-        timestamp=True,
-        static_fields={"service": service},
-    )
+    return _Formatter(service)

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 from weakref import WeakValueDictionary
@@ -287,8 +288,17 @@ class Database:
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows whose key does not exist yet, in one statement."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).values(rows).on_conflict_do_nothing())
+    statement = _insert_new(table, connection.dialect.name)
+    if len(rows) == 1:
+        connection.execute(statement, rows[0])
+    else:
+        connection.execute(statement.values(rows))
+
+
+@cache
+def _insert_new(table: sa.Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
+    new: postgresql.Insert | sqlite.Insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    return new.on_conflict_do_nothing().inline()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

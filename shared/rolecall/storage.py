@@ -45,9 +45,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def connect(
-    url: str, *, on_connect: Callable[[redis.connection.AbstractConnection], None] | None = None
-) -> redis.Redis:
+def connect(url: str, *, on_connect: Callable[[redis.connection.AbstractConnection], None] | None = None) -> LeanRedis:
     """Return a client that fails within two seconds if Redis is unavailable, and reconnects by itself.
 
     Args:
@@ -61,7 +59,7 @@ def connect(
         max_connections=64,
         redis_connect_func=on_connect,
     )
-    return LeanRedis.from_pool(pool)
+    return cast("LeanRedis", LeanRedis.from_pool(pool))
 
 
 def require_noeviction(client: redis.Redis) -> None:
@@ -143,7 +141,7 @@ class Store:
         cipher: encrypts the values, if they contain secrets.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str, *, keep: int, cipher: MultiFernet | None = None) -> None:
+    def __init__(self, client: LeanRedis, prefix: str, *, keep: int, cipher: MultiFernet | None = None) -> None:
         self.client = client
         self.prefix = prefix
         self._keep = keep

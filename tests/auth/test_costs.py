@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,22 +16,27 @@ import redis
 import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
+from rolecall import clock
 from rolecall_auth.jose import signing_keys
 from rolecall_auth.models import registry
 from support import openid
 from support.auth_server import INVOICES, TALLY, Server, authorize_url, query, with_scope
+from support.grants import SERVICE, a_service
 from support.invoices_api import an_api, an_invoice
 from support.invoices_api import claims as api_claims
 from support.invoices_api import token as api_token
+from support.signing import claims as assertion_claims
+from support.signing import jwks, present, signed
 
 OPENID = "openid email offline_access invoices:read"
 PAIRWISE = "openid email offline_access"
 
 
 class Cost(NamedTuple):
-    """`writes` is the number of transactions that write."""
+    """`reads` is the number of transactions that only read, and `writes` of the others."""
 
     statements: int
+    reads: int
     writes: int
     round_trips: int = 0
 
@@ -38,12 +44,16 @@ class Cost(NamedTuple):
 @contextmanager
 def metered(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Cost]]:
     """Count until the end of the block; the function returns the cost so far."""
-    counts = {"statements": 0, "writes": 0, "round_trips": 0}
+    counts = {"statements": 0, "reads": 0, "writes": 0, "round_trips": 0}
 
     def statement(*_: Any) -> None:
         counts["statements"] += 1
 
-    def write(*_: Any) -> None:
+    def begin(*_: Any) -> None:
+        counts["reads"] += 1
+
+    def commit(*_: Any) -> None:
+        counts["reads"] -= 1
         counts["writes"] += 1
 
     connection = redis.connection.AbstractConnection
@@ -54,14 +64,16 @@ def metered(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         return genuine(*arguments, **named)
 
     sa.event.listen(engine, "before_cursor_execute", statement)
-    sa.event.listen(engine, "commit", write)
+    sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "commit", commit)
     monkeypatch.setattr(connection, "send_packed_command", send)
     try:
         yield lambda: Cost(**counts)
     finally:
         monkeypatch.setattr(connection, "send_packed_command", genuine)
         sa.event.remove(engine, "before_cursor_execute", statement)
-        sa.event.remove(engine, "commit", write)
+        sa.event.remove(engine, "begin", begin)
+        sa.event.remove(engine, "commit", commit)
 
 
 class Prepared:
@@ -125,6 +137,54 @@ def refresh_with_an_unknown_token(prepared: Prepared) -> Callable[[], Any]:
     return lambda: prepared.server.refresh("unknown", prepared.headers)
 
 
+def authorize_with_a_consent_page(prepared: Prepared) -> Callable[[], Any]:
+    def send() -> None:
+        response = prepared.browser.request(**prepared.changes | {"scope": "invoices:pay"})
+        assert "/consent" in response.location
+
+    return send
+
+
+def replay_a_code(prepared: Prepared, seconds: int = 0) -> Callable[[], Any]:
+    code = prepared.code()
+    assert prepared.redeem(code).status_code == 200
+    clock.set_offset(seconds)
+    return lambda: prepared.redeem(code)
+
+
+def replay_an_expired_code(prepared: Prepared) -> Callable[[], Any]:
+    return replay_a_code(prepared, prepared.server.services.settings.code_lifetime + 1)
+
+
+def refresh_again(prepared: Prepared, seconds: int = 0) -> Callable[[], Any]:
+    token = prepared.tokens["refresh_token"]
+    prepared.refresh()
+    clock.set_offset(seconds)
+    return lambda: prepared.server.refresh(token, prepared.headers)
+
+
+def replay_a_refresh_token(prepared: Prepared) -> Callable[[], Any]:
+    return refresh_again(prepared, 11)
+
+
+def client_credentials(prepared: Prepared) -> Callable[[], Any]:
+    prepared.server.add(a_service())
+    ask = partial(prepared.server.post, "/token", SERVICE, grant_type="client_credentials")
+    assert ask().status_code == 200  # the first request stores the authorization
+    return ask
+
+
+def private_key_jwt(prepared: Prepared) -> Callable[[], Any]:
+    method = {"token_endpoint_auth_method": "private_key_jwt", "secret_hash": None, "jwks": jwks()}
+    prepared.server.add(a_service(client_id="signer", **method))
+
+    def ask() -> TestResponse:
+        return present(prepared.server, signed(assertion_claims()), grant_type="client_credentials")
+
+    assert ask().status_code == 200
+    return ask
+
+
 def introspect(prepared: Prepared) -> Callable[[], Any]:
     return lambda: prepared.server.post("/introspect", INVOICES, token=prepared.tokens["access_token"])
 
@@ -151,22 +211,29 @@ def metadata(prepared: Prepared) -> Callable[[], Any]:
 
 
 COSTS = (
-    (plain, authorize, Cost(2, 1, 3)),
-    (plain, token, Cost(2, 1, 1)),
-    (plain, refresh, Cost(4, 1)),
-    (plain, refresh_with_an_unknown_token, Cost(1, 0)),
-    (plain, introspect, Cost(0, 0, 1)),
-    (plain, revoke_access_token, Cost(2, 1, 2)),
-    (plain, revoke_refresh_token, Cost(4, 1, 2)),
-    (plain, key_set, Cost(0, 0)),
-    (plain, metadata, Cost(0, 0)),
-    (with_openid, authorize, Cost(2, 1, 3)),
-    (with_openid, token, Cost(2, 1, 1)),
-    (with_openid, refresh, Cost(4, 1)),
-    (with_openid, userinfo, Cost(1, 0, 1)),
-    (pairwise, token, Cost(3, 1, 1)),
-    (pairwise, refresh, Cost(5, 1)),
-    (pairwise, userinfo, Cost(2, 0, 1)),
+    (plain, authorize, Cost(2, 0, 1, 3)),
+    (plain, authorize_with_a_consent_page, Cost(2, 0, 1, 6)),
+    (plain, token, Cost(2, 0, 1, 1)),
+    (plain, replay_a_code, Cost(5, 2, 1, 3)),
+    (plain, replay_an_expired_code, Cost(4, 2, 1, 3)),
+    (plain, refresh, Cost(4, 1, 1)),
+    (plain, refresh_again, Cost(4, 1, 1)),
+    (plain, refresh_with_an_unknown_token, Cost(1, 1, 0)),
+    (plain, replay_a_refresh_token, Cost(6, 2, 2, 2)),
+    (plain, client_credentials, Cost(1, 1, 0)),
+    (plain, private_key_jwt, Cost(1, 1, 0, 2)),
+    (plain, introspect, Cost(0, 0, 0, 1)),
+    (plain, revoke_access_token, Cost(2, 1, 1, 2)),
+    (plain, revoke_refresh_token, Cost(4, 2, 1, 2)),
+    (plain, key_set, Cost(0, 0, 0)),
+    (plain, metadata, Cost(0, 0, 0)),
+    (with_openid, authorize, Cost(2, 0, 1, 3)),
+    (with_openid, token, Cost(2, 0, 1, 1)),
+    (with_openid, refresh, Cost(4, 1, 1)),
+    (with_openid, userinfo, Cost(1, 1, 0, 1)),
+    (pairwise, token, Cost(3, 0, 1, 1)),
+    (pairwise, refresh, Cost(5, 1, 1)),
+    (pairwise, userinfo, Cost(2, 1, 0, 1)),
 )
 
 
@@ -197,5 +264,5 @@ def test_a_page_of_invoices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how
         with metered(api.app.extensions["resource_database"].engine, monkeypatch) as cost_so_far:
             response = api.get(token=good, how=how)
         assert len((response.json or {})["invoices"]) == 12
-        assert cost_so_far() == Cost(2, 0)
+        assert cost_so_far() == Cost(2, 1, 0)
         assert len(api.server.asked) - before == asked

@@ -73,3 +73,46 @@ def test_a_closed_connection_is_replaced_and_greeted(redis_url: str) -> None:
     redis.Redis.from_url(redis_url).client_kill_filter(_type="normal")
     assert client.get("name") == b"value"
     assert len(greeted) == 2
+
+
+def test_commands_in_one_round_trip_are_answered_in_order(redis_url: str) -> None:
+    client = storage.connect(redis_url)
+    commands = (("SADD", "set", "b"), ("SMISMEMBER", "set", "a", "b"), ("GET", "none"), ("SET", "name", "1", "NX"))
+    assert client.in_one_round_trip(*commands) == [1, [0, 1], None, b"OK"]
+    redis.Redis.from_url(redis_url).client_kill_filter(_type="normal")
+    assert client.in_one_round_trip(*commands) == [0, [0, 1], None, None]
+    assert pool_of(client)._created_connections == 1
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_error_response_among_several_leaves_no_response_unread(redis_url: str, position: int) -> None:
+    client, greeted = greeting(redis_url)
+    client.mset({"name": "value", "other": "another value"})
+    commands = [("GET", "name"), ("GET", "name")]
+    commands.insert(position, ("SMISMEMBER", "name", "member"))
+    for _ in range(3):
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            client.in_one_round_trip(*commands)
+        assert client.get("other") == b"another value"
+    assert len(greeted) == 1
+
+
+def test_a_failure_between_two_responses_leaves_no_response_unread(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, greeted = greeting(redis_url)
+    client.mset({"name": "value", "other": "another value"})
+    kind = redis.connection.AbstractConnection
+    genuine = kind.read_response
+
+    def interrupted(connection: Any, **options: Any) -> Any:
+        genuine(connection, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind, "read_response", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.in_one_round_trip(("GET", "name"), ("GET", "name"))
+    monkeypatch.setattr(kind, "read_response", genuine)
+    assert client.get("other") == b"another value"
+    assert not pool_of(client)._in_use_connections
+    assert len(greeted) == 2

@@ -59,11 +59,10 @@ class Replays:
             redis.RedisError: Redis does not respond.
         """
         key = self._store.key(kind, name)
-        pipeline = self._store.client.pipeline(transaction=False)
-        # read the marker last, so that it reveals a Redis that was emptied in between
-        pipeline.set(key, b"1", nx=True, ex=self._store.redis_ttl(lifetime))
-        pipeline.get(self.marker)
-        claimed, mark = pipeline.execute()
+        claimed, mark = self._store.client.in_one_round_trip(
+            ("SET", key, b"1", "NX", "EX", self._store.redis_ttl(lifetime)),
+            ("GET", self.marker),  # read last, so that it reveals a Redis that was emptied in between
+        )
         if issued_at < (since := self._since(mark)):
             raise OAuthError(
                 "temporarily_unavailable",

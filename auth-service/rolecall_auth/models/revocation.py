@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from rolecall import clock, events
 from rolecall.errors import unavailable
+from rolecall.lean_redis import LeanRedis
 from rolecall.sql import Database, insert_new
 from rolecall_auth.models import revocation_entries as entries
 from rolecall_auth.models.revocation_entries import ADD, ADD_WHEN_FULL, BATCH, WHOLE, Ending, Entry, Revocation
@@ -41,9 +42,9 @@ class Revocations:
         self._incomplete = False
         self.run_id = b""
         """The `run_id` of the instance that the newest connection reached."""
-        self._client: redis.Redis | None = None
+        self._client: LeanRedis | None = None
 
-    def use(self, client: redis.Redis) -> None:
+    def use(self, client: LeanRedis) -> None:
         """Use this client, whose pool must call `greet` for each new connection."""
         self._client = client
 
@@ -107,10 +108,10 @@ class Revocations:
         """
         self._add_missing()
         for _ in range(2):
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.smismember(entries.key(self._prefix, authorization_id), [token_id, WHOLE])
-            pipeline.get(self._rebuild.marker)  # read last, so that it reveals a Redis that was emptied in between
-            members, marker = pipeline.execute()
+            members, marker = self._redis.in_one_round_trip(
+                ("SMISMEMBER", entries.key(self._prefix, authorization_id), token_id, WHOLE),
+                ("GET", self._rebuild.marker),  # read last, so that it reveals a Redis that was emptied in between
+            )
             if any(members):
                 return True
             if marker is not None and marker == self.run_id:
@@ -119,7 +120,7 @@ class Revocations:
         raise unavailable("the set of revoked tokens was lost again during the rebuild")
 
     @property
-    def _redis(self) -> redis.Redis:
+    def _redis(self) -> LeanRedis:
         assert self._client is not None
         return self._client
 
