@@ -221,8 +221,8 @@ _INVALID: Final = {
     ),
     "registration_rejected": (
         "The authorization server rejected the registration",
-        "The registration does not meet the requirements of Tally (RFC 7591 section 3.2). The operator of Tally can set "
-        "a client ID or an initial access token.",
+        "The registration does not meet the requirements of Tally (RFC 7591 section 3.2). The operator of Tally can "
+        "set a client ID or an initial access token.",
     ),
     "invalid_token_response": (
         "The token response is invalid",
