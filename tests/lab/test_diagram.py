@@ -13,6 +13,7 @@ from flask import Flask
 from rolecall_lab.observer.captions import caption
 from rolecall_lab.observer.diagram import Diagram, Fold, View, diagram
 from rolecall_lab.observer.live import Live
+from rolecall_lab.observer.outcome import outcome
 from rolecall_lab.observer.picture import lay_out
 from support.observer_app import record, shown
 from support.recorded_events import check, event, mark, plain, plain_flow
@@ -112,6 +113,28 @@ def test_a_revocation_that_the_owner_asked_for_is_no_cleanup() -> None:
     events = [*plain_flow(), event(900, "browser", "client", "POST /disconnect", 303, trace="d", milliseconds=20)]
     events.append(event(901, "client", "authorization_server", "POST /revoke", trace="d"))
     assert "POST /revoke" in [*entries(essential(events))]
+
+
+def test_measurements_are_one_fold() -> None:
+    """The page that compares the validators sends the token every 0.2 seconds."""
+    events = plain_flow()
+    for number in range(3):
+        trace = {"trace": f"m{number}", "milliseconds": 8}
+        events.append(event(900 + 10 * number, "browser", "client", "POST /compare/measure", **trace))
+        events.append(event(901 + 10 * number, "client", "resource_server", "GET /invoices", 401, trace=f"m{number}"))
+    assert [*entries(essential(events))][-1] == "[Measurement: 6]"
+
+
+def test_an_outcome_that_the_client_caused_is_expected_and_a_failed_page_is_not_completed() -> None:
+    refused = event(900, "client", "resource_server", "GET /invoices", 401)
+    refused["checks"] = [check("token.active", False)]
+    revoked = event(890, "client", "authorization_server", "POST /revoke")
+    assert outcome([*plain_flow(), refused]).is_good is False
+    assert outcome([*plain_flow(), revoked, refused]).is_good is True
+    inactive = event(895, "resource_server", "authorization_server", "POST /introspect", body={"active": False})
+    inactive["checks"] = [check("introspect.exp", False)]
+    assert outcome([*plain_flow(), inactive]).kind == "completed", "the API decides what this means"
+    assert outcome([event(1, "browser", "client", "GET /me", 403)]).kind == "refused"
 
 
 def test_a_value_has_the_same_mark_in_every_flow() -> None:

@@ -93,7 +93,9 @@ def _response(row: Row, event: Event, picture: Picture) -> str:
         is_redirect = event["status"] in range(300, 400)
         return "The client redirects the browser to its next page." if is_redirect else "The client shows the result."
     if row.start == "resource_server":
-        return "The API accepts the token and returns the data."
+        is_local = event["request_headers"].get("rolecall-validator") == "jwt"
+        how = "verifies the token's signature itself, without asking the server," if is_local else "accepts the token"
+        return f"The API {how} and returns the data."
     return _filled("{sender} responds.", row, picture)
 
 

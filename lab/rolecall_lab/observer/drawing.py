@@ -310,9 +310,11 @@ def facts(check: dict[str, Any], longest: int = MAX_FACT) -> str:
             difference is kept.
     """
     recorded = {word: fact_text(fact) for word in ("expected", "actual") if (fact := check.get(word)) is not None}
-    pairs = enumerate(zip(*recorded.values(), strict=False)) if len(recorded) == 2 else ()
-    difference = next((place for place, (expected, actual) in pairs if expected != actual), 0)
-    skipped = max(0, difference - longest // 2) if any(len(text) > longest for text in recorded.values()) else 0
+    skipped = 0
+    if len(recorded) == 2 and any(len(text) > longest for text in recorded.values()):
+        pairs = enumerate(zip(*recorded.values(), strict=False))
+        shortest = min(map(len, recorded.values()))
+        skipped = max(0, next((place for place, (one, other) in pairs if one != other), shortest) - longest // 2)
     shown = {word: f"{'…' if skipped else ''}{text[skipped:]}" for word, text in recorded.items()}
     return " · ".join(f"{word} {_shorten(text, longest) or 'nothing'}" for word, text in shown.items())
 

@@ -271,10 +271,9 @@ def _end(token: str, picture: Picture, number: int) -> tuple[str, int]:
     codes = {_code(event) for event in picture.messages if _has(event, token)} - {None}
     refused = ("", 0)
     for other, event in enumerate(picture.messages, 1):
-        where = "in this message" if other == number else f"in message {other}"
-        where = (
-            f"later, {where}" if other > number and event["trace"] != picture.messages[number - 1]["trace"] else where
-        )
+        is_nested = event["trace"] is not None and event["trace"] == picture.messages[number - 1]["trace"]
+        is_later = other > number and not is_nested
+        where = "in this message" if other == number else f"{'later, ' if is_later else ''}in message {other}"
         if _is_replay(event) and _code(event) in codes:
             return f"Revoked {where}, because the code was used again", other
         if not _has(event, token):
