@@ -32,8 +32,16 @@ _DESCRIPTIONS: Final = {
     "access_denied": "The resource owner denied the request.",
 }
 
+_CLAUSES: Final = {
+    "unsupported_grant_type": "RFC 6749 section 5.2",
+    "unsupported_response_type": "RFC 6749 section 4.1.2.1",
+    "access_denied": "RFC 6749 section 4.1.2.1",
+}
+"""The clauses of the errors that only one of the two endpoints returns."""
+
 for _error, _description in _DESCRIPTIONS.items():
-    checks.define(f"engine.{_error}", "RFC 6749 sections 4.1.2.1 and 5.2", _error, _description)
+    _clause = _CLAUSES.get(_error, "RFC 6749 sections 4.1.2.1 and 5.2")
+    checks.define(f"engine.{_error}", _clause, _error, _description)
 
 
 class TokenRequest(OAuth2Request):

@@ -44,22 +44,22 @@ SIGN_UP: Final = Limit(
 AUTHORIZATION: Final = Limit(
     "authorization",
     "300/minute",
-    "Authorization requests from one address that wait for a person.",
+    "Authorization requests from one address that wait for a user.",
     "Too many requests",
-    "Too many apps have requested access from this address. Try again in {wait}.",
+    "Too many authorization requests came from this address. Try again in {wait}.",
 )
 AUTHORIZATION_BYTES: Final = Limit(
     "authorization-bytes",
     "4000000/16 minutes",
     "Bytes of pending authorization requests from one address.",
     "Too many requests",
-    "Too many apps have requested access from this address. Try again in {wait}.",
+    "Too many authorization requests came from this address. Try again in {wait}.",
     unit="bytes",
 )
 ANONYMOUS_BYTES: Final = Limit(
     "anonymous-bytes",
     "30000000/16 minutes",
-    "Bytes of pending authorization requests of all people together who are not signed in.",
+    "Bytes of pending authorization requests of all users who are not signed in, together.",
     "The server is busy",
     "Too many people are signing in at the moment. Try again in {wait}.",
     unit="bytes",

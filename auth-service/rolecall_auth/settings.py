@@ -66,7 +66,7 @@ class Settings(ServiceSettings):
     )
     session_lifetime: int = setting("How long a sign-in lasts.", default=12 * 3600, parse=seconds)
     request_lifetime: int = setting(
-        "How long a person can take to respond to an authorization request.", default=900, parse=seconds
+        "How long a user can take to respond to an authorization request.", default=900, parse=seconds
     )
     jwks_max_age: int = setting(
         "How long others may cache the key set. A new key is published this long, plus one second, before it signs.",
@@ -74,7 +74,7 @@ class Settings(ServiceSettings):
         parse=seconds,
     )
     sign_up: str = setting(
-        "Whether people can create their own accounts.", default="closed", parse=one_of("open", "closed")
+        "Whether users can create their own accounts.", default="closed", parse=one_of("open", "closed")
     )
     registration: str = setting(
         "Who can register clients (RFC 7591): anyone, holders of an initial access token, or no one.",

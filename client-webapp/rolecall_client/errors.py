@@ -221,8 +221,8 @@ _INVALID: Final = {
     ),
     "registration_rejected": (
         "The authorization server rejected the registration",
-        "Tally needs a registration with which it can work (RFC 7591 section 3.2). The operator of Tally can set a "
-        "client ID, or a token for the registration.",
+        "The registration does not meet the requirements of Tally (RFC 7591 section 3.2). The operator of Tally can "
+        "set a client ID or an initial access token.",
     ),
     "invalid_token_response": (
         "The token response is invalid",
@@ -254,8 +254,8 @@ def _unreachable(error: Unreachable) -> Problem:
     return Problem(
         503,
         f"{server} is not responding",
-        f"Tally did not get a response: {error.reason}. No data was lost. Start the service again, or wait until it is "
-        "available, and try again.",
+        f"Tally did not get a response: {error.reason}. No data was lost. Try again in a moment. If you run the lab, "
+        "check that the service is running.",
         links,
     )
 

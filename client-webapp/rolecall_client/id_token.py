@@ -33,7 +33,7 @@ ALGORITHM = checks.define(
     "id_token.alg", f"{_CORE} 3.1.3.7", _ERROR, "The ID token is not signed with the algorithm registered for Tally."
 )
 KEY = checks.define(
-    "id_token.kid", f"{_CORE} 10.1", _ERROR, "No published key of the issuer fits the token, or several do."
+    "id_token.kid", f"{_CORE} 10.1", _ERROR, "The issuer publishes no key that matches the token, or more than one."
 )
 SIGNATURE = checks.define("id_token.signature", f"{_CORE} 3.1.3.7", _ERROR, "The signature is invalid.")
 CLAIMS = checks.define("id_token.claims", f"{_CORE} 2", _ERROR, "A claim is missing or has the wrong type.")

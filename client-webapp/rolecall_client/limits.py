@@ -17,7 +17,7 @@ FLOW_BYTES: Final = Limit(
 ANONYMOUS_BYTES: Final = Limit(
     "anonymous-bytes",
     "20000000/31 minutes",
-    "Bytes of unfinished flows of all people together who are not signed in.",
+    "Bytes of unfinished flows of all users who are not signed in, together.",
     "Tally is busy",
     "Too many people are connecting to Tally at the moment. Try again in {wait}.",
     unit="bytes",
@@ -28,7 +28,7 @@ SESSION: Final = Limit(
     "3000/12 hours",
     "New connections and sign-ins from one address.",
     "Too many sign-ins",
-    "Too many people have signed in to Tally from this address. Try again in {wait}.",
+    "Too many connections and sign-ins came from this address. Try again in {wait}.",
     is_joint=True,
 )
 

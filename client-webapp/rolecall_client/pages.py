@@ -235,11 +235,11 @@ def disconnect() -> ResponseReturnValue:
     ended = (
         "its tokens are revoked and deleted"
         if revoked
-        else "its tokens are deleted. Tally could not have them revoked, so they stay valid until they expire"
+        else "its tokens are deleted. Tally could not revoke them, so they stay valid until they expire"
     )
     flash(
         f"Tally is disconnected: {ended}. You may still be signed in to the authorization server, and it may still "
-        "have your consent, so it may not ask next time."
+        "have your consent, so it may not ask you to sign in or allow access next time."
     )
     return redirect(url_for("home"), 303)
 

@@ -156,4 +156,4 @@ class Runner:
 
 def _unknown_state() -> FlowError:
     STATE.note(False, expected="the state of a request that this browser has started", actual="another or none")
-    return FlowError("unknown_state", "no flow of this browser waits for this response")
+    return FlowError("unknown_state", "no flow in this browser is waiting for this response")

@@ -123,7 +123,7 @@ class Settings(ServiceSettings):
         parse=client_key,
     )
     client_assertion_audience: str = setting(
-        "For private_key_jwt: whom the assertion's `aud` names. Some servers only accept their token endpoint.",
+        "For private_key_jwt: the value of `aud` in the assertion. Some servers only accept their token endpoint.",
         default="issuer",
         parse=one_of("issuer", "token_endpoint"),
     )

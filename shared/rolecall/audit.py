@@ -21,7 +21,7 @@ EVENTS: Final[dict[str, str]] = {
     "throttled": "a rate limit was exceeded",
     "consent_given": "a user gave a client access",
     "consent_denied": "a user denied a client access",
-    "consent_taken_back": "a user withdrew a consent; its authorizations ended",
+    "consent_taken_back": "a user disconnected a client; its authorizations ended",
     "code_issued": "an authorization code was issued",
     "tokens_issued": "tokens were issued to a client",
     "client_authorized": "a client got access without a user",

@@ -219,7 +219,7 @@ def test_offline_access_needs_a_consent_that_includes_it_and_no_prompt(server: S
     browser.authorize(**asked)
     assert query(browser.request(**offline, prompt="none").location)["error"] == "consent_required"
     page = browser.client.get(browser.request(**offline).location).text
-    assert "while you are away" in page
+    assert "keep this access while you are not using the app" in page
     for prompt in ("-", "none", "-"):
         code = browser.authorize(**offline, prompt=prompt)["code"]
         tokens = server.redeem(code, RP, redirect_uri=RP_CALLBACK).json

@@ -175,7 +175,7 @@ def test_requests_that_wait_for_people_are_counted(server: Server) -> None:
     refused = stranger.post("/authorize", data=dict(parse_qsl(urlsplit(authorize_url()).query)), environ_base=where)
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
-    assert "Too many apps have requested access" in refused.text
+    assert "Too many authorization requests came" in refused.text
     assert stranger.get(authorize_url(), environ_base={"REMOTE_ADDR": "192.0.2.8"}).status_code == 303
     for _ in range(8):
         assert "code=" in connected.client.get(authorize_url()).headers["Location"]

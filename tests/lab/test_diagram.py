@@ -13,6 +13,7 @@ from flask import Flask
 from rolecall_lab.observer.captions import caption
 from rolecall_lab.observer.diagram import Diagram, Fold, View, diagram
 from rolecall_lab.observer.live import Live
+from rolecall_lab.observer.outcome import outcome
 from rolecall_lab.observer.picture import lay_out
 from support.observer_app import record, shown
 from support.recorded_events import check, event, mark, plain, plain_flow
@@ -69,12 +70,13 @@ def test_the_owners_pages_are_one_block() -> None:
     assert "interaction" not in kinds, "no specification defines `interaction`"
 
 
-def test_a_refusal_among_the_owners_pages_is_not_hidden() -> None:
+def test_a_failed_attempt_of_the_owner_is_announced_by_the_fold() -> None:
     events = signed_in_flow()
     events[3] |= {"status": 403, "response_headers": {}}
     [fold] = [entry for section in essential(events).sections for entry in section.entries if isinstance(entry, Fold)]
     assert fold.is_refused
-    assert fold.is_open
+    assert fold.title.endswith("after 1 failed attempt")
+    assert not fold.is_open
 
 
 def test_essential_hides_passed_checks_and_stores_and_everything_shows_them() -> None:
@@ -113,6 +115,28 @@ def test_a_revocation_that_the_owner_asked_for_is_no_cleanup() -> None:
     assert "POST /revoke" in [*entries(essential(events))]
 
 
+def test_measurements_are_one_fold() -> None:
+    """The page that compares the validators sends the token every 0.2 seconds."""
+    events = plain_flow()
+    for number in range(3):
+        trace = {"trace": f"m{number}", "milliseconds": 8}
+        events.append(event(900 + 10 * number, "browser", "client", "POST /compare/measure", **trace))
+        events.append(event(901 + 10 * number, "client", "resource_server", "GET /invoices", 401, trace=f"m{number}"))
+    assert [*entries(essential(events))][-1] == "[Measurement: 6]"
+
+
+def test_an_outcome_that_the_client_caused_is_expected_and_a_failed_page_is_not_completed() -> None:
+    refused = event(900, "client", "resource_server", "GET /invoices", 401)
+    refused["checks"] = [check("token.active", False)]
+    revoked = event(890, "client", "authorization_server", "POST /revoke")
+    assert outcome([*plain_flow(), refused]).is_good is False
+    assert outcome([*plain_flow(), revoked, refused]).is_good is True
+    inactive = event(895, "resource_server", "authorization_server", "POST /introspect", body={"active": False})
+    inactive["checks"] = [check("introspect.exp", False)]
+    assert outcome([*plain_flow(), inactive]).kind == "completed", "the API decides what this means"
+    assert outcome([event(1, "browser", "client", "GET /me", 403)]).kind == "refused"
+
+
 def test_a_value_has_the_same_mark_in_every_flow() -> None:
     """Whatever the order in which the values appear."""
     found: dict[str, set[tuple[str, int]]] = {}
@@ -127,6 +151,14 @@ def test_a_value_has_the_same_mark_in_every_flow() -> None:
 def captions(events: list[dict[str, Any]]) -> list[str]:
     picture = lay_out(events)
     return [text for row in picture.rows if (text := caption(row, picture))]
+
+
+def test_a_refusal_by_the_client_has_a_caption() -> None:
+    """Nobody is told of it: its response only redirects the browser."""
+    events = plain_flow()
+    back = next(each for each in events if each["path"] == "/callback")
+    back["checks"] = [check("client.nonce", False) | {"description": "The nonce is that of another request."}]
+    assert "The client refuses: the nonce is that of another request." in captions(events)
 
 
 def test_every_message_has_a_caption_and_a_refusal_says_who_and_why() -> None:

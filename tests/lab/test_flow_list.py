@@ -110,7 +110,7 @@ def test_each_flow_has_its_name_person_client_outcome_and_time(app: Flask, live:
     assert re.match(r"Replayed code .* Tally ✕ Refused: the code was already used as expected token\.code_once", again)
     assert re.match(r"Connect Tally .* alice Tally ✕ Denied: the owner denied access engine\.access_denied", no)
     assert re.match(r"OpenID Connect code flow bob Ledger ✓ Completed 3 messages", other), "known by its registration"
-    assert re.match(r"Client registration setup – unknown person Ledger ✓ Completed 1 message ", setup)
+    assert re.match(r"Client registration setup – unknown user Ledger ✓ Completed 1 message ", setup)
     page = app.test_client().get("/").text
     assert page.count('class="setup"') == 1
 
@@ -123,7 +123,7 @@ def test_a_person_is_known_by_the_subject_of_an_earlier_flow(app: Flask, live: L
     )  # fmt: skip
     show(live, store, [refresh])
     [row] = listed(app)
-    assert row.startswith("Token refresh – unknown person ledger-1")
+    assert row.startswith("Token refresh – unknown user ledger-1")
     show(live, store, foreign(), registration())
     assert listed(app)[0].startswith("Token refresh bob Ledger"), "names that are learned later appear as well"
     machine = event(
@@ -132,7 +132,7 @@ def test_a_person_is_known_by_the_subject_of_an_earlier_flow(app: Flask, live: L
         body={"access_token": mark("third-token-0123", sub="r-1", client_id="r-1")},
     )  # fmt: skip
     show(live, store, [machine])
-    assert listed(app)[0].startswith("Client credentials grant – unknown person r-1")
+    assert listed(app)[0].startswith("Client credentials grant – unknown user r-1")
 
 
 def test_a_flow_is_in_progress_until_it_is_abandoned(

@@ -11,10 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm
 
 from rolecall.http import HttpResponse, Unreachable
+from rolecall_lab.observer.drawing import facts
 from rolecall_lab.observer.inspector import Inspection, inspect
 from rolecall_lab.observer.picture import lay_out
+from rolecall_lab.observer.texts import duration, fact_text
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
-from support.recorded_events import BEGAN, event, mark, plain, plain_flow
+from support.recorded_events import BEGAN, check, event, mark, plain, plain_flow
 
 
 class Keys:
@@ -63,6 +65,38 @@ def test_pkce_is_worked_out() -> None:
     assert steps["base64url without padding"] == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
     assert steps["comparison"].startswith("equal")
     assert pkce("x", "y")[-1][1].startswith("different")
+
+
+def test_a_token_that_a_replay_ended_says_so() -> None:
+    """RFC 6749 section 4.1.2; the message that issued the token names the later one that ended it."""
+    token = mark("a-token-0123456789", exp=BEGAN + 300)
+    form = {"grant_type": "authorization_code", "code": mark("a-code-0123456789")}
+    issued = event(0, "client", "authorization_server", "POST /token", form=form, body={"access_token": token})
+    replayed = event(10, "client", "authorization_server", "POST /token", 400, form=form)
+    replayed["checks"] = [check("token.code_once", False)]
+    used = event(20, "client", "resource_server", "GET /invoices", 401)
+    used["request_headers"] = {"authorization": {"scheme": "Bearer", "token": token}}
+    picture = lay_out([issued, replayed, used])
+    found = [inspect(picture, number, KeySet("http://auth", Keys())) for number in (1, 3)]  # type: ignore[arg-type]
+    [[first], [last]] = [inspection.tokens for inspection in found if inspection is not None]
+    assert (first.ended, first.was_valid) == ("Revoked later, in message 2, because the code was used again", True)
+    assert (last.ended, last.was_valid) == ("Revoked in message 2, because the code was used again", False)
+
+
+def test_times_and_durations_are_readable() -> None:
+    assert fact_text("after 1796139477") == "after 2026-12-01 15:37:57 UTC"
+    assert fact_text(1796139477) == "2026-12-01 15:37:57 UTC"
+    assert fact_text("a17961394775") == "a17961394775"
+    assert [duration(seconds) for seconds in (0, 59.6, 293, 90000)] == ["0 s", "1 min 0 s", "4 min 53 s", "1 d 1 h"]
+
+
+def test_the_difference_between_two_long_values_is_shown() -> None:
+    """Otherwise, both values would look the same."""
+    long = "http://localhost:8000/callback"
+    assert facts({"expected": long, "actual": f"{long}?and=more"}) == (
+        "expected …:8000/callback · actual …:8000/callback?and=more"
+    )
+    assert facts({"expected": "a", "actual": None}) == "expected a"
 
 
 @pytest.mark.parametrize("token", ["a.b.c", "..", "eyJ.", "\ud800.x.y", "x" * 9000, ""])

@@ -37,7 +37,7 @@ from rolecall_auth.settings import MAX_LIFETIME
 @click.command("add-resource")
 @click.argument("resource_id")
 @click.option("--identifier", required=True, help="The audience of its tokens: an absolute URL (RFC 8707).")
-@click.option("--name", required=True, help="The name that is shown to people.")
+@click.option("--name", required=True, help="The name that is shown to users.")
 @click.option("--scope", multiple=True, required=True, help='"invoices:read=read your invoices"; may be repeated.')
 @click.option(
     "--access-token-alg",
@@ -107,7 +107,7 @@ def add_resource(
 
 @click.command("add-client")
 @click.argument("client_id")
-@click.option("--name", required=True, help="The name that is shown to people.")
+@click.option("--name", required=True, help="The name that is shown to users.")
 @click.option("--redirect-uri", multiple=True, help="Required for a grant with a redirect; may be repeated.")
 @click.option(
     "--grant",
@@ -117,7 +117,7 @@ def add_resource(
     f"{' and '.join(grant.grant_type for grant in GRANTS if grant.default)}.",
 )
 @click.option("--scope", required=True, help="The scopes that it may request, separated by spaces.")
-@click.option("--native", is_flag=True, help="An app that runs on a person's device (RFC 8252).")
+@click.option("--native", is_flag=True, help="An app that runs on the user's device (RFC 8252).")
 @click.option("--description", help="One sentence for the consent page.")
 @click.option(
     "--auth-method",

@@ -46,7 +46,7 @@ def add_user(username: str, password_file: IO[str] | None) -> None:
 )
 @with_appcontext
 def set_claims(username: str, file: IO[str]) -> None:
-    """Replace a person's claims: standard ones (OpenID Connect Core section 5.1), and those of claim scopes."""
+    """Replace a user's claims: standard ones (OpenID Connect Core section 5.1), and those of claim scopes."""
     name, claims = normal_username(username), read_json_object(file, "--file")
     with reported_errors():
         custom = scopes.custom_claims_of(" ".join(scopes.claim_scopes()))

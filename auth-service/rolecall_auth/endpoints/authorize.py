@@ -57,7 +57,7 @@ LENGTH = checks.define(
     "authorize.length",
     "RFC 6749 section 4.1.2.1",
     "invalid_request",
-    "The parameters of the request are too long together.",
+    "The parameters of the request are too long in total.",
 )
 
 MAX_BYTES: Final = 4096

@@ -39,7 +39,7 @@ OWNER = checks.define(
     "authorize.owner", "RFC 6749 section 4.1.2.1", "access_denied", "The account is closed or disabled."
 )
 CONSENT = checks.define(
-    "authorize.consent", "RFC 6749 section 4.1.2.1", "access_denied", "The resource owner has withdrawn the consent."
+    "authorize.consent", "RFC 6749 section 4.1.2.1", "access_denied", "The resource owner has revoked the consent."
 )
 RESOURCE = checks.define(
     "token.resource", "RFC 8707 section 2.2", "invalid_target", "The code was not issued for this resource."
@@ -98,17 +98,17 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         """Create an authorization, and a code that is bound to the client, the redirect URI, and the challenge.
 
         The authorization is stored in SQL before its code leaves the server, so that anything which ends the
-        authorization, such as a withdrawn consent or a replay, also ends the code.
+        authorization, such as a revoked consent or a replay, also ends the code.
 
         Args:
-            decided: whether the person has just allowed the request, so that a missing consent is one withdrawn since.
+            decided: whether the person has just allowed the request, so that a missing consent is one revoked since.
 
         Returns:
             The parameters of the authorization response; the endpoint applies the `response_mode`. None if the person
             has to decide; in that case, no authorization is stored.
 
         Raises:
-            OAuthError: access_denied, if the account is disabled or the consent has been withdrawn.
+            OAuthError: access_denied, if the account is disabled or the consent has been revoked.
             TooMany: the account has given too many authorizations; this one is not stored.
         """
         services().limits.count(ACCOUNT_AUTHORIZATION, grant_user.user_id)
@@ -156,7 +156,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             if has_owner and not is_allowed and not decided:
                 return None
             OWNER(has_owner, expected="an active account", actual=user.username if has_owner else "none")
-            CONSENT(is_allowed, expected="a valid consent", otherwise="a withdrawn consent")
+            CONSENT(is_allowed, expected="a valid consent", otherwise="a revoked consent")
             authorizations.store(connection, values)
         return values
 

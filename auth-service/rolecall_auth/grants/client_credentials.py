@@ -27,7 +27,7 @@ SCOPE = checks.define(
     "token.client_scope",
     "RFC 6749 section 4.4.2",
     "invalid_scope",
-    "The scope exceeds what the client may request for itself. OpenID Connect scopes require a person.",
+    "The scope exceeds what the client may request for itself. OpenID Connect scopes require a user.",
 )
 
 TOKEN_CHECKS: Final = (SCOPE, scopes.TARGET, scopes.SCOPE)
@@ -79,7 +79,7 @@ class ClientCredentialsGrant(grants.ClientCredentialsGrant):
 def _fault(unknown: set[str], allowed: set[str], personal: set[str]) -> str | None:
     if not unknown:
         return None
-    reason = " OpenID Connect scopes require a person." if unknown & personal else ""
+    reason = " OpenID Connect scopes require a user." if unknown & personal else ""
     return scopes.unknown_scope(unknown, allowed) + reason
 
 

@@ -293,7 +293,7 @@ _TOKEN_RESPONSE: Final[Schema] = closed(
         "scope": string(),
         "refresh_token": string(
             description="For clients that are registered for the grant refresh_token. With the scope openid, only if "
-            "the person allowed offline_access."
+            "the user allowed offline_access."
         ),
         "id_token": string(description="A JWT, with the scope openid (OpenID Connect Core section 2)."),
     },
@@ -310,7 +310,7 @@ def _active_token(settings: Settings) -> Schema:
         "iat": _TIME,
         "exp": _TIME,
         "token_type": {"const": "Bearer"},
-        SUBJECT_KIND: {"const": CLIENT, "description": "Present if the subject is the client, not a person."},
+        SUBJECT_KIND: {"const": CLIENT, "description": "Present if the subject is the client, not a user."},
     }
     return {**closed(members, optional=[SUBJECT_KIND]), **openid.CUSTOM_CLAIMS}
 

@@ -47,7 +47,7 @@ def userinfo_operations() -> Operations:
     responses = (
         ResponseObject(
             200,
-            "The person's claims: those of the token's scope, and those requested individually (OpenID Connect Core "
+            "The user's claims: those of the token's scope, and those requested individually (OpenID Connect Core "
             "section 5.3.2). The response is signed if the client registered userinfo_signed_response_alg.",
             {JSON: _PERSON, "application/jwt": string()},
         ),
@@ -63,8 +63,8 @@ def userinfo_operations() -> Operations:
     )
     form = {"type": "object", "properties": {"access_token": token}}
     return {
-        ("userinfo", "GET"): Operation("Get the person's claims", responses, security=_BEARER),
-        ("userinfo", "POST"): Operation("Get the person's claims", responses, form=form, security=_BEARER),
+        ("userinfo", "GET"): Operation("Get the user's claims", responses, security=_BEARER),
+        ("userinfo", "POST"): Operation("Get the user's claims", responses, form=form, security=_BEARER),
     }
 
 

@@ -49,7 +49,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "email": "see your email address",
     "address": "see your postal address",
     "phone": "see your phone number",
-    "offline_access": "do this while you are away as well",
+    "offline_access": "keep this access while you are not using the app",
 }
 
 

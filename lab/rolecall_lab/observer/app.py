@@ -16,10 +16,11 @@ from rolecall.web.routes import is_from_another_origin, register
 from rolecall_lab.bar import add_bar
 from rolecall_lab.hosts import redirect_to_public_host, reject_unknown_hosts
 from rolecall_lab.observer import routes, site, svg
-from rolecall_lab.observer.diagram import MAX_CHIPS
+from rolecall_lab.observer.diagram import INTERNAL_VALUES, MAX_CHIPS
 from rolecall_lab.observer.drawing import chip_text, facts
 from rolecall_lab.observer.live import Live
 from rolecall_lab.observer.tail import Tail
+from rolecall_lab.observer.texts import duration
 from rolecall_lab.observer.tokens import KeySet
 from rolecall_lab.recording.flows import Flows
 from rolecall_lab.settings import LabSettings
@@ -62,6 +63,8 @@ def create_app(lab: LabSettings) -> Flask:
         chip_text=chip_text,
         facts=facts,
         max_chips=MAX_CHIPS,
+        internal_values=INTERNAL_VALUES,
+        duration=duration,
         service_title="Observer",
         service_role="observer",
         service_role_name="lab",

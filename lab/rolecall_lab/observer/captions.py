@@ -39,8 +39,10 @@ _RESPONSES: Final[Mapping[str, str]] = {
 
 
 def caption(row: Row, picture: Picture) -> str:
-    """Return a sentence about a request or a response; other rows have none."""
+    """Return a sentence about a request, a response, or a refusal that no response tells; other rows have none."""
     event = picture.messages[row.number - 1] if row.number else None
+    if event is not None and row.kind == "checks" and row.refused and not _is_told(row, picture):
+        return _failed_check(row, row.checks, picture)
     if event is None or row.kind not in {"request", "response"}:
         return ""
     if row.kind == "request":
@@ -91,7 +93,9 @@ def _response(row: Row, event: Event, picture: Picture) -> str:
         is_redirect = event["status"] in range(300, 400)
         return "The client redirects the browser to its next page." if is_redirect else "The client shows the result."
     if row.start == "resource_server":
-        return "The API accepts the token and returns the data."
+        is_local = event["request_headers"].get("rolecall-validator") == "jwt"
+        how = "verifies the token's signature itself, without asking the server," if is_local else "accepts the token"
+        return f"The API {how} and returns the data."
     return _filled("{sender} responds.", row, picture)
 
 
@@ -107,16 +111,28 @@ def _introspection(body: Mapping[str, Any]) -> str:
 def _refusal(row: Row, event: Event, picture: Picture) -> str:
     """Return who refused what, and why: the first failed check, the error code, or the status."""
     who = the_party(row.start, picture)
-    failed = next((check for check in event["checks"] if not check["passed"]), None)
-    if failed is not None:
-        return f"{who} refuses: {lowered(str(failed.get('description') or failed['name'])).rstrip('.')}."
     location = event["response_headers"].get("location")
     parameters = location.get("parameters", {}) if isinstance(location, dict) else {}
+    if parameters.get("error") == "access_denied":
+        return f"{who} sends the browser back to the client: the owner denied access."
+    if any(not check["passed"] for check in event["checks"]):
+        return _failed_check(row, event["checks"], picture)
     body = event["body"] if isinstance(event["body"], dict) else {}
     reason = next((str(place["error"]) for place in (body, parameters) if place.get("error")), event["status"])
-    if isinstance(reason, str) and reason == "access_denied":
-        return f"{who} sends the browser back to the client: the owner denied access."
     return f"{who} refuses the request (`{reason}`)." if isinstance(reason, str) else f"{who} responds with {reason}."
+
+
+def _is_told(row: Row, picture: Picture) -> bool:
+    """Return whether the response to the message tells that it was refused, or what is wrong with a token."""
+    if picture.messages[row.number - 1]["path"] == "/introspect":
+        return True
+    return any(other.kind == "response" and other.number == row.number and other.refused for other in picture.rows)
+
+
+def _failed_check(row: Row, checks: Sequence[Mapping[str, Any]], picture: Picture) -> str:
+    failed = next(check for check in checks if not check["passed"])
+    reason = lowered(str(failed.get("description") or failed["name"])).rstrip(".")
+    return f"{the_party(row.start, picture)} refuses: {reason}."
 
 
 def _repeated_code(event: Event, earlier: Sequence[Event]) -> bool:

@@ -20,7 +20,7 @@ Event = dict[str, Any]
 MAX_CHIPS: Final = 12
 """Values shown per message."""
 
-_INTERNAL_VALUES: Final = frozenset({"interaction"})
+INTERNAL_VALUES: Final = frozenset({"interaction"})
 """Kinds of values that no specification defines."""
 
 
@@ -130,7 +130,7 @@ def _item(row: Row, places: dict[str, int], shown: set[int], picture: Picture, v
     is_first = is_arrow and row.number not in shown
     if is_arrow:
         shown.add(row.number)
-    values = [each for each in row.carried if view.everything or each[0].kind not in _INTERNAL_VALUES]
+    values = [each for each in row.carried if view.everything or each[0].kind not in INTERNAL_VALUES]
     return Item(
         row, left, right - left, direction, left + right > len(places) - 1, is_first, caption(row, picture), values
     )
@@ -144,18 +144,26 @@ def _fold(part: Part, items: Sequence[Item], picture: Picture, view: View) -> Fo
     left = min(item.left for item in items)
     right = max(item.left + item.span for item in items)
     title, text = _owner_texts(events) if part == "owner" else _other_texts(part, events, items[0], picture)
-    return Fold(part, title, count, view.everything or is_refused, is_refused, left, right - left, [*items], text)
+    # neither what the owner mistyped nor a measurement is what a reader looks for
+    is_reason = is_refused and part != "measurement"
+    is_open = view.everything or (is_reason and (part != "owner" or any(item.row.kind == "checks" for item in items)))
+    return Fold(part, title, count, is_open, is_refused, left, right - left, [*items], text)
 
 
 def _owner_texts(events: Sequence[Event]) -> tuple[str, str]:
     """Return the title and the caption of the owner's pages."""
     title = _owner_title(events)
     request = " the request" if title.endswith(("allows", "denies")) else ""
-    return title, f"{title}{request} at the authorization server; the client never sees the password."
+    place = "" if title == _VISIT else f"{request} at the authorization server"
+    failed = [event for event in events if event["method"] == "POST" and (event["status"] or 599) >= 400]
+    attempts = f", after {len(failed)} failed attempt{'' if len(failed) == 1 else 's'}" if failed else ""
+    return f"{title}{attempts}", f"{title}{place}{attempts}; the client never sees the password."
 
 
 def _other_texts(part: Part, events: Sequence[Event], first: Item, picture: Picture) -> tuple[str, str]:
-    """Return the title and the caption of setup or cleanup."""
+    """Return the title and the caption of setup, cleanup, or a measurement."""
+    if part == "measurement":
+        return "Measurement", "Tally's page sends the token to the API with both methods, and measures the responses."
     purposes = ", ".join(dict.fromkeys(map(_purpose, events)))
     title = f"{'Setup' if part == 'setup' else 'Cleanup'}: {purposes}"
     if purposes == "metadata":
@@ -163,11 +171,14 @@ def _other_texts(part: Part, events: Sequence[Event], first: Item, picture: Pict
     return title, "The client registers itself first." if part == "setup" else "The lab cleans up."
 
 
+_VISIT: Final = "The owner visits the authorization server"
+
+
 def _owner_title(events: Sequence[Event]) -> str:
     """Return what the owner did at the authorization server."""
     forms = [event for event in events if event["method"] == "POST" and (event["status"] or 599) < 400]
     done = [text for text, found in _owner_actions(forms) if found]
-    return f"The owner {' and '.join(done)}" if done else "The owner visits the authorization server"
+    return f"The owner {' and '.join(done)}" if done else _VISIT
 
 
 def _owner_actions(forms: Sequence[Event]) -> Iterator[tuple[str, bool]]:

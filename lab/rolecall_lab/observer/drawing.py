@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from rolecall_lab.observer.picture import PARTIES, STORES, Lane, Picture, Row, step_title
 from rolecall_lab.observer.shapes import shape_path
-from rolecall_lab.observer.texts import text_of
+from rolecall_lab.observer.texts import fact_text
 from rolecall_lab.observer.values import MAX_NAME, Value
 
 LANE_SPACING: Final = 252
@@ -302,12 +302,21 @@ def chip_text(value: Value, name: str) -> str:
     return text
 
 
-def facts(check: dict[str, Any]) -> str:
-    """Return the expected and actual values of a check, as far as they were recorded."""
-    recorded = ((word, check.get(word)) for word in ("expected", "actual"))
-    return " · ".join(
-        f"{word} {_shorten(text_of(fact), MAX_FACT) or 'nothing'}" for word, fact in recorded if fact is not None
-    )
+def facts(check: dict[str, Any], longest: int = MAX_FACT) -> str:
+    """Return the expected and actual values of a check, as far as they were recorded.
+
+    Args:
+        longest: the maximum length of each value, in characters. Of longer values, the part around their first
+            difference is kept.
+    """
+    recorded = {word: fact_text(fact) for word in ("expected", "actual") if (fact := check.get(word)) is not None}
+    skipped = 0
+    if len(recorded) == 2 and any(len(text) > longest for text in recorded.values()):
+        pairs = enumerate(zip(*recorded.values(), strict=False))
+        shortest = min(map(len, recorded.values()))
+        skipped = max(0, next((place for place, (one, other) in pairs if one != other), shortest) - longest // 2)
+    shown = {word: f"{'…' if skipped else ''}{text[skipped:]}" for word, text in recorded.items()}
+    return " · ".join(f"{word} {_shorten(text, longest) or 'nothing'}" for word, text in shown.items())
 
 
 def _check_note(row: Row, y: int, x: int, width: int) -> tuple[Note, int]:

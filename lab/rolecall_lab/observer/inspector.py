@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from rolecall_lab.observer.explanations import Explanation, change_name, explain, explain_check
 from rolecall_lab.observer.exports.curl import command
 from rolecall_lab.observer.exports.json_events import LATEST
-from rolecall_lab.observer.picture import Picture
+from rolecall_lab.observer.picture import Picture, has_clause
 from rolecall_lab.observer.refusals import Refusal, heading, refusals
 from rolecall_lab.observer.texts import is_mark, is_text, pairs, phrase, plain, text_of
 from rolecall_lab.observer.tokens import KeySet, pkce, segments
@@ -52,7 +52,8 @@ class Token:
         signed: whether the signature is valid; None if that cannot be determined.
         verdict: why.
         expires: seconds since 1970, or None.
-        ended: why the token was no longer valid in this message, as far as the flow shows it, or an empty string.
+        ended: why the token is no longer valid, as far as the flow shows it, or an empty string.
+        was_valid: whether it ended only after this message.
         claims: its header members and claims.
         whole: the JWT, or an empty string if it was not kept in full.
     """
@@ -63,6 +64,7 @@ class Token:
     verdict: str
     expires: float | None
     ended: str
+    was_valid: bool
     claims: list[Line]
     whole: str
 
@@ -174,7 +176,9 @@ def _request_lines(event: Event, by_hash: Mapping[str, Value]) -> Iterator[Line]
 def _response_lines(event: Event, by_hash: Mapping[str, Value]) -> Iterator[Line]:
     path = event["path"]
     status = str(event["status"])
-    yield Line("status", status, phrase(event["status"]), explain("status", status, path))
+    # the meanings of statuses that refuse something belong to the refusals of OAuth
+    explanation = explain("status", status, path) if event["status"] < 400 or has_clause(event) else None
+    yield Line("status", status, phrase(event["status"]), explanation)
     for name, value in event["response_headers"].items():
         yield Line("response header", name, text_of(value), explain("header", name, path))
         if name == "location" and isinstance(value, dict):
@@ -242,35 +246,61 @@ def _tokens(event: Event, keys: KeySet, picture: Picture, number: int, by_hash: 
             )
             lines += _nested_lines("claim", "claim", name, value, event["path"], by_hash)
         expires = claims.get("exp")
+        ended, last = _end(mark["hash"], picture, number)
         yield Token(
             place.name,
             segments(whole) if whole else [],
             signed,
             verdict,
             float(expires) if isinstance(expires, int | float) and abs(expires) < LATEST else None,
-            _end(mark["hash"], picture, number),
+            ended,
+            last > number,
             lines,
             whole,
         )
 
 
-def _end(token: str, picture: Picture, number: int) -> str:
-    """Return why a token is no longer valid, from the messages up to this one, or an empty string.
+def _end(token: str, picture: Picture, number: int) -> tuple[str, int]:
+    """Return why a token is no longer valid, and the number of the message that shows it; nothing and 0 if none does.
+
+    A message that shows more than that the API refused the token is preferred.
 
     Args:
         token: the recorder's hash of the token.
     """
-    for earlier, event in enumerate(picture.messages[:number], 1):
-        if not any(mark["hash"] == token for _, mark in marks(event)):
+    codes = {_code(event) for event in picture.messages if _has(event, token)} - {None}
+    refused = ("", 0)
+    for other, event in enumerate(picture.messages, 1):
+        is_nested = event["trace"] is not None and event["trace"] == picture.messages[number - 1]["trace"]
+        is_later = other > number and not is_nested
+        where = "in this message" if other == number else f"{'later, ' if is_later else ''}in message {other}"
+        if _is_replay(event) and _code(event) in codes:
+            return f"Revoked {where}, because the code was used again", other
+        if not _has(event, token):
             continue
-        here = "in this message" if earlier == number else f"in message {earlier}"
         if event["path"] == "/revoke" and event["status"] == 200:
-            return f"Revoked {here}"
+            return f"Revoked {where}", other
         if isinstance(event["body"], dict) and event["body"].get("active") is False:
-            return f"Not active: the authorization server said so {here}"
-        if event["status"] == 401 and event["to"] == "resource_server":
-            return f"Refused by the API {here}"
-    return ""
+            is_revoked = any(check["name"] == "introspect.revoked" and not check["passed"] for check in event["checks"])
+            what = "Revoked" if is_revoked else "Not active"
+            return f"{what}, according to the authorization server {where}", other
+        if event["status"] == 401 and event["to"] == "resource_server" and not refused[1]:
+            refused = f"Refused by the API {where}", other
+    return refused
+
+
+def _has(event: Event, value: str) -> bool:
+    return any(mark["hash"] == value for _, mark in marks(event))
+
+
+def _code(event: Event) -> str | None:
+    """Return the hash of the code in a token request."""
+    code = event["form"].get("code") if "grant_type" in event["form"] else None
+    return code["hash"] if is_mark(code) else None
+
+
+def _is_replay(event: Event) -> bool:
+    return any(check["name"] == "token.code_once" and not check["passed"] for check in event["checks"])
 
 
 _TIMES: Final = frozenset({"exp", "iat", "nbf", "auth_time", "updated_at"})

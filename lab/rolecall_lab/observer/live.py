@@ -121,7 +121,7 @@ class Live:
             shown,
             {
                 "diagram": self._render("observer/diagram.html", picture=picture, shown=shown, view=view, names=names),
-                "seen": self._render("observer/seen.html", picture=picture),
+                "seen": self._render("observer/seen.html", picture=picture, view=view),
                 "story": self._render(
                     "observer/story.html",
                     story=story(flow.events),

@@ -92,13 +92,20 @@ def outcome(events: Sequence[Event], *, is_refusal_expected: bool = False, now: 
         party = next(_party(event["role"]) for event in events if check in event["checks"])
         description = str(check.get("description") or check["name"])
         reason = lowered(description.partition(". ")[0].rstrip("."))
-        return Outcome("refused", reason, party, str(check["name"]), str(check["clause"]), is_refusal_expected)
+        is_expected = is_refusal_expected or (check["name"] == "token.active" and _was_revoked_before(check, events))
+        return Outcome("refused", reason, party, str(check["name"]), str(check["clause"]), is_expected)
     errors = [error for event in events if (error := _error(event))]
     if check is not None or "access_denied" in errors:
         return Outcome("denied", "the owner denied access", check=str(check["name"]) if check else "", clause=_DENIAL)
     if errors:
         return Outcome("refused", errors[0], is_expected=is_refusal_expected)
     return _by_status(events) or _end(events, now)
+
+
+def _was_revoked_before(check: Mapping[str, Any], events: Sequence[Event]) -> bool:
+    """Return whether the client had asked to revoke a token before the check refused it."""
+    number = next(number for number, event in enumerate(events) if check in event["checks"])
+    return any(event["path"] == "/revoke" and event["to"] == "authorization_server" for event in events[:number])
 
 
 def _party(role: str) -> str:
@@ -130,6 +137,9 @@ def _by_status(events: Sequence[Event]) -> Outcome | None:
             return Outcome("failed", f"status {status} from {party}")
         if status >= 400 and (event["channel"] == "back" or event["path"] in {"/authorize", "/callback"}):
             return Outcome("refused", f"status {status}", party)
+    is_page = not any(is_authorization_request(event) or "grant_type" in event["form"] for event in events)
+    if is_page and events[-1]["status"] >= 400:
+        return Outcome("refused", f"status {events[-1]['status']}", _party(events[-1]["to"]))
     return None
 
 

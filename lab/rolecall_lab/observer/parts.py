@@ -1,4 +1,4 @@
-"""Which messages of a flow are the protocol itself, and which are the owner's pages, setup, or cleanup."""
+"""Which messages of a flow are the protocol itself; others are the owner's pages, setup, cleanup, or measurements."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 Event = dict[str, Any]
-Part = Literal["", "owner", "setup", "cleanup"]
+Part = Literal["", "owner", "setup", "cleanup", "measurement"]
 
 _SIDES: Final = ("request", "response")
 
 _REGISTRATION: Final = "/register"
 _ENDS: Final = frozenset({"/revoke", "/disconnect"})
 """Paths of the client at which the owner ends the access; the revocation is then the purpose of the flow."""
+
+
+_MEASUREMENTS: Final = frozenset({"/compare/measure", "/compare/again"})
+"""Paths of the client at which the page that compares the validators sends the token repeatedly."""
 
 
 def parts(messages: Sequence[Event], inner: Mapping[int, Sequence[int]]) -> dict[tuple[int, str], Part]:
@@ -32,6 +36,9 @@ def parts(messages: Sequence[Event], inner: Mapping[int, Sequence[int]]) -> dict
         is_registration = event["path"].startswith(_REGISTRATION) and event["from"] == "client"
         if event["path"].startswith("/.well-known/") or (is_registration and number < first <= len(messages)):
             result[number, "request"] = result[number, "response"] = "setup"
+    for number, event in enumerate(messages, 1):
+        if event["to"] == "client" and event["path"] in _MEASUREMENTS:
+            result |= dict.fromkeys(((number, "request"), (number, "response")), "measurement")
     for outer, numbers in inner.items():
         for number in _cleanup(messages, outer, [*numbers], first):
             result[number, "request"] = result[number, "response"] = "cleanup"

@@ -21,7 +21,7 @@ from rolecall_lab.recording.recorded_flow import Loss, paired
 Event = dict[str, Any]
 
 STEPS: Final = (
-    "The resource owner asks the client for something",
+    "The resource owner starts an action in the client",
     "The owner signs in at the authorization server and allows or denies access",
     "The client requests a token from the authorization server",
     "The client calls the resource server",
@@ -172,7 +172,7 @@ def step_of(event: Event, has_token: bool) -> int:
         return 3 if "grant_type" in event["form"] or event["path"] in _TOKEN_PATHS else 0
     if event["path"] == "/callback" or "code" in event["query"]:
         return 2
-    return 4 if has_token else 1
+    return 4 if has_token and event["method"] == "GET" else 1
 
 
 def _rows(messages: list[Event], values: list[Value], gaps: list[tuple[str, str]]) -> Iterator[Row]:
@@ -194,7 +194,7 @@ def _rows(messages: list[Event], values: list[Value], gaps: list[tuple[str, str]
         while pending_gaps and pending_gaps[-1][0] <= event["id"]:
             yield Row("gap", step, "", "", pending_gaps.pop()[1])
         # A document that the authorization server fetches for a client belongs to the request that it is handling.
-        if part not in {"setup", "cleanup"} and event["from"] != "authorization_server":
+        if part not in {"setup", "cleanup", "measurement"} and event["from"] != "authorization_server":
             step = step_of(event, has_token)
         event_values = carried.get(event["id"], [])
         yield replace(_request_row(event, number, step, event_values), part=part)
@@ -343,6 +343,11 @@ def _clause(event: Event, error: str) -> str:
     challenge = str(event["response_headers"].get("www-authenticate") or "")
     explanation = explain("status", str(event["status"]), event["path"]) if "Bearer" in challenge else None
     return explanation.rfc if explanation is not None else ""
+
+
+def has_clause(event: Event) -> bool:
+    """Return whether a clause of the protocol is behind a refusal."""
+    return bool(_clause(event, _error_code(event)))
 
 
 def _path(location: Any) -> str:

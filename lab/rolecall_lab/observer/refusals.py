@@ -12,7 +12,7 @@ from typing import Any, Final, TypeGuard
 from ruamel.yaml import YAML
 
 from rolecall_lab.observer.explanations import explain, link
-from rolecall_lab.observer.texts import text_of
+from rolecall_lab.observer.texts import fact_text, text_of
 
 Event = dict[str, Any]
 
@@ -112,7 +112,7 @@ def _failed_check(check: Mapping[str, Any], party: str) -> Refusal:
     values = ((label, check[label.lower()]) for label in ("Expected", "Actual"))
     facts = [
         ("Check", name, ""),
-        *((label, text_of(value), "") for label, value in values if value is not None),
+        *((label, fact_text(value), "") for label, value in values if value is not None),
         ("Clause", clause, link(clause)),
     ]
     heading = _CHANGE_HEADINGS.get(party, "What to change")

@@ -16,6 +16,7 @@ _CATALOG_START: Final = re.compile(r"/flows/([a-z0-9_A-Z]+)/start")
 
 _BUTTONS: Final[Mapping[str, tuple[str, str]]] = {
     "/connect": ("authorization_code", "Connect Tally"),
+    "/compare/connect": ("authorization_code", "Connect Tally"),
     "/sign-in": ("sign_in", "Sign in to Tally"),
     "/connect-and-sign-in": ("connect_and_sign_in", "Connect and sign in to Tally"),
     "/refresh": ("refresh_token", "Refresh Tally's access token"),
@@ -48,6 +49,27 @@ _SETUP: Final[tuple[tuple[str, str], ...]] = (
     ("/.well-known", "Server metadata"),
 )
 """Titles of flows that only prepare other flows or clean up after them."""
+
+_SUMMARIES: Final[Mapping[str, str]] = {
+    "OpenID Connect code flow": "A client signs a user in: it sends the browser to the authorization server, and "
+    "exchanges a code for an ID token.",
+    "Authorization code flow": "A client asks a user for access: it sends the browser to the authorization server, and "
+    "exchanges a code for tokens.",
+    "Token refresh": "A client exchanges its refresh token for new tokens, without the user.",
+    "Client credentials grant": "A client gets an access token for itself, without a user.",
+    "Password grant": "A client sends a user's password to get tokens, which this server does not support.",
+    "Token introspection": "An API asks the authorization server whether a token is valid.",
+    "Userinfo request": "A client asks the authorization server for claims about the user.",
+    "Token revocation": "A client asks the authorization server to revoke a token.",
+    "API request": "A client calls the API.",
+    "Client registration": "A client registers itself at the authorization server.",
+}
+"""A sentence for flows that were not started in the client, by title."""
+
+_PAGES: Final[Mapping[str, str]] = {
+    "client": "Page of Tally",
+    "authorization_server": "Page of the authorization server",
+}
 
 MAX_LATER: Final = 3
 """Number of later starts that a title lists."""
@@ -82,7 +104,7 @@ def story(events: Sequence[Event], now: float = 0.0) -> Story:
     ended = outcome(events, is_refusal_expected=is_refused, now=now)
     if not starts:
         title, is_setup = _title_of_messages(events)
-        return Story(title, "", "", ended, _grant_id(events), is_setup)
+        return Story(title, "", _SUMMARIES.get(title, ""), ended, _grant_id(events), is_setup)
     _, title, technique, summary, _ = starts[0]
     later = [*dict.fromkeys(each[1] for each in starts[1:])]
     shown = [text for text in (technique, *(f"then: {each}" for each in later[:MAX_LATER])) if text]
@@ -122,6 +144,8 @@ def _title_of_messages(events: Sequence[Event]) -> tuple[str, bool]:
         for path, title in titles:
             if any(event["to"] == "authorization_server" and event["path"].startswith(path) for event in events):
                 return title, is_setup
+    if events[0]["to"] in _PAGES:
+        return f"{_PAGES[events[0]['to']]}: {events[0]['path'][:60]}", True
     return "", True
 
 

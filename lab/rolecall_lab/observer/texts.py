@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, TypeGuard
 
 MAX_SHOWN: Final = 10_000
 """Characters shown per value."""
+
+
+_EPOCH: Final = re.compile(r"(?<![\w.-])[12]\d{9}(?![\w.-])")
+"""Matches seconds since 1970, from 2001 on."""
 
 
 def clean(value: Any) -> Any:
@@ -66,6 +71,21 @@ def text_of(value: Any) -> str:
     if isinstance(shown, str):
         return shown[:MAX_SHOWN]
     return json.dumps(shown, ensure_ascii=False)[:MAX_SHOWN]
+
+
+def fact_text(value: Any) -> str:
+    """Return an expected or actual value of a check, with times since 1970 as dates (RFC 7519 section 2)."""
+    return _EPOCH.sub(
+        lambda seconds: f"{datetime.fromtimestamp(int(seconds[0]), UTC):%Y-%m-%d %H:%M:%S} UTC", text_of(value)
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with its two largest units, as `inspector.js` does."""
+    whole = round(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2])
 
 
 def phrase(status: int) -> str:

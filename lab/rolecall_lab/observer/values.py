@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from zlib import crc32
 
+from rolecall.vocabulary import ACCESS_TOKEN_TYPE
 from rolecall_lab.observer.texts import is_mark
 from rolecall_lab.recording.rules import MIN_SECRET
 
@@ -22,6 +23,7 @@ _MARKS: Final[dict[str, tuple[str, int]]] = {
     "refresh_token": ("hexagon", 1),
     "id_token": ("cross", 6),
     "interaction": ("square", 7),
+    "request": ("hexagon", 7),
 }
 """The shape and color of each kind of value in every flow. All other kinds are squares."""
 
@@ -219,6 +221,8 @@ def token_names(events: list[Event]) -> dict[str, str]:
         for place, mark in marks(event):
             if place.name not in _GENERIC_NAMES:
                 names.setdefault(mark["hash"], place.name)
+            elif (mark.get("unverified_header") or {}).get("typ") == ACCESS_TOKEN_TYPE:
+                names.setdefault(mark["hash"], "access_token")
         if "authorization" in event["request_headers"]:
             for place, mark in marks(event):
                 if place.name == "authorization":

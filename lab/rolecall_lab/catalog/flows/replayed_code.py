@@ -35,7 +35,8 @@ FLOW = Flow(
 ENTRY = lab_entry(
     __name__,
     FLOW,
-    summary="The client redeems the same code twice, as happens when a code is stolen.",
+    summary="The client redeems the same code twice, as happens when a code is stolen. The server refuses the second "
+    "use and revokes the tokens.",
     description="The server cannot know which of the two requests came from the attacker. It rejects the second one "
     "and revokes the tokens that it issued for the first one. The client then calls the API with that first token: the "
     "API asks the authorization server and rejects the token.",

@@ -11,11 +11,16 @@ let at = Number(new URLSearchParams(location.search).get("step")) || 0;
 
 export const isPresenting = () => flow.classList.contains("paced");
 
-// The pace: every arrow and every closed fold is a slide; failed checks belong to the arrow after them.
+// The pace: every arrow is a slide, and every closed fold that is not setup or cleanup. Failed checks belong to the
+// refusal after them; they have a caption and are a slide if no response tells of the refusal.
+function isSlide(each) {
+  if (each.parentElement.closest("details:not([open])")) return false;
+  if (each.matches(".fold")) return !each.matches(".setup, .cleanup") && !each.querySelector("details[open]");
+  return each.querySelector(":scope > .caption") !== null;
+}
+
 function slides() {
-  return [...flow.querySelectorAll("#part-diagram :is(.row.request, .row.response, .fold)")].filter(
-    (each) => !each.parentElement.closest("details:not([open])") && !(each.matches(".fold") && each.querySelector("details[open]")),
-  );
+  return [...flow.querySelectorAll("#part-diagram :is(.row.request, .row.response, .row.checks.refused, .fold)")].filter(isSlide);
 }
 
 function changed(address, changes) {
@@ -65,7 +70,7 @@ export function draw() {
     scrollTo(0, 0);
   } else {
     say(outcome?.textContent.trim() ?? "The flow succeeded.", outcome?.matches(".unexpected") ? "bad" : "good");
-    reveal(flow.querySelector(".row.refused.response") ?? all.at(-1));
+    reveal(flow.querySelector(".row.refused.response") ?? flow.querySelector(".row.checks.refused") ?? all.at(-1));
   }
   progress.max = last;
   progress.value = at;
