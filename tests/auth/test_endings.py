@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from rolecall import clock
 from rolecall.vocabulary import ID_TOKEN_ALGORITHMS
+from rolecall_auth.models import token as refresh_tokens
 from rolecall_auth.models.authorization import Authorization
 from rolecall_auth.models.key import SigningKey
-from rolecall_auth.models.revocation_entries import Entry
+from rolecall_auth.models.revocation_entries import ONE, Entry, of_record
 from rolecall_auth.models.user import User
 from support.auth_server import (
     CALLBACK,
@@ -126,6 +127,23 @@ def test_what_ended_while_redis_was_emptied_is_not_active_afterwards(
     assert ENDINGS[how](server, browser, tokens).status_code < 500
     assert steps[:2] == ["added", "emptied"]
     assert not server.is_active(tokens["access_token"])
+
+
+@pytest.mark.parametrize("lifetime", [600, None])
+@pytest.mark.parametrize("ended", [None, 10, 10**9])
+def test_a_record_has_the_entry_that_sql_selects(server: Server, ended: int | None, lifetime: int | None) -> None:
+    """`ended` is the number of seconds since the authorization ended."""
+    token, since = connected(server)[1]["refresh_token"], clock.now() - 60
+    ended_at = None if ended is None else clock.now() - ended
+    with server.services.database.begin() as connection:
+        connection.execute(sa.update(Authorization).values(ended_at=ended_at, token_lifetime=lifetime))
+        found = refresh_tokens.find(connection, token)
+        assert found is not None
+        selected = ONE.entries(connection, since, {"authorization": found[1].id})
+    entries = of_record(found[1], since)
+    assert [each[:2] for each in entries] == [each[:2] for each in selected]
+    assert [each.expires_at for each in entries] == pytest.approx([each.expires_at for each in selected], abs=1)
+    assert len(entries) == (0 if ended == 10**9 else 1)
 
 
 def test_a_set_that_is_lost_while_it_is_rebuilt_is_rebuilt_again(

@@ -26,6 +26,9 @@ CONNECTIONS: Final = 64
 SECONDS: Final = 8.0
 """The time for which each kind of request is repeated."""
 
+SHORT: Final = 4.0
+"""The time for the key set, the metadata, and the invoices."""
+
 PLAYGROUND: Final = "openid-playground:lab-only-openid-playground-6b1d8e3f9a2c7504"
 RETURNS_TO: Final = "http://localhost:9000/callback"
 
@@ -35,7 +38,10 @@ class Caller:
 
     def __init__(self, stack: Stack, username: str) -> None:
         self.stack = stack
-        self._connection = http.client.HTTPConnection("127.0.0.1", urlsplit(stack.auth).port or 80, timeout=60)
+        self._auth, self._api = (
+            http.client.HTTPConnection("127.0.0.1", urlsplit(each).port or 80, timeout=60)
+            for each in (stack.auth, stack.api)
+        )
         self._browser = Walker()
         page = self._browser.open(f"{stack.auth}/sign-up")
         self._browser.submit(page, username=username, password=f"the password of {username}")
@@ -57,8 +63,20 @@ class Caller:
     def userinfo(self) -> None:
         assert "sub" in self._send("/userinfo", {"access_token": self.openid_tokens["access_token"]})
 
+    def key_set(self) -> None:
+        assert self._get(self._auth, f"{self.stack.auth}/jwks")["keys"]
+
+    def metadata(self) -> None:
+        parts = urlsplit(self.stack.auth)
+        url = parts._replace(path=f"/.well-known/oauth-authorization-server{parts.path}").geturl()
+        assert self._get(self._auth, url)["issuer"] == self.stack.auth
+
+    def invoices(self) -> None:
+        assert "invoices" in self._get(self._api, f"{self.stack.api}/invoices", self.tokens["access_token"])
+
     def close(self) -> None:
-        self._connection.close()
+        self._auth.close()
+        self._api.close()
 
     def _openid_tokens(self) -> dict[str, Any]:
         query = {"response_type": "code", "client_id": "openid-playground", "redirect_uri": RETURNS_TO}
@@ -84,12 +102,22 @@ class Caller:
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Host": urlsplit(self.stack.auth).netloc}
         if basic:
             headers["Authorization"] = f"Basic {base64.b64encode(basic.encode()).decode()}"
-        self._connection.request("POST", f"{self.stack.base}{path}", urlencode(form), headers)
-        response = self._connection.getresponse()
-        text = response.read().decode()
-        assert response.status == 200, f"{path}: {response.status} {text[:300]}"
-        answer: dict[str, Any] = json.loads(text)
-        return answer
+        self._auth.request("POST", f"{self.stack.base}{path}", urlencode(form), headers)
+        return _body(self._auth, path)
+
+    def _get(self, connection: http.client.HTTPConnection, url: str, token: str = "") -> dict[str, Any]:
+        parts = urlsplit(url)
+        headers = {"Host": parts.netloc} | ({"Authorization": f"Bearer {token}"} if token else {})
+        connection.request("GET", parts.path, headers=headers)
+        return _body(connection, parts.path)
+
+
+def _body(connection: http.client.HTTPConnection, path: str) -> dict[str, Any]:
+    response = connection.getresponse()
+    text = response.read().decode()
+    assert response.status == 200, f"{path}: {response.status} {text[:300]}"
+    body: dict[str, Any] = json.loads(text)
+    return body
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +131,26 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Caller]]:
 
 @pytest.mark.parametrize("connections", [16, CONNECTIONS])
 @pytest.mark.parametrize(
-    "work", [Caller.refresh, Caller.code_flow, Caller.introspection, Caller.userinfo], ids=lambda work: work.__name__
+    ("work", "seconds"),
+    [
+        (Caller.refresh, SECONDS),
+        (Caller.code_flow, SECONDS),
+        (Caller.introspection, SECONDS),
+        (Caller.userinfo, SECONDS),
+        (Caller.key_set, SHORT),
+        (Caller.metadata, SHORT),
+        (Caller.invoices, SHORT),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
 )
 def test_no_request_fails(
-    callers: list[Caller], connections: int, work: Callable[[Caller], None], capsys: pytest.CaptureFixture[str]
+    callers: list[Caller],
+    connections: int,
+    work: Callable[[Caller], None],
+    seconds: float,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
 
     def repeat(caller: Caller) -> list[float]:
         caller.close()  # the server has closed an idle connection; the next request opens a new one
@@ -122,5 +164,5 @@ def test_no_request_fails(
         times = sorted(each for times in pool.map(repeat, callers[:connections]) for each in times)
     p50, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.99))
     with capsys.disabled():
-        sys.stdout.write(f"\n{work.__name__}, {connections} connections: {len(times) / SECONDS:.0f} per second, ")
+        sys.stdout.write(f"\n{work.__name__}, {connections} connections: {len(times) / seconds:.0f} per second, ")
         sys.stdout.write(f"p50 {p50:.0f} ms, p99 {p99:.0f} ms\n")

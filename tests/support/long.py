@@ -100,7 +100,7 @@ PARTS: Final = (
     Part(
         "load",
         "16 and 64 simultaneous connections on SQLite and PostgreSQL, and slow clients for a minute: no request fails",
-        310,
+        360,
         r"/sql\.py|worker\.py|gunicorn_conf|grants/|tests/load|support/slow_clients",
         (
             'make test JOBS=0 ARGS="-m long tests/load"',

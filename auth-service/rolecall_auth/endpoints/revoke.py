@@ -40,7 +40,7 @@ def _revoke_refresh_token(client: Client, token: str) -> bool:
         otherwise="another client's refresh token",
     )
     g.flow_id = authorization.id
-    services().revocations.end_one("revoked by the client", authorization.id)
+    services().revocations.end_record("revoked by the client", authorization)
     audit.record("authorization_revoked", client_id=client.client_id)
     return True
 

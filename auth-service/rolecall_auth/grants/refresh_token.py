@@ -101,7 +101,7 @@ class RefreshGrant(grants.RefreshTokenGrant):
             if successor is not None:
                 authorization, user, subject = claim(connection, authorization.id, audience, self.request.client)
         if successor is None:
-            services().revocations.end_one("refresh token replayed", authorization.id)
+            services().revocations.end_record("refresh token replayed", authorization)
             audit.record("refresh_token_replayed", client_id=authorization.client_id)
             raise ONCE.refusal(expected="first use", actual="used before")
         ONCE.note(True, expected="first use, or within the grace period", actual=change)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 from rolecall import clock
 from rolecall.sql import UNAVAILABLE, Database
 from rolecall_auth.models import Model
-from rolecall_auth.models.authorization import Authorization
+from rolecall_auth.models.authorization import Authorization, AuthorizationRecord
 from rolecall_auth.settings import MAX_LIFETIME
 
 _Query: TypeAlias = "sa.Select[*tuple[Any, ...]]"
@@ -120,6 +120,14 @@ class Ending(NamedTuple):
 
 ONE: Final = Ending.of(_table.c.id == sa.bindparam("authorization"))
 """The statements that end the authorization with the id `authorization`."""
+
+
+def of_record(authorization: AuthorizationRecord, since: float) -> list[Entry]:
+    """Return the entry of an authorization that has had tokens, if the last of them expires after `since`."""
+    ended_at = clock.now() if authorization.ended_at is None else authorization.ended_at
+    expires_at = ended_at + _seconds(authorization.token_lifetime)
+    is_recent = authorization.ended_at is None or expires_at > since
+    return [Entry(authorization.id, WHOLE, expires_at)] if is_recent else []
 
 
 def batches(database: Database, since: float) -> Iterator[list[Entry]]:
