@@ -155,7 +155,7 @@ def test_a_message_has_a_page_of_its_own(chromium: Browser, stack: Stack, width:
     context = sized(chromium, width, 900)
     page = context.new_page()
     connect(page, stack)
-    page.goto(page.locator("details.beside a").get_attribute("href") or "")
+    page.goto(page.locator("p.beside a").get_attribute("href") or "")
     page.goto(f"{page.url}/messages/1")
     expect(page.locator("#inspector h2")).to_be_in_viewport()
     expect(page.locator(".top")).to_be_in_viewport()
@@ -165,7 +165,7 @@ def test_a_message_has_a_page_of_its_own(chromium: Browser, stack: Stack, width:
 
 def test_present_mode_hides_the_bar(page: Page, stack: Stack) -> None:
     connect(page, stack)
-    address = page.locator("details.beside a").get_attribute("href")
+    address = page.locator("p.beside a").get_attribute("href")
     assert address is not None
     page.goto(address)
     expect(page.locator(".top")).to_be_visible()

@@ -86,7 +86,9 @@ def test_the_api(lab: Stack, tmp_path: Path) -> None:
 
 def test_the_playground(lab: Stack) -> None:
     """The client that the README names exists, with this secret and redirect URI."""
-    [(client_id, secret)] = re.findall(r"`(openid-playground)` with the secret\s+`([^`]+)`", README.read_text())
+    [(client_id, secret)] = re.findall(
+        r"`(openid-playground)`[^`]+`client.json`[^`]+secret is\s+`([^`]+)`", README.read_text()
+    )
     form = {"redirect_uri": "http://localhost:9000/callback", "client_id": client_id, "response_type": "code"}
     page = Person(lab).open(f"{lab.auth}/authorize?{'&'.join(f'{k}={v}' for k, v in form.items())}&scope=openid")
     assert page.status == 303
