@@ -190,7 +190,7 @@ PARTS: Final = (
         "`compose.production.yml` with a private certificate authority, and nginx's error responses",
         80,
         r"compose\.production|production\.env|Dockerfile|^compose/|settings\.py|tests/compose/test_(production|front)",
-        ('make test-compose ARGS="tests/compose/test_production.py tests/compose/test_front.py"',),
+        ("make up", 'make test-compose ARGS="tests/compose/test_production.py tests/compose/test_front.py"'),
         ("docker",),
     ),
     Part(
