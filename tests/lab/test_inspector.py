@@ -83,6 +83,19 @@ def test_a_token_that_a_replay_ended_says_so() -> None:
     assert (last.ended, last.was_valid) == ("Revoked in message 2, because the code was used again", False)
 
 
+def test_a_token_that_the_api_found_revoked_was_not_valid_in_this_message() -> None:
+    """The introspection that shows it has a higher number, because it is sent while the API handles the message."""
+    token = mark("a-token-0123456789", exp=BEGAN + 300)
+    used = event(0, "client", "resource_server", "GET /invoices", 401, trace="a", milliseconds=9)
+    used["request_headers"] = {"authorization": {"scheme": "Bearer", "token": token}}
+    asked = event(1, "resource_server", "authorization_server", "POST /introspect", trace="a", form={"token": token})
+    asked |= {"body": {"active": False}, "checks": [check("introspect.revoked", False)]}
+    inspection = inspect(lay_out([used, asked]), 1, KeySet("http://auth", Keys()))  # type: ignore[arg-type]
+    assert inspection is not None
+    [found] = inspection.tokens
+    assert (found.ended, found.was_valid) == ("Revoked, according to the authorization server in message 2", False)
+
+
 def test_times_and_durations_are_readable() -> None:
     assert fact_text("after 1796139477") == "after 2026-12-01 15:37:57 UTC"
     assert fact_text(1796139477) == "2026-12-01 15:37:57 UTC"

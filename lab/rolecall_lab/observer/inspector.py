@@ -246,7 +246,7 @@ def _tokens(event: Event, keys: KeySet, picture: Picture, number: int, by_hash: 
             )
             lines += _nested_lines("claim", "claim", name, value, event["path"], by_hash)
         expires = claims.get("exp")
-        ended, last = _end(mark["hash"], picture, number)
+        ended, was_valid = _end(mark["hash"], picture, number)
         yield Token(
             place.name,
             segments(whole) if whole else [],
@@ -254,14 +254,16 @@ def _tokens(event: Event, keys: KeySet, picture: Picture, number: int, by_hash: 
             verdict,
             float(expires) if isinstance(expires, int | float) and abs(expires) < LATEST else None,
             ended,
-            last > number,
+            was_valid,
             lines,
             whole,
         )
 
 
-def _end(token: str, picture: Picture, number: int) -> tuple[str, int]:
-    """Return why a token is no longer valid, and the number of the message that shows it; nothing and 0 if none does.
+def _end(token: str, picture: Picture, number: int) -> tuple[str, bool]:
+    """Return why a token is no longer valid, and whether it ended only after this message.
+
+    The reason is empty if no message shows that the token has ended.
 
     A message that shows more than that the API refused the token is preferred.
 
@@ -269,23 +271,23 @@ def _end(token: str, picture: Picture, number: int) -> tuple[str, int]:
         token: the recorder's hash of the token.
     """
     codes = {_code(event) for event in picture.messages if _has(event, token)} - {None}
-    refused = ("", 0)
+    refused = ("", False)
     for other, event in enumerate(picture.messages, 1):
         is_nested = event["trace"] is not None and event["trace"] == picture.messages[number - 1]["trace"]
         is_later = other > number and not is_nested
         where = "in this message" if other == number else f"{'later, ' if is_later else ''}in message {other}"
         if _is_replay(event) and _code(event) in codes:
-            return f"Revoked {where}, because the code was used again", other
+            return f"Revoked {where}, because the code was used again", is_later
         if not _has(event, token):
             continue
         if event["path"] == "/revoke" and event["status"] == 200:
-            return f"Revoked {where}", other
+            return f"Revoked {where}", is_later
         if isinstance(event["body"], dict) and event["body"].get("active") is False:
             is_revoked = any(check["name"] == "introspect.revoked" and not check["passed"] for check in event["checks"])
             what = "Revoked" if is_revoked else "Not active"
-            return f"{what}, according to the authorization server {where}", other
-        if event["status"] == 401 and event["to"] == "resource_server" and not refused[1]:
-            refused = f"Refused by the API {where}", other
+            return f"{what}, according to the authorization server {where}", is_later
+        if event["status"] == 401 and event["to"] == "resource_server" and not refused[0]:
+            refused = f"Refused by the API {where}", is_later
     return refused
 
 
