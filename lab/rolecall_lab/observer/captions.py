@@ -123,7 +123,7 @@ def _refusal(row: Row, event: Event, picture: Picture) -> str:
 
 
 def _is_told(row: Row, picture: Picture) -> bool:
-    """Return whether the response to the message tells that it was refused, or what is wrong with a token."""
+    """Return whether the response already says that the message was refused, or that a token is not active."""
     if picture.messages[row.number - 1]["path"] == "/introspect":
         return True
     return any(other.kind == "response" and other.number == row.number and other.refused for other in picture.rows)

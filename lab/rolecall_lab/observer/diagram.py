@@ -144,7 +144,7 @@ def _fold(part: Part, items: Sequence[Item], picture: Picture, view: View) -> Fo
     left = min(item.left for item in items)
     right = max(item.left + item.span for item in items)
     title, text = _owner_texts(events) if part == "owner" else _other_texts(part, events, items[0], picture)
-    # neither what the owner mistyped nor a measurement is what a reader looks for
+    # a reader is not looking for a mistyped password or a measurement
     is_reason = is_refused and part != "measurement"
     is_open = view.everything or (is_reason and (part != "owner" or any(item.row.kind == "checks" for item in items)))
     return Fold(part, title, count, is_open, is_refused, left, right - left, [*items], text)
